@@ -1,0 +1,44 @@
+"""Where things are: the project's folders, and the data folder of each stage and survey."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""The folder that holds dmu0 ... dmu5."""
+
+
+@dataclass(frozen=True)
+class DataFolders:
+    """The data folders of one survey, one below each stage: ``dmuN/data/<survey>``.
+
+    Parameters
+    ----------
+    survey
+        Name of the survey; it becomes a folder name.
+    root
+        Folder that holds the dmuN folders; the project itself unless told.
+    """
+
+    survey: str
+    root: Path = PROJECT
+
+    def __getitem__(self, stage: int) -> Path:
+        """The data folder of stage ``dmu<stage>``, created if it is not there."""
+        if stage not in range(6):
+            raise ValueError(f"There is no stage dmu{stage}; stages are dmu0 to dmu5.")
+        folder = self.root / f"dmu{stage}" / "data" / self.survey
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def runs(self, stage: int) -> Path:
+        """Where the executed notebooks of a stage are kept."""
+        folder = self[stage] / "runs"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def input_path(self, recorded: str) -> Path:
+        """The file that a manifest row names: absolute, or relative to the data folder of dmu0."""
+        path = Path(recorded)
+        return path if path.is_absolute() else self[0] / path

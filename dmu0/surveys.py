@@ -1,0 +1,268 @@
+"""Survey definitions: one YAML file says everything that the stages need to know about a survey."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dmu0.paths import PROJECT, DataFolders
+from obs_vista.bands import BAND_ORDER, OPTICAL_BANDS, VISTA_BANDS
+
+SHIPPED = PROJECT / "dmu0" / "surveys"
+"""The surveys that come with the project."""
+
+
+class SurveyError(ValueError):
+    """A survey file is missing, unreadable or says something impossible."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Inputs(_Section):
+    """Where the input files come from."""
+
+    source: Literal["simulate", "archive", "local"]
+    folder: Path | None = Field(None, description="for local: where the files are, relative to the survey file")
+    seed: int = Field(20091103, description="for simulate: seed of the random numbers")
+    scene: dict[str, float] = Field(default_factory=dict, description="for simulate: changes to the default scene")
+    query: dict[str, str] = Field(default_factory=dict, description="for archive: archive name -> ADQL query or path")
+
+    @model_validator(mode="after")
+    def _local_has_folder(self) -> Inputs:
+        if self.source == "local" and self.folder is None:
+            raise ValueError("source 'local' needs the key 'folder'")
+        return self
+
+
+class Cuts(_Section):
+    """Limits that a VISTA detector image must meet to be used; null switches a cut off."""
+
+    seeing_max: float | None = Field(1.7, gt=0, description="arcsec")
+    zero_point_sigma: float | None = Field(5.0, gt=0, description="MAGZPT no further below its band's median")
+    ellipticity_max: float | None = Field(0.2, gt=0)
+    noise_ratio_range: tuple[float, float] | None = Field((0.7, 1.45), description="measured / predicted SKYNOISE")
+    obstatus_reject: tuple[str, ...] = ("Aborted", "Must Repea", "Must Repeat")
+    esograde_reject: tuple[str, ...] = ("R",)
+
+
+class CalibrationLimits(_Section):
+    """Limits on what calibration measured; a detector outside them is left out of coadds."""
+
+    min_stars: int = Field(12, ge=3, description="fewer matched stars: header solution instead of a fit")
+    astrometric_scatter_max: float = Field(0.1, gt=0, description="arcsec, one axis")
+    zero_point_error_max: float = Field(0.05, gt=0, description="mag")
+    psf_size_residual_max: float = Field(0.1, gt=0, description="|dT/T| of reserved stars")
+    noise_ratio_max: float = Field(1.6, gt=0, description="scatter of empty pixels over predicted")
+
+
+class Vista(_Section):
+    """The near-infrared half."""
+
+    kind: Literal["stacks", "coadds"] = "stacks"
+    programme: str = ""
+    bands: tuple[str, ...]
+    stacks: tuple[str, ...] = Field((), description="glob patterns of CASU pawprint stacks")
+    confidence: str | None = Field("_conf", description="suffix of the confidence map's name; null: there are none")
+    noise: Literal["confidence", "skynoise"] = "confidence"
+    coadds: dict[str, str] = Field(default_factory=dict, description="for kind coadds: band -> file pattern")
+    zero_points: dict[str, float] = Field(default_factory=dict, description="for kind coadds: band -> AB zero point")
+    magnitudes: Literal["Vega", "AB"] = Field("Vega", description="system of MAGZPT")
+    cuts: Cuts = Cuts()
+    limits: CalibrationLimits = CalibrationLimits()
+
+    @field_validator("bands")
+    @classmethod
+    def _known(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        return _check_bands(bands, tuple(VISTA_BANDS))
+
+
+class Optical(_Section):
+    """The optical half: coadds as published."""
+
+    kind: Literal["hsc", "lsst", "fits"]
+    bands: tuple[str, ...]
+    coadds: dict[str, str] = Field(
+        default_factory=dict, description="band -> file pattern; {tract} {patch_x} {patch_y} {band} {filter} are filled in"
+    )
+    psf: Literal["stamps", "stars"] = "stamps"
+    psf_stamps: dict[str, str] = Field(default_factory=dict, description="band -> pattern of PSF stamp files")
+    zero_points: dict[str, float] = Field(default_factory=dict, description="band -> AB zero point, for kind fits")
+    butler: str | None = Field(None, description="for kind lsst: repository")
+    collection: str | None = Field(None, description="for kind lsst: collection that holds deep_coadd")
+
+    @field_validator("bands")
+    @classmethod
+    def _known(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
+        return _check_bands(bands, tuple(OPTICAL_BANDS))
+
+    @model_validator(mode="after")
+    def _lsst_has_butler(self) -> Optical:
+        if self.kind == "lsst" and (self.butler is None or self.collection is None):
+            raise ValueError("kind 'lsst' needs the keys 'butler' and 'collection'")
+        return self
+
+
+class SkyMap(_Section):
+    """The pixel grid of the coadds."""
+
+    kind: Literal["rings", "cells", "single"] = "rings"
+    name: str
+    pixel_scale: float = Field(0.168, gt=0, description="arcsec")
+    num_rings: int = Field(120, ge=1)
+    tract_overlap: float = Field(1 / 60, ge=0, description="deg")
+    patch_inner: int = Field(4000, ge=1, description="px")
+    patch_border: int = Field(100, ge=0, description="px")
+    centre: tuple[float, float] | None = Field(None, description="for single: ICRS deg of the tract's centre")
+    shape: tuple[int, int] | None = Field(None, description="for single: (ny, nx) px of the one patch")
+
+    @model_validator(mode="after")
+    def _single_is_complete(self) -> SkyMap:
+        if self.kind == "single" and (self.centre is None or self.shape is None):
+            raise ValueError("kind 'single' needs the keys 'centre' and 'shape'")
+        return self
+
+
+class References(_Section):
+    """Photometric and astrometric reference catalogues: file patterns, or null where there is none."""
+
+    ps1: str | None = None
+    twomass: str | None = None
+    gaia: str | None = None
+    vista: str | None = None
+    match_radius: float = Field(1.0, gt=0, description="arcsec")
+    min_stars_per_shard: int = Field(20, ge=1)
+
+
+class Engine(_Section):
+    """How the pipeline is run, and where its registry is."""
+
+    kind: Literal["local", "bps"] = "local"
+    threads: int = Field(2, ge=1, description="threads inside a quantum")
+    site: str = Field("local", description="for bps: a file in dmu4/bps, or a path")
+    registry: str | None = Field(None, description="database of the Butler registry; null: SQLite")
+
+
+class Survey(_Section):
+    """A survey, as its YAML file defines it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
+    title: str
+    inputs: Inputs
+    vista: Vista | None = None
+    optical: Optical | None = None
+    sky_map: SkyMap
+    tracts: dict[int, tuple[int | str, ...] | Literal["all"]]
+    references: References = References()
+    engine: Engine = Engine()
+    path: Path = Field(exclude=True)
+
+    @model_validator(mode="after")
+    def _has_images(self) -> Survey:
+        if self.vista is None and self.optical is None:
+            raise ValueError("at least one of 'vista' and 'optical' is needed")
+        return self
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Labels of all bands, from blue to red."""
+        have = {*(self.optical.bands if self.optical else ()), *(self.vista.bands if self.vista else ())}
+        return tuple(band for band in BAND_ORDER if band in have)
+
+    @property
+    def folders(self) -> DataFolders:
+        """The data folders of this survey."""
+        return DataFolders(self.name)
+
+    @property
+    def input_folder(self) -> Path:
+        """The folder below which the input files are."""
+        if self.inputs.folder is None:
+            return self.folders[0]
+        return (self.path.parent / self.inputs.folder).resolve()
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the true sky is known, because it was simulated."""
+        return self.inputs.source == "simulate"
+
+
+def _check_bands(bands: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [band for band in bands if band not in known]
+    if unknown:
+        raise ValueError(f"unknown band {unknown[0]!r}; choose from {', '.join(known)}")
+    if not bands:
+        raise ValueError("at least one band is needed")
+    if len(set(bands)) != len(bands):
+        raise ValueError(f"a band is listed twice: {', '.join(bands)}")
+    return bands
+
+
+def shipped_surveys() -> tuple[str, ...]:
+    """Names of the surveys that come with the project."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.yaml")))
+
+
+def find_survey(survey: str) -> Path:
+    """The YAML file of a survey.
+
+    Parameters
+    ----------
+    survey
+        A name in ``dmu0/surveys``, or a path to a YAML file.
+
+    Raises
+    ------
+    SurveyError
+        If there is no such file.
+    """
+    if re.fullmatch(r"[A-Za-z0-9_]+", survey):
+        path = SHIPPED / f"{survey}.yaml"
+        if not path.exists():
+            raise SurveyError(
+                f"There is no survey {survey!r} in {SHIPPED}; choose from {', '.join(shipped_surveys())}, "
+                "or give the path of a YAML file."
+            )
+        return path
+    path = Path(survey).expanduser()
+    if not path.is_absolute() and not path.exists():
+        path = PROJECT / path
+    if not path.is_file():
+        raise SurveyError(f"There is no survey file {survey!r}: write one (see dmu0/surveys) or correct the path.")
+    return path.resolve()
+
+
+def load_survey(survey: str) -> Survey:
+    """Read a survey definition.
+
+    Parameters
+    ----------
+    survey
+        A name in ``dmu0/surveys``, or a path to a YAML file.
+
+    Raises
+    ------
+    SurveyError
+        If the file is missing or wrong; the message names the file, each wrong key and its value.
+    """
+    path = find_survey(survey)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise SurveyError(f"{path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SurveyError(f"{path} must hold keys and values, not {type(content).__name__}.")
+    try:
+        return Survey.model_validate(content | {"path": path})
+    except ValidationError as error:
+        problems = [
+            f"  {'.'.join(str(part) for part in item['loc']) or '(whole file)'}: {item['msg']}"
+            f" (got {item['input']!r:.80})"
+            for item in error.errors()
+        ]
+        raise SurveyError(f"{path} is not a valid survey:\n" + "\n".join(problems)) from error
