@@ -92,4 +92,6 @@ def vista_band(upstream: str) -> str:
     for band in VISTA_BANDS.values():
         if wanted in (band.name, band.physical_filter, *band.aliases):
             return band.name
-    raise KeyError(f"{upstream!r} is not a VISTA filter; known are {', '.join(b.physical_filter for b in VISTA_BANDS.values())}.")
+    raise KeyError(
+        f"{upstream!r} is not a VISTA filter; known are {', '.join(b.physical_filter for b in VISTA_BANDS.values())}."
+    )
