@@ -1,0 +1,217 @@
+"""Run the steps of the pipeline in process, resume them, and account for every quantum."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from lsst.daf.butler import Butler, CollectionType, Progress
+from lsst.daf.butler.progress import ProgressHandler
+from lsst.pipe.base import Pipeline, QuantumSuccessCaveats, TaskFactory
+from lsst.pipe.base.mp_graph_executor import MPGraphExecutor, MPGraphExecutorError
+from lsst.pipe.base.quantum_graph import PredictedQuantumGraph
+from lsst.pipe.base.quantum_reports import ExecutionStatus, QuantumReport
+from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
+from lsst.pipe.base.single_quantum_executor import SingleQuantumExecutor
+from tqdm.auto import tqdm
+
+from dmu0.surveys import Survey
+from dmu4.repository import INPUTS, RELEASE, chosen_patches, newest, open_butler
+
+PIPELINE = Path(__file__).parent / "pipelines" / "release.yaml"
+
+STEPS = {
+    "single_frame": ("calibrate_detector", "summarise_visit"),
+    "coadds": ("import_optical", "coadd_patch"),
+    "multiband": ("detect_patch", "measure_patch", "consolidate_tract"),
+}
+"""The tasks of each step. Each is a submission of its own, so that its graph is built from what exists by then:
+a detector that fails costs no coadd."""
+
+COLUMNS = ("task", "data_id", "state", "reason", "seconds")
+"""Columns of a report: one row a quantum, ``state`` is done, skipped or failed."""
+
+_TWO_YEARS = 63_072_000.0  # seconds; the executor wants a limit, and a quantum has none
+
+
+class StepFailed(RuntimeError):
+    """No quantum of a task succeeded."""
+
+
+def current_run_id() -> str:
+    """The name of the result being made: make's, or the time of day when a person runs the notebook by hand."""
+    return os.environ.get("FUSION_RUN_ID") or datetime.now(UTC).strftime("by_hand_%Y%m%dT%H%M%S")
+
+
+class _Bars(ProgressHandler):
+    """Show the middleware's progress as bars."""
+
+    @contextlib.contextmanager
+    def get_progress_bar(self, iterable: Iterable | None, desc: str, total: int | None, level: int) -> Iterator:
+        with tqdm(iterable, desc=desc, total=total, mininterval=1.0, leave=False) as bar:
+            yield bar
+
+
+def _where(survey: Survey, tracts: str) -> str:
+    """The data query of a release: its tracts and patches."""
+    parts = [
+        f"(tract = {tract} AND patch IN ({', '.join(map(str, patches))}))"
+        for tract, patches in chosen_patches(survey, tracts).items()
+    ]
+    bands = ", ".join(f"'{band}'" for band in survey.bands)
+    return f"skymap = '{survey.sky_map.name}' AND ({' OR '.join(parts)}) AND band IN ({bands})"
+
+
+def _configured(survey: Survey, task: str) -> Pipeline:
+    """The pipeline of one task with what the survey says about it."""
+    pipeline = Pipeline.from_uri(f"{PIPELINE.as_uri()}#{task}")
+    settings: dict[str, object] = {}
+    if task == "calibrate_detector" and survey.vista is not None:
+        settings = {"noise": survey.vista.noise, "magnitudes": survey.vista.magnitudes}
+        settings["minStars"] = survey.vista.limits.min_stars
+    if task == "summarise_visit" and survey.vista is not None:
+        limits = survey.vista.limits
+        settings = {
+            "maxAstrometricScatter": limits.astrometric_scatter_max,
+            "maxZeroPointError": limits.zero_point_error_max,
+            "maxPsfSizeResidual": limits.psf_size_residual_max,
+            "maxNoiseRatio": limits.noise_ratio_max,
+        }
+    if task in {"coadd_patch", "measure_patch"}:
+        settings["threads"] = survey.engine.threads
+    for key, value in settings.items():
+        pipeline.addConfigOverride(task, key, value)
+    return pipeline
+
+
+def _execute(butler: Butler, graph: PredictedQuantumGraph) -> dict[uuid.UUID, QuantumReport]:
+    """Run the quanta of a graph; reports of those that failed, by quantum."""
+    one = SingleQuantumExecutor(
+        butler=butler, task_factory=TaskFactory(), clobber_outputs=True, raise_on_partial_outputs=False
+    )
+    executor = MPGraphExecutor(num_proc=1, timeout=_TWO_YEARS, quantum_executor=one)
+    try:
+        executor.execute(graph)
+    except MPGraphExecutorError as error:
+        # Each failed quantum is in the report; the exception only says that there are some.
+        logging.getLogger(__name__).info("%s", error)
+    reports = executor.getReport().quantaReports
+    return {k: report for k, report in enumerate(reports) if report.status is not ExecutionStatus.SUCCESS}
+
+
+def _data_id(values: dict) -> str:
+    names = ("visit", "exposure", "detector", "tract", "patch", "band")
+    return " ".join(f"{name}={values[name]}" for name in names if name in values)
+
+
+def _seconds(metadata) -> float:
+    quantum = metadata["quantum"]
+    begin, end = (datetime.fromisoformat(quantum[key]) for key in ("prepUtc", "endUtc"))
+    return (end - begin).total_seconds()
+
+
+def _no_work_reason(butler: Butler, task: str, ref, run: str) -> str:
+    """Why a task found nothing to do, from its log."""
+    for record in butler.get(f"{task}_log", ref.dataId, collections=run):
+        found = re.search(r"no work found: (.*)\.?$", record.message)
+        if found:
+            return found[1].rstrip(".")
+    return "its inputs were not made"
+
+
+def _report(butler: Butler, task: str, run: str, failed: dict[uuid.UUID, QuantumReport]) -> list[tuple]:
+    """Rows for all quanta of a task in a run: those of this session and those of one that was broken off."""
+    rows = []
+    for ref in butler.query_datasets(f"{task}_metadata", collections=run, explain=False, limit=None):
+        metadata = butler.get(ref)
+        caveats = QuantumSuccessCaveats(metadata["quantum"]["caveats"]) if "caveats" in metadata["quantum"] else None
+        skipped = caveats is not None and bool(caveats & QuantumSuccessCaveats.NO_WORK)
+        reason = _no_work_reason(butler, task, ref, run) if skipped else ""
+        state = "skipped" if skipped else "done"
+        rows.append((task, _data_id(dict(ref.dataId.mapping)), state, reason, _seconds(metadata)))
+    for report in failed.values():
+        info = report.exceptionInfo
+        reason = f"{info.className.split('.')[-1]}: {info.message}" if info else f"exit code {report.exitCode}"
+        rows.append((task, _data_id(report.dataId), "failed", " ".join(reason.split()), np.nan))
+    return sorted(rows)
+
+
+def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = True) -> Table:
+    """Run one step of the pipeline; what an earlier, broken-off attempt at the same result finished is kept.
+
+    Parameters
+    ----------
+    survey
+        The survey, whose repository exists.
+    step
+        A key of `STEPS`.
+    tracts
+        Tracts to work on, separated by spaces; empty: those of the survey.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Table
+        One row a quantum: task, data id, state (done, skipped, failed), reason, seconds.
+
+    Raises
+    ------
+    StepFailed
+        If a task had quanta and none of them was done.
+    """
+    if step not in STEPS:
+        raise ValueError(f"There is no step {step!r}; choose from {', '.join(STEPS)}.")
+    if progress:
+        Progress.set_handler(_Bars())
+    for name in ("lsst.pipe.base", *STEPS[step]):
+        logging.getLogger(name).setLevel(logging.INFO)
+    run = f"{step}/{current_run_id()}"
+    rows: list[tuple] = []
+    with open_butler(survey, collections=(), writeable=True) as butler:
+        butler.collections.register(run, CollectionType.RUN)
+        inputs = [name for name in (run, RELEASE, INPUTS) if butler.collections.query(name)]
+        chained = butler.clone(collections=inputs, run=run)
+        for task in STEPS[step]:
+            rows += _run_task(chained, survey, task, run=run, where=_where(survey, tracts))
+        newest(butler, step, run)
+    report = Table(rows=rows or None, names=COLUMNS, dtype=(str, str, str, str, float))
+    for task in STEPS[step]:
+        states = report["state"][report["task"] == task]
+        if len(states) and not (states != "failed").any():
+            first = report[report["task"] == task][0]
+            raise StepFailed(f"{step}: all {len(states)} quanta of {task} failed; the first: {first['reason']}")
+    return report
+
+
+def _run_task(butler: Butler, survey: Survey, task: str, *, run: str, where: str) -> list[tuple]:
+    executor = SeparablePipelineExecutor(
+        butler, clobber_output=True, skip_existing_in=[run], raise_on_partial_outputs=False
+    )
+    graph = executor.build_quantum_graph(_configured(survey, task), where=where)
+    failed: dict[uuid.UUID, QuantumReport] = {}
+    if len(graph):
+        executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
+        failed = _execute(butler, graph)
+    elif not butler.registry.queryDatasetTypes(f"{task}_metadata"):
+        return []
+    return _report(butler, task, run, failed)
+
+
+def summary(report: Table) -> Table:
+    """How many quanta of each task were done, skipped and failed, and how long they took in all."""
+    rows = []
+    for task in dict.fromkeys(report["task"]):
+        mine = report[report["task"] == task]
+        counts = [int((mine["state"] == state).sum()) for state in ("done", "skipped", "failed")]
+        rows.append((task, len(mine), *counts, round(float(np.nansum(mine["seconds"])), 1)))
+    names = ("task", "quanta", "done", "skipped", "failed", "seconds")
+    return Table(rows=rows or None, names=names, dtype=(str, int, int, int, int, float))

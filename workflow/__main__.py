@@ -1,0 +1,119 @@
+"""Command line of the workflow, for the Makefile: ``python -m workflow plan|run|status|index --survey NAME``."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from dmu0.paths import PROJECT
+from dmu0.surveys import Survey, SurveyError, load_survey
+from workflow.graph import GraphError, load_steps
+from workflow.records import StepState, release_states
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to stop this process when make is killed, so that no notebook runs on unseen."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1  # <sys/prctl.h>
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        if os.getppid() == 1:
+            raise SystemExit(1)
+
+
+def plan(survey: Survey, tracts: str, fragment: Path) -> int:
+    """Write the make fragment that lists the steps to run; say so when there is nothing to do."""
+    states = release_states(survey, tracts=tracts)
+    todo = {item.step.name: item for item in states if item.state != "done"}
+    lines = []
+    for item in todo.values():
+        record = item.step.record(survey.folders).relative_to(PROJECT)
+        before = [todo[name].step.record(survey.folders).relative_to(PROJECT) for name in item.step.reads if name in todo]
+        lines += [f"RECORDS += {record}", f"{record}: | {' '.join(map(str, before))}"]
+    fragment.write_text("\n".join(lines) + "\n")
+    if todo:
+        print(f"{survey.name}: {len(states) - len(todo)} of {len(states)} steps are done, {len(todo)} to run.")
+    else:
+        print(f"{survey.name}: all {len(states)} steps are done; nothing to do.")
+    return 0
+
+
+def run(survey: Survey, tracts: str, notebook: str) -> int:
+    """Execute one notebook; one line when it starts, one when it ends."""
+    from workflow.execute import NotebookFailed, run_step  # papermill is slow to import
+
+    _die_with_parent()
+    steps = load_steps()
+    name = Path(notebook).with_suffix("").as_posix()
+    if name not in steps:
+        print(f"There is no notebook {notebook!r}; known are {', '.join(steps)}.", file=sys.stderr)
+        return 2
+    print(f"[{survey.name}] {name} ...", flush=True)
+    try:
+        record = run_step(steps[name], survey, tracts=tracts)
+    except NotebookFailed as error:
+        print(f"[{survey.name}] FAILED {error}", file=sys.stderr, flush=True)
+        return 1
+    print(f"[{survey.name}] {name} done in {record.seconds:.0f} s", flush=True)
+    return 0
+
+
+def _row(item: StepState) -> str:
+    seconds = f"{item.record.seconds:7.0f} s" if item.record else "        -"
+    return f"{item.step.name:32s} {item.state:6s} {seconds}  {item.why}".rstrip()
+
+
+def status(survey: Survey, tracts: str) -> int:
+    """Print each step's state and duration; exit 1 when a step failed."""
+    states = release_states(survey, tracts=tracts)
+    print(f"{survey.name}: {survey.title}")
+    for item in states:
+        print(_row(item))
+    counts = {state: sum(item.state == state for item in states) for state in ("done", "stale", "failed", "to do")}
+    total = sum(item.record.seconds for item in states if item.record)
+    print(", ".join(f"{number} {state}" for state, number in counts.items()) + f"; {total:.0f} s of notebooks")
+    return 1 if counts["failed"] else 0
+
+
+def index(survey: Survey, tracts: str) -> int:
+    """Write the index page of the release and say where it is."""
+    from workflow.pages import write_index  # nbconvert is slow to import
+
+    states = release_states(survey, tracts=tracts)
+    path = write_index(states, survey_name=survey.name, title=survey.title, folder=survey.folders.runs(5))
+    print(f"Notebooks: {path.relative_to(PROJECT)}")
+    release = survey.folders[5] / "release" / "index.html"
+    if release.exists():
+        print(f"Release:   {release.relative_to(PROJECT)}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
+    parser.add_argument("action", choices=["plan", "run", "status", "index"])
+    parser.add_argument("target", nargs="?", default="", help="for run: the notebook; for plan: the make fragment")
+    parser.add_argument("--survey", default="sample", help="a name in dmu0/surveys, or a path to a YAML file")
+    parser.add_argument("--tracts", default="", help="tracts to process, separated by spaces; empty: the survey's")
+    options = parser.parse_args(arguments)
+    try:
+        survey = load_survey(options.survey)
+        match options.action:
+            case "plan":
+                return plan(survey, options.tracts, Path(options.target))
+            case "run":
+                return run(survey, options.tracts, options.target)
+            case "status":
+                return status(survey, options.tracts)
+            case _:
+                return index(survey, options.tracts)
+    except (SurveyError, GraphError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,49 @@
+"""Check that the active environment has what requirements.lock names, and install what is missing.
+
+Standard library only: it runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+def direct_requirements(pyproject: Path) -> list[str]:
+    """Names of the distributions that the project itself asks for."""
+    import tomllib  # Python >= 3.11
+
+    project = tomllib.loads(pyproject.read_text())["project"]
+    return [re.match(r"[\w.-]+", item)[0] for item in project["dependencies"] + project["optional-dependencies"]["test"]]
+
+
+def missing(names: list[str]) -> list[str]:
+    """Those of the distributions that are not installed."""
+    absent = []
+    for name in names:
+        try:
+            version(name)
+        except PackageNotFoundError:
+            absent.append(name)
+    return absent
+
+
+def main(lock: str) -> int:
+    """Exit code 0 when the environment is complete, or was completed."""
+    if sys.version_info < (3, 12):
+        print(f"The active environment has Python {sys.version.split()[0]}; 3.12 or newer is needed.", file=sys.stderr)
+        return 1
+    absent = missing(direct_requirements(Path("pyproject.toml")))
+    if absent:
+        print(f"Installing from {lock} into {sys.prefix}: {', '.join(absent)} missing.")
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--requirement", lock], check=True)
+    if missing(["lsst-ir-fusion"]):
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--editable", "."], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))

@@ -1,0 +1,159 @@
+"""What a notebook's result depends on, as one digest: its code, the modules that it reaches, its parameters.
+
+Prose, comments, docstrings and the times of files do not count: only what can change a number does.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from dmu0.paths import PROJECT
+from dmu0.surveys import Survey
+from workflow.graph import Step
+
+_DOTTED = re.compile(r"\b(?:obs_vista|dmu[0-5])(?:\.\w+)+")
+_PACKAGES = ("obs_vista", *(f"dmu{stage}" for stage in range(6)))
+
+
+def _hash(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list):
+            continue
+        # Strings that stand alone are docstrings, of modules, classes, functions or attributes.
+        node.body = [
+            item
+            for item in body
+            if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str))
+        ]
+    return tree
+
+
+def module_files(dotted: str) -> list[Path]:
+    """Files that importing a dotted name runs: the packages on the way and the module, as far as they exist."""
+    parts = dotted.split(".")
+    files = []
+    for length in range(1, len(parts) + 1):
+        base = PROJECT.joinpath(*parts[:length])
+        if (base / "__init__.py").is_file():
+            files.append(base / "__init__.py")
+        elif base.with_suffix(".py").is_file():
+            files.append(base.with_suffix(".py"))
+            break
+        else:
+            break
+    return files
+
+
+def _imported(tree: ast.AST, package: str) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parent = node.module or ""
+            if node.level:
+                base = package.split(".")[: len(package.split(".")) - node.level + 1]
+                parent = ".".join([*base, *([parent] if parent else [])])
+            names.update(f"{parent}.{alias.name}" for alias in node.names)
+    return {name for name in names if name.split(".")[0] in _PACKAGES}
+
+
+def _strings(tree: ast.AST) -> set[str]:
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def _data_files(strings: set[str], folder: Path) -> set[Path]:
+    """Data files of the packages that a module names: beside it, or all YAML files of a folder beside it."""
+    found: set[Path] = set()
+    for text in strings:
+        if not re.fullmatch(r"[\w./-]{2,80}", text) or text.startswith(("/", ".")):
+            continue
+        path = folder / text
+        if path.suffix in {".yaml", ".csv"} and path.is_file():
+            found.add(path)
+        elif path.is_dir() and path.name not in {"data", "surveys"}:
+            found.update(path.glob("*.yaml"))
+    return found
+
+
+@cache
+def _read_module(path: Path) -> tuple[str, frozenset[Path]]:
+    """Digest of one file's code, and the files that it leads to."""
+    if path.suffix != ".py":
+        text = path.read_text()
+        content = yaml.safe_load(text) if path.suffix == ".yaml" else text
+        leads = {file for name in _DOTTED.findall(text) for file in module_files(name)}
+        return _hash(json.dumps(content, sort_keys=True, default=str)), frozenset(leads)
+    tree = ast.parse(path.read_text())
+    package = ".".join(path.parent.relative_to(PROJECT).parts)
+    return _hash(ast.dump(_without_docstrings(tree))), frozenset(_leads(tree, path.parent, package))
+
+
+def _leads(tree: ast.AST, folder: Path, package: str) -> set[Path]:
+    strings = _strings(tree)
+    dotted = _imported(tree, package) | {name for text in strings for name in _DOTTED.findall(text)}
+    return {file for name in dotted for file in module_files(name)} | _data_files(strings, folder)
+
+
+def code_cells(path: Path) -> list[str]:
+    """The sources of a notebook's code cells, line magics left out."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return ["\n".join(line for line in cell.split("\n") if not line.startswith(("%", "!"))) for cell in cells]
+
+
+def reached_files(path: Path) -> list[Path]:
+    """Every module and data file of the project that the code of a notebook can reach, sorted."""
+    tree = ast.parse("\n".join(code_cells(path)))
+    todo = _leads(tree, path.parent, path.parent.name)
+    reached: set[Path] = set()
+    while todo:
+        file = todo.pop()
+        if file not in reached:
+            reached.add(file)
+            todo |= _read_module(file)[1]
+    return sorted(reached)
+
+
+def survey_content(survey: Survey) -> str:
+    """What a survey says that can change a number: all but its title and how the pipeline is run."""
+    content = survey.model_dump(mode="json", exclude={"title", "engine"})
+    return json.dumps(content, sort_keys=True)
+
+
+def input_listing(survey: Survey) -> str:
+    """Names and sizes of local input files, so that new or replaced files are noticed."""
+    if survey.inputs.source != "local" or not survey.input_folder.is_dir():
+        return ""
+    files = sorted(path for path in survey.input_folder.rglob("*") if path.is_file())
+    return "\n".join(f"{path.relative_to(survey.input_folder)} {path.stat().st_size}" for path in files)
+
+
+def step_digest(step: Step, survey: Survey, *, tracts: str = "") -> str:
+    """Digest of all that the result of a step depends on, apart from the steps that it reads."""
+    code = [ast.dump(_without_docstrings(ast.parse(cell))) for cell in code_cells(step.path)]
+    files = [f"{path.relative_to(PROJECT)} {_read_module(path)[0]}" for path in reached_files(step.path)]
+    inputs = input_listing(survey) if step.stage == 0 else ""
+    return _hash(*code, *files, survey_content(survey), tracts, inputs)
+
+
+def run_id(digest: str, upstream: dict[str, str]) -> str:
+    """Name of one particular result: the digest of a step together with the results that it read."""
+    return _hash(digest, json.dumps(upstream, sort_keys=True))[:16]

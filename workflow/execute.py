@@ -1,0 +1,126 @@
+"""Execute one notebook of a release, and keep a record of it that counts as done only when it succeeded."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from dmu0.surveys import Survey
+from workflow.digest import run_id, step_digest
+from workflow.graph import Step, load_steps
+from workflow.pages import write_page
+from workflow.processes import MARK, stop_leftovers
+from workflow.records import Record, failed_notebook, read_record, sidecar, write_record
+
+RUN_ID = "FUSION_RUN_ID"
+"""Environment variable through which a notebook's modules learn which result is being made."""
+
+
+class NotebookFailed(RuntimeError):
+    """A notebook stopped with an error; the message is one line: notebook, cell, error."""
+
+
+@contextlib.contextmanager
+def _exclusive(record: Path) -> Iterator[None]:
+    """Hold the lock of a record, so that two makes do not execute the same notebook at once."""
+    lock = record.with_name(f".{record.stem}.lock")
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise NotebookFailed(f"{record} is being made by another process: wait for it, or stop it.") from error
+        yield
+
+
+def _parameters(step: Step, survey: Survey, tracts: str) -> dict[str, str]:
+    """The parameters that a notebook is given: those that it declares."""
+    notebook = nbformat.read(step.path, as_version=4)
+    declared = "\n".join(c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    given = {"survey": str(survey.path), "tracts": tracts}
+    return {key: value for key, value in given.items() if f"{key}:" in declared or f"{key} =" in declared}
+
+
+def _describe(step: Step, error: PapermillExecutionError, notebook: Path) -> str:
+    """One line that names notebook, cell and error, and the line of code where it happened."""
+    value = " ".join(str(error.evalue).split())
+    heading = ""
+    if notebook.exists():
+        seen = 0
+        for cell in nbformat.read(notebook, as_version=4).cells:
+            if cell.cell_type == "markdown":
+                titles = [line for line in cell.source.split("\n") if line.startswith("#")]
+                heading = titles[-1].lstrip("# ") if titles else heading
+            elif cell.cell_type == "code":
+                seen += 1
+                if cell.get("execution_count") == error.exec_count or seen == error.exec_count:
+                    break
+    where = f" ({heading})" if heading else ""
+    return f"{step.name}.ipynb, code cell [{error.exec_count}]{where}: {error.ename}: {value[:400]}"
+
+
+def _upstream_results(step: Step, survey: Survey) -> dict[str, str]:
+    steps = load_steps()
+    results = {}
+    for name in step.reads:
+        record = read_record(steps[name].record(survey.folders))
+        if record is None:
+            raise NotebookFailed(f"{step.name}.ipynb reads {name}, which is not done: run `make release` for it first.")
+        results[name] = record.run_id
+    return results
+
+
+def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
+    """Execute a notebook in its own folder and keep the result.
+
+    On success the executed notebook, its page and its record take their names; on failure the notebook is left
+    as ``NAME.failed.ipynb`` and there is no record.
+
+    Raises
+    ------
+    NotebookFailed
+        If the notebook failed, or what it reads is not there.
+    """
+    record = step.record(survey.folders)
+    upstream = _upstream_results(step, survey)
+    identity = run_id(step_digest(step, survey, tracts=tracts), upstream)
+    with _exclusive(record):
+        stop_leftovers(record)
+        sidecar(record).unlink(missing_ok=True)
+        failed_notebook(record).unlink(missing_ok=True)
+        os.environ.update(
+            {MARK: str(record), RUN_ID: identity, "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1", "MPLBACKEND": ""}
+        )
+        os.environ.pop("MPLBACKEND")
+        started, clock = datetime.now(UTC), time.monotonic()
+        part = record.with_name(f"{record.stem}.part.ipynb")
+        logging.getLogger("papermill").setLevel(logging.ERROR)
+        try:
+            papermill.execute_notebook(
+                step.path,
+                part,
+                parameters=_parameters(step, survey, tracts),
+                kernel_name="python3",
+                cwd=str(step.path.parent),
+                progress_bar=False,
+                log_output=False,
+            )
+        except PapermillExecutionError as error:
+            os.replace(part, failed_notebook(record))
+            write_page(failed_notebook(record))
+            line = _describe(step, error, failed_notebook(record))
+            raise NotebookFailed(f"{line}  [read {failed_notebook(record).relative_to(Path.cwd(), walk_up=True)}]") from error
+        os.replace(part, record)
+        write_page(record)
+        done = Record(identity, started.isoformat(timespec="seconds"), round(time.monotonic() - clock, 1), upstream)
+        write_record(record, done)
+        return done

@@ -1,0 +1,88 @@
+"""The notebooks of the project and which of them reads what: the graph that make follows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+
+from dmu0.paths import PROJECT, DataFolders
+
+_NUMBERED = re.compile(r"^[1-9]_\w+\.ipynb$")
+_LINK = re.compile(r"\]\(([^)\s]+\.ipynb)\)")
+
+
+class GraphError(ValueError):
+    """A notebook is missing its card, or reads what does not exist or comes later."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook, as a step of a release.
+
+    Parameters
+    ----------
+    path
+        The notebook.
+    stage
+        Number of its dmu folder.
+    title
+        Its first heading, without the hash.
+    reads
+        Names of the steps whose products it reads, from the links in the ``Reads`` row of its card.
+    """
+
+    path: Path
+    stage: int
+    title: str
+    reads: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        """Folder and file name without its ending, e.g. ``dmu4/3_Coadd``."""
+        return f"dmu{self.stage}/{self.path.stem}"
+
+    def record(self, folders: DataFolders) -> Path:
+        """The executed notebook of a survey."""
+        return folders.runs(self.stage) / self.path.name
+
+
+def read_card(notebook: nbformat.NotebookNode, *, path: Path) -> tuple[str, tuple[str, ...]]:
+    """Title of a notebook and the notebooks that it reads, as its first cell says.
+
+    Raises
+    ------
+    GraphError
+        If the first cell has no heading or no ``Reads`` row.
+    """
+    text = notebook.cells[0].source if notebook.cells and notebook.cells[0].cell_type == "markdown" else ""
+    heading = re.search(r"^# (.+)$", text, re.M)
+    row = re.search(r"^\|\s*Reads\s*\|(.*)$", text, re.M)
+    if heading is None or row is None:
+        raise GraphError(f"{path}: the first cell must be a heading, a paragraph and a table with a 'Reads' row.")
+    names = [(path.parent / link).resolve().relative_to(PROJECT).with_suffix("") for link in _LINK.findall(row[1])]
+    return heading[1].strip(), tuple(dict.fromkeys(name.as_posix() for name in names))
+
+
+def load_steps(root: Path = PROJECT) -> dict[str, Step]:
+    """All steps by name, in an order in which each comes after those that it reads.
+
+    Raises
+    ------
+    GraphError
+        If a card is missing, or a notebook reads one that is not there or not before it.
+    """
+    steps: dict[str, Step] = {}
+    for stage in range(6):
+        for path in sorted((root / f"dmu{stage}").glob("*.ipynb")):
+            if not _NUMBERED.match(path.name):
+                continue
+            title, reads = read_card(nbformat.read(path, as_version=4), path=path)
+            step = Step(path, stage, title, reads)
+            for upstream in reads:
+                if upstream not in steps:
+                    raise GraphError(f"{path}: reads {upstream}, which is not a notebook that comes before it.")
+            steps[step.name] = step
+    return steps

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Make .venv from requirements.lock with Python >= 3.12. Run by make; needs only some Python 3 with pip, or uv.
+set -euo pipefail
+
+digest=$(cat requirements.lock pyproject.toml | cksum)
+if [ -x .venv/bin/python ] && [ "$(cat .venv/.made-from 2>/dev/null)" = "$digest" ]; then
+  touch .venv/.made-from
+  exit 0
+fi
+echo "Making .venv from requirements.lock ..."
+
+# A Python that is good enough: on the path, or one of pyenv's versions that no shim points at.
+good_python() {
+  local candidate
+  for candidate in python3.12 python3.13 python3.14 python3 python \
+    "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9]*/bin/python; do
+    candidate=$(command -v "$candidate" 2>/dev/null) || continue
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 12))' >/dev/null 2>&1; then
+      "$candidate" -c 'import sys; print(sys.executable)'
+      return
+    fi
+  done
+  echo ">=3.12" # uv fetches one
+}
+
+find_uv() {
+  if command -v uv >/dev/null 2>&1; then
+    command -v uv
+    return
+  fi
+  local some
+  some=$(command -v python3 || command -v python) || {
+    echo "Neither uv nor Python 3 is here: install one of them." >&2
+    return 1
+  }
+  rm -rf .uv.part && mkdir .uv.part
+  "$some" -m pip install --quiet --disable-pip-version-check --target .uv.part uv >&2 || {
+    echo "Could not install uv with $some -m pip: install pip or uv and try again." >&2
+    return 1
+  }
+  rm -rf .uv && mv .uv.part .uv
+  echo "$PWD/.uv/bin/uv"
+}
+
+uv=$(find_uv)
+python=$(good_python)
+"$uv" venv --quiet --clear --python "$python" .venv
+"$uv" pip install --quiet --python .venv/bin/python --requirement requirements.lock
+"$uv" pip install --quiet --python .venv/bin/python --no-deps --editable .
+echo "$digest" >.venv/.made-from
+echo ".venv is ready: $(.venv/bin/python --version)"

@@ -1,0 +1,96 @@
+"""Records of what ran: which steps of a release are done, failed, stale or to do."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from dmu0.surveys import Survey
+from workflow.digest import run_id, step_digest
+from workflow.graph import Step, load_steps
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept of a successful run, beside the executed notebook.
+
+    Parameters
+    ----------
+    run_id
+        Name of the result: a digest of code, parameters and the results that were read.
+    started
+        When it began, ISO 8601 in UTC.
+    seconds
+        How long it took.
+    upstream
+        Step name -> run_id of the results that were read.
+    """
+
+    run_id: str
+    started: str
+    seconds: float
+    upstream: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StepState:
+    """Where one step of a release stands: ``done``, ``stale``, ``failed`` or ``to do``."""
+
+    step: Step
+    state: str
+    record: Record | None
+    why: str = ""
+
+
+def sidecar(notebook: Path) -> Path:
+    """The file that says which result an executed notebook is."""
+    return notebook.with_suffix(".json")
+
+
+def failed_notebook(notebook: Path) -> Path:
+    """Where a run that failed is left to be read."""
+    return notebook.with_name(f"{notebook.stem}.failed.ipynb")
+
+
+def read_record(notebook: Path) -> Record | None:
+    """The record of an executed notebook; None where it never finished."""
+    path = sidecar(notebook)
+    if not (notebook.exists() and path.exists()):
+        return None
+    return Record(**json.loads(path.read_text()))
+
+
+def write_record(notebook: Path, record: Record) -> None:
+    """Write a record, whole or not at all."""
+    path = sidecar(notebook)
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(asdict(record), indent=1) + "\n")
+    os.replace(part, path)
+
+
+def _why_stale(record: Record, wanted: str, upstream: dict[str, str]) -> str:
+    changed = [name for name, result in upstream.items() if record.upstream.get(name) != result]
+    return "" if record.run_id == wanted else f"{', '.join(changed)} changed" if changed else "code or parameters changed"
+
+
+def release_states(survey: Survey, *, tracts: str = "") -> list[StepState]:
+    """The state of every step of a release, in order.
+
+    A step is stale when its digest differs from that of its record, or when a step that it reads is not done.
+    """
+    states: dict[str, StepState] = {}
+    for name, step in load_steps().items():
+        notebook = step.record(survey.folders)
+        record = read_record(notebook)
+        pending = [upstream for upstream in step.reads if states[upstream].state != "done"]
+        if record is None:
+            failed = failed_notebook(notebook).exists()
+            states[name] = StepState(step, "failed" if failed else "to do", None)
+            continue
+        upstream = {other: states[other].record.run_id for other in step.reads if states[other].record is not None}
+        wanted = run_id(step_digest(step, survey, tracts=tracts), upstream)
+        why = f"waits for {', '.join(pending)}" if pending else _why_stale(record, wanted, upstream)
+        states[name] = StepState(step, "stale" if why else "done", record, why)
+    return list(states.values())
