@@ -1,0 +1,28 @@
+"""The instrument package: what the LSST middleware must know about VIRCAM on VISTA."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ("VIRCAM", "VircamTranslator", "find_translators")
+
+
+def find_translators() -> list[str]:
+    """Names of the metadata translators that this package registers; called through the entry point."""
+    from obs_vista.translator import VircamTranslator
+
+    return [VircamTranslator.name]
+
+
+def __getattr__(name: str) -> Any:
+    # The middleware finds these two here by name; imported on demand, because with them comes all of the Butler.
+    match name:
+        case "VIRCAM":
+            from obs_vista.instrument import VIRCAM
+
+            return VIRCAM
+        case "VircamTranslator":
+            from obs_vista.translator import VircamTranslator
+
+            return VircamTranslator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,106 @@
+"""Butler formatters for CASU files: one file holds the images of up to sixteen detectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import astropy.units as u
+import numpy as np
+from astropy.io import fits
+from lsst.daf.butler import FormatterV2
+from lsst.images import Box, DetectorFrame, Image, SkyProjection
+
+from obs_vista.headers import detector_extensions, icrs_wcs, merged_header
+
+MetadataValue = str | int | float | bool
+
+
+def header_metadata(header: fits.Header) -> dict[str, MetadataValue]:
+    """The cards of a header as a flat dictionary, without comments, history and empty values."""
+    return {
+        card.keyword: card.value
+        for card in header.cards
+        if card.keyword not in ("COMMENT", "HISTORY", "") and not isinstance(card.value, fits.card.Undefined)
+    }
+
+
+class _DetectorFormatter(FormatterV2):
+    """Reads one detector of a multi-extension file, found by its number and not by its place."""
+
+    can_read_from_local_file: ClassVar[bool] = True
+    supported_extensions: ClassVar[frozenset[str]] = frozenset({".fit", ".fits", ".fit.fz", ".fits.fz", ".fz"})
+    dtype: ClassVar[type] = np.float32
+
+    def read_from_local_file(self, path: str, component: str | None = None, expected_size: int = -1) -> Any:
+        """The image, or one component of it.
+
+        Raises
+        ------
+        LookupError
+            If the file has no extension of this detector; the message names the file and those it has.
+        ValueError
+            If the component is unknown, or the box does not overlap the image.
+        """
+        detector = int(self.data_id["detector"])
+        parameters = self.file_descriptor.parameters or {}
+        with fits.open(path, memmap=True) as hdus:
+            extensions = detector_extensions(hdus)
+            if detector not in extensions:
+                have = ", ".join(str(number) for number in sorted(extensions))
+                raise LookupError(f"{Path(path).name} has no extension of detector {detector}; it has {have}.")
+            hdu = hdus[extensions[detector]]
+            full = Box.from_shape(hdu.shape)
+            if component == "bbox":
+                return full
+            primary = hdus[0].header if hdu is not hdus[0] else None
+            header = merged_header(primary, hdu.header)
+            if component in ("sky_projection", "unit", "metadata"):
+                return self._component(component, header, full)
+            if component is not None:
+                raise ValueError(f"{type(self).__name__} has no component {component!r}.")
+            box = full if parameters.get("bbox") is None else full.intersection(parameters["bbox"])
+            rows = slice(box.y.start, box.y.stop), slice(box.x.start, box.x.stop)
+            array = np.asarray(hdu.section[rows])
+        return self._image(array.astype(self.dtype), box, full, header)
+
+    def _component(self, component: str, header: fits.Header, full: Box) -> Any:
+        raise ValueError(f"{type(self).__name__} has no component {component!r}.")
+
+    def _image(self, array: np.ndarray, box: Box, full: Box, header: fits.Header) -> Image:
+        return Image(array, bbox=box)
+
+
+class PawprintFormatter(_DetectorFormatter):
+    """One detector of a pawprint stack: counts of one DIT, the transformation to ICRS, all header cards as metadata."""
+
+    def _component(self, component: str, header: fits.Header, full: Box) -> Any:
+        match component:
+            case "sky_projection":
+                return self._sky_projection(header, full)
+            case "unit":
+                return u.adu
+            case _:
+                return header_metadata(header)
+
+    def _sky_projection(self, header: fits.Header, full: Box) -> SkyProjection:
+        data_id = self.data_id
+        frame = DetectorFrame(
+            instrument=data_id["instrument"], detector=data_id["detector"], visit=data_id["exposure"], bbox=full
+        )
+        return SkyProjection.from_fits_wcs(icrs_wcs(header), frame, pixel_bounds=full)
+
+    def _image(self, array: np.ndarray, box: Box, full: Box, header: fits.Header) -> Image:
+        return Image(
+            array,
+            bbox=box,
+            unit=u.adu,
+            sky_projection=self._sky_projection(header, full),
+            metadata=header_metadata(header),
+        )
+
+
+class ConfidenceFormatter(_DetectorFormatter):
+    """One detector of a confidence map: 100 is average, 0 is no data."""
+
+    dtype: ClassVar[type] = np.int32

@@ -1,0 +1,219 @@
+"""Pixel variance of CASU pawprint stacks: from the confidence map, or from the sky noise where there is none."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from astropy.io import fits
+
+from obs_vista.camera import get_detector
+
+NO_DATA_VARIANCE = 1e12
+"""Variance (ADU^2) of pixels without data: finite, and so large that their weight is nothing even without the mask."""
+
+
+class ConfidenceError(ValueError):
+    """A confidence map is missing, of another size than its image, or empty: the variance cannot be computed."""
+
+
+class PixelNoise(NamedTuple):
+    """Noise of the pixels of one detector image.
+
+    Parameters
+    ----------
+    variance
+        float32 [y, x], square of the image's unit; positive and finite, `NO_DATA_VARIANCE` where there are no data.
+    no_data
+        bool [y, x]: zero confidence, or not a number.
+    """
+
+    variance: np.ndarray
+    no_data: np.ndarray
+
+
+def frames_combined(header: fits.Header) -> int:
+    """The number of DITs in a stack, NICOMB x NDIT; counts are those of one DIT (NDITCOR, "corrected to ndit = 1").
+
+    Raises
+    ------
+    ValueError
+        If NDIT is missing or a count is not positive. NICOMB is missing from single exposures, which count as one.
+    """
+    nicomb = int(header.get("NICOMB", 1))
+    if "ESO DET NDIT" not in header:
+        raise ValueError("The header has no ESO DET NDIT: the noise of the stack is unknown.")
+    ndit = int(header["ESO DET NDIT"])
+    if nicomb < 1 or ndit < 1:
+        raise ValueError(f"NICOMB and ESO DET NDIT must be positive; got {nicomb} and {ndit}.")
+    return nicomb * ndit
+
+
+def sky_level(header: fits.Header) -> float:
+    """SKYLEVEL in ADU.
+
+    Raises
+    ------
+    ValueError
+        If it is missing or not a number.
+    """
+    level = float(header.get("SKYLEVEL", np.nan))
+    if not np.isfinite(level):
+        raise ValueError(f"The header has no usable SKYLEVEL (got {header.get('SKYLEVEL')!r}).")
+    return level
+
+
+def _stack_variance(counts: np.ndarray | float, n: np.ndarray | float, sky: float, *, gain: float, read_noise: float):
+    """Variance (ADU^2) of the mean of ``n`` DITs with ``counts`` ADU each, less a sky frame made of as many.
+
+    A DIT has variance ``read_noise^2 + counts / gain``. The sky frame, a mean of n, has
+    ``(read_noise^2 + sky / gain) / n``, and dithering spreads it over n different pixels of the stack, so that 1/n of
+    that again remains.
+    """
+    one_dit = read_noise**2 + counts / gain
+    sky_frame = (read_noise**2 + sky / gain) / n
+    return (one_dit + sky_frame) / n
+
+
+def predicted_sky_noise(header: fits.Header, detector: int) -> float:
+    """The noise (ADU) of a sky pixel of full confidence that the header's counts predict, to compare with SKYNOISE.
+
+    Raises
+    ------
+    ValueError
+        If SKYLEVEL or ESO DET NDIT is missing.
+    """
+    info = get_detector(detector)
+    level = max(sky_level(header), 0.0)
+    n = frames_combined(header)
+    if "NICOMB" not in header:
+        # A single exposure: its sky frame is a mean of many, and adds next to no noise.
+        return float(np.sqrt((info.read_noise**2 + level / info.gain) / n))
+    return float(np.sqrt(_stack_variance(level, n, level, gain=info.gain, read_noise=info.read_noise)))
+
+
+def is_sky_subtracted(image: np.ndarray, header: fits.Header) -> bool:
+    """Whether the image is without its sky: CASU subtracts a sky frame but puts its level back, others do not.
+
+    Told by the median of the pixels, which is SKYLEVEL or near zero.
+    """
+    sample = image[::5, ::5]
+    sample = sample[np.isfinite(sample) & (sample != 0)]
+    return sample.size == 0 or bool(np.median(sample) < 0.5 * sky_level(header))
+
+
+def pawprint_variance(
+    image: np.ndarray, confidence: np.ndarray | None, header: fits.Header, detector: int
+) -> PixelNoise:
+    """Variance of the pixels of a stack from its confidence map.
+
+    With n = NICOMB x NDIT x confidence / 100 DITs in a pixel, the variance is that of their mean plus what the
+    subtracted sky frame left. NDIT counts because the pixels are counts of one DIT; without it the variance in J, H and
+    Ks would be some five times too large. A pixel below the sky is given the sky's noise, not less.
+
+    Parameters
+    ----------
+    image
+        [y, x] in ADU of one DIT, with or without its sky.
+    confidence
+        [y, x], the same size and orientation; 100 is the average confidence of the detector.
+    header
+        Merged header of the detector (`obs_vista.headers.merged_header`).
+    detector
+        1 to 16.
+
+    Raises
+    ------
+    ConfidenceError
+        If the map is missing, of another size, or positive nowhere.
+    ValueError
+        If the header lacks SKYLEVEL or NDIT.
+    """
+    if confidence is None:
+        raise ConfidenceError("There is no confidence map: the number of exposures in each pixel is unknown.")
+    if confidence.shape != image.shape:
+        raise ConfidenceError(f"The confidence map is {confidence.shape} (ny, nx), its image {image.shape}.")
+    info = get_detector(detector)
+    level = max(sky_level(header), 0.0)
+    # Not cut or flipped: CASU writes map and image alike, and so they are used.
+    share = np.asarray(confidence, np.float32) / 100
+    no_data = ~(share > 0) | ~np.isfinite(share) | ~np.isfinite(image)
+    if no_data.all():
+        raise ConfidenceError("The confidence map is zero everywhere.")
+    n = np.where(no_data, 1, share * frames_combined(header))
+    counts = np.where(no_data, level, image) + (level if is_sky_subtracted(image, header) else 0.0)
+    variance = _stack_variance(np.maximum(counts, level), n, level, gain=info.gain, read_noise=info.read_noise)
+    variance = variance.astype(np.float32)
+    variance[no_data] = NO_DATA_VARIANCE
+    return PixelNoise(variance, no_data)
+
+
+def measured_sky_noise(image: np.ndarray, *, block: int = 64) -> float:
+    """The scatter of sky pixels: the median over blocks of 1.4826 times the median absolute deviation.
+
+    Parameters
+    ----------
+    image
+        [y, x]; not-a-number where no data are. Slow gradients do not count, because blocks are small.
+    block
+        Side of a block in pixels.
+
+    Raises
+    ------
+    ValueError
+        If there are no pixels to measure.
+    """
+    scatters = []
+    for y in range(0, image.shape[0], block):
+        for x in range(0, image.shape[1], block):
+            values = image[y : y + block, x : x + block]
+            values = values[np.isfinite(values)]
+            if values.size >= 100:
+                scatters.append(1.4826 * np.median(np.abs(values - np.median(values))))
+    if not scatters:
+        raise ValueError("There are no pixels to measure the sky noise in.")
+    return float(np.median(scatters))
+
+
+def skynoise_variance(
+    image: np.ndarray, header: fits.Header, detector: int, *, units_per_adu: float | None = None
+) -> PixelNoise:
+    """Variance of the pixels of a stack that has no confidence map: uniform sky noise, and photons of the sources.
+
+    The header's counts (SKYLEVEL, SKYNOISE, NICOMB, NDIT) stay those of CASU even where the pixels were rescaled and
+    GAIN was overwritten to match, so GAIN is not read.
+
+    Parameters
+    ----------
+    image
+        [y, x] in ADU of one DIT times ``units_per_adu``, with or without its sky.
+    header
+        Merged header of the detector.
+    detector
+        1 to 16.
+    units_per_adu
+        Scale of the pixels; None if unknown. Known, the sky noise is SKYNOISE; unknown, it is measured in the image,
+        and its ratio to `predicted_sky_noise` gives the scale.
+
+    Raises
+    ------
+    ValueError
+        If the header lacks SKYLEVEL, SKYNOISE or NDIT.
+    """
+    info = get_detector(detector)
+    image = np.asarray(image)
+    if units_per_adu is None:
+        sky_sigma = measured_sky_noise(image)
+        units_per_adu = sky_sigma / predicted_sky_noise(header, detector)
+    else:
+        sky_sigma = units_per_adu * float(header.get("SKYNOISE", np.nan))
+    if not (np.isfinite(sky_sigma) and sky_sigma > 0 and units_per_adu > 0):
+        raise ValueError(f"The sky noise must be positive; got {sky_sigma} (SKYNOISE {header.get('SKYNOISE')!r}).")
+    no_data = ~np.isfinite(image)
+    finite = np.where(no_data, 0, image)
+    sample = finite[::5, ::5]
+    source = np.maximum(finite - np.median(sample[~no_data[::5, ::5]]), 0) / units_per_adu
+    photons = source / (info.gain * frames_combined(header))
+    variance = (sky_sigma**2 + units_per_adu**2 * photons).astype(np.float32)
+    variance[no_data] = NO_DATA_VARIANCE
+    return PixelNoise(variance, no_data)
