@@ -1,0 +1,226 @@
+"""The reference catalogue: htm7 shards in the columns of LSST reference catalogues, written and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from lsst.sphgeom import HtmPixelization, LonLat, UnitVector3d
+
+from dmu2.matching import DAYS_PER_YEAR, propagate
+from obs_vista.bands import OPTICAL_BANDS, VISTA_BANDS
+
+HTM_LEVEL = 7
+"""Level of the hierarchical triangular mesh whose pixels are the shards, about half a degree across."""
+
+SURVEY_BANDS = (*(band for band in OPTICAL_BANDS if band != "u"), *VISTA_BANDS)
+"""Bands that PS1 and 2MASS can be transformed to."""
+
+ORIGINAL_FLUXES = (
+    *(f"ps1_{band}" for band in "grizy"),
+    *(f"tmass_{band}" for band in "jhk"),
+    *(f"gaia_{band}" for band in ("g", "bp", "rp")),
+)
+"""Fluxes as the reference catalogues give them, in AB, beside those in the survey's own system."""
+
+_POSITION_COLUMNS = (
+    ("id", "i8", "", "identifier, unique over all shards"),
+    ("coord_ra", "f8", "rad", "ICRS right ascension at the epoch"),
+    ("coord_dec", "f8", "rad", "ICRS declination at the epoch"),
+    ("coord_ra_err", "f4", "rad", "standard error of coord_ra times cos(coord_dec)"),
+    ("coord_dec_err", "f4", "rad", "standard error of coord_dec"),
+    ("epoch", "f8", "d", "MJD (TAI) of the position"),
+    ("pm_ra", "f8", "rad / yr", "proper motion in right ascension times cos(coord_dec); NaN if unknown"),
+    ("pm_dec", "f8", "rad / yr", "proper motion in declination; NaN if unknown"),
+    ("pm_ra_err", "f4", "rad / yr", "standard error of pm_ra; NaN if unknown"),
+    ("pm_dec_err", "f4", "rad / yr", "standard error of pm_dec; NaN if unknown"),
+    ("position_from", "U8", "", "catalogue of the position: gaia, ps1, 2mass or vista"),
+    ("extended", "?", "", "a catalogue says that this is not a point source"),
+)
+
+_LSST_NAMES = {
+    "coord_raErr": "coord_ra_err",
+    "coord_decErr": "coord_dec_err",
+    "pm_raErr": "pm_ra_err",
+    "pm_decErr": "pm_dec_err",
+}
+# Faster than any star by a factor of ten (Barnard's star moves 5e-5 rad/yr): such a column holds something else.
+_PM_LIMIT = 5e-4
+
+
+class ReferenceCatalogueError(ValueError):
+    """A reference catalogue file is missing, unreadable or lacks what it must hold."""
+
+
+def columns() -> tuple[tuple[str, str, str, str], ...]:
+    """Name, dtype, unit and meaning of each column of a shard."""
+    own = [
+        column
+        for band in SURVEY_BANDS
+        for column in _flux_columns(band, f"flux of a point source in {band}, in the survey's own system, AB")
+    ]
+    originals = [
+        column
+        for name in ORIGINAL_FLUXES
+        for column in _flux_columns(name, f"flux of a point source in {name.replace('_', ' ')}, as catalogued, AB")
+    ]
+    return (*_POSITION_COLUMNS, *own, *originals)
+
+
+def _flux_columns(name: str, meaning: str) -> list[tuple[str, str, str, str]]:
+    return [
+        (f"{name}_flux", "f4", "nJy", f"{meaning}; NaN if unknown"),
+        (f"{name}_fluxErr", "f4", "nJy", f"standard error of {name}_flux"),
+    ]
+
+
+def empty_shard(rows: int = 0) -> Table:
+    """A shard of so many rows, nothing known of them yet: fluxes and motions NaN, identifiers 0."""
+    table = Table()
+    for name, dtype, unit, meaning in columns():
+        fill = np.nan if dtype.startswith("f") else np.zeros(1, dtype)[0]
+        table[name] = np.full(rows, fill, dtype)
+        table[name].unit = u.Unit(unit) if unit else None
+        table[name].description = meaning
+    return table
+
+
+def shard_index(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """The htm7 pixel of each position in degrees."""
+    pixels = HtmPixelization(HTM_LEVEL)
+    positions = zip(np.atleast_1d(ra).tolist(), np.atleast_1d(dec).tolist(), strict=True)
+    return np.array([pixels.index(UnitVector3d(LonLat.fromDegrees(x, y))) for x, y in positions], np.int64)
+
+
+def write_shards(table: Table, folder: Path) -> dict[int, Path]:
+    """Write each htm7 shard of a reference catalogue to ``<folder>/<htm7>.parquet``.
+
+    Shards of an earlier catalogue that hold no star any more are removed, so that the folder is one catalogue.
+
+    Returns
+    -------
+    dict
+        Shard to file, in order of shard.
+
+    Raises
+    ------
+    ReferenceCatalogueError
+        If a column is missing or an identifier occurs twice.
+    """
+    missing = [name for name, *_ in columns() if name not in table.colnames]
+    if missing:
+        raise ReferenceCatalogueError(f"The reference catalogue lacks the column {missing[0]!r}.")
+    if len(np.unique(table["id"])) != len(table):
+        values, counts = np.unique(np.asarray(table["id"]), return_counts=True)
+        raise ReferenceCatalogueError(
+            f"Identifier {values[counts > 1][0]} occurs {counts.max()} times; it must be unique."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = shard_index(np.degrees(table["coord_ra"].value), np.degrees(table["coord_dec"].value))
+    written = {}
+    for shard in np.unique(shards).tolist():
+        path = folder / f"{shard}.parquet"
+        partial = path.with_suffix(".parquet.part")
+        table[shards == shard][[name for name, *_ in columns()]].write(partial, format="parquet", overwrite=True)
+        partial.replace(path)
+        written[shard] = path
+    for path in folder.glob("*.parquet"):
+        if path not in written.values():
+            path.unlink()
+    return written
+
+
+def read_shard(path: Path | str) -> Table:
+    """Read a reference shard: one of ours (Parquet), or one in LSST's FITS format (versions 1 and 2).
+
+    What differs between LSST's versions is made the same: names of the errors, epochs (seconds of 1970 become MJD),
+    missing values (NaN, never masked), units. Fluxes keep their names. Proper motions of exactly zero with an error
+    of zero are unknown, and a column of motions that no star has is not in rad/yr and is dropped: both become NaN.
+
+    Raises
+    ------
+    ReferenceCatalogueError
+        If the file is missing or unreadable, or holds no positions.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".parquet":
+            return _without_masks(Table.read(path, format="parquet"))
+        table = _read_fits(path)
+    except (OSError, ValueError, IndexError) as error:
+        raise ReferenceCatalogueError(f"{path} is not a readable reference shard: {error}") from error
+    for name in ("id", "coord_ra", "coord_dec"):
+        if name not in table.colnames:
+            raise ReferenceCatalogueError(f"{path} has no column {name!r}: it is not a reference catalogue.")
+    return _in_our_columns(table)
+
+
+def sky_positions(table: Table, mjd: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Right ascension and declination (ICRS deg) of the stars of a shard, at a date where one is given.
+
+    Parameters
+    ----------
+    table
+        A shard, of `read_shard`.
+    mjd
+        MJD (TAI) of the observation; stars of unknown motion stay where they were. None: positions as catalogued.
+    """
+    ra, dec = np.degrees(np.asarray(table["coord_ra"])), np.degrees(np.asarray(table["coord_dec"]))
+    if mjd is None:
+        return ra, dec
+    to_mas = np.degrees(1) * 3.6e6
+    years = np.nan_to_num((mjd - np.asarray(table["epoch"], float)) / DAYS_PER_YEAR)
+    motion = [np.asarray(table[name], float) * to_mas for name in ("pm_ra", "pm_dec")]
+    return propagate(ra, dec, *motion, years=years)
+
+
+def _read_fits(path: Path) -> Table:
+    """The first table of a FITS file as plain columns; units are those of the format, whatever the cards spell."""
+    with fits.open(path) as hdus:
+        data = hdus[1].data
+        table = Table()
+        for column in hdus[1].columns:
+            values = np.asarray(data[column.name])
+            if values.dtype.kind not in "iufbSU" or values.ndim > 1:
+                continue
+            table[column.name] = values.astype(values.dtype.newbyteorder("="))
+    return table
+
+
+def _in_our_columns(table: Table) -> Table:
+    """Names, epochs and units of an LSST shard made those of ours."""
+    for theirs, ours in _LSST_NAMES.items():
+        if theirs in table.colnames:
+            table.rename_column(theirs, ours)
+    for name in ("coord_ra_err", "coord_dec_err", "epoch", "pm_ra", "pm_dec", "pm_ra_err", "pm_dec_err"):
+        if name not in table.colnames:
+            table[name] = np.full(len(table), np.nan)
+    epoch = np.asarray(table["epoch"], float)
+    # Unix time of any date since 1971 is above 3e7; MJD stays below 1e5 until 2132.
+    table["epoch"] = np.where(epoch > 1e6, epoch / 86400 + 40587, epoch)
+    for axis in ("pm_ra", "pm_dec"):
+        motion, error = np.asarray(table[axis], float), np.asarray(table[f"{axis}_err"], float)
+        unknown = (motion == 0) & ~(error > 0)
+        moving = np.abs(motion[~unknown])
+        if moving.size and np.mean(moving > _PM_LIMIT) > 0.01:
+            unknown[:] = True
+        table[axis] = np.where(unknown, np.nan, motion)
+        table[f"{axis}_err"] = np.where(unknown, np.nan, error)
+    units = {name: unit for name, _, unit, _ in _POSITION_COLUMNS if unit}
+    for name in table.colnames:
+        if name in units:
+            table[name].unit = u.Unit(units[name])
+        elif name.endswith(("_flux", "_fluxErr")):
+            table[name].unit = u.nJy
+    return table
+
+
+def _without_masks(table: Table) -> Table:
+    """Masked numbers as NaN: Parquet readers mask what is null."""
+    for name in table.colnames:
+        if getattr(table[name], "mask", None) is not None and table[name].dtype.kind == "f":
+            table[name] = table[name].filled(np.nan)
+    return table
