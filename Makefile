@@ -38,14 +38,9 @@ help: ## print this help
 sample: ## the release of the sample tile
 	@$(MAKE) --no-print-directory release SURVEY=sample
 
-# Only what is stale is run: `plan` compares digests and writes the rules for what is left to do.
+# Only what is stale is run: the workflow compares digests, writes plan.mk with what is left to do, and calls make for it.
 release: $(ENVIRONMENT)
-	@$(PYTHON) -c "from dmu0.surveys import load_survey; load_survey('$(SURVEY)').folders[0]" 2>/dev/null || $(WORKFLOW) status $(SAID)
-	@$(WORKFLOW) plan dmu0/data/$(NAME)/plan.mk $(SAID)
-	@if grep -q RECORDS dmu0/data/$(NAME)/plan.mk; then \
-	  $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS)) records SURVEY="$(SURVEY)" TRACTS="$(TRACTS)"; \
-	  code=$$?; $(WORKFLOW) index $(SAID); exit $$code; \
-	fi
+	+@$(WORKFLOW) release $(SAID) --jobs "$(if $(findstring jobserver,$(MAKEFLAGS)),,$(JOBS))"
 
 ifneq ($(NAME),)
 -include dmu0/data/$(NAME)/plan.mk

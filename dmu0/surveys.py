@@ -88,7 +88,8 @@ class Optical(_Section):
     kind: Literal["hsc", "lsst", "fits"]
     bands: tuple[str, ...]
     coadds: dict[str, str] = Field(
-        default_factory=dict, description="band -> file pattern; {tract} {patch_x} {patch_y} {band} {filter} are filled in"
+        default_factory=dict,
+        description="band -> file pattern; {tract} {patch_x} {patch_y} {band} {filter} are filled in",
     )
     psf: Literal["stamps", "stars"] = "stamps"
     psf_stamps: dict[str, str] = Field(default_factory=dict, description="band -> pattern of PSF stamp files")

@@ -39,7 +39,7 @@ a detector that fails costs no coadd."""
 COLUMNS = ("task", "data_id", "state", "reason", "seconds")
 """Columns of a report: one row a quantum, ``state`` is done, skipped or failed."""
 
-_TWO_YEARS = 63_072_000.0  # seconds; the executor wants a limit, and a quantum has none
+_TWO_YEARS = 63_072_000.0  # s; the executor wants a limit, and a quantum has none
 
 
 class StepFailed(RuntimeError):

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 from astropy.time import Time, TimeDelta
+from dmu0.manifest import read_manifest
+from dmu2.refcat import read_shard
 from lsst.daf.butler import Butler, CollectionType, Config, DatasetRef, DatasetType, FileDataset, Timespan
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
+from obs_vista.formatters import ConfidenceFormatter, PawprintFormatter
 
-from dmu0.manifest import read_manifest
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import Survey
-from dmu2.refcat import read_shard
 from obs_vista import VIRCAM
-from obs_vista.formatters import ConfidenceFormatter, PawprintFormatter
 
 INPUTS = "inputs"
 """Collection that the pipeline starts from."""
@@ -63,7 +63,11 @@ def open_butler(survey: Survey, *, collections: str = RELEASE, writeable: bool =
     if not (folder / "butler.yaml").exists():
         raise FileNotFoundError(f"{folder} is not a Butler repository: run dmu4/1_Butler_repository for {survey.name}.")
     return Butler.from_config(
-        str(folder), collections=collections, skymap=survey.sky_map.name, instrument=VIRCAM.getName(), writeable=writeable
+        str(folder),
+        collections=collections,
+        skymap=survey.sky_map.name,
+        instrument=VIRCAM.getName(),
+        writeable=writeable,
     )
 
 
@@ -110,9 +114,11 @@ def chosen_patches(survey: Survey, tracts: str = "") -> dict[int, list[int]]:
     chosen = {}
     for number in wanted:
         tract, patches = sky_map.tract(number), survey.tracts[number]
-        chosen[number] = sorted(patch.id for patch in tract.patches) if patches == "all" else [
-            tract.patch(patch).id for patch in patches
-        ]
+        chosen[number] = (
+            sorted(patch.id for patch in tract.patches)
+            if patches == "all"
+            else [tract.patch(patch).id for patch in patches]
+        )
     return chosen
 
 

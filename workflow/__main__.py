@@ -1,4 +1,4 @@
-"""Command line of the workflow, for the Makefile: ``python -m workflow plan|run|status|index --survey NAME``."""
+"""Command line of the workflow, for the Makefile: ``python -m workflow release|run|status|index``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,25 +21,29 @@ def _die_with_parent() -> None:
     if sys.platform == "linux":
         pr_set_pdeathsig = 1  # <sys/prctl.h>
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-        if os.getppid() == 1:
+        if os.getppid() == 1:  # the parent died before the request
             raise SystemExit(1)
 
 
-def plan(survey: Survey, tracts: str, fragment: Path) -> int:
-    """Write the make fragment that lists the steps to run; say so when there is nothing to do."""
+def plan(survey: Survey, tracts: str) -> int:
+    """Write the make fragment that lists the steps to run; returns how many, and says so when there are none."""
     states = release_states(survey, tracts=tracts)
     todo = {item.step.name: item for item in states if item.state != "done"}
     lines = []
     for item in todo.values():
         record = item.step.record(survey.folders).relative_to(PROJECT)
-        before = [todo[name].step.record(survey.folders).relative_to(PROJECT) for name in item.step.reads if name in todo]
+        before = [
+            todo[name].step.record(survey.folders).relative_to(PROJECT) for name in item.step.reads if name in todo
+        ]
         lines += [f"RECORDS += {record}", f"{record}: | {' '.join(map(str, before))}"]
-    fragment.write_text("\n".join(lines) + "\n")
+    (survey.folders[0] / "plan.mk").write_text("\n".join(lines) + "\n")
     if todo:
-        print(f"{survey.name}: {len(states) - len(todo)} of {len(states)} steps are done, {len(todo)} to run.")
+        print(
+            f"{survey.name}: {len(states) - len(todo)} of {len(states)} steps are done, {len(todo)} to run.", flush=True
+        )
     else:
         print(f"{survey.name}: all {len(states)} steps are done; nothing to do.")
-    return 0
+    return len(todo)
 
 
 def run(survey: Survey, tracts: str, notebook: str) -> int:
@@ -59,6 +64,29 @@ def run(survey: Survey, tracts: str, notebook: str) -> int:
         return 1
     print(f"[{survey.name}] {name} done in {record.seconds:.0f} s", flush=True)
     return 0
+
+
+def release(survey: Survey, tracts: str, jobs: str) -> int:
+    """Plan, let make run what is left to do, and write the index; the exit code is make's.
+
+    Make runs as a child of this process, so that killing the outer make stops the whole release.
+    """
+    _die_with_parent()
+    todo = plan(survey, tracts)
+    if not todo:
+        return 0
+    command = ["make", "--no-print-directory", *([f"-j{jobs}"] if jobs else []), "records"]
+    command += [f"SURVEY={survey.path}", f"TRACTS={tracts}"]
+    child = subprocess.Popen(command, cwd=PROJECT, close_fds=False)  # the jobserver's pipe stays open
+
+    def stop(number: int, frame: object) -> None:
+        child.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # make gets the terminal's Ctrl-C itself, and stops
+    code = child.wait()
+    index(survey, tracts)
+    return code
 
 
 def _row(item: StepState) -> str:
@@ -94,16 +122,17 @@ def index(survey: Survey, tracts: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
-    parser.add_argument("action", choices=["plan", "run", "status", "index"])
-    parser.add_argument("target", nargs="?", default="", help="for run: the notebook; for plan: the make fragment")
+    parser.add_argument("action", choices=["release", "run", "status", "index"])
+    parser.add_argument("target", nargs="?", default="", help="for run: the notebook")
     parser.add_argument("--survey", default="sample", help="a name in dmu0/surveys, or a path to a YAML file")
     parser.add_argument("--tracts", default="", help="tracts to process, separated by spaces; empty: the survey's")
+    parser.add_argument("--jobs", default="", help="how many notebooks at once; empty: what the outer make allows")
     options = parser.parse_args(arguments)
     try:
         survey = load_survey(options.survey)
         match options.action:
-            case "plan":
-                return plan(survey, options.tracts, Path(options.target))
+            case "release":
+                return release(survey, options.tracts, options.jobs)
             case "run":
                 return run(survey, options.tracts, options.target)
             case "status":

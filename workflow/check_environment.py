@@ -17,7 +17,8 @@ def direct_requirements(pyproject: Path) -> list[str]:
     import tomllib  # Python >= 3.11
 
     project = tomllib.loads(pyproject.read_text())["project"]
-    return [re.match(r"[\w.-]+", item)[0] for item in project["dependencies"] + project["optional-dependencies"]["test"]]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    return [re.match(r"[\w.-]+", item)[0] for item in wanted]
 
 
 def missing(names: list[str]) -> list[str]:

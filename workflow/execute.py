@@ -31,14 +31,23 @@ class NotebookFailed(RuntimeError):
 
 
 @contextlib.contextmanager
-def _exclusive(record: Path) -> Iterator[None]:
-    """Hold the lock of a record, so that two makes do not execute the same notebook at once."""
+def _exclusive(record: Path, *, patience: float = 20.0) -> Iterator[None]:
+    """Hold the lock of a record, so that two makes do not execute the same notebook at once.
+
+    A run that is just being stopped lets go within ``patience`` seconds.
+    """
     lock = record.with_name(f".{record.stem}.lock")
+    deadline = time.monotonic() + patience
     with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise NotebookFailed(f"{record} is being made by another process: wait for it, or stop it.") from error
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    message = f"{record} is being made by another process: wait for it, or stop it."
+                    raise NotebookFailed(message) from error
+                time.sleep(0.2)
         yield
 
 
@@ -97,10 +106,8 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
         stop_leftovers(record)
         sidecar(record).unlink(missing_ok=True)
         failed_notebook(record).unlink(missing_ok=True)
-        os.environ.update(
-            {MARK: str(record), RUN_ID: identity, "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1", "MPLBACKEND": ""}
-        )
-        os.environ.pop("MPLBACKEND")
+        os.environ.update({MARK: str(record), RUN_ID: identity, "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"})
+        os.environ.pop("MPLBACKEND", None)  # figures belong into the notebook, whatever the shell says
         started, clock = datetime.now(UTC), time.monotonic()
         part = record.with_name(f"{record.stem}.part.ipynb")
         logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -110,6 +117,7 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
                 part,
                 parameters=_parameters(step, survey, tracts),
                 kernel_name="python3",
+                language="python",
                 cwd=str(step.path.parent),
                 progress_bar=False,
                 log_output=False,
@@ -117,8 +125,8 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
         except PapermillExecutionError as error:
             os.replace(part, failed_notebook(record))
             write_page(failed_notebook(record))
-            line = _describe(step, error, failed_notebook(record))
-            raise NotebookFailed(f"{line}  [read {failed_notebook(record).relative_to(Path.cwd(), walk_up=True)}]") from error
+            where = failed_notebook(record).relative_to(Path.cwd(), walk_up=True)
+            raise NotebookFailed(f"{_describe(step, error, failed_notebook(record))}  [read {where}]") from error
         os.replace(part, record)
         write_page(record)
         done = Record(identity, started.isoformat(timespec="seconds"), round(time.monotonic() - clock, 1), upstream)

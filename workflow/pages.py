@@ -14,7 +14,8 @@ from workflow.records import StepState, failed_notebook
 
 _STYLE = """
 <style>
-nav.contents {position: fixed; top: 0; left: 0; width: 15rem; height: 100%; overflow-y: auto; padding: 1rem; box-sizing: border-box;
+nav.contents {position: fixed; top: 0; left: 0; width: 15rem; height: 100%; overflow-y: auto;
+  padding: 1rem; box-sizing: border-box;
   font: 14px/1.5 system-ui, sans-serif; background: #f6f7f9; border-right: 1px solid #d8dbe0;}
 nav.contents a {display: block; color: #1f4e79; text-decoration: none; padding: .15rem 0;}
 nav.contents a.sub {padding-left: 1rem; font-size: 13px;}
@@ -27,8 +28,10 @@ nav.contents a:hover {text-decoration: underline;}
 
 _INDEX_STYLE = """
 body {font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c2733;}
-table {border-collapse: collapse; width: 100%;} th, td {text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #d8dbe0;}
-td.number {text-align: right; font-variant-numeric: tabular-nums;} .done {color: #00674f;} .failed {color: #b3261e; font-weight: 600;}
+table {border-collapse: collapse; width: 100%;}
+th, td {text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #d8dbe0;}
+td.number {text-align: right; font-variant-numeric: tabular-nums;}
+.done {color: #00674f;} .failed {color: #b3261e; font-weight: 600;}
 a {color: #1f4e79;}
 """
 
@@ -80,7 +83,8 @@ def write_index(states: list[StepState], *, survey_name: str, title: str, folder
         seconds = f"{item.record.seconds:.0f} s" if item.record else ""
         when = item.record.started.replace("T", " ").removesuffix("+00:00") + " UTC" if item.record else ""
         rows.append(
-            f'<tr><td>dmu{item.step.stage}</td><td>{label}</td><td class="{item.state.replace(" ", "")}">{item.state}</td>'
+            f"<tr><td>dmu{item.step.stage}</td><td>{label}</td>"
+            f'<td class="{item.state.replace(" ", "")}">{item.state}</td>'
             f'<td class="number">{seconds}</td><td>{when}</td></tr>'
         )
     release = folder.parent / "release" / "index.html"

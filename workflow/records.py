@@ -72,7 +72,9 @@ def write_record(notebook: Path, record: Record) -> None:
 
 def _why_stale(record: Record, wanted: str, upstream: dict[str, str]) -> str:
     changed = [name for name, result in upstream.items() if record.upstream.get(name) != result]
-    return "" if record.run_id == wanted else f"{', '.join(changed)} changed" if changed else "code or parameters changed"
+    return (
+        "" if record.run_id == wanted else f"{', '.join(changed)} changed" if changed else "code or parameters changed"
+    )
 
 
 def release_states(survey: Survey, *, tracts: str = "") -> list[StepState]:
