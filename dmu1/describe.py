@@ -1,0 +1,133 @@
+"""What the header of one detector image says: the columns of the inventory."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from obs_vista.bands import vista_band
+from obs_vista.headers import icrs_wcs
+from obs_vista.noise import predicted_sky_noise
+from obs_vista.translator import VircamTranslator
+
+COLUMNS: tuple[tuple[str, str, str, str], ...] = (
+    ("path", "str", "", "file of the stack, as the manifest names it"),
+    ("hdu", "int32", "", "index of the HDU in the file; -1 for a file that could not be read"),
+    ("detector", "int32", "", "number of the detector, 1 to 16; -1 if unknown"),
+    ("exposure", "int64", "", "ESO DET EXP NO; -1 if unknown"),
+    ("band", "str", "", "label of the band"),
+    ("physical_filter", "str", "", "name of the filter"),
+    ("mjd", "float64", "d", "start of the first exposure, TAI"),
+    ("exptime", "float64", "s", "one detector integration (DIT)"),
+    ("ndit", "int32", "", "integrations in one exposure"),
+    ("nicomb", "int32", "", "exposures in the stack"),
+    ("nx", "int32", "pix", "columns"),
+    ("ny", "int32", "pix", "rows"),
+    ("ra", "float64", "deg", "ICRS right ascension of the centre"),
+    ("dec", "float64", "deg", "ICRS declination of the centre"),
+    *((f"{axis}{k}", "float64", "deg", f"ICRS {axis} of corner {k}, anticlockwise from the first pixel's outer corner")
+      for k in range(4) for axis in ("ra", "dec")),
+    ("pixel_scale", "float64", "arcsec", "side of a pixel of the same area at the centre"),
+    ("seeing", "float64", "arcsec", "SEEING times the pixel scale, full width at half maximum"),
+    ("ellipticity", "float64", "", "ELLIPTIC, mean of stellar images"),
+    ("magzpt", "float64", "mag", "MAGZPT, for 1 ADU a second, in the system that the survey says"),
+    ("magzpt_err", "float64", "mag", "MAGZRR"),
+    ("sky_level", "float64", "adu", "SKYLEVEL"),
+    ("sky_noise", "float64", "adu", "SKYNOISE"),
+    ("predicted_noise", "float64", "adu", "sky noise expected from sky level, gain, read noise and exposures"),
+    ("noise_ratio", "float64", "", "sky_noise / predicted_noise"),
+    ("obstatus", "str", "", "OBSTATUS of the observation block"),
+    ("esograde", "str", "", "ESOGRADE of the observation block"),
+    ("confidence_path", "str", "", "file of the confidence map, as the manifest names it; empty if there is none"),
+    ("confidence_hdu", "int32", "", "index of its HDU; -1 if there is none"),
+    ("confidence_problem", "str", "", "why there is no usable confidence map; empty if there is, or none is wanted"),
+    ("fingerprint", "str", "", "hash of the checksums of the stack and its confidence map when they were read"),
+    ("state", "str", "", "ok or failed"),
+    ("reason", "str", "", "why it failed"),
+)  # fmt: skip
+"""Name, type, unit and meaning of each column of the inventory."""
+
+
+CARDS = re.compile(
+    r"Z?NAXIS[12]|EXTNAME|ZIMAGE|EXPTIME|NICOMB|FILTER|FLATCOR|SKYSUB|MJD-OBS|RADESYS|RADECSYS|EQUINOX|SEEING|ELLIPTIC"
+    r"|MAGZPT|MAGZRR|SKYLEVEL|SKYNOISE|OBSTATUS|ESOGRADE|ESO DET (CHIP NO|EXP NO|DIT|NDIT)|ESO INS FILT1 NAME"
+    r"|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|PROJP\d|LONPOLE|LATPOLE"
+)
+"""Keywords of the cards that `describe_detector` and `obs_vista.headers` read."""
+
+
+def describe_detector(header: fits.Header, *, detector: int) -> dict[str, Any]:
+    """What the header of one detector image says, as values of `COLUMNS`.
+
+    Parameters
+    ----------
+    header
+        Merged header (`obs_vista.headers.merged_header`).
+    detector
+        1 to 16.
+
+    Raises
+    ------
+    ValueError, KeyError
+        If a card that no later step can do without is missing or wrong: exposure number, time, filter, astrometry.
+    """
+    nx, ny = (int(header.get(f"ZNAXIS{axis}", header.get(f"NAXIS{axis}"))) for axis in (1, 2))
+    if "ESO DET EXP NO" not in header:
+        raise ValueError("no ESO DET EXP NO: the exposure cannot be told")
+    if "MJD-OBS" not in header:
+        raise ValueError("no MJD-OBS: the time is unknown")
+    physical_filter = VircamTranslator(header).to_physical_filter()
+    row: dict[str, Any] = {
+        "detector": detector,
+        "exposure": int(header["ESO DET EXP NO"]),
+        "band": vista_band(physical_filter),
+        "physical_filter": physical_filter,
+        "mjd": float(header["MJD-OBS"]),
+        "exptime": _number(header, "EXPTIME") if "EXPTIME" in header else _number(header, "ESO DET DIT"),
+        "ndit": int(header.get("ESO DET NDIT", -1)),
+        "nicomb": int(header.get("NICOMB", 1)),
+        "nx": nx,
+        "ny": ny,
+        "ellipticity": _number(header, "ELLIPTIC"),
+        "magzpt": _number(header, "MAGZPT"),
+        "magzpt_err": _number(header, "MAGZRR"),
+        "sky_level": _number(header, "SKYLEVEL"),
+        "sky_noise": _number(header, "SKYNOISE"),
+        "obstatus": str(header.get("OBSTATUS", "")).strip(),
+        "esograde": str(header.get("ESOGRADE", "")).strip(),
+    }
+    row |= _footprint(header, nx=nx, ny=ny)
+    row["seeing"] = _number(header, "SEEING") * row["pixel_scale"]
+    try:
+        row["predicted_noise"] = predicted_sky_noise(header, detector)
+    except ValueError:  # SKYLEVEL or NDIT is missing: the quality cuts say that the noise is unknown
+        row["predicted_noise"] = float("nan")
+    row["noise_ratio"] = row["sky_noise"] / row["predicted_noise"]
+    return row
+
+
+def _number(header: fits.Header, keyword: str) -> float:
+    """A card's number, NaN where it is missing; CASU writes -1 for a seeing that it could not measure."""
+    value = header.get(keyword, np.nan)
+    if isinstance(value, str) or value is None:
+        return float("nan")
+    value = float(value)
+    return float("nan") if keyword == "SEEING" and value <= 0 else value
+
+
+def _footprint(header: fits.Header, *, nx: int, ny: int) -> dict[str, float]:
+    """ICRS centre and corners, deg, and pixel scale, arcsec, of an image of nx by ny pixels."""
+    wcs = icrs_wcs(header)
+    x_centre, y_centre = (nx - 1) / 2, (ny - 1) / 2
+    x = np.array([-0.5, nx - 0.5, nx - 0.5, -0.5, x_centre, x_centre + 1, x_centre])
+    y = np.array([-0.5, -0.5, ny - 0.5, ny - 0.5, y_centre, y_centre, y_centre + 1])
+    ra, dec = wcs.all_pix2world(x, y, 0)
+    if not (np.isfinite(ra).all() and np.isfinite(dec).all()):
+        raise ValueError("the astrometry gives no position for a corner of the image")
+    step_ra = (ra[5:] - ra[4] + 180) % 360 - 180
+    area = np.linalg.det([step_ra * np.cos(np.radians(dec[4])), dec[5:] - dec[4]])
+    corners = {f"ra{k}": float(ra[k]) for k in range(4)} | {f"dec{k}": float(dec[k]) for k in range(4)}
+    return {"ra": float(ra[4]), "dec": float(dec[4]), "pixel_scale": float(np.sqrt(abs(area)) * 3600)} | corners

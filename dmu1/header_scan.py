@@ -1,0 +1,114 @@
+"""Read the headers of a FITS file without its pixels: many files in a survey, few cards of interest in each."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from astropy.io import fits
+
+BLOCK = 2880
+"""Bytes in a FITS block."""
+
+CARD = 80
+"""Characters in a card."""
+
+_MAX_BLOCKS = 400  # 14,400 cards: what claims a longer header is not a header
+_STRUCTURE = re.compile(rb"(SIMPLE|XTENSION|BITPIX|NAXIS|NAXIS\d+|PCOUNT|GCOUNT)$")
+
+
+class HeaderError(ValueError):
+    """A file is not FITS, or ends before it should."""
+
+
+def read_headers(path: Path, wanted: Callable[[str], bool]) -> list[fits.Header]:
+    """The wanted cards of every HDU of a file, pixels unread.
+
+    Parameters
+    ----------
+    path
+        The file, not compressed as a whole; tile-compressed images are fine.
+    wanted
+        Says of a keyword whether it is kept; HIERARCH cards are asked for without the word HIERARCH. The cards that
+        describe the layout of an HDU are always kept. Comments, history and continuations of long strings never are.
+
+    Returns
+    -------
+    headers
+        One an HDU, in the order of the file.
+
+    Raises
+    ------
+    HeaderError
+        If the file is not FITS, a header does not end, or data are missing at the end of the file.
+    """
+    headers: list[fits.Header] = []
+    with open(path, "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        while (start := stream.tell()) < size:
+            raw = _read_raw(stream, number=len(headers))
+            if raw is None:
+                break
+            header = _parse(raw, wanted)
+            end = start + len(raw) + _data_bytes(header, number=len(headers))
+            if end > size:
+                raise HeaderError(f"truncated: HDU {len(headers)} should end at byte {end}, the file at {size}")
+            headers.append(header)
+            stream.seek(end)
+    if not headers:
+        raise HeaderError("not FITS: the file is empty")
+    return headers
+
+
+def _read_raw(stream: BinaryIO, *, number: int) -> bytes | None:
+    """The blocks of one header; None where only padding follows the last HDU."""
+    blocks: list[bytes] = []
+    while len(blocks) < _MAX_BLOCKS:
+        block = stream.read(BLOCK)
+        if not blocks:
+            if number and not block.strip(b"\0 "):
+                return None
+            if not block.startswith(b"XTENSION" if number else b"SIMPLE  "):
+                what = "not FITS: the file starts" if number == 0 else f"HDU {number} starts"
+                raise HeaderError(f"{what} with {block[:20].decode('ascii', 'replace')!r}")
+        if len(block) < BLOCK:
+            raise HeaderError(f"truncated in the header of HDU {number}")
+        blocks.append(block)
+        if any(block[at : at + 8] == b"END     " for at in range(0, BLOCK, CARD)):
+            return b"".join(blocks)
+    raise HeaderError(f"the header of HDU {number} has no END")
+
+
+def _parse(raw: bytes, wanted: Callable[[str], bool]) -> fits.Header:
+    """The wanted cards of a header, and those of its structure."""
+    cards = []
+    for at in range(0, len(raw), CARD):
+        name = raw[at : at + 8].rstrip()
+        if name == b"END":
+            break
+        if name == b"HIERARCH":
+            keyword = raw[at + 9 : at + CARD].split(b"=", 1)[0].strip().decode("ascii", "replace")
+        elif raw[at + 8 : at + 10] != b"= ":
+            continue
+        else:
+            keyword = name.decode("ascii", "replace")
+        if _STRUCTURE.match(name) or wanted(keyword):
+            cards.append(fits.Card.fromstring(raw[at : at + CARD]))
+    return fits.Header(cards)
+
+
+def _data_bytes(header: fits.Header, *, number: int) -> int:
+    """Bytes of the data after a header, padded to whole blocks (FITS standard 4.0, equations 1 and 2)."""
+    try:
+        axes = [int(header[f"NAXIS{axis}"]) for axis in range(1, int(header["NAXIS"]) + 1)]
+        values = int(header.get("PCOUNT", 0))
+        product = 1
+        for length in axes:
+            product *= length
+        size = abs(int(header["BITPIX"])) // 8 * int(header.get("GCOUNT", 1)) * (values + product) if axes else 0
+    except KeyError as error:
+        raise HeaderError(f"HDU {number} does not say how large it is: {error.args[0]}") from error
+    return -(-size // BLOCK) * BLOCK

@@ -1,0 +1,275 @@
+"""The inventory: one row for every detector image of every VISTA stack, from headers alone."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table, vstack
+from astropy.time import Time
+
+from dmu1 import describe, header_scan
+from dmu1.describe import CARDS, COLUMNS, describe_detector
+from dmu1.header_scan import read_headers
+from obs_vista import bands, camera, headers, noise, translator
+from obs_vista.headers import detector_extensions, merged_header
+
+_MISSING = {"str": "", "int32": -1, "int64": -1, "float64": np.nan}
+_DETECTOR_CARDS = re.compile(r"Z?NAXIS[12]|EXTNAME|ZIMAGE|ESO DET CHIP NO")
+
+
+class StackFile(NamedTuple):
+    """A stack to read, and its confidence map.
+
+    Parameters
+    ----------
+    recorded, path
+        The stack, as the manifest names it and where it is.
+    sha256
+        Its checksum from the manifest.
+    confidence_recorded, confidence_path, confidence_sha256
+        The same for its confidence map; empty if there is none.
+    wants_confidence
+        Whether the survey's stacks have confidence maps.
+    problem
+        Why the stack cannot be used, from the manifest; empty if it can.
+    """
+
+    recorded: str
+    path: Path
+    sha256: str = ""
+    confidence_recorded: str = ""
+    confidence_path: Path = Path()
+    confidence_sha256: str = ""
+    wants_confidence: bool = False
+    problem: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what the rows depend on."""
+        parts = (self.recorded, self.sha256, self.confidence_recorded, self.confidence_sha256, self.problem)
+        return hashlib.sha256("\n".join((*parts, str(self.wants_confidence))).encode()).hexdigest()[:16]
+
+
+def empty_inventory() -> Table:
+    """An inventory of no images, with all columns."""
+    return _table([])
+
+
+def _table(rows: Iterable[dict[str, Any]]) -> Table:
+    rows = list(rows)
+    table = Table(meta={"reader": code_digest()})
+    for name, dtype, unit, doc in COLUMNS:
+        values = [row.get(name, _MISSING[dtype]) for row in rows]
+        table[name] = np.array(values, dtype=dtype)
+        table[name].unit = unit or None
+        table[name].description = doc
+    return table
+
+
+def _to_tai(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with their times, UTC as in headers, turned into TAI."""
+    dated = [row for row in rows if "mjd" in row]
+    if dated:
+        for row, mjd in zip(dated, Time([row["mjd"] for row in dated], format="mjd", scale="utc").tai.mjd, strict=True):
+            row["mjd"] = float(mjd)
+    return rows
+
+
+@cache
+def code_digest() -> str:
+    """A hash of the code that makes the rows: rows made by other code are read again."""
+    files = [Path(__file__), Path(camera.__file__).with_name("vircam.yaml")]
+    files += [Path(module.__file__) for module in (describe, header_scan, bands, camera, headers, noise, translator)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
+
+
+def stack_files(manifest: Table, *, confidence: str | None, resolve: Any = Path) -> list[StackFile]:
+    """The stacks in a manifest, each with its confidence map.
+
+    Parameters
+    ----------
+    manifest
+        Columns path, kind, state, reason, sha256, as dmu0 writes them; other kinds of files are passed over.
+    confidence
+        What the name of a confidence map adds to the stem of its stack's; None if there are no maps.
+    resolve
+        Function from the path in the manifest to where the file is, as `DataFolders.input_path`.
+    """
+    maps = {}
+    for row in manifest[(manifest["kind"] == "vista_confidence") & (manifest["state"] == "ok")]:
+        name = Path(row["path"])
+        maps[name.parent, name.stem] = (str(row["path"]), str(row["sha256"]))
+    files = []
+    for row in manifest[manifest["kind"] == "vista_stack"]:
+        recorded = str(row["path"])
+        name = Path(recorded)
+        found, checksum = ("", "") if confidence is None else maps.get((name.parent, name.stem + confidence), ("", ""))
+        problem = "" if row["state"] == "ok" else f"{row['state']}: {row['reason']}"
+        files.append(
+            StackFile(
+                recorded=recorded,
+                path=Path(resolve(recorded)),
+                sha256=str(row["sha256"]),
+                confidence_recorded=found,
+                confidence_path=Path(resolve(found)) if found else Path(),
+                confidence_sha256=checksum,
+                wants_confidence=confidence is not None,
+                problem=problem,
+            )
+        )
+    return files
+
+
+class _Hdu(NamedTuple):
+    """What `obs_vista.headers.detector_extensions` asks of an HDU."""
+
+    header: fits.Header
+    is_image: bool
+
+
+def _image_hdus(found: list[fits.Header]) -> list[_Hdu]:
+    """The HDUs of some headers, tile-compressed images as the images that they hold."""
+    hdus = []
+    for header in found:
+        compressed = bool(header.get("ZIMAGE", False)) or "ZNAXIS1" in header
+        if compressed:
+            header["NAXIS"] = 2
+        hdus.append(_Hdu(header, compressed or str(header.get("XTENSION", "IMAGE")).strip() == "IMAGE"))
+    return hdus
+
+
+def read_stack(file: StackFile) -> list[dict[str, Any]]:
+    """The rows of one stack: one a detector image, or one that says why the file could not be read."""
+    base = {"path": file.recorded, "fingerprint": file.fingerprint, "state": "ok"}
+    if file.problem:
+        return [base | {"state": "failed", "reason": file.problem}]
+    try:
+        found = read_headers(file.path, lambda keyword: CARDS.fullmatch(keyword) is not None)
+        extensions = detector_extensions(_image_hdus(found))
+    except (OSError, ValueError) as error:
+        return [base | {"state": "failed", "reason": _say(error)}]
+    maps, problem = _read_confidence(file)
+    rows = []
+    for detector, hdu in sorted(extensions.items(), key=lambda item: item[1]):
+        row = base | {"hdu": hdu, "detector": detector}
+        try:
+            row |= describe_detector(merged_header(found[0] if hdu else None, found[hdu]), detector=detector)
+        except (ValueError, KeyError) as error:
+            rows.append(row | {"state": "failed", "reason": _say(error)})
+            continue
+        rows.append(row | _confidence_of(row, file, maps, problem))
+    return rows
+
+
+def _say(error: Exception) -> str:
+    """An error as one line; that of a KeyError without the quotes that str() gives it."""
+    text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _read_confidence(file: StackFile) -> tuple[dict[int, tuple[int, int, int]], str]:
+    """HDU, columns and rows of each detector's confidence map, and why there are none."""
+    if not file.wants_confidence:
+        return {}, ""
+    if not file.confidence_recorded:
+        return {}, "no confidence map"
+    try:
+        found = read_headers(file.confidence_path, lambda keyword: _DETECTOR_CARDS.fullmatch(keyword) is not None)
+        extensions = detector_extensions(_image_hdus(found))
+    except (OSError, ValueError) as error:
+        return {}, f"confidence map: {_say(error)}"
+    return {
+        detector: (hdu, *(int(found[hdu].get(f"ZNAXIS{k}", found[hdu].get(f"NAXIS{k}"))) for k in (1, 2)))
+        for detector, hdu in extensions.items()
+    }, ""
+
+
+def _confidence_of(
+    row: dict[str, Any], file: StackFile, maps: dict[int, tuple[int, int, int]], problem: str
+) -> dict[str, Any]:
+    """The confidence columns of one detector image."""
+    if not file.wants_confidence:
+        return {}
+    if not problem and row["detector"] not in maps:
+        problem = "no confidence map for this detector"
+    if not problem:
+        hdu, nx, ny = maps[row["detector"]]
+        if (nx, ny) == (row["nx"], row["ny"]):
+            return {"confidence_path": file.confidence_recorded, "confidence_hdu": hdu}
+        problem = f"confidence map is {nx} x {ny}, the image {row['nx']} x {row['ny']}"
+    return {"confidence_problem": problem}
+
+
+def read_stacks(files: list[StackFile], *, workers: int = 2, progress: Any = None) -> Table:
+    """The inventory of some stacks.
+
+    Parameters
+    ----------
+    files
+        The stacks.
+    workers
+        Processes to read with; few files are read in this one, because a process takes a second to start.
+    progress
+        Wraps the iterator over the files' rows, as tqdm does; None for no progress bar.
+    """
+    watch = (lambda rows: rows) if progress is None else progress
+    rows: list[dict[str, Any]] = []
+    for of_file in watch(_read_all(files, workers)):
+        rows.extend(of_file)
+    return _table(_to_tai(rows))
+
+
+def _read_all(files: list[StackFile], workers: int) -> Iterator[list[dict[str, Any]]]:
+    if workers < 2 or len(files) < 50:
+        yield from map(read_stack, files)
+        return
+    # Spawned rather than forked: the parent may have threads, of a Butler or of a notebook.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(read_stack, files, chunksize=8)
+
+
+def update_inventory(
+    previous: Table | None, files: list[StackFile], *, workers: int = 2, progress: Any = None
+) -> Table:
+    """The inventory of some stacks, reading only those that an earlier inventory does not have.
+
+    Rows are kept if stack and confidence map have the checksums that they had then, and the same code made the rows.
+    Files that are not wanted any more lose theirs.
+
+    Parameters
+    ----------
+    previous
+        An earlier inventory; None if there is none.
+    files
+        All stacks that the inventory should have.
+    workers, progress
+        As for `read_stacks`.
+
+    Returns
+    -------
+    inventory
+        Ordered by file and HDU; ``meta["read"]`` and ``meta["kept"]`` count files.
+    """
+    known: set[str] = set()
+    if previous is not None and previous.meta.get("reader") == code_digest():
+        # What failed is read again: the reason may have been the disk, not the file.
+        known = set(previous["fingerprint"]) - set(previous["fingerprint"][previous["state"] == "failed"])
+    keep = {file.fingerprint for file in files} & known
+    fresh = read_stacks([file for file in files if file.fingerprint not in keep], workers=workers, progress=progress)
+    parts = [fresh]
+    if keep:
+        parts.append(previous[np.isin(previous["fingerprint"], sorted(keep))])
+    inventory = vstack(parts, metadata_conflicts="silent")
+    inventory.sort(["path", "hdu"])
+    inventory.meta = {"reader": code_digest(), "read": len(files) - len(keep), "kept": len(keep)}
+    return inventory

@@ -1,0 +1,193 @@
+"""Quality: which detector images are used, and for each that is not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from astropy.table import Table
+
+from dmu0.surveys import Vista
+
+ZERO_POINT_SIGMA_MIN = 0.05
+"""Least scatter (mag) ascribed to the zero points of a band: a handful of nights alike says little about the next."""
+
+
+class Rejection(NamedTuple):
+    """What one cut does.
+
+    Parameters
+    ----------
+    cut
+        Name of the cut.
+    limit
+        The limit, as text.
+    rejects
+        bool, one a row of the inventory.
+    reasons
+        Text, one a row; of use where ``rejects`` is true.
+    """
+
+    cut: str
+    limit: str
+    rejects: np.ndarray
+    reasons: np.ndarray
+
+
+def robust_scatter(values: np.ndarray) -> float:
+    """1.4826 times the median absolute deviation: the standard deviation of a normal distribution, despite outliers."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def select(inventory: Table, vista: Vista) -> tuple[Table, Table]:
+    """Apply a survey's cuts.
+
+    All cuts are applied to all images, so that a rejected one carries every reason. Then, of stacks that are of the
+    same exposure, only the one with the most usable detectors is kept.
+
+    Parameters
+    ----------
+    inventory
+        As made by `dmu1.inventory`.
+    vista
+        The VISTA section of the survey: bands, cuts and whether confidence maps are needed.
+
+    Returns
+    -------
+    selected
+        The inventory with columns ``accepted`` and ``rejected_because``, reasons separated by "; ".
+    cuts
+        One row a cut: name, limit, n_failed (images that fail it), n_first (images that no earlier cut had rejected),
+        n_left (images that this and all earlier cuts leave).
+    """
+    reasons: list[list[str]] = [[] for _ in range(len(inventory))]
+    left = np.ones(len(inventory), bool)
+    rows = [("all images", "", 0, 0, len(inventory))]
+    for rejection in _rejections(inventory, vista):
+        for number in np.flatnonzero(rejection.rejects):
+            reasons[number].append(str(rejection.reasons[number]))
+        rows.append(_count(rejection, left))
+        left &= ~rejection.rejects
+    duplicates = _duplicates(inventory, left)
+    for number in np.flatnonzero(duplicates.rejects):
+        reasons[number].append(str(duplicates.reasons[number]))
+    rows.append(_count(duplicates, left))
+    left &= ~duplicates.rejects
+
+    selected = inventory.copy()
+    selected["accepted"] = left
+    selected["accepted"].description = "whether the image is used"
+    selected["rejected_because"] = np.array(["; ".join(why) for why in reasons], dtype=str)
+    selected["rejected_because"].description = "every cut that it failed"
+    cuts = Table(rows=rows, names=("cut", "limit", "n_failed", "n_first", "n_left"))
+    return selected, cuts
+
+
+def _count(rejection: Rejection, left: np.ndarray) -> tuple[str, str, int, int, int]:
+    """A row of the table of cuts, given what the cuts before it left."""
+    first = int(np.sum(rejection.rejects & left))
+    return rejection.cut, rejection.limit, int(rejection.rejects.sum()), first, int(left.sum()) - first
+
+
+def _rejections(inventory: Table, vista: Vista) -> Iterator[Rejection]:
+    """The cuts in the order in which the table shows them. Images that could not be read are judged by that alone."""
+    cuts, read = vista.cuts, np.asarray(inventory["state"] == "ok")
+    why = [f"not read: {reason}" for reason in inventory["reason"]]
+    yield _rejection("readable", "", ~read, why)
+    yield _rejection(
+        "band",
+        " ".join(vista.bands),
+        read & ~np.isin(inventory["band"], vista.bands),
+        [f"band {band} is not one of the survey's" for band in inventory["band"]],
+    )
+    if vista.noise == "confidence":
+        yield _rejection(
+            "confidence map", "", read & (inventory["confidence_path"] == ""), list(inventory["confidence_problem"])
+        )
+    yield _listed("OBSTATUS", inventory["obstatus"], cuts.obstatus_reject, read)
+    yield _listed("ESOGRADE", inventory["esograde"], cuts.esograde_reject, read)
+    if cuts.seeing_max is not None:
+        yield _ranged("seeing", inventory["seeing"], -np.inf, cuts.seeing_max, read, unit=" arcsec")
+    if cuts.ellipticity_max is not None:
+        yield _ranged("ellipticity", inventory["ellipticity"], -np.inf, cuts.ellipticity_max, read)
+    if cuts.noise_ratio_range is not None:
+        yield _ranged("noise ratio", inventory["noise_ratio"], *cuts.noise_ratio_range, read)
+    if cuts.zero_point_sigma is not None:
+        yield _zero_point(inventory, cuts.zero_point_sigma, read)
+
+
+def _rejection(cut: str, limit: str, rejects: np.ndarray, reasons: list[str]) -> Rejection:
+    return Rejection(cut, limit, np.asarray(rejects, bool), np.array(reasons, dtype=object))
+
+
+def _listed(name: str, values: np.ndarray, refused: tuple[str, ...], read: np.ndarray) -> Rejection:
+    """A cut on text; archives cut OBSTATUS at ten characters, hence "Must Repea" as well."""
+    rejects = read & np.isin(np.char.strip(np.asarray(values, str)), refused)
+    return _rejection(name, "not " + ", ".join(refused), rejects, [f"{name} is {value}" for value in values])
+
+
+def _ranged(name: str, values: np.ndarray, low: float, high: float, read: np.ndarray, *, unit: str = "") -> Rejection:
+    """A cut on a number; an unknown one is refused, because nothing says that it is good."""
+    values = np.asarray(values, float)
+    with np.errstate(invalid="ignore"):
+        rejects = read & ~((values >= low) & (values <= high))
+    limit = f"{low:g} to {high:g}{unit}" if np.isfinite(low) else f"at most {high:g}{unit}"
+    reasons = [f"{name} unknown" if np.isnan(value) else f"{name} {value:.3g}{unit} ({limit})" for value in values]
+    return _rejection(name, limit, rejects, reasons)
+
+
+def zero_point_limits(inventory: Table, sigma: float) -> dict[str, float]:
+    """The faintest zero point allowed in each band: the median less so many times the robust scatter.
+
+    Parameters
+    ----------
+    inventory
+        Its readable rows are used.
+    sigma
+        How many times; the scatter is at least `ZERO_POINT_SIGMA_MIN`.
+    """
+    limits = {}
+    known = inventory[(inventory["state"] == "ok") & np.isfinite(inventory["magzpt"])]
+    for band in np.unique(known["band"]):
+        values = np.asarray(known["magzpt"][known["band"] == band])
+        limits[str(band)] = float(np.median(values) - sigma * max(robust_scatter(values), ZERO_POINT_SIGMA_MIN))
+    return limits
+
+
+def _zero_point(inventory: Table, sigma: float, read: np.ndarray) -> Rejection:
+    """A cut on zero points that are too faint: clouds. One that is too bright is no harm."""
+    limits = zero_point_limits(inventory, sigma)
+    values = np.asarray(inventory["magzpt"], float)
+    limit = np.array([limits.get(str(band), np.nan) for band in inventory["band"]], float)
+    with np.errstate(invalid="ignore"):
+        rejects = read & ~(values >= limit)
+    reasons = [
+        "zero point unknown" if np.isnan(value) else f"zero point {value:.3f} (at least {least:.3f})"
+        for value, least in zip(values, limit, strict=True)
+    ]
+    return _rejection("zero point", f"median - {sigma:g} sigma", rejects, reasons)
+
+
+def _duplicates(inventory: Table, left: np.ndarray) -> Rejection:
+    """Stacks that claim an exposure number which another usable stack has too.
+
+    Kept is the stack with the most usable detectors, then with the most exposures combined, then first in name.
+    """
+    rejects = np.zeros(len(inventory), bool)
+    reasons = [""] * len(inventory)
+    path, exposure = np.asarray(inventory["path"], str), np.asarray(inventory["exposure"])
+    stacks: dict[int, dict[str, list[int]]] = {}
+    for number in np.flatnonzero(left):
+        stacks.setdefault(int(exposure[number]), {}).setdefault(path[number], []).append(number)
+    for files in stacks.values():
+        if len(files) == 1:
+            continue
+        best = min(files, key=lambda name: (-len(files[name]), -max(inventory["nicomb"][files[name]]), name))
+        for name, numbers in files.items():
+            if name == best:
+                continue
+            rejects[numbers] = True
+            for number in numbers:
+                reasons[number] = f"duplicate of exposure {exposure[number]} in {best}"
+    return _rejection("duplicates", "one stack an exposure", rejects, reasons)
