@@ -1,0 +1,64 @@
+"""pyproject.toml, requirements.lock and environment.yml say the same."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def wanted() -> list[Requirement]:
+    """What pyproject.toml asks for, with the extra of the tests."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["test"]]
+
+
+def locked() -> dict[str, list[Requirement]]:
+    """Pinned requirements by name; a name may be pinned once for each Python."""
+    pins: dict[str, list[Requirement]] = {}
+    for line in (PROJECT / "requirements.lock").read_text().split("\n"):
+        if line and not line.startswith((" ", "#", "-")):
+            requirement = Requirement(line)
+            pins.setdefault(requirement.name.lower().replace("_", "-"), []).append(requirement)
+    return pins
+
+
+def test_lock_satisfies_pyproject() -> None:
+    """Everything asked for is pinned to one version that satisfies it."""
+    pins = locked()
+    for requirement in wanted():
+        found = pins.get(requirement.name.lower().replace("_", "-"))
+        assert found, f"{requirement.name} is not in requirements.lock: run `make lock`"
+        for pin in found:
+            [specifier] = list(pin.specifier)
+            assert specifier.operator == "=="
+            assert requirement.specifier.contains(specifier.version), f"{pin} against {requirement}: run `make lock`"
+
+
+def test_lock_names_no_index() -> None:
+    """The lock has no addresses in it."""
+    assert not re.search(r"https?://|--index|--find-links", (PROJECT / "requirements.lock").read_text())
+
+
+def test_conda_environment_is_the_lock() -> None:
+    """environment.yml gives conda users a Python that is new enough and the lock, nothing else."""
+    environment = yaml.safe_load((PROJECT / "environment.yml").read_text())
+    plain = [item for item in environment["dependencies"] if isinstance(item, str)]
+    [nested] = [item for item in environment["dependencies"] if isinstance(item, dict)]
+    assert plain == ["python=3.12", "pip"]
+    assert nested == {"pip": ["-r requirements.lock"]}
+    assert environment["name"] == "lsst-ir-fusion"
+
+
+def test_installed_is_the_lock() -> None:
+    """The environment in which the tests run has the pinned versions of what is asked for."""
+    pins = locked()
+    for requirement in wanted():
+        versions = {next(iter(pin.specifier)).version for pin in pins[requirement.name.lower().replace("_", "-")]}
+        assert version(requirement.name) in versions, f"{requirement.name} differs: make the environment again"
