@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import astropy.units as u
-from astro_metadata_translator import cache_translation
+from astro_metadata_translator import PropertyDefinition, cache_translation
 from astro_metadata_translator.translators import FitsTranslator
 from astropy.coordinates import AltAz, Angle, EarthLocation, SkyCoord
 from astropy.time import Time, TimeDelta
@@ -30,6 +30,12 @@ class VircamTranslator(FitsTranslator):
 
     _const_map: ClassVar[dict[str, Any]] = {"boresight_rotation_coord": "sky", "detector_group": None}
     _trivial_map: ClassVar[dict[str, Any]] = {}
+
+    extensions: ClassVar[dict[str, PropertyDefinition]] = {
+        "dit": PropertyDefinition("Time of one detector integration, in seconds.", float),
+        "ndit": PropertyDefinition("Integrations summed by the detector controller.", int),
+        "nicomb": PropertyDefinition("Exposures combined in the image; 1 unless it is a stack.", int),
+    }
 
     @classmethod
     def can_translate(cls, header: Mapping[str, Any], filename: str | None = None) -> bool:
@@ -119,6 +125,22 @@ class VircamTranslator(FitsTranslator):
         requested = self._number("ESO OCS REQTIME", "REQTIME")
         ndit = self._number("ESO DET NDIT")
         return self.to_exposure_time() if requested is None or ndit is None else requested * ndit * u.s
+
+    @cache_translation
+    def to_ext_dit(self) -> float | None:
+        """ESO DET DIT."""
+        return self._number("ESO DET DIT")
+
+    @cache_translation
+    def to_ext_ndit(self) -> int | None:
+        """ESO DET NDIT."""
+        number = self._number("ESO DET NDIT")
+        return None if number is None else int(number)
+
+    @cache_translation
+    def to_ext_nicomb(self) -> int:
+        """NICOMB."""
+        return int(self._number("NICOMB") or 1)
 
     @cache_translation
     def to_dark_time(self) -> u.Quantity:

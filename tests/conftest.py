@@ -32,7 +32,7 @@ def rng() -> np.random.Generator:
 
 
 def casu_headers(detector: int, **changes: object) -> tuple[fits.Header, fits.Header]:
-    """Primary and extension header of a small pawprint stack, with the cards that CASU writes; changes overrule both."""
+    """Primary and extension header of a small pawprint stack, as CASU writes them; changes overrule both."""
     info = DETECTORS[detector]
     primary = fits.Header()
     extension = fits.Header()
