@@ -14,9 +14,20 @@ import numpy as np
 from lsst.sphgeom import LonLat, UnitVector3d
 
 from dmu0.surveys import SkyMap as SkyMapConfig
+from dmu0.surveys import Survey
 from dmu0.tract import Patch, Region, Tract, sky_polygon, tangent_wcs
 
-__all__ = ["CellsSkyMap", "Patch", "Region", "RingsSkyMap", "SingleSkyMap", "Tract", "make_sky_map", "sky_polygon"]
+__all__ = [
+    "CellsSkyMap",
+    "Patch",
+    "Region",
+    "RingsSkyMap",
+    "SingleSkyMap",
+    "Tract",
+    "make_sky_map",
+    "sky_polygon",
+    "survey_patches",
+]
 
 
 class _SkyMap(ABC):
@@ -334,3 +345,32 @@ def make_sky_map(config: SkyMapConfig) -> RingsSkyMap | CellsSkyMap | SingleSkyM
             f"patch_border of whole cells + 50; got {inner} and {border}."
         )
     return CellsSkyMap(**given, patch_cells=inner // 150, border_cells=border // 150)
+
+
+def survey_patches(survey: Survey, tracts: str = "") -> list[Patch]:
+    """The patches that a survey asks for, in the order of tracts and patch numbers.
+
+    Parameters
+    ----------
+    survey
+        Its key ``tracts`` lists the patches of each tract, or says ``all``.
+    tracts
+        Numbers of the tracts to keep, separated by spaces; empty keeps all.
+
+    Raises
+    ------
+    ValueError
+        If a tract is not one of the survey's, or has no such patch.
+    """
+    wanted = [int(word) for word in tracts.split()] or list(survey.tracts)
+    unknown = [str(tract) for tract in wanted if tract not in survey.tracts]
+    if unknown:
+        known = ", ".join(map(str, survey.tracts))
+        raise ValueError(f"survey {survey.name!r} has no tract {' '.join(unknown)}; choose from {known}.")
+    sky_map = make_sky_map(survey.sky_map)
+    chosen: dict[tuple[int, int], Patch] = {}
+    for number in wanted:
+        tract, names = sky_map.tract(number), survey.tracts[number]
+        for patch in tract.patches if names == "all" else map(tract.patch, names):
+            chosen[number, patch.id] = patch
+    return [chosen[key] for key in sorted(chosen)]

@@ -1,0 +1,252 @@
+"""Coverage: which detector images reach which patches, and the patches that the pipeline has to make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.table import Table
+
+from dmu0.skymap import Patch, sky_polygon
+from dmu0.surveys import Survey
+
+SAMPLES = 64
+"""Points on a side of the grid on which the covered fraction of a patch is counted."""
+
+OVERLAP_COLUMNS = (
+    ("path", "str", "file of the stack, as the manifest names it"),
+    ("hdu", "int32", "index of the HDU in the file"),
+    ("exposure", "int64", "ESO DET EXP NO"),
+    ("detector", "int32", "number of the detector"),
+    ("band", "str", "label of the band"),
+    ("tract", "int32", "number of the tract"),
+    ("patch", "int32", "number of the patch"),
+    ("overlap", "float64", "fraction of the patch's outer box that the image covers"),
+)
+
+JOB_COLUMNS = (
+    ("tract", "int32", "number of the tract"),
+    ("patch", "int32", "number of the patch"),
+    ("band", "str", "label of the band"),
+    ("source", "str", "vista: images of ours, to be coadded; optical: a coadd as published"),
+    ("n_images", "int32", "detector images, or coadds"),
+    ("coverage", "float64", "fraction of the patch's outer box with at least one image"),
+)
+
+PATCH_COLUMNS = (
+    ("tract", "int32", "number of the tract"),
+    ("patch", "int32", "number of the patch"),
+    ("ra", "float64", "deg, ICRS, middle of the inner box"),
+    ("dec", "float64", "deg, ICRS, middle of the inner box"),
+    ("n_vista", "int32", "VISTA bands with images here"),
+    ("n_optical", "int32", "optical bands with coadds here"),
+    ("state", "str", "job or skipped"),
+    ("reason", "str", "why it is skipped"),
+)
+
+
+def _table(columns: Sequence[tuple[str, str, str]], rows: list[tuple]) -> Table:
+    table = Table()
+    for number, (name, dtype, doc) in enumerate(columns):
+        table[name] = np.array([row[number] for row in rows], dtype=dtype)
+        table[name].description = doc
+    return table
+
+
+def clipped_area(x: np.ndarray, y: np.ndarray, *, x_range: tuple[float, float], y_range: tuple[float, float]) -> float:
+    """Area that a convex polygon and a rectangle share.
+
+    Parameters
+    ----------
+    x, y
+        Vertices of the polygon in order, either way round.
+    x_range, y_range
+        Sides of the rectangle.
+
+    Notes
+    -----
+    The polygon is cut along one side of the rectangle after the other (Sutherland & Hodgman 1974, CACM 17, 32).
+    """
+    points = np.column_stack([x, y]).astype(float)
+    for axis, limits in enumerate((x_range, y_range)):
+        for sign, limit in zip((1, -1), limits, strict=True):
+            inside = sign * (points[:, axis] - limit)
+            if len(points) == 0 or (inside <= 0).all():
+                return 0.0
+            kept = []
+            for number, point in enumerate(points):
+                before, depth_before = points[number - 1], inside[number - 1]
+                if (inside[number] > 0) != (depth_before > 0):
+                    kept.append(before + (point - before) * depth_before / (depth_before - inside[number]))
+                if inside[number] > 0:
+                    kept.append(point)
+            points = np.array(kept)
+    return float(abs(np.sum(points[:, 0] * np.roll(points[:, 1], -1) - np.roll(points[:, 0], -1) * points[:, 1])) / 2)
+
+
+def image_corners(images: Table) -> np.ndarray:
+    """ICRS corners of detector images, shape (n, 4, 2): RA and Dec in deg."""
+    columns = [[np.asarray(images[f"{axis}{corner}"], float) for axis in ("ra", "dec")] for corner in range(4)]
+    return np.moveaxis(np.array(columns), 2, 0)
+
+
+def patch_overlaps(images: Table, patches: Sequence[Patch]) -> Table:
+    """Which images reach which patches.
+
+    Candidates are found on the sphere (sphgeom); the shared area is then measured in the plane of the tract, in which
+    an image is taken to be a quadrilateral.
+
+    Parameters
+    ----------
+    images
+        Rows of the inventory.
+    patches
+        Patches of interest.
+
+    Returns
+    -------
+    overlaps
+        Columns `OVERLAP_COLUMNS`, ordered by tract, patch, band and exposure.
+    """
+    by_tract: dict[int, dict[int, Patch]] = {}
+    for patch in patches:
+        by_tract.setdefault(patch.tract.id, {})[patch.id] = patch
+    rows = []
+    for image, corners in zip(images, image_corners(images), strict=True):
+        polygon = sky_polygon(corners)
+        for number, wanted in by_tract.items():
+            tract = next(iter(wanted.values())).tract
+            hits = [patch for patch in tract.find_patches(polygon) if patch in wanted]
+            if not hits:
+                continue
+            x, y = tract.wcs.wcs_world2pix(corners[:, 0], corners[:, 1], 0)
+            for patch in hits:
+                box = wanted[patch].outer_bbox
+                shared = clipped_area(
+                    x, y, x_range=(box.x.start - 0.5, box.x.stop - 0.5), y_range=(box.y.start - 0.5, box.y.stop - 0.5)
+                )
+                if shared > 0:
+                    what = [image[name] for name in ("path", "hdu", "exposure", "detector", "band")]
+                    rows.append((*what, number, patch, shared / box.area))
+    overlaps = _table(OVERLAP_COLUMNS, rows)
+    overlaps.sort(["tract", "patch", "band", "exposure", "detector"])
+    return overlaps
+
+
+def covered_fraction(corners: np.ndarray, patch: Patch) -> float:
+    """Fraction of a patch's outer box inside at least one of some images.
+
+    Parameters
+    ----------
+    corners
+        ICRS corners of the images in deg, shape (n, 4, 2).
+    patch
+        The patch; it is sampled at `SAMPLES` x `SAMPLES` points.
+    """
+    box = patch.outer_bbox
+    steps = (np.arange(SAMPLES) + 0.5) / SAMPLES
+    x, y = np.meshgrid(box.x.start - 0.5 + steps * box.x.size, box.y.start - 0.5 + steps * box.y.size)
+    covered = np.zeros(x.shape, bool)
+    for image in corners:
+        x_image, y_image = patch.tract.wcs.wcs_world2pix(image[:, 0], image[:, 1], 0)
+        sides = [
+            (x_image[k] - x_image[k - 1]) * (y - y_image[k - 1]) - (y_image[k] - y_image[k - 1]) * (x - x_image[k - 1])
+            for k in range(4)
+        ]
+        covered |= np.all([side >= 0 for side in sides], axis=0) | np.all([side <= 0 for side in sides], axis=0)
+    return float(covered.mean())
+
+
+def vista_jobs(images: Table, overlaps: Table, patches: Sequence[Patch]) -> Table:
+    """What there is to coadd: a row for each patch and band with images.
+
+    Parameters
+    ----------
+    images
+        Rows of the inventory that ``overlaps`` was made of.
+    overlaps
+        As `patch_overlaps` gives.
+    patches
+        As `patch_overlaps` took.
+    """
+    corners = dict(zip(zip(images["path"], images["hdu"], strict=True), image_corners(images), strict=True))
+    by_job: dict[tuple[int, int, str], list[np.ndarray]] = {}
+    for row in overlaps:
+        key = (int(row["tract"]), int(row["patch"]), str(row["band"]))
+        by_job.setdefault(key, []).append(corners[row["path"], row["hdu"]])
+    known = {(patch.tract.id, patch.id): patch for patch in patches}
+    rows = [
+        (tract, patch, band, "vista", len(these), covered_fraction(np.array(these), known[tract, patch]))
+        for (tract, patch, band), these in sorted(by_job.items())
+    ]
+    return _table(JOB_COLUMNS, rows)
+
+
+def coadd_jobs(manifest: Table, kind: str, source: str, patches: Sequence[Patch]) -> Table:
+    """What there is already as coadds: a row for each patch and band with a good file in the manifest.
+
+    Parameters
+    ----------
+    manifest
+        Columns path, kind, band, tract, patch, state. A file without tract and patch (-1) is for all patches.
+    kind
+        Kind of file to look for: optical_coadd or vista_coadd.
+    source
+        What to write in the column source.
+    patches
+        Patches of interest.
+
+    Notes
+    -----
+    Files are counted in the manifest, never on disk, where stray copies would be counted too.
+    """
+    wanted = {(patch.tract.id, patch.id) for patch in patches}
+    counts: dict[tuple[int, int, str], int] = {}
+    for row in manifest[(manifest["kind"] == kind) & (manifest["state"] == "ok")]:
+        place = (int(row["tract"]), int(row["patch"]))
+        for tract, patch in wanted if place == (-1, -1) else {place} & wanted:
+            key = (tract, patch, str(row["band"]))
+            counts[key] = counts.get(key, 0) + 1
+    return _table(JOB_COLUMNS, [(*key, source, count, 1.0) for key, count in sorted(counts.items())])
+
+
+def judge_patches(jobs: Table, patches: Sequence[Patch], survey: Survey) -> Table:
+    """For each patch, whether it is made: where the survey has two halves, both must be there.
+
+    Parameters
+    ----------
+    jobs
+        Columns `JOB_COLUMNS`, of all sources.
+    patches
+        Patches of interest.
+    survey
+        Says which halves there should be.
+    """
+    bands: dict[tuple[int, int, str], int] = {}
+    for row in jobs:
+        key = (int(row["tract"]), int(row["patch"]), str(row["source"]))
+        bands[key] = bands.get(key, 0) + 1
+    rows = []
+    for patch in patches:
+        vista, optical = (bands.get((patch.tract.id, patch.id, source), 0) for source in ("vista", "optical"))
+        lacks = [
+            f"no {name}"
+            for name, wanted, found in (
+                ("VISTA images", survey.vista is not None, vista),
+                ("optical coadds", survey.optical is not None, optical),
+            )
+            if wanted and not found
+        ]
+        state = "skipped" if lacks else "job"
+        center = patch.center
+        rows.append(
+            (patch.tract.id, patch.id, center.ra.deg, center.dec.deg, vista, optical, state, " and ".join(lacks))
+        )
+    return _table(PATCH_COLUMNS, rows)
+
+
+def jobs_to_do(jobs: Table, judged: Table) -> Table:
+    """The jobs in patches that are made."""
+    made = {(int(row["tract"]), int(row["patch"])) for row in judged[judged["state"] == "job"]}
+    keep = [(int(row["tract"]), int(row["patch"])) in made for row in jobs]
+    return jobs[np.array(keep, bool)]
