@@ -64,11 +64,11 @@ def read_twomass(path: Path) -> Table:
         ).icrs
         table["RAJ2000"], table["DEJ2000"] = sky.ra.deg, sky.dec.deg
     out = _positions(table, path, ra=("RAJ2000", "ra"), dec=("DEJ2000", "dec"))
-    out["id"] = _integers(table, ("Cntr", "cntr", "pts_key", "pxCntr"), out)
+    out["id"] = _integers(table, ("Cntr", "cntr", "pts_key"), out)
     # A position error of 80 mas is that of a typical source (Skrutskie et al. 2006, AJ 131, 1163).
     error = _numbers(table, ("errMaj", "err_maj"), default=0.08) * 1000
     out["ra_err"], out["dec_err"] = error, error
-    out["epoch"] = _numbers(table, ("JD", "jdate"), default=TWOMASS_EPOCH + 2400000.5) - 2400000.5
+    out["epoch"] = _twomass_epoch(table)
     quality_flags = _strings(table, ("Qflg", "ph_qual"))
     contamination = _strings(table, ("Cflg", "cc_flg"))
     for position, band in enumerate("jhk"):
@@ -247,6 +247,15 @@ def _numbers(table: Table, names: Sequence[str], default: float = np.nan) -> np.
         values = np.ma.asarray(column).astype(float).filled(np.nan)
         return np.where(values <= -990, np.nan, values)
     return np.full(len(table), default)
+
+
+def _twomass_epoch(table: Table) -> np.ndarray:
+    """MJD of each source: from its Julian date, else from its day, else the middle of the survey."""
+    dates = _strings(table, ("Date", "date"))
+    if {"JD", "jdate"} & set(table.colnames) or dates is None:
+        return _numbers(table, ("JD", "jdate"), default=TWOMASS_EPOCH + 2400000.5) - 2400000.5
+    days, row = np.unique(dates, return_inverse=True)
+    return Time(days.tolist(), format="iso", scale="utc").mjd[row] if len(days) else np.empty(0)
 
 
 def _strings(table: Table, names: Sequence[str]) -> np.ndarray | None:

@@ -1,0 +1,350 @@
+"""Colour terms: magnitudes of one photometric system from another's, published and fitted on matched stars."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+from scipy.optimize import least_squares
+
+from dmu2.catalogues import TWOMASS_VEGA_TO_AB
+from obs_vista.bands import VISTA_BANDS
+
+
+@dataclass(frozen=True)
+class ColourTerm:
+    """m(band) = m(base) + c0 + c1 C + c2 C^2 with the colour C = m(first) - m(second).
+
+    Parameters
+    ----------
+    system
+        ``2mass`` or ``ps1``: where base and colour are from.
+    band
+        The band that results.
+    base, first, second
+        Names of fluxes, e.g. ``tmass_j``.
+    coefficients
+        c0, c1, c2.
+    magnitudes
+        ``Vega`` or ``AB``: the magnitudes that the coefficients are for.
+    colour_range
+        Colours for which the term holds.
+    """
+
+    system: str
+    band: str
+    base: str
+    first: str
+    second: str
+    coefficients: tuple[float, float, float]
+    magnitudes: str
+    colour_range: tuple[float, float]
+
+    @property
+    def order(self) -> int:
+        """1 for a straight line, 2 for a parabola."""
+        return 2 if self.coefficients[2] else 1
+
+
+def _twomass(band: str, base: str, slope: float) -> ColourTerm:
+    # The stars of the published fit are of low reddening; J-Ks of 0 to 1 spans A to late M dwarfs.
+    return ColourTerm("2mass", band, f"tmass_{base}", "tmass_j", "tmass_k", (0.0, slope, 0.0), "Vega", (0.0, 1.0))
+
+
+def _ps1(band: str, other: str, c0: float, c1: float, c2: float, low: float, high: float) -> ColourTerm:
+    return ColourTerm("ps1", band, f"ps1_{band}", f"ps1_{band}", f"ps1_{other}", (c0, c1, c2), "AB", (low, high))
+
+
+PUBLISHED: Mapping[str, ColourTerm] = {
+    term.band: term
+    for term in (
+        # 2MASS to VISTA: Gonzalez-Fernandez et al. 2018, MNRAS 474, 5459, Vega.
+        _twomass("vz", "j", 0.86),
+        _twomass("vy", "j", 0.46),
+        _twomass("vj", "j", -0.031),
+        _twomass("vh", "h", 0.015),
+        _twomass("vk", "k", -0.006),
+        # PS1 to HSC: the colour terms of the HSC pipeline (Aihara et al. 2022, PASJ 74, 247), AB; ranges: dwarfs.
+        _ps1("g", "r", 0.005728, 0.061749, -0.001125, -0.4, 1.5),
+        _ps1("r", "i", -0.000144, 0.001369, -0.008380, -0.4, 1.5),
+        _ps1("i", "z", 0.000643, -0.130078, -0.006855, -0.4, 1.0),
+        _ps1("z", "y", -0.005362, -0.221551, -0.308279, -0.3, 0.6),
+        _ps1("y", "z", -0.002055, 0.209680, 0.227296, -0.6, 0.3),
+    )
+}
+"""The published term of each band."""
+
+SLOPE_TOLERANCE = 0.05
+"""How far slopes of one filter differ between published fits, mag per mag: no disagreement below it."""
+
+PIVOT_ERROR_MAX = 0.005
+"""A fit is used only if its errors move the magnitudes of typical stars by no more than this."""
+
+MIN_STARS = 40
+"""A fit of fewer stars is not used."""
+
+TABLE_COLUMNS = (
+    ("system", "U8"), ("band", "U4"), ("colour", "U24"), ("magnitudes", "U4"),
+    ("slope", "f8"), ("slope_err", "f8"), ("curvature", "f8"), ("curvature_err", "f8"),
+    ("intercept", "f8"), ("intercept_err", "f8"), ("n", "i8"), ("scatter", "f8"),
+    ("colour_min", "f8"), ("colour_max", "f8"), ("colour_median", "f8"),
+    ("published_slope", "f8"), ("published_curvature", "f8"), ("published_intercept", "f8"),
+    ("used", "U9"), ("reason", "U160"),
+)  # fmt: skip
+"""Columns of ``colour_terms.ecsv``."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A colour term fitted on stars.
+
+    Parameters
+    ----------
+    coefficients, errors
+        c0, c1, c2 and their standard errors, from bootstrap resampling.
+    covariance
+        Of the coefficients, [3, 3].
+    number
+        Stars that were used.
+    scatter
+        Standard deviation of the residuals in mag, from their median absolute deviation.
+    colour_range, colour_median
+        2nd and 98th percentile, and the median, of the colours.
+    """
+
+    coefficients: tuple[float, float, float]
+    errors: tuple[float, float, float]
+    covariance: np.ndarray
+    number: int
+    scatter: float
+    colour_range: tuple[float, float]
+    colour_median: float
+
+
+def magnitudes(flux: np.ndarray) -> np.ndarray:
+    """AB magnitudes of fluxes in nJy; NaN where the flux is not positive."""
+    flux = np.asarray(flux, float)
+    return 31.4 - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
+
+
+def magnitude_errors(flux: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Errors of magnitudes, from fluxes and their errors."""
+    flux = np.asarray(flux, float)
+    return 2.5 / np.log(10) * np.asarray(error, float) / np.where(flux > 0, flux, np.nan)
+
+
+def vega_to_ab(name: str) -> float:
+    """AB minus Vega magnitude of a VISTA band or of a 2MASS flux name."""
+    return TWOMASS_VEGA_TO_AB[name[-1]] if name.startswith("tmass_") else VISTA_BANDS[name].vega_to_ab
+
+
+def system_magnitudes(table: Table, name: str, system: str) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes and errors of a flux column, in the system (``Vega`` or ``AB``) of a colour term."""
+    flux, error = np.asarray(table[f"{name}_flux"], float), np.asarray(table[f"{name}_fluxErr"], float)
+    offset = vega_to_ab(name) if system == "Vega" else 0.0
+    return magnitudes(flux) - offset, magnitude_errors(flux, error)
+
+
+def apply(term: ColourTerm, table: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes and errors (nJy, AB) of a band from those of a catalogue.
+
+    A star that lacks the base or the colour, or whose colour is outside the range of the term, gets NaN: it would
+    otherwise carry an error of tenths of a magnitude into zero points.
+    """
+    needed = (term.base, term.first, term.second)
+    if any(f"{name}_flux" not in table.colnames for name in needed):
+        return np.full(len(table), np.nan), np.full(len(table), np.nan)
+    (base, _), (first, _), (second, _) = (system_magnitudes(table, name, term.magnitudes) for name in needed)
+    colour = first - second
+    c0, c1, c2 = term.coefficients
+    magnitude = base + c0 + c1 * colour + c2 * colour**2
+    low, high = term.colour_range
+    magnitude[~((colour >= low) & (colour <= high))] = np.nan
+    error = np.sqrt(reference_variance(term, table, colour, term.coefficients))
+    offset = vega_to_ab(term.band) if term.magnitudes == "Vega" else 0.0
+    flux = 10 ** (0.4 * (31.4 - magnitude - offset))
+    return flux, np.where(np.isfinite(flux), flux * error * np.log(10) / 2.5, np.nan)
+
+
+def reference_variance(
+    term: ColourTerm, table: Table, colour: np.ndarray, coefficients: tuple[float, float, float]
+) -> np.ndarray:
+    """Variance (mag^2) of base + polynomial(colour), with what base and colour share counted once.
+
+    Parameters
+    ----------
+    term
+        Says which fluxes are base and colour.
+    table
+        The stars.
+    colour
+        Their colours.
+    coefficients
+        c0, c1, c2.
+    """
+    slope = coefficients[1] + 2 * coefficients[2] * colour
+    weight = {term.base: 1.0}
+    weight[term.first] = weight.get(term.first, 0.0) + slope
+    weight[term.second] = weight.get(term.second, 0.0) - slope
+    total = np.zeros(len(table))
+    for name, factor in weight.items():
+        _, error = system_magnitudes(table, name, term.magnitudes)
+        total += (factor * error) ** 2
+    return total
+
+
+def fit_term(
+    term: ColourTerm, table: Table, *, max_error: float = 0.1, resamples: int = 100, seed: int = 0
+) -> tuple[Fit, Table]:
+    """Fit a colour term on stars that have instrumental and catalogued fluxes.
+
+    The errors of base and colour are correlated, which biases an ordinary fit: here each residual is weighed by its own
+    variance, which depends on the slope (the functional errors-in-variables estimator; Fuller 1987, Measurement Error
+    Models, sec. 3.1), with a Huber loss against blends and variables.
+
+    Parameters
+    ----------
+    term
+        The published term: says what is fitted, where the fit starts, and its order.
+    table
+        Stars with ``<name>_flux`` and ``<name>_fluxErr`` of base and colour, and ``instrument_flux`` and
+        ``instrument_fluxErr`` of the band, all nJy AB.
+    max_error
+        Largest error of a magnitude of a star that is used.
+    resamples
+        Number of bootstrap resamples.
+    seed
+        Of the random numbers of the bootstrap.
+
+    Returns
+    -------
+    fit
+        What was found; coefficients are NaN with fewer than 10 stars.
+    stars
+        colour, difference (m(band) - m(base)), error, residual and whether the star was used.
+    """
+    stars = _star_table(term, table, max_error)
+    use = np.flatnonzero(stars["used"])
+    if len(use) < 10:
+        nothing = (np.nan,) * 3
+        return Fit(nothing, nothing, np.full((3, 3), np.nan), len(use), np.nan, (np.nan, np.nan), np.nan), stars
+    colour = np.asarray(stars["colour"])
+    solution = _solve(term, stars[use])
+    rng = np.random.default_rng(seed)
+    samples = np.array([_solve(term, stars[rng.choice(use, len(use))], solution) for _ in range(resamples)])
+    covariance = np.cov(samples, rowvar=False)
+    stars["residual"] = stars["difference"] - np.polyval(solution[::-1], colour)
+    residual = np.asarray(stars["residual"])[use]
+    scatter = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
+    low, median, high = (float(value) for value in np.percentile(colour[use], [2, 50, 98]))
+    errors = tuple(float(error) for error in np.sqrt(np.diag(covariance)))
+    return Fit(tuple(map(float, solution)), errors, covariance, len(use), scatter, (low, high), median), stars
+
+
+def _star_table(term: ColourTerm, table: Table, max_error: float) -> Table:
+    """Colour and difference of each star, the parts of their errors, and which stars can be used."""
+    offset = vega_to_ab(term.band) if term.magnitudes == "Vega" else 0.0
+    magnitude = magnitudes(table["instrument_flux"]) - offset
+    error = magnitude_errors(table["instrument_flux"], table["instrument_fluxErr"])
+    base, base_error = system_magnitudes(table, term.base, term.magnitudes)
+    first, first_error = system_magnitudes(table, term.first, term.magnitudes)
+    second, second_error = system_magnitudes(table, term.second, term.magnitudes)
+    stars = Table({"colour": first - second, "difference": magnitude - base, "error": error})
+    # Variances that go with the weights 1, slope and -slope; a flux that plays two parts is in one of them only.
+    stars["var_alone"] = error**2 + np.where(term.base in (term.first, term.second), 0.0, base_error**2)
+    stars["var_first"], stars["var_second"] = first_error**2, second_error**2
+    worst = np.max([error, base_error, first_error, second_error], axis=0)
+    low, high = term.colour_range
+    good = np.isfinite(stars["difference"]) & (stars["colour"] >= low) & (stars["colour"] <= high)
+    stars["used"] = good & np.isfinite(worst) & (worst < max_error)
+    stars["residual"] = np.full(len(stars), np.nan)
+    return stars
+
+
+def _solve(term: ColourTerm, stars: Table, start: np.ndarray | None = None) -> np.ndarray:
+    """c0, c1, c2 that fit the stars best; c2 stays zero for a straight line."""
+    colour, difference = np.asarray(stars["colour"]), np.asarray(stars["difference"])
+    alone, first, second = (np.asarray(stars[f"var_{name}"]) for name in ("alone", "first", "second"))
+    shared_first, shared_second = float(term.base == term.first), float(term.base == term.second)
+    # Variables and unresolved pairs scatter by some hundredths of a magnitude beyond their quoted errors.
+    floor = 0.015**2
+
+    def residuals(free: np.ndarray) -> np.ndarray:
+        slope = free[1] + (2 * free[2] * colour if len(free) > 2 else 0.0)
+        variance = alone + (shared_first + slope) ** 2 * first + (shared_second - slope) ** 2 * second + floor
+        return (difference - np.polyval(free[::-1], colour)) / np.sqrt(variance)
+
+    guess = np.array(term.coefficients) if start is None else start
+    free = guess[: term.order + 1].copy()
+    if start is None:
+        free[0] += np.median(difference - np.polyval(np.array(term.coefficients)[::-1], colour))
+    found = least_squares(residuals, free, loss="huber", f_scale=1.5, x_scale=[0.01, 0.05, 0.1][: len(free)]).x
+    return np.append(found, np.zeros(3 - len(found)))
+
+
+def choose(term: ColourTerm, fit: Fit) -> tuple[str, str]:
+    """Whether to use the fitted or the published term, and why.
+
+    The fitted one is used where it is well constrained (enough stars; the errors of slope and curvature move no star
+    within the colour range of the fit by more than `PIVOT_ERROR_MAX` in the middle and four times that at the ends) and
+    consistent (predictions within three standard errors plus a tolerance of `SLOPE_TOLERANCE` in slope). Its
+    intercept is never used: it holds the zero point of the instrument, which is for calibration to find.
+    """
+    if fit.number < MIN_STARS:
+        return "published", f"{fit.number} stars, fewer than {MIN_STARS}"
+    ends = np.array([fit.colour_median, *fit.colour_range])
+    design = np.stack([ends, ends**2])
+    error = np.sqrt(np.einsum("ik,ij,jk->k", design, fit.covariance[1:, 1:], design))
+    if error[0] > PIVOT_ERROR_MAX or error[1:].max() > 4 * PIVOT_ERROR_MAX:
+        return "published", f"the fit moves typical stars by {error[0]:.3f} mag; the limit is {PIVOT_ERROR_MAX}"
+    # Colour zero is where both agree by definition (Vega, or a flat spectrum in AB).
+    change = design.T @ (np.array(fit.coefficients[1:]) - np.array(term.coefficients[1:]))
+    allowed = 3 * error + SLOPE_TOLERANCE * np.abs(ends)
+    if (np.abs(change) > allowed).any():
+        worst = int(np.argmax(np.abs(change) / allowed))
+        return "published", f"the fit differs by {change[worst]:+.3f} mag at a colour of {ends[worst]:.2f}"
+    return "fitted", f"{fit.number} stars, moved by {change[0]:+.3f} mag at the median colour"
+
+
+def table_row(term: ColourTerm, fit: Fit) -> dict[str, float | str]:
+    """One row of ``colour_terms.ecsv``."""
+    used, reason = choose(term, fit)
+    low, high = fit.colour_range if used == "fitted" else term.colour_range
+    return {
+        "system": term.system, "band": term.band, "colour": f"{term.first}-{term.second}",
+        "magnitudes": term.magnitudes,
+        "slope": fit.coefficients[1], "slope_err": fit.errors[1],
+        "curvature": fit.coefficients[2], "curvature_err": fit.errors[2],
+        "intercept": fit.coefficients[0], "intercept_err": fit.errors[0],
+        "n": fit.number, "scatter": fit.scatter, "colour_min": low, "colour_max": high,
+        "colour_median": fit.colour_median, "published_slope": term.coefficients[1],
+        "published_curvature": term.coefficients[2], "published_intercept": term.coefficients[0],
+        "used": used, "reason": reason,
+    }  # fmt: skip
+
+
+def terms_table(rows: list[dict[str, float | str]]) -> Table:
+    """The table of all colour terms, with its columns even where there is no row."""
+    table = Table(names=[name for name, _ in TABLE_COLUMNS], dtype=[dtype for _, dtype in TABLE_COLUMNS])
+    for row in rows:
+        table.add_row([row[name] for name, _ in TABLE_COLUMNS])
+    for name in ("intercept", "intercept_err", "scatter", "colour_min", "colour_max", "colour_median"):
+        table[name].unit = "mag"
+    return table
+
+
+def terms_in_use(table: Table) -> dict[str, ColourTerm]:
+    """The colour term of each band that a table of terms says to use; published ones where it has no row."""
+    terms = dict(PUBLISHED)
+    for row in table:
+        term = PUBLISHED[str(row["band"])]
+        if row["used"] == "fitted":
+            coefficients = (term.coefficients[0], float(row["slope"]), float(row["curvature"]))
+            colours = float(row["colour_min"]), float(row["colour_max"])
+            term = ColourTerm(
+                term.system, term.band, term.base, term.first, term.second, coefficients, term.magnitudes, colours
+            )
+        terms[term.band] = term
+    return terms
