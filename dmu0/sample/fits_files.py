@@ -1,0 +1,39 @@
+"""Writing FITS files that come out the same, byte for byte, whenever they are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+
+def write_fits(path: Path, hdus: list) -> None:
+    """Write a FITS file under a temporary name, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    fits.HDUList(hdus).writeto(part, overwrite=True, output_verify="exception")
+    part.replace(path)
+
+
+def rice_hdu(data: np.ndarray, header: fits.Header, *, scale: float | None = None, when: str) -> fits.CompImageHDU:
+    """An integer image compressed with RICE, row by row, with checksums.
+
+    Parameters
+    ----------
+    data
+        Integer pixels [y, x] as they are stored.
+    header
+        Its cards.
+    scale
+        BSCALE: value of one step, if it is not 1.
+    when
+        Date that the checksums are stamped with.
+    """
+    hdu = fits.CompImageHDU(data, header, compression_type="RICE_1", tile_shape=(1, data.shape[1]))
+    if scale is not None:
+        # Set after the HDU was made, so that astropy stores the integers as they are.
+        hdu.header["BSCALE"] = (scale, "physical = BZERO + BSCALE x stored")
+        hdu.header["BZERO"] = 0.0
+    hdu.add_checksum(when=f"updated {when}")
+    return hdu

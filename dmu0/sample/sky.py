@@ -1,0 +1,135 @@
+"""The true sky: stars and galaxies with positions, shapes and fluxes in every band."""
+
+from __future__ import annotations
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import Table, vstack
+
+from dmu0.sample.scene import OPTICAL_MJD, Scene
+from dmu0.sample.spectra import SAMPLE_BANDS, galaxy_magnitudes, star_magnitudes
+
+_COLUMNS = {
+    "id": (None, "number of the source"),
+    "ra": (u.deg, "ICRS right ascension at the epoch in the metadata"),
+    "dec": (u.deg, "ICRS declination at the epoch in the metadata"),
+    "type": (None, "star or galaxy"),
+    "bulge_fraction": (None, "fraction of the flux in the de Vaucouleurs bulge, the same in all bands"),
+    "r_disk": (u.arcsec, "half-light radius of the exponential disk along the major axis"),
+    "r_bulge": (u.arcsec, "half-light radius of the bulge along the major axis"),
+    "axis_ratio": (None, "minor over major axis of disk and bulge"),
+    "angle": (u.deg, "position angle of the major axis, east of north"),
+    "redshift": (None, "redshift; NaN for stars"),
+    "pm_ra": (u.mas / u.yr, "proper motion in right ascension times cos(dec)"),
+    "pm_dec": (u.mas / u.yr, "proper motion in declination"),
+} | {f"flux_{band}": (u.nJy, f"total flux in {band}") for band in SAMPLE_BANDS}
+
+
+def _place(east: np.ndarray, north: np.ndarray, centre: SkyCoord) -> SkyCoord:
+    """Positions at tangent-plane offsets in arcsec from a centre."""
+    offset = SkyCoord(east * u.arcsec, north * u.arcsec, frame=centre.skyoffset_frame())
+    return offset.transform_to("icrs")
+
+
+def _fluxes(magnitudes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"flux_{band}": 10 ** (0.4 * (31.4 - magnitudes[band])) for band in SAMPLE_BANDS}
+
+
+def _stars(scene: Scene, half: float, rng: np.random.Generator) -> Table:
+    """Stars of a square of half-width ``half`` (arcsec), at offsets east and north."""
+    area = (2 * half / 60) ** 2
+    count = round(scene.star_density * (scene.star_faint - scene.star_bright) * area)
+    i = rng.uniform(scene.star_bright, scene.star_faint, count)
+    # Blue turn-off stars dominate among the bright ones, M dwarfs among the faint ones.
+    red = rng.random(count) < np.interp(i, [15, 20, 24], [0.45, 0.6, 0.75])
+    g_i = np.where(red, rng.normal(2.35, 0.45, count), rng.normal(0.85, 0.30, count))
+    # On a jittered grid stars are spread more evenly than at random, so that no detector is short of them.
+    cells = int(np.ceil(np.sqrt(count)))
+    cell = rng.permutation(cells**2)[:count]
+    east = ((cell % cells + rng.random(count)) / cells * 2 - 1) * half
+    north = ((cell // cells + rng.random(count)) / cells * 2 - 1) * half
+    # The saturated star, its colours those of a G star, inside the optical field.
+    i = np.append(i, scene.bright_star)
+    g_i = np.clip(np.append(g_i, 0.8), 0.2, 3.2)
+    east, north = np.append(east, -52.0), np.append(north, 38.0)
+    fast = np.where(rng.random(len(i)) < 0.04, 12.0, 1.0)
+    nothing = np.zeros(len(i))
+    return Table(
+        {"east": east, "north": north, "type": np.full(len(i), "star", "U6")}
+        | {"bulge_fraction": nothing - 1, "r_disk": nothing, "r_bulge": nothing}
+        | {"axis_ratio": nothing + 1, "angle": nothing, "redshift": nothing + np.nan}
+        | {"pm_ra": rng.normal(0, scene.motion, len(i)) * fast, "pm_dec": rng.normal(0, scene.motion, len(i)) * fast}
+        | _fluxes(star_magnitudes(g_i, i, rng, scatter=scene.locus_scatter))
+    )
+
+
+def _galaxies(scene: Scene, half: float, rng: np.random.Generator) -> Table:
+    """Galaxies of a square of half-width ``half`` (arcsec), at offsets east and north."""
+    count = round(scene.galaxy_density * (2 * half / 60) ** 2)
+    low, high = (10 ** (scene.galaxy_slope * mag) for mag in (scene.galaxy_bright, scene.galaxy_faint))
+    i = np.log10(rng.uniform(low, high, count)) / scene.galaxy_slope
+    east, north = rng.uniform(-half, half, (2, count))
+    paired = rng.random(count) < scene.paired
+    host = rng.integers(count, size=count)
+    distance, direction = rng.uniform(0.8, 3.0, count), rng.uniform(0, 2 * np.pi, count)
+    east, north = (
+        np.where(paired, east[host] + distance * np.cos(direction), east),
+        np.where(paired, north[host] + distance * np.sin(direction), north),
+    )
+    # Redshifts grow with magnitude as in deep fields; types from passive (young = 0) to star-forming.
+    redshift = np.clip(
+        np.interp(i, [17, 20, 22, 24, 26], [0.08, 0.22, 0.45, 0.8, 1.05]) * rng.gamma(3, 1 / 3, count), 0.01, 3
+    )
+    passive = rng.random(count) < np.interp(i, [18, 22, 25], [0.45, 0.3, 0.12])
+    young = np.where(passive, rng.uniform(0, 0.04, count), rng.beta(2, 2.2, count))
+    attenuation = np.where(passive, 0.05, rng.gamma(2, 0.25, count)).clip(0, 2)
+    bulge = np.where(passive, rng.uniform(0.6, 1, count), rng.beta(1, 3.5, count))
+    radius = np.clip(10 ** (0.12 - 0.125 * (i - 19.5) + rng.normal(0, 0.17, count)), 0.08, 4)
+    nothing = np.zeros(count)
+    return Table(
+        {"east": east, "north": north, "type": np.full(count, "galaxy", "U6")}
+        | {"bulge_fraction": bulge, "r_disk": radius, "r_bulge": radius * rng.uniform(0.4, 0.9, count)}
+        | {"axis_ratio": rng.uniform(0.25, 1, count), "angle": rng.uniform(0, 180, count), "redshift": redshift}
+        | {"pm_ra": nothing, "pm_dec": nothing}
+        | _fluxes(galaxy_magnitudes(redshift, young, attenuation, i))
+    )
+
+
+def make_sky(scene: Scene, centre: SkyCoord, *, half: float, seed: int) -> Table:
+    """All sources of a square on the sky.
+
+    Parameters
+    ----------
+    scene
+        The settings.
+    centre
+        Centre of the square.
+    half
+        Half its width, arcsec.
+    seed
+        Of the random numbers.
+
+    Returns
+    -------
+    Table
+        Identity, position, profile, proper motion and total flux (nJy) in every band; bulge_fraction is -1 for stars.
+    """
+    stars = _stars(scene, half, np.random.default_rng([seed, 2]))
+    galaxies = _galaxies(scene, half, np.random.default_rng([seed, 3]))
+    table = vstack([stars, galaxies])
+    position = _place(np.array(table["east"]), np.array(table["north"]), centre)
+    table["id"] = np.arange(1, len(table) + 1)
+    table["ra"], table["dec"] = position.ra.deg, position.dec.deg
+    table = table[list(_COLUMNS)]
+    for name, (unit, description) in _COLUMNS.items():
+        table[name].unit, table[name].description = unit, description
+    table.meta = {"epoch_mjd_tai": OPTICAL_MJD}
+    return table
+
+
+def positions_at(table: Table, mjd: float) -> tuple[np.ndarray, np.ndarray]:
+    """ICRS right ascension and declination (deg) at an epoch (MJD), after proper motion."""
+    years = (mjd - table.meta["epoch_mjd_tai"]) / 365.25
+    dec = np.array(table["dec"]) + np.array(table["pm_dec"]) * years / 3.6e6
+    return np.array(table["ra"]) + np.array(table["pm_ra"]) * years / 3.6e6 / np.cos(np.radians(dec)), dec

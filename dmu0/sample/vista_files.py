@@ -1,0 +1,82 @@
+"""VISTA files of the sample: pawprint stacks and their confidence maps, as the CASU pipeline writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.table import Table
+from astropy.time import Time
+
+from dmu0.sample.fits_files import rice_hdu, write_fits
+from dmu0.sample.scene import Scene, Visit
+from dmu0.sample.vista_headers import extension_header, primary_header
+from dmu0.sample.vista_pixels import Stack, make_stack
+
+DETECTORS = range(1, 17)
+
+
+def _image_hdu(stack: Stack, header: fits.Header, when: str) -> fits.CompImageHDU:
+    """The image of a detector in steps of a thirtieth of its noise."""
+    scale = round(stack.sky_noise / 30, 4)
+    return rice_hdu(np.round(stack.image / scale).astype(np.int32), header, scale=scale, when=when)
+
+
+def _confidence_hdu(stack: Stack, header: fits.Header, when: str) -> fits.CompImageHDU:
+    """The confidence map of a detector."""
+    header = header.copy()
+    for keyword in ("SKYLEVEL", "SKYNOISE", "SEEING", "MAGZPT", "MAGZRR", "ELLIPTIC", "CIR_CPM"):
+        del header[keyword]
+    return rice_hdu(stack.confidence.astype(np.int32), header, when=when)
+
+
+def write_visit(folder: Path, visit: Visit, sky: Table, centre: SkyCoord, scene: Scene, *, seed: int) -> list[dict]:
+    """Simulate a pawprint stack of sixteen detectors, and write it with its confidence map.
+
+    Parameters
+    ----------
+    folder
+        Where the two files go.
+    visit
+        How the stack is observed.
+    sky
+        The true sources.
+    centre
+        Centre of the field.
+    scene
+        The settings.
+    seed
+        Of the random numbers.
+
+    Returns
+    -------
+    list of dict
+        The truth of each detector: zero point, PSF, and the parameters of the true projection.
+    """
+    when = Time(visit.mjd, format="mjd").isot[:19]
+    magzpt = round(
+        visit.zero_point + np.random.default_rng([seed, 6, visit.exposure]).normal(0, scene.zero_point_error), 3
+    )
+    images = [fits.PrimaryHDU(header=primary_header(visit, centre))]
+    confidences = [fits.PrimaryHDU(header=primary_header(visit, centre))]
+    truth = []
+    for detector in DETECTORS:
+        stack = make_stack(visit, sky, centre, detector, scene, seed=seed)
+        header = extension_header(visit, stack, detector, scene, magzpt=magzpt)
+        images.append(_image_hdu(stack, header, when))
+        confidences.append(_confidence_hdu(stack, header, when))
+        wcs = stack.true_wcs.wcs
+        truth.append(
+            {"path": f"vista/{visit.name}.fit", "hdu": detector, "detector": detector, "band": visit.band}
+            | {"exposure": visit.exposure, "mjd_utc": visit.mjd, "zero_point": stack.zero_point}
+            | {"airmass": visit.airmass, "magzpt": magzpt, "fwhm": stack.fwhm, "ellipticity": stack.ellipticity}
+            | {"sky_level": stack.sky_level, "sky_noise": stack.sky_noise, "stars": stack.stars}
+            | {"crval1": wcs.crval[0], "crval2": wcs.crval[1], "crpix1": wcs.crpix[0], "crpix2": wcs.crpix[1]}
+            | {"cd1_1": wcs.cd[0, 0], "cd1_2": wcs.cd[0, 1], "cd2_1": wcs.cd[1, 0], "cd2_2": wcs.cd[1, 1]}
+        )
+    for hdus, name in ((images, f"{visit.name}.fit"), (confidences, f"{visit.name}_conf.fit")):
+        hdus[0].add_checksum(when=f"updated {when}")
+        write_fits(folder / name, hdus)
+    return truth

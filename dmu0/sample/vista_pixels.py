@@ -1,0 +1,268 @@
+"""The pixels of a CASU pawprint stack: where the sky falls on a detector, and the noise of averaged exposures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from astropy.wcs import WCS
+from numba import njit
+from scipy.ndimage import zoom
+
+from dmu0.sample.render import add_gaussian, profile_covariance, render
+from dmu0.sample.scene import VISTA_PIXEL, Scene, Visit
+from dmu0.sample.sky import positions_at
+from obs_vista.bands import get_band
+from obs_vista.camera import get_detector
+
+EXTINCTION = 0.05
+"""mag per airmass, as CASU assumes in every band."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One detector of a pawprint stack.
+
+    Parameters
+    ----------
+    image
+        float64 [y, x], ADU of one DIT, sky included; 0 where no exposure has data.
+    confidence
+        int16 [y, x]: 100 where every exposure counts, 0 where none does.
+    true_wcs, header_wcs
+        Where the pixels are, and where the header says that they are.
+    sky_level, sky_noise
+        Median and robust scatter of the pixels without sources, ADU.
+    zero_point
+        True zero point (Vega, 1 ADU/s, unit airmass) of this detector.
+    fwhm, ellipticity
+        Of the PSF at the detector's centre: px, and 1 - b/a.
+    stars
+        Number of stars brighter than 20 times their noise.
+    """
+
+    image: np.ndarray
+    confidence: np.ndarray
+    true_wcs: WCS
+    header_wcs: WCS
+    sky_level: float
+    sky_noise: float
+    zero_point: float
+    fwhm: float
+    ellipticity: float
+    stars: int
+
+
+def detector_offset(detector: int, scene: Scene) -> tuple[float, float]:
+    """Place of a detector's centre in px from the optical axis: four rows of four, 1 to 4 along x, then along y."""
+    column, row = (detector - 1) % 4, (detector - 1) // 4
+    return (column - 1.5) * scene.detector_pitch, (row - 1.5) * scene.detector_pitch
+
+
+def stack_wcs(visit: Visit, centre: SkyCoord, detector: int, scene: Scene) -> WCS:
+    """The true ZPN projection of a detector of a visit; ``array_shape`` is the size of the stack."""
+    size = int(scene.detector_pixels) + 2 * visit.margin
+    offset_x, offset_y = detector_offset(detector, scene)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---ZPN", "DEC--ZPN"]
+    wcs.wcs.cunit = ["deg", "deg"]
+    wcs.wcs.radesys = "ICRS"
+    wcs.wcs.crval = [
+        centre.ra.deg + visit.east / 3600 / np.cos(centre.dec.rad),
+        centre.dec.deg + visit.north / 3600,
+    ]
+    wcs.wcs.crpix = [(size + 1) / 2 - offset_x, (size + 1) / 2 - offset_y]
+    # CASU images have right ascension growing with x at 90 deg, and are turned by 180 deg at -90 deg.
+    angle = np.radians(visit.angle - 90)
+    wcs.wcs.cd = VISTA_PIXEL / 3600 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    wcs.wcs.set_pv([(2, 1, 1.0), (2, 3, 44.0), (2, 5, -10300.0)])
+    wcs.array_shape = (size, size)
+    wcs.wcs.set()
+    return wcs
+
+
+def perturbed_wcs(wcs: WCS, scene: Scene, rng: np.random.Generator) -> WCS:
+    """A projection that is off by the errors of a real astrometric fit: a shift, and small linear terms."""
+    wrong = wcs.deepcopy()
+    middle = (np.array(wcs.array_shape[::-1]) + 1) / 2
+    linear = np.eye(2) + rng.normal(0, scene.wcs_linear, (2, 2))
+    shift = rng.normal(0, scene.wcs_shift / VISTA_PIXEL, 2)
+    # About the detector's centre: cd' (p - middle) + cd (middle - crpix) = cd' (p - crpix').
+    cd = wcs.wcs.cd @ linear
+    wrong.wcs.crpix = middle - np.linalg.solve(cd, wcs.wcs.cd @ (middle - wcs.wcs.crpix)) + shift
+    wrong.wcs.cd = cd
+    wrong.wcs.set()
+    return wrong
+
+
+def bad_pixels(detector: int, scene: Scene, *, seed: int) -> np.ndarray:
+    """Defects of a detector in its native pixels, bool [y, x]: dead columns, a dead patch, scattered dead pixels."""
+    rng = np.random.default_rng([seed, 4, detector])
+    size = int(scene.detector_pixels)
+    bad = rng.random((size, size)) < 0.001
+    bad[:, rng.integers(5, size - 5, 2)] = True
+    y, x = np.ogrid[:size, :size]
+    middle = rng.integers(40, size - 40, 2)
+    bad |= (y - middle[0]) ** 2 + (x - middle[1]) ** 2 < rng.uniform(2, 14) ** 2
+    if detector == 13:  # the least linear detector also has a dead strip wider than the jitter
+        bad[:, 60:84] = True
+    return bad
+
+
+@njit(nogil=True, cache=True)
+def _add_exposure(total, count, noise, bad, shift_x, shift_y, margin):
+    """Add one exposure to a stack by bilinear interpolation, leaving out what touches a bad pixel or lies outside."""
+    size = noise.shape[0]
+    whole_x, whole_y = int(np.floor(shift_x)), int(np.floor(shift_y))
+    ax, ay = shift_x - whole_x, shift_y - whole_y
+    for j in range(total.shape[0]):
+        y = j - margin + whole_y
+        if y < 0 or y + 1 >= size:
+            continue
+        for i in range(total.shape[1]):
+            x = i - margin + whole_x
+            if x < 0 or x + 1 >= size:
+                continue
+            if bad[y, x] or bad[y, x + 1] or bad[y + 1, x] or bad[y + 1, x + 1]:
+                continue
+            low = (1 - ax) * noise[y, x] + ax * noise[y, x + 1]
+            high = (1 - ax) * noise[y + 1, x] + ax * noise[y + 1, x + 1]
+            total[j, i] += (1 - ay) * low + ay * high
+            count[j, i] += 1
+
+
+def stacked_noise(
+    sigma: np.ndarray, visit: Visit, bad: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Noise of a stack, and how many exposures count in each pixel.
+
+    Each exposure has independent noise in its own pixels; shifting by a fraction of a pixel correlates neighbours.
+
+    Parameters
+    ----------
+    sigma
+        Noise of one exposure on the stack's pixels [y, x], ADU.
+    visit
+        Gives the jitter.
+    bad
+        Defects in native pixels.
+    rng
+        Random numbers.
+    """
+    total = np.zeros(sigma.shape, np.float32)
+    count = np.zeros(sigma.shape, np.int32)
+    size, margin = bad.shape[0], visit.margin
+    for shift_x, shift_y in visit.jitter:
+        noise = rng.standard_normal((size, size), np.float32)
+        y, x = margin - int(np.floor(shift_y)), margin - int(np.floor(shift_x))
+        noise *= sigma[y : y + size, x : x + size]
+        _add_exposure(total, count, noise, bad, shift_x, shift_y, margin)
+    return np.divide(total, count, out=np.zeros_like(total), where=count > 0), count
+
+
+def _sky(visit: Visit, shape: tuple[int, int], noise: float, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """The sky and what its subtraction leaves: a plane, broad waves, and row stripes that destriping missed."""
+    # Waves some 100 px long, from a few random values through cubic splines.
+    waves = 0.4 * zoom(rng.standard_normal((6, 6)), np.array(shape) / 6, mode="nearest", grid_mode=True)
+    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
+    plane = rng.normal(0, 0.6, 2)
+    return visit.sky + noise * scene.sky_residual * (waves + plane[0] * x + plane[1] * y)
+
+
+def _draw_trail(image: np.ndarray, wcs: WCS, centre: SkyCoord, amount: float) -> None:
+    """A satellite's trail across the field, 2 px wide, through a point east of the centre at 35 deg."""
+    step = np.linspace(-600, 600, 6000)
+    east, north = 40 + step * np.cos(np.radians(35)), -20 + step * np.sin(np.radians(35))
+    x, y = wcs.all_world2pix(centre.ra.deg + east / 3600 / np.cos(centre.dec.rad), centre.dec.deg + north / 3600, 0)
+    inside = (x > -20) & (x < image.shape[1] + 20) & (y > -20) & (y < image.shape[0] + 20)
+    for xi, yi in zip(x[inside], y[inside], strict=True):
+        add_gaussian(image, xi, yi, amount, 1.6, 0.0, 1.6, amount * 1e-4)
+
+
+def _sources(visit: Visit, sky: Table, wcs: WCS, zero_point: float, detector: int, scene: Scene, floor: float):
+    """Image [y, x] of the sources in ADU of one DIT, and the fluxes of the stars on it."""
+    size_y, size_x = wcs.array_shape
+    x, y = wcs.all_world2pix(*positions_at(sky, visit.mjd), 0)
+    flux_ab = np.array(sky[f"flux_{visit.band}"])
+    vega = 31.4 - 2.5 * np.log10(flux_ab) - get_band(visit.band).vega_to_ab
+    flux = visit.dit * 10 ** (0.4 * (zero_point - EXTINCTION * (visit.airmass - 1) - vega))
+    near = 20 + 40 * (flux > 3e3 * visit.dit) + 400 * (flux > 3e5 * visit.dit)
+    use = (x > -near) & (x < size_x + near) & (y > -near) & (y < size_y + near)
+    x, y, flux, rows = x[use], y[use], flux[use], sky[use]
+    offset_x, offset_y = detector_offset(detector, scene)
+    extent = 2 * scene.detector_pitch
+    psf = visit.psf.covariance((x - size_x / 2 + offset_x) / extent, (y - size_y / 2 + offset_y) / extent)
+    sky_to_pixel = np.linalg.inv(wcs.wcs.cd) / 3600
+    shape = (np.array(rows["axis_ratio"]), np.array(rows["angle"]), sky_to_pixel)
+    disk = profile_covariance(np.array(rows["r_disk"]), *shape)
+    bulge = profile_covariance(np.array(rows["r_bulge"]), *shape)
+    image = np.zeros((size_y, size_x))
+    render(image, x, y, flux, np.array(rows["bulge_fraction"]), disk, bulge, psf, floor)
+    inside = (np.array(rows["type"]) == "star") & (x > 0) & (x < size_x) & (y > 0) & (y < size_y)
+    return image, flux[inside]
+
+
+def _halo(sky: Table, wcs: WCS, visit: Visit, zero_point: float, scene: Scene) -> np.ndarray:
+    """Scattered light around the brightest star [y, x], ADU: an exponential of 12 arcsec."""
+    flux_ab = np.array(sky[f"flux_{visit.band}"])
+    star = int(np.argmax(np.where(np.array(sky["type"]) == "star", flux_ab, 0)))
+    x, y = wcs.all_world2pix(sky["ra"][star], sky["dec"][star], 0)
+    vega = 31.4 - 2.5 * np.log10(flux_ab[star]) - get_band(visit.band).vega_to_ab
+    flux = scene.halo * visit.dit * 10 ** (0.4 * (zero_point - vega))
+    j, i = np.ogrid[: wcs.array_shape[0], : wcs.array_shape[1]]
+    scale = 12 / VISTA_PIXEL
+    return flux / (2 * np.pi * scale**2) * np.exp(-np.hypot(j - y, i - x) / scale)
+
+
+def make_stack(visit: Visit, sky: Table, centre: SkyCoord, detector: int, scene: Scene, *, seed: int) -> Stack:
+    """Simulate one detector of a pawprint stack.
+
+    Parameters
+    ----------
+    visit
+        How the stack was observed.
+    sky
+        The true sources.
+    centre
+        Centre of the field.
+    detector
+        1 to 16.
+    scene
+        The settings.
+    seed
+        Of the random numbers; every detector of every visit has its own stream, so that order does not matter.
+    """
+    rng = np.random.default_rng([seed, 5, visit.exposure, detector])
+    camera = get_detector(detector)
+    wcs = stack_wcs(visit, centre, detector, scene)
+    zero_point = visit.zero_point + rng.normal(0, scene.detector_zero_point)
+    ideal = np.sqrt((camera.read_noise**2 + visit.sky / camera.gain) / (visit.ndit * visit.nicomb))
+    sources, star_flux = _sources(visit, sky, wcs, zero_point, detector, scene, 1e-3 * ideal)
+    if visit.trail:
+        _draw_trail(sources, wcs, centre, 12 * ideal)
+    background = _sky(visit, sources.shape, ideal, scene, rng) + _halo(sky, wcs, visit, zero_point, scene)
+    counts = np.minimum(background + sources, camera.saturation)
+    sigma = visit.noise_excess * np.sqrt((camera.read_noise**2 + counts / camera.gain) / visit.ndit)
+    noise, count = stacked_noise(sigma, visit, bad_pixels(detector, scene, seed=seed), rng)
+    if detector == 6:  # a column that is neither dead nor flagged: it answers too strongly
+        noise[:, 150 + visit.margin] += 6 * ideal
+    clear = (count == visit.nicomb) & (sources < 0.2 * ideal)
+    residual = (background - visit.sky + noise)[clear]
+    level = float(np.median(background[clear] + noise[clear]))
+    fwhm = float(visit.psf.size(*(np.array(detector_offset(detector, scene)) / (2 * scene.detector_pitch))))
+    e1, e2 = visit.psf.shape(*(np.array(detector_offset(detector, scene)) / (2 * scene.detector_pitch)))
+    distortion = float(np.hypot(e1, e2))
+    return Stack(
+        image=np.where(count > 0, counts + noise, 0),
+        confidence=np.round(100 * count / visit.nicomb).astype(np.int16),
+        true_wcs=wcs,
+        header_wcs=perturbed_wcs(wcs, scene, rng),
+        sky_level=level,
+        sky_noise=float(1.4826 * np.median(np.abs(residual - np.median(residual)))),
+        zero_point=zero_point,
+        fwhm=fwhm,
+        ellipticity=1 - float(np.sqrt((1 - distortion) / (1 + distortion))),
+        stars=int((star_flux > 20 * ideal * 1.4 * 4).sum()),
+    )
