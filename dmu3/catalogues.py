@@ -1,0 +1,235 @@
+"""The baseline catalogues: one table a patch, every band of the survey with the same columns."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Column, Table
+
+from dmu0.skymap import Patch
+from dmu0.surveys import Survey
+from dmu3.baseline import image_path, read_baseline, survey_patches
+from dmu3.detection import chi_square_image
+from dmu3.sextractor import SExtractorError, choose_engine, measure_bands
+from dmu3.swarp import Coadd
+
+log = logging.getLogger(__name__)
+
+DIAMETERS = (1.0, 2.0, 3.0)
+"""Of the circular apertures, arcsec; 2" is the customary one of the VISTA surveys."""
+SMOOTHING = 0.35
+"""Sigma of the Gaussian that the detection image is smoothed with, arcsec: seeing of 0.8"."""
+THRESHOLD = 4.0
+"""Of detection, in sigmas of the smoothed chi-square image."""
+
+
+@dataclass(frozen=True)
+class PatchCatalogue:
+    """What became of the catalogue of one patch.
+
+    Parameters
+    ----------
+    tract, patch
+        Which.
+    state
+        ``done``, ``skipped`` or ``failed``.
+    reason
+        Why, if not done.
+    bands
+        Bands with an image, separated by spaces.
+    n_objects
+        Rows written.
+    seconds
+        Wall-clock time.
+    """
+
+    tract: int
+    patch: int
+    state: str
+    reason: str = ""
+    bands: str = ""
+    n_objects: int = 0
+    seconds: float = 0.0
+
+
+def aperture_name(diameter: float) -> str:
+    """How a diameter in arcsec is written in column names: 2.0 -> ``2p0``."""
+    return f"{diameter:.1f}".replace(".", "p")
+
+
+def catalogue_path(folder: Path, *, tract: int, patch: int) -> Path:
+    """Where the baseline catalogue of a patch is."""
+    return folder / "catalogue" / f"{tract}_{patch}.parquet"
+
+
+def make_catalogues(survey: Survey, *, tracts: str = "", engine: str = "auto") -> Iterator[PatchCatalogue]:
+    """Make the baseline catalogues of a survey, patch by patch.
+
+    Parameters
+    ----------
+    survey
+        The survey; its baseline images are there.
+    tracts
+        Tracts to do, separated by spaces; all if empty.
+    engine
+        ``auto``, ``sextractor`` or ``sep``.
+    """
+    engine = choose_engine(engine)
+    folder = survey.folders[3]
+    for patch in survey_patches(survey, tracts):
+        start = time.perf_counter()
+        where = {"tract": patch.tract.id, "patch": patch.id}
+        path = catalogue_path(folder, **where)
+        path.unlink(missing_ok=True)
+        have = [band for band in survey.bands if image_path(folder, band=band, **where).exists()]
+        if not have:
+            yield PatchCatalogue(**where, state="skipped", reason="no band of the patch has an image")
+            continue
+        coadds = {band: read_baseline(folder, band=band, **where) for band in have}
+        try:
+            table = patch_catalogue(coadds, survey.bands, patch, engine=engine)
+        except SExtractorError as error:
+            log.warning("%s: failed: %s", patch, error)
+            yield PatchCatalogue(**where, state="failed", reason=str(error), bands=" ".join(have))
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        table.write(part, format="parquet", overwrite=True)
+        part.replace(path)
+        seconds = time.perf_counter() - start
+        yield PatchCatalogue(**where, state="done", bands=" ".join(have), n_objects=len(table), seconds=seconds)
+
+
+def patch_catalogue(coadds: dict[str, Coadd], bands: tuple[str, ...], patch: Patch, *, engine: str = "auto") -> Table:
+    """Detect on the chi square of all bands and measure each.
+
+    Parameters
+    ----------
+    coadds
+        Band -> image on the patch's grid; bands may be missing.
+    bands
+        Bands to have columns for, with or without an image.
+    patch
+        The patch.
+    engine
+        ``auto``, ``sextractor`` or ``sep``.
+
+    Returns
+    -------
+    table
+        See `column_names`. Fluxes are in nJy, NaN where a band has no data at the object's place.
+    """
+    pixel = float(np.sqrt(np.abs(np.linalg.det(patch.wcs.pixel_scale_matrix)))) * 3600
+    image, counts = chi_square_image(list(coadds.values()), sigma=SMOOTHING / pixel)
+    diameters = tuple(diameter / pixel for diameter in DIAMETERS)
+    found, measured = measure_bands(image, counts, coadds, threshold=THRESHOLD, diameters=diameters, engine=engine)
+    covered = {band: _covered(coadd, found) for band, coadd in coadds.items()}
+    x, y, position_band = _positions(found, coadds, measured, covered)
+    ra, dec = patch.wcs.all_pix2world(x, y, 0) if len(found) else (np.zeros(0), np.zeros(0))
+    table = Table(meta={"tract": patch.tract.id, "patch": patch.id, "engine": choose_engine(engine)})
+    _add(table, "number", np.arange(len(found), dtype=np.int64), "", "Running number in the patch")
+    _add(table, "tract", np.full(len(found), patch.tract.id, np.int32), "", "Tract of the sky map")
+    _add(table, "patch", np.full(len(found), patch.id, np.int32), "", "Patch of the tract")
+    _add(table, "ra", ra, "deg", "Right ascension, ICRS")
+    _add(table, "dec", dec, "deg", "Declination, ICRS")
+    _add(table, "x", x + patch.outer_bbox.x.min, "pix", "Position along the x axis of the tract")
+    _add(table, "y", y + patch.outer_bbox.y.min, "pix", "Position along the y axis of the tract")
+    _add(table, "position_band", position_band, "", "Band of the windowed centroid; empty: from the detection image")
+    _add(table, "a", np.asarray(found["a"]) * pixel, "arcsec", "Major rms axis on the detection image")
+    _add(table, "b", np.asarray(found["b"]) * pixel, "arcsec", "Minor rms axis on the detection image")
+    _add(table, "theta", np.asarray(found["theta"]), "rad", "Angle from the x axis to the major axis")
+    _add(table, "kron_radius", np.asarray(found["kron_radius"]), "", "Kron ellipse in units of a and b")
+    for band in bands:
+        _add_band(table, band, measured.get(band), covered.get(band))
+    return table
+
+
+def _covered(coadd: Coadd, found: Table) -> np.ndarray:
+    """Whether an image has data at the nearest pixel to each object."""
+    ny, nx = coadd.weight.shape
+    columns = np.clip(np.rint(np.asarray(found["x"])).astype(int), 0, nx - 1)
+    rows = np.clip(np.rint(np.asarray(found["y"])).astype(int), 0, ny - 1)
+    return coadd.weight[rows, columns] > 0
+
+
+def _positions(
+    found: Table, coadds: dict[str, Coadd], measured: dict[str, Table], covered: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windowed centroid in the band of the highest signal to noise, if it is within a pixel or so of the peak."""
+    x, y = np.array(found["x"], float), np.array(found["y"], float)
+    name = np.full(len(found), "", dtype="U2")
+    best = np.zeros(len(found))
+    for band in coadds:
+        rows = measured[band]
+        flux, error = np.asarray(rows["apFlux"][:, 0]), np.asarray(rows["apFluxErr"][:, 0])
+        ratio = np.divide(flux, error, out=np.zeros_like(flux), where=error > 0)
+        x_win, y_win = np.asarray(rows["x_win"]), np.asarray(rows["y_win"])
+        near = np.hypot(x_win - found["x"], y_win - found["y"]) < 2
+        better = covered[band] & near & (ratio > np.maximum(best, 5))
+        x[better], y[better], name[better], best[better] = x_win[better], y_win[better], band, ratio[better]
+    return x, y, name
+
+
+def _add_band(table: Table, band: str, rows: Table | None, covered: np.ndarray | None) -> None:
+    """The columns of one band; without an image, NaN and the flag -1."""
+    missing = np.full(len(table), np.nan)
+
+    def fluxes(values: np.ndarray) -> np.ndarray:
+        return np.where(covered & (np.abs(values) < 1e20), values, np.nan).astype(np.float32)
+
+    for number, diameter in enumerate(DIAMETERS):
+        end = aperture_name(diameter)
+        meaning = f'Flux in a circle of {diameter}" diameter'
+        flux = missing if rows is None else fluxes(rows["apFlux"][:, number])
+        error = missing if rows is None else fluxes(rows["apFluxErr"][:, number])
+        _add(table, f"{band}_apFlux_{end}", flux.astype(np.float32), "nJy", meaning)
+        _add(table, f"{band}_apFluxErr_{end}", error.astype(np.float32), "nJy", f"Error of {band}_apFlux_{end}")
+    for name, meaning in (("kronFlux", "Flux in the Kron ellipse"), ("kronFluxErr", f"Error of {band}_kronFlux")):
+        values = missing if rows is None else fluxes(np.asarray(rows[name]))
+        _add(table, f"{band}_{name}", values.astype(np.float32), "nJy", meaning)
+    flags = np.full(len(table), -1) if rows is None else np.where(covered, np.asarray(rows["flags"]), -1)
+    _add(table, f"{band}_flags", flags.astype(np.int32), "", "SExtractor's flags; -1 where the band has no data")
+
+
+def _add(table: Table, name: str, values: np.ndarray, unit: str, description: str) -> None:
+    table.add_column(Column(values, name=name, unit=unit or None, description=description))
+
+
+def column_names(bands: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of a baseline catalogue: those of the object, then the same of each band."""
+    common = ("number", "tract", "patch", "ra", "dec", "x", "y", "position_band", "a", "b", "theta", "kron_radius")
+    circles = [f"{kind}_{aperture_name(d)}" for d in DIAMETERS for kind in ("apFlux", "apFluxErr")]
+    return (*common, *(f"{band}_{name}" for band in bands for name in (*circles, "kronFlux", "kronFluxErr", "flags")))
+
+
+def read_catalogues(survey: Survey, *, primary: bool = False) -> Table | None:
+    """The baseline catalogues of all patches in one table; None if there is none.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    primary
+        Whether to keep only objects inside their patch's inner box, so that none comes twice.
+    """
+    tables = []
+    for patch in survey_patches(survey):
+        path = catalogue_path(survey.folders[3], tract=patch.tract.id, patch=patch.id)
+        if not path.exists():
+            continue
+        table = Table.read(path, format="parquet")
+        if primary:
+            table = table[patch.inner_bbox.contains(x=np.asarray(table["x"]), y=np.asarray(table["y"]))]
+        tables.append(table)
+    if not tables:
+        return None
+    joined = Table({name: np.concatenate([table[name] for table in tables]) for name in tables[0].colnames})
+    for name in joined.colnames:
+        joined[name].unit, joined[name].description = tables[0][name].unit, tables[0][name].description
+    return joined

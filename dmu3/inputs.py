@@ -1,0 +1,255 @@
+"""The images that the baseline is made of: accepted VISTA detectors in nJy, and optical coadds put on the patch's grid.
+
+Nothing of the pipeline's own calibration is used: the scale is that of the headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.stats import mad_std
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from dmu3.swarp import Coadd, InputImage
+from obs_vista.bands import get_band
+from obs_vista.headers import icrs_wcs, merged_header
+
+AB_ZERO_POINT = 31.4
+"""AB magnitude of 1 nJy."""
+
+_NO_DATA_PLANES = ("NO_DATA", "UNMASKEDNAN")
+
+
+class InputError(ValueError):
+    """An image cannot be used; the message names the file, the card and the value."""
+
+
+def nanojansky_per_adu(header: fits.Header, band: str, *, magnitudes: str = "Vega") -> float:
+    """Scale of a CASU stack from its own zero point.
+
+    MAGZPT is the Vega magnitude of one ADU a second, and pixels are counts of one DIT (EXPTIME). Where images were
+    brought to an AB zero point beforehand, MAGZPT is that of a pixel value of one, whatever the exposure time.
+
+    Parameters
+    ----------
+    header
+        Merged header of the detector.
+    band
+        Label of the band.
+    magnitudes
+        ``Vega`` or ``AB``: the system of MAGZPT.
+
+    Raises
+    ------
+    InputError
+        If MAGZPT or EXPTIME is missing or impossible.
+    """
+    zero_point = _number(header, "MAGZPT")
+    if not 10 < zero_point < 40:
+        raise InputError(f"MAGZPT is {header.get('MAGZPT')!r}; a zero point between 10 and 40 mag is needed.")
+    if magnitudes == "AB":
+        return float(10 ** (0.4 * (AB_ZERO_POINT - zero_point)))
+    seconds = _number(header, "EXPTIME")
+    if not seconds > 0:
+        raise InputError(f"EXPTIME is {header.get('EXPTIME')!r}; a positive exposure time is needed.")
+    return float(10 ** (0.4 * (AB_ZERO_POINT - zero_point - get_band(band).vega_to_ab))) / seconds
+
+
+def _number(header: fits.Header, key: str) -> float:
+    """A card as a number; NaN if it is missing, empty or text."""
+    value = header.get(key)
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def read_detector(
+    path: Path, hdu: int, band: str, *, confidence: tuple[Path, int] | None, magnitudes: str = "Vega"
+) -> InputImage:
+    """One detector of a stack, in nJy with inverse variances: the confidence over the square of SKYNOISE.
+
+    Parameters
+    ----------
+    path, hdu
+        File and HDU of the image.
+    band
+        Label of the band.
+    confidence
+        File and HDU of the confidence map; None if there is none, and then the noise is measured in the pixels.
+    magnitudes
+        System of MAGZPT.
+
+    Raises
+    ------
+    InputError
+        If the header lacks the zero point, or the confidence map is of another size.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        header = merged_header(hdus[0].header if hdu else None, hdus[hdu].header)
+        image = np.asarray(hdus[hdu].data, np.float32)
+    name = f"{path.name}[{hdu}]"
+    try:
+        scale = nanojansky_per_adu(header, band, magnitudes=magnitudes)
+        wcs = icrs_wcs(header)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
+    good = np.isfinite(image)
+    if confidence is None:
+        # The pixels may have been rescaled, SKYNOISE not.
+        noise = mad_std(image[good][::7]) if good.any() else np.nan
+        share = np.ones_like(image)
+    else:
+        share = fits.getdata(confidence[0], confidence[1]).astype(np.float32) / 100
+        noise = _number(header, "SKYNOISE")
+        if share.shape != image.shape:
+            raise InputError(f"{name}: its confidence map {confidence[0].name} is {share.shape}, not {image.shape}.")
+    if not noise > 0:
+        raise InputError(f"{name}: the sky noise is {noise}; it must be positive.")
+    weight = np.where(good & (share > 0), share, 0) / (noise * scale) ** 2
+    return InputImage(np.where(good, image, 0) * np.float32(scale), weight.astype(np.float32), wcs, name)
+
+
+def patch_detectors(selected: Table, coverage: Table, *, tract: int, patch: int, band: str) -> Table:
+    """The rows of ``dmu1/selected`` that were accepted and overlap a patch.
+
+    Parameters
+    ----------
+    selected
+        One row a detector image, with ``accepted``.
+    coverage
+        One row for each image and patch that overlap.
+    tract, patch, band
+        What is wanted.
+    """
+    if not len(selected) or not len(coverage):
+        return selected[:0]
+    here = coverage[(coverage["tract"] == tract) & (coverage["patch"] == patch) & (coverage["band"] == band)]
+    wanted = {(str(path), int(hdu)) for path, hdu in zip(here["path"], here["hdu"], strict=True)}
+    keep = [
+        bool(row["accepted"]) and (str(row["path"]), int(row["hdu"])) in wanted and row["band"] == band
+        for row in selected
+    ]
+    return selected[np.array(keep, bool)]
+
+
+@dataclass(frozen=True)
+class OpticalPixels:
+    """A published coadd, in nJy, on its own grid.
+
+    Parameters
+    ----------
+    image, weight
+        [y, x], nJy and nJy^-2; the weight is zero where there are no data.
+    wcs
+        Pixels to ICRS; None if the file does not say.
+    """
+
+    image: np.ndarray
+    weight: np.ndarray
+    wcs: WCS | None
+
+
+def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalPixels:
+    """A published coadd: an HSC ``calexp`` with its mask and variance, or an image alone.
+
+    Parameters
+    ----------
+    path
+        FITS file. Variance and mask, where it has them, are the HDUs of EXTTYPE or EXTNAME ``VARIANCE`` and ``MASK``.
+    zero_point
+        AB magnitude of a pixel value of one; None: from FLUXMAG0.
+
+    Raises
+    ------
+    InputError
+        If there is no image, or neither a zero point nor FLUXMAG0.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
+        planes = {_plane_name(hdu): hdu for hdu in reversed(images)}  # the first of a name
+        if not planes:
+            raise InputError(f"{path} holds no image.")
+        first = planes.get("IMAGE", planes.get(""))
+        if first is None:
+            raise InputError(f"{path} holds no HDU IMAGE; it has {', '.join(sorted(planes))}.")
+        header = first.header
+        flux_mag0 = next((hdu.header["FLUXMAG0"] for hdu in hdus if "FLUXMAG0" in hdu.header), None)
+        image = np.asarray(first.data, np.float32)
+        variance = None if "VARIANCE" not in planes else np.asarray(planes["VARIANCE"].data, np.float32)
+        no_data = ~np.isfinite(image)
+        if "MASK" in planes:
+            no_data |= _has_planes(planes["MASK"], _NO_DATA_PLANES)
+    if zero_point is not None:
+        scale = 10 ** (0.4 * (AB_ZERO_POINT - zero_point))
+    elif flux_mag0 is not None:
+        scale = 10 ** (0.4 * AB_ZERO_POINT) / float(flux_mag0)
+    else:
+        raise InputError(f"{path} has no FLUXMAG0, and the survey gives no zero point.")
+    if variance is None:
+        no_data |= image == 0  # cameras do not give exact zeros: the edges of resampled images are filled with them
+        noise = mad_std(image[~no_data][::7]) if not no_data.all() else np.inf
+        variance = np.full_like(image, noise**2)
+    good = ~no_data & (variance > 0) & np.isfinite(variance)
+    weight = np.divide(1, variance * scale**2, out=np.zeros_like(image), where=good)
+    wcs = icrs_wcs(header) if "CTYPE1" in header else None
+    return OpticalPixels(np.where(good, image * np.float32(scale), 0), weight, wcs)
+
+
+def _plane_name(hdu: fits.ImageHDU) -> str:
+    name = str(hdu.header.get("EXTTYPE", hdu.name)).strip().upper()
+    return name if name in ("IMAGE", "MASK", "VARIANCE") else ""
+
+
+def _has_planes(mask: fits.ImageHDU, names: tuple[str, ...]) -> np.ndarray:
+    """Pixels of a mask HDU on which one of the named MP_ planes is set; planes that the file lacks are set nowhere."""
+    bits = sum(1 << int(mask.header[f"MP_{name}"]) for name in names if f"MP_{name}" in mask.header)
+    return (np.asarray(mask.data) & bits) != 0
+
+
+def place_on_grid(pixels: OpticalPixels, *, wcs: WCS, shape: tuple[int, int], name: str) -> Coadd | InputImage:
+    """Put a coadd on a patch's grid: copied where the two grids are the same but for a shift, else to be resampled.
+
+    Parameters
+    ----------
+    pixels
+        The coadd. Without a WCS it must have the shape of the grid.
+    wcs, shape
+        The patch's grid.
+    name
+        What to call it in messages.
+
+    Raises
+    ------
+    InputError
+        If it has no WCS and another shape than the grid.
+    """
+    if pixels.wcs is None:
+        if pixels.image.shape != shape:
+            raise InputError(f"{name} has no WCS, and its shape {pixels.image.shape} is not that of the grid, {shape}.")
+        return Coadd(pixels.image, pixels.weight)
+    ny, nx = pixels.image.shape
+    x, y = wcs.world_to_pixel(pixels.wcs.pixel_to_world([0, nx - 1, 0, nx - 1], [0, 0, ny - 1, ny - 1]))
+    dx, dy = round(float(x[0])), round(float(y[0]))
+    off = np.hypot(x - dx - [0, nx - 1, 0, nx - 1], y - dy - [0, 0, ny - 1, ny - 1]).max()
+    if off > 0.01:
+        return InputImage(pixels.image, pixels.weight, pixels.wcs, name)
+    image, weight = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    rows = slice(max(dy, 0), min(dy + ny, shape[0]))
+    columns = slice(max(dx, 0), min(dx + nx, shape[1]))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        source = np.s_[rows.start - dy : rows.stop - dy, columns.start - dx : columns.stop - dx]
+        image[rows, columns], weight[rows, columns] = pixels.image[source], pixels.weight[source]
+    return Coadd(image, weight)
+
+
+def read_detectors(rows: Table, folder: Path, *, magnitudes: str) -> Iterator[InputImage]:
+    """`read_detector` for rows of ``dmu1/selected``, whose paths are absolute or relative to a folder."""
+    for row in rows:
+        confidence = None
+        if str(row["confidence_path"]):
+            confidence = (folder / str(row["confidence_path"]), int(row["confidence_hdu"]))
+        path = folder / str(row["path"])
+        yield read_detector(path, int(row["hdu"]), str(row["band"]), confidence=confidence, magnitudes=magnitudes)

@@ -1,0 +1,99 @@
+"""Baseline catalogues: a known field, both engines, missing bands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dmu0.skymap import SingleSkyMap
+from dmu3.catalogues import column_names, patch_catalogue
+from dmu3.detection import chi_square_image, gaussian_sigmas
+from dmu3.sextractor import SExtractorError, choose_engine, find_sextractor
+from dmu3.swarp import Coadd
+
+ENGINES = [
+    pytest.param(
+        "sextractor", marks=pytest.mark.skipif(find_sextractor() is None, reason="SExtractor is not installed")
+    ),
+    "sep",
+]
+SHAPE = (400, 420)
+PATCH = SingleSkyMap(name="test", centre=(10.0, 2.0), shape=SHAPE, pixel_scale=0.168).tract(0).patch(0)
+SIGMA = 0.35 / 0.168
+
+
+def field(rng: np.random.Generator, flux: float, noise: float) -> tuple[Coadd, np.ndarray, np.ndarray]:
+    """A grid of Gaussian stars on white noise, at x and y."""
+    x, y = (values.ravel() + 0.3 for values in np.meshgrid(np.arange(40, 400, 60), np.arange(40, 380, 60)))
+    yy, xx = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    image = rng.normal(0, noise, SHAPE)
+    for a, b in zip(x, y, strict=True):
+        image += flux / (2 * np.pi * SIGMA**2) * np.exp(-0.5 * ((xx - a) ** 2 + (yy - b) ** 2) / SIGMA**2)
+    return Coadd(image.astype(np.float32), np.full(SHAPE, noise**-2, np.float32)), x, y
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_fluxes_positions_and_columns(engine: str, rng: np.random.Generator) -> None:
+    """All stars are found at 20 mas, with their flux in a 3" circle and in the Kron ellipse, and true errors."""
+    g, x, y = field(rng, 2000.0, 4.0)
+    vk, _, _ = field(rng, 6000.0, 12.0)
+    table = patch_catalogue({"g": g, "vk": vk}, ("g", "i", "vk"), PATCH, engine=engine)
+    assert tuple(table.colnames) == column_names(("g", "i", "vk"))
+    ra, dec = PATCH.wcs.all_pix2world(x, y, 0)
+    distance = np.hypot((table["ra"][:, None] - ra) * np.cos(np.radians(2)), table["dec"][:, None] - dec) * 3600
+    nearest = distance.argmin(axis=0)
+    assert distance.min(axis=0).max() < 0.1
+    assert np.median(distance.min(axis=0)) < 0.02
+    stars = table[nearest]
+    for band, flux in (("g", 2000), ("vk", 6000)):
+        assert np.median(stars[f"{band}_apFlux_3p0"]) == pytest.approx(flux, rel=0.02)
+        assert np.median(stars[f"{band}_kronFlux"]) == pytest.approx(flux, rel=0.05)
+        pulls = (stars[f"{band}_apFlux_2p0"] - np.median(stars[f"{band}_apFlux_2p0"])) / stars[f"{band}_apFluxErr_2p0"]
+        assert 0.6 < pulls.std() < 1.4
+    assert np.isnan(table["i_apFlux_2p0"]).all()
+    assert (table["i_flags"] == -1).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_half_a_band_leaves_the_other_alone(engine: str, rng: np.random.Generator) -> None:
+    """A band that covers half of the patch is NaN on the other half; the whole band is measured everywhere."""
+    g, _, _ = field(rng, 2000.0, 4.0)
+    whole, _, _ = field(rng, 2000.0, 4.0)
+    half = np.where(np.arange(SHAPE[1]) < 210, whole.weight, 0).astype(np.float32)
+    cut = Coadd(np.where(half > 0, whole.image, 0).astype(np.float32), half)
+    table = patch_catalogue({"g": g, "vj": cut}, ("g", "vj"), PATCH, engine=engine)
+    inside = np.asarray(table["x"]) < 205
+    assert np.isfinite(table["g_apFlux_2p0"]).all()
+    assert np.isfinite(table["vj_apFlux_2p0"][inside]).all()
+    assert np.isnan(table["vj_apFlux_2p0"][np.asarray(table["x"]) > 215]).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_empty_sky(engine: str, rng: np.random.Generator) -> None:
+    """Noise alone: hardly a detection, and the columns are all there."""
+    noise = Coadd(rng.normal(0, 1, SHAPE).astype(np.float32), np.ones(SHAPE, np.float32))
+    table = patch_catalogue({"i": noise}, ("i",), PATCH, engine=engine)
+    assert len(table) <= 3
+    assert tuple(table.colnames) == column_names(("i",))
+
+
+@pytest.mark.parametrize("bands", [1, 3, 10])
+def test_detection_image_is_gaussian_in_its_tail(bands: int, rng: np.random.Generator) -> None:
+    """Noise exceeds 1, 2 and 3 sigma as often as a Gaussian, for any number of bands; bright sources grow alike."""
+    chi = np.sqrt((np.maximum(rng.normal(size=(bands, 400_000)), 0) ** 2).sum(axis=0))
+    sigmas = gaussian_sigmas(chi, bands)
+    assert np.percentile(sigmas, [84.13, 97.725, 99.865]) == pytest.approx([1, 2, 3], abs=0.06)
+    bright = gaussian_sigmas(np.array([50.0, 100.0]), bands)
+    assert bright[1] - bright[0] == pytest.approx(50, abs=1e-3)
+
+
+def test_no_band_no_detection_image() -> None:
+    """A chi square of nothing is refused."""
+    with pytest.raises(ValueError, match="at least one band"):
+        chi_square_image([], sigma=1.0)
+
+
+def test_unknown_photometry_engine() -> None:
+    """An unknown engine is refused by name."""
+    with pytest.raises(SExtractorError, match="'daophot'"):
+        choose_engine("daophot")

@@ -1,0 +1,139 @@
+"""Inputs of the baseline: scales, weights, masks and grids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from dmu0.tract import tangent_wcs
+from dmu3.inputs import (
+    InputError,
+    nanojansky_per_adu,
+    patch_detectors,
+    place_on_grid,
+    read_coadd,
+    read_detector,
+)
+from dmu3.swarp import Coadd, InputImage, wcs_header
+
+
+def detector_header() -> fits.Header:
+    """The cards of a VISTA extension that the scale and the position need."""
+    header = wcs_header(tangent_wcs(ra=36.0, dec=-5.0, pixel_scale=0.34, x=20, y=15))
+    header.update({"MAGZPT": 23.867, "EXPTIME": 10.0, "SKYNOISE": 8.0, "FILTER": "H"})
+    return header
+
+
+def test_vega_zero_point_is_per_second() -> None:
+    """A star of Vega magnitude MAGZPT gives one ADU a second, EXPTIME ADU in all; H is 1.385 mag from AB."""
+    scale = nanojansky_per_adu(detector_header(), "vh")
+    magnitude = 31.4 - 2.5 * np.log10(10.0 * scale)
+    assert magnitude == pytest.approx(23.867 + 1.385, abs=1e-9)
+
+
+def test_ab_zero_point_is_of_a_pixel() -> None:
+    """Images brought to AB beforehand are not divided by their exposure time."""
+    header = fits.Header({"MAGZPT": 30.0, "EXPTIME": 10.0})
+    assert nanojansky_per_adu(header, "vh", magnitudes="AB") == pytest.approx(10 ** (0.4 * 1.4))
+
+
+@pytest.mark.parametrize(("card", "value"), [("MAGZPT", 0.0), ("MAGZPT", None), ("EXPTIME", 0.0)])
+def test_impossible_scales_are_named(card: str, value: float | None) -> None:
+    """A missing or impossible card is named in the message."""
+    header = detector_header()
+    header[card] = value
+    with pytest.raises(InputError, match=card):
+        nanojansky_per_adu(header, "vh")
+
+
+def test_confidence_is_the_weight(tmp_path: Path) -> None:
+    """The weight is the confidence over the noise squared, in nJy, and zero where confidence or pixels are missing."""
+    image = np.full((30, 40), 5.0, np.float32)
+    image[3, 4] = np.nan
+    confidence = np.full((30, 40), 100, np.int16)
+    confidence[:, 20:] = 50
+    confidence[10] = 0
+    header = detector_header()
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image, header)]).writeto(tmp_path / "a_st.fit")
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(confidence)]).writeto(tmp_path / "a_st_conf.fit")
+    result = read_detector(tmp_path / "a_st.fit", 1, "vh", confidence=(tmp_path / "a_st_conf.fit", 1))
+    scale = nanojansky_per_adu(header, "vh")
+    assert result.weight[0, 0] == pytest.approx((8.0 * scale) ** -2, rel=1e-5)
+    assert result.weight[0, 30] == pytest.approx(0.5 * (8.0 * scale) ** -2, rel=1e-5)
+    assert result.image[0, 0] == pytest.approx(5 * scale, rel=1e-5)
+    assert (result.weight[10] == 0).all()
+    assert result.weight[3, 4] == 0
+    assert np.isfinite(result.image).all()
+
+
+def test_confidence_of_another_size(tmp_path: Path) -> None:
+    """A confidence map that does not fit is refused, with both names."""
+    fits.writeto(tmp_path / "a.fit", np.ones((30, 40), np.float32), detector_header())
+    fits.writeto(tmp_path / "c.fit", np.ones((30, 41), np.int16))
+    with pytest.raises(InputError, match=r"a\.fit\[0\].*c\.fit"):
+        read_detector(tmp_path / "a.fit", 0, "vh", confidence=(tmp_path / "c.fit", 0))
+
+
+def test_rescaled_image_without_confidence(realdata: Path) -> None:
+    """A real H image at zero point 30: its noise comes from its pixels, its position from the header's ZPN."""
+    result = read_detector(realdata / "vista_video_h" / "image_1.fits", 1, "vh", confidence=None, magnitudes="AB")
+    depth = 31.4 - 2.5 * np.log10(1 / np.sqrt(np.median(result.weight)))
+    assert 25.5 < depth < 26.2  # one sigma of a pixel: 46 units of zero point 30
+    assert result.wcs.wcs.ctype[0] == "RA---ZPN"
+
+
+def test_hsc_calexp(realdata: Path) -> None:
+    """A real HSC cutout: zero point 27, variance of the same scale, NO_DATA by name."""
+    path = realdata / "hsc_cutout" / "hsc_i.fits"
+    pixels = read_coadd(path)
+    with fits.open(path) as hdus:
+        raw, variance = hdus[1].data, hdus[3].data
+    assert pixels.image[100, 50] == pytest.approx(raw[100, 50] * 10 ** (0.4 * 4.4), rel=1e-5)
+    assert pixels.weight[100, 50] == pytest.approx(1 / (variance[100, 50] * 10 ** (0.8 * 4.4)), rel=1e-4)
+
+
+def test_coadd_is_shifted_on_to_its_patch(realdata: Path) -> None:
+    """A file that covers part of a patch lands on its own pixels; one on another grid comes back to be resampled."""
+    pixels = read_coadd(realdata / "hsc_cutout" / "hsc_i.fits")
+    grid = pixels.wcs.deepcopy()
+    grid.wcs.crpix += [100, -50]
+    placed = place_on_grid(pixels, wcs=grid, shape=(500, 500), name="i")
+    assert isinstance(placed, Coadd)
+    np.testing.assert_array_equal(placed.image[0, 100:401], pixels.image[50])
+    assert (placed.weight[:, :100] == 0).all()
+    turned = tangent_wcs(ra=222.3, dec=0.7, pixel_scale=0.2, x=100, y=100)
+    assert isinstance(place_on_grid(pixels, wcs=turned, shape=(500, 500), name="i"), InputImage)
+
+
+def test_plain_image_needs_a_zero_point(tmp_path: Path) -> None:
+    """No FLUXMAG0 and no zero point in the survey: refused; an image without WCS must fit the grid."""
+    fits.writeto(tmp_path / "g.fits", np.random.default_rng(1).normal(size=(20, 30)).astype(np.float32))
+    with pytest.raises(InputError, match="FLUXMAG0"):
+        read_coadd(tmp_path / "g.fits")
+    pixels = read_coadd(tmp_path / "g.fits", zero_point=30.0)
+    wcs = tangent_wcs(ra=1, dec=2, pixel_scale=0.3, x=10, y=10)
+    with pytest.raises(InputError, match=r"\(20, 30\)"):
+        place_on_grid(pixels, wcs=wcs, shape=(30, 20), name="g")
+
+
+def test_only_accepted_overlapping_detectors() -> None:
+    """A rejected image, another band and an image elsewhere are left out."""
+    selected = Table(
+        {
+            "path": ["a", "a", "b", "c"],
+            "hdu": [1, 2, 1, 1],
+            "band": ["vh", "vh", "vh", "vk"],
+            "accepted": [True, True, False, True],
+        }
+    )
+    coverage = Table(
+        rows=[("a", 1, "vh", 8524, 7), ("b", 1, "vh", 8524, 7), ("a", 2, "vh", 8524, 8), ("c", 1, "vk", 8524, 7)],
+        names=["path", "hdu", "band", "tract", "patch"],
+    )
+    rows = patch_detectors(selected, coverage, tract=8524, patch=7, band="vh")
+    assert [(row["path"], row["hdu"]) for row in rows] == [("a", 1)]
+    assert len(patch_detectors(Table(), Table(), tract=8524, patch=7, band="vh")) == 0
