@@ -6,6 +6,8 @@ SHELL := /bin/bash
 SURVEY ?= sample
 TRACTS ?=
 JOBS ?= 2
+ENGINE ?=
+export FUSION_ENGINE := $(ENGINE)
 TESTS ?= tests
 
 STAGES := 0 1 2 3 4 5
@@ -27,7 +29,7 @@ SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
 help: ## print this help
 	@echo "make sample              environment and release of the synthetic sample tile"
-	@echo "make release SURVEY=name-or-path [TRACTS=\"8524 8525\"] [JOBS=2]"
+	@echo "make release SURVEY=name-or-path [TRACTS=\"8524 8525\"] [ENGINE=local|bps] [JOBS=2]"
 	@echo "make test                the tests (after make sample); TESTS=path for some of them"
 	@echo "make status SURVEY=...   each step: done, stale, failed or to do, and how long it took"
 	@echo "make bench               speed and memory against peers, as ratios"

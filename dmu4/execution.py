@@ -1,4 +1,4 @@
-"""Run the steps of the pipeline in process, resume them, and account for every quantum."""
+"""Run the steps of the pipeline, resume them, and account for every quantum."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import contextlib
 import logging
 import os
 import re
-import uuid
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
-from lsst.daf.butler import Butler, CollectionType, Progress
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, Progress
 from lsst.daf.butler.progress import ProgressHandler
 from lsst.pipe.base import Pipeline, QuantumSuccessCaveats, TaskFactory
 from lsst.pipe.base.mp_graph_executor import MPGraphExecutor, MPGraphExecutorError
 from lsst.pipe.base.quantum_graph import PredictedQuantumGraph
-from lsst.pipe.base.quantum_reports import ExecutionStatus, QuantumReport
 from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
 from lsst.pipe.base.single_quantum_executor import SingleQuantumExecutor
 from tqdm.auto import tqdm
 
 from dmu0.surveys import Survey
+from dmu4 import bps_engine
 from dmu4.repository import INPUTS, RELEASE, chosen_patches, newest, open_butler
 
 PIPELINE = Path(__file__).parent / "pipelines" / "release.yaml"
@@ -40,6 +39,20 @@ COLUMNS = ("task", "data_id", "state", "reason", "seconds")
 """Columns of a report: one row a quantum, ``state`` is done, skipped or failed."""
 
 _TWO_YEARS = 63_072_000.0  # s; the executor wants a limit, and a quantum has none
+
+
+def engine_kind(survey: Survey) -> str:
+    """How the pipeline is run: what ``make ENGINE=...`` says, otherwise what the survey says.
+
+    Raises
+    ------
+    ValueError
+        If make was told of an engine that does not exist.
+    """
+    kind = os.environ.get("FUSION_ENGINE") or survey.engine.kind
+    if kind not in {"local", "bps"}:
+        raise ValueError(f"ENGINE is {kind!r}; choose local or bps.")
+    return kind
 
 
 class StepFailed(RuntimeError):
@@ -92,8 +105,8 @@ def _configured(survey: Survey, task: str) -> Pipeline:
     return pipeline
 
 
-def _execute(butler: Butler, graph: PredictedQuantumGraph) -> dict[uuid.UUID, QuantumReport]:
-    """Run the quanta of a graph; reports of those that failed, by quantum."""
+def _execute(butler: Butler, graph: PredictedQuantumGraph) -> None:
+    """Run the quanta of a graph in this process; a failure stops only what reads its output."""
     one = SingleQuantumExecutor(
         butler=butler, task_factory=TaskFactory(), clobber_outputs=True, raise_on_partial_outputs=False
     )
@@ -101,14 +114,13 @@ def _execute(butler: Butler, graph: PredictedQuantumGraph) -> dict[uuid.UUID, Qu
     try:
         executor.execute(graph)
     except MPGraphExecutorError as error:
-        # Each failed quantum is in the report; the exception only says that there are some.
+        # Which quanta failed, and why, is read from their logs; the exception only says that there are some.
         logging.getLogger(__name__).info("%s", error)
-    reports = executor.getReport().quantaReports
-    return {k: report for k, report in enumerate(reports) if report.status is not ExecutionStatus.SUCCESS}
 
 
-def _data_id(values: dict) -> str:
+def _data_id(ref: DatasetRef) -> str:
     names = ("visit", "exposure", "detector", "tract", "patch", "band")
+    values = dict(ref.dataId.mapping)
     return " ".join(f"{name}={values[name]}" for name in names if name in values)
 
 
@@ -118,7 +130,7 @@ def _seconds(metadata) -> float:
     return (end - begin).total_seconds()
 
 
-def _no_work_reason(butler: Butler, task: str, ref, run: str) -> str:
+def _no_work_reason(butler: Butler, task: str, ref: DatasetRef, run: str) -> str:
     """Why a task found nothing to do, from its log."""
     for record in butler.get(f"{task}_log", ref.dataId, collections=run):
         found = re.search(r"no work found: (.*)\.?$", record.message)
@@ -127,20 +139,31 @@ def _no_work_reason(butler: Butler, task: str, ref, run: str) -> str:
     return "its inputs were not made"
 
 
-def _report(butler: Butler, task: str, run: str, failed: dict[uuid.UUID, QuantumReport]) -> list[tuple]:
-    """Rows for all quanta of a task in a run: those of this session and those of one that was broken off."""
-    rows = []
+def _failure_reason(butler: Butler, task: str, ref: DatasetRef, run: str) -> str:
+    """The error that stopped a quantum, from its log."""
+    errors = [
+        record.message for record in butler.get(f"{task}_log", ref.dataId, collections=run) if record.levelno >= 40
+    ]
+    found = re.search(r"failed\. Exception (.*)", errors[-1], re.S) if errors else None
+    return " ".join((found[1] if found else errors[-1] if errors else "it was broken off").split())
+
+
+def _report(butler: Butler, task: str, run: str) -> list[tuple]:
+    """Rows for all quanta of a task in a run, those of an earlier, broken-off attempt included.
+
+    A quantum that ended has metadata; one that failed has a log only.
+    """
+    rows, ended = [], set()
     for ref in butler.query_datasets(f"{task}_metadata", collections=run, explain=False, limit=None):
         metadata = butler.get(ref)
-        caveats = QuantumSuccessCaveats(metadata["quantum"]["caveats"]) if "caveats" in metadata["quantum"] else None
-        skipped = caveats is not None and bool(caveats & QuantumSuccessCaveats.NO_WORK)
+        caveats = QuantumSuccessCaveats(metadata["quantum"].get("caveats", 0))
+        skipped = bool(caveats & QuantumSuccessCaveats.NO_WORK)
         reason = _no_work_reason(butler, task, ref, run) if skipped else ""
-        state = "skipped" if skipped else "done"
-        rows.append((task, _data_id(dict(ref.dataId.mapping)), state, reason, _seconds(metadata)))
-    for report in failed.values():
-        info = report.exceptionInfo
-        reason = f"{info.className.split('.')[-1]}: {info.message}" if info else f"exit code {report.exitCode}"
-        rows.append((task, _data_id(report.dataId), "failed", " ".join(reason.split()), np.nan))
+        rows.append((task, _data_id(ref), "skipped" if skipped else "done", reason, _seconds(metadata)))
+        ended.add(ref.dataId)
+    for ref in butler.query_datasets(f"{task}_log", collections=run, explain=False, limit=None):
+        if ref.dataId not in ended:
+            rows.append((task, _data_id(ref), "failed", _failure_reason(butler, task, ref, run), np.nan))
     return sorted(rows)
 
 
@@ -193,17 +216,18 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
 
 
 def _run_task(butler: Butler, survey: Survey, task: str, *, run: str, where: str) -> list[tuple]:
-    executor = SeparablePipelineExecutor(
-        butler, clobber_output=True, skip_existing_in=[run], raise_on_partial_outputs=False
-    )
-    graph = executor.build_quantum_graph(_configured(survey, task), where=where)
-    failed: dict[uuid.UUID, QuantumReport] = {}
-    if len(graph):
-        executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
-        failed = _execute(butler, graph)
-    elif not butler.registry.queryDatasetTypes(f"{task}_metadata"):
-        return []
-    return _report(butler, task, run, failed)
+    pipeline = _configured(survey, task)
+    if engine_kind(survey) == "bps":
+        bps_engine.run_task(butler, survey, pipeline, task, run=run, where=where)
+    else:
+        executor = SeparablePipelineExecutor(
+            butler, clobber_output=True, skip_existing_in=[run], raise_on_partial_outputs=False
+        )
+        graph = executor.build_quantum_graph(pipeline, where=where)
+        if len(graph):
+            executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
+            _execute(butler, graph)
+    return _report(butler, task, run) if butler.registry.queryDatasetTypes(f"{task}_metadata") else []
 
 
 def summary(report: Table) -> Table:

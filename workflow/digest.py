@@ -12,12 +12,11 @@ import re
 from functools import cache
 from pathlib import Path
 
-import nbformat
 import yaml
 
 from dmu0.paths import PROJECT
 from dmu0.surveys import Survey
-from workflow.graph import Step
+from workflow.graph import Step, read_cells
 
 _DOTTED = re.compile(r"\b(?:obs_vista|dmu[0-5])(?:\.\w+)+")
 _PACKAGES = ("obs_vista", *(f"dmu{stage}" for stage in range(6)))
@@ -118,8 +117,7 @@ def _leads(tree: ast.AST, folder: Path, package: str) -> set[Path]:
 
 def code_cells(path: Path) -> list[str]:
     """The sources of a notebook's code cells, line magics left out."""
-    notebook = nbformat.read(path, as_version=4)
-    cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    cells = [source for kind, source in read_cells(path) if kind == "code"]
     return ["\n".join(line for line in cell.split("\n") if not line.startswith(("%", "!"))) for cell in cells]
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import nbformat
 
 from dmu0.paths import PROJECT, DataFolders
 
@@ -49,7 +48,24 @@ class Step:
         return folders.runs(self.stage) / self.path.name
 
 
-def read_card(notebook: nbformat.NotebookNode, *, path: Path) -> tuple[str, tuple[str, ...]]:
+def read_cells(path: Path) -> list[tuple[str, str]]:
+    """Kind (``code`` or ``markdown``) and source of each cell of a notebook.
+
+    The file is read as the JSON that it is: validating it, as nbformat does, takes seconds.
+
+    Raises
+    ------
+    GraphError
+        If the file is not a notebook.
+    """
+    try:
+        cells = json.loads(path.read_text())["cells"]
+        return [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise GraphError(f"{path} is not a notebook: {error!r}.") from error
+
+
+def read_card(path: Path) -> tuple[str, tuple[str, ...]]:
     """Title of a notebook and the notebooks that it reads, as its first cell says.
 
     Raises
@@ -57,7 +73,8 @@ def read_card(notebook: nbformat.NotebookNode, *, path: Path) -> tuple[str, tupl
     GraphError
         If the first cell has no heading or no ``Reads`` row.
     """
-    text = notebook.cells[0].source if notebook.cells and notebook.cells[0].cell_type == "markdown" else ""
+    cells = read_cells(path)
+    text = cells[0][1] if cells and cells[0][0] == "markdown" else ""
     heading = re.search(r"^# (.+)$", text, re.M)
     row = re.search(r"^\|\s*Reads\s*\|(.*)$", text, re.M)
     if heading is None or row is None:
@@ -79,7 +96,7 @@ def load_steps(root: Path = PROJECT) -> dict[str, Step]:
         for path in sorted((root / f"dmu{stage}").glob("*.ipynb")):
             if not _NUMBERED.match(path.name):
                 continue
-            title, reads = read_card(nbformat.read(path, as_version=4), path=path)
+            title, reads = read_card(path)
             step = Step(path, stage, title, reads)
             for upstream in reads:
                 if upstream not in steps:
