@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -16,7 +16,7 @@ from lsst.images import Box
 from lsst.images._transforms import _ast as ast
 from lsst.images.cameras import CameraFrameSet, Detector, DetectorAttributes, DetectorType, Orientation
 
-_VIRCAM = yaml.safe_load(files("obs_vista").joinpath("vircam.yaml").read_text())
+_VIRCAM = yaml.safe_load(Path(__file__).with_name("vircam.yaml").read_text())
 
 NAME: str = _VIRCAM["name"]
 """The instrument's name in data ids."""

@@ -1,0 +1,266 @@
+"""Is a file what its name says? Checks from the first bytes to the pixels, each with a reason in words."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from astropy.io import fits
+from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
+
+from obs_vista.headers import detector_extensions, icrs_wcs, merged_header
+
+IMAGE_KINDS = ("vista_stack", "vista_confidence", "vista_coadd", "optical_coadd", "optical_psf")
+"""Kinds of input that are FITS images."""
+
+CATALOGUE_KINDS = ("ps1", "twomass", "gaia", "vista_catalogue")
+"""Kinds of input that are tables: FITS, Parquet, VOTable or text."""
+
+KINDS = (*IMAGE_KINDS, *CATALOGUE_KINDS)
+"""All kinds of input."""
+
+_FITS_BLOCK = 2880
+_FITS_MAGIC = b"SIMPLE  ="
+_PARQUET_MAGIC = b"PAR1"
+_TEXT_TABLES = (".csv", ".ecsv", ".vot", ".xml", ".votable")
+_SMALLEST_SIDE = 8
+_DATASUM_WRONG = 0
+
+# What reading a damaged file raises, as tried on files cut and changed at every place.
+_READ_ERRORS = (
+    *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, AttributeError, RuntimeError),
+    *(fits.VerifyError, zlib.error, pyarrow.ArrowException),
+)
+
+
+class _Fault(Exception):
+    """A file is not what it should be; the message is the reason."""
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 digest of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
+    """Check one input file.
+
+    Looks at the first bytes, the structure, checksums where the file has them, sizes, positions and pixels. Nothing is
+    written, and no error is raised for a bad file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        One of `KINDS`.
+    needs_wcs
+        Whether a coadd must have positions; False where the survey file gives nominal ones. Stacks always need them.
+
+    Returns
+    -------
+    str
+        Why the file cannot be used; empty if it can.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"There is no kind of input {kind!r}; kinds are {', '.join(KINDS)}.")
+    try:
+        _check_first_bytes(path, kind)
+        if kind in CATALOGUE_KINDS:
+            _check_catalogue(path)
+        else:
+            _check_structure(path)
+            _check_images(path, kind, needs_wcs=needs_wcs)
+    except _Fault as fault:
+        return str(fault)
+    except _READ_ERRORS as error:
+        return f"cannot be read: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    return ""
+
+
+def _check_first_bytes(path: Path, kind: str) -> None:
+    """Empty files, web pages under a FITS name, and other formats."""
+    if not path.is_file():
+        raise _Fault("is not there")
+    if path.stat().st_size == 0:
+        raise _Fault("is empty (0 bytes)")
+    with path.open("rb") as stream:
+        start = stream.read(2048)
+    text = start.lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head")):
+        title = re.search(rb"<title>(.*?)</title>", text, re.DOTALL)
+        said = f' ("{title[1].decode("utf-8", "replace").strip()}")' if title else ""
+        raise _Fault(f"is a web page, not data{said}")
+    if kind in IMAGE_KINDS and not start.startswith(_FITS_MAGIC):
+        raise _Fault(f"is not FITS: it begins with {start[:9]!r}")
+    binary = start.startswith((_FITS_MAGIC, _PARQUET_MAGIC))
+    if kind in CATALOGUE_KINDS and not binary and path.suffix.lower() not in _TEXT_TABLES:
+        raise _Fault(f"is neither FITS nor Parquet nor a text table: it begins with {start[:9]!r}")
+
+
+def _check_structure(path: Path) -> None:
+    """All HDUs are complete, there is nothing odd behind them, and the data are those that their checksums are of."""
+    size = path.stat().st_size
+    end = 0
+    with warnings.catch_warnings():
+        # Truncation is found below with the numbers; checksums are compared below, HDU by HDU.
+        warnings.filterwarnings("ignore", "File may have been truncated", AstropyUserWarning)
+        warnings.filterwarnings("ignore", "(Checksum|Datasum) verification failed", AstropyUserWarning)
+        warnings.filterwarnings("ignore", "Error validating header", AstropyUserWarning)
+        with fits.open(path, disable_image_compression=True, checksum=True, lazy_load_hdus=False) as hdus:
+            for number, hdu in enumerate(hdus):
+                info = hdu.fileinfo()
+                end = info["datLoc"] + info["datSpan"]
+                if end > size:
+                    raise _Fault(f"is truncated: HDU {number} ends at byte {end}, the file at {size}")
+                if hdu.verify_datasum() == _DATASUM_WRONG:
+                    raise _Fault(f"is damaged: the checksum of the data of HDU {number} is wrong")
+    with path.open("rb") as stream:
+        stream.seek(end)
+        rest = stream.read(_FITS_BLOCK)
+    if rest.strip(b"\0 "):
+        raise _Fault(f"is damaged: {size - end} bytes that are no HDU follow HDU {number}")
+
+
+def _check_images(path: Path, kind: str, *, needs_wcs: bool) -> None:
+    """Dimensions, positions and pixels of the images that a kind of file must hold."""
+    with fits.open(path) as hdus:
+        match kind:
+            case "vista_stack":
+                for name, hdu in _detectors(hdus):
+                    _check_shape(hdu, name)
+                    primary = None if hdu is hdus[0] else hdus[0].header
+                    _check_wcs(merged_header(primary, hdu.header), name, pixel_scale=(0.2, 0.6))
+                    _check_pixels(hdu.data, name)
+            case "vista_confidence":
+                for name, hdu in _detectors(hdus):
+                    _check_shape(hdu, name)
+                    _check_confidence(hdu.data, name)
+            case "optical_psf":
+                _check_psf(_first_image(hdus))
+            case _:
+                _check_coadd(hdus, needs_wcs=needs_wcs)
+
+
+def _detectors(hdus: fits.HDUList) -> Iterator[tuple[str, fits.ImageHDU]]:
+    """Name and HDU of each detector of a file."""
+    for detector, number in detector_extensions(hdus).items():
+        yield f"detector {detector}", hdus[number]
+
+
+def _first_image(hdus: fits.HDUList) -> fits.ImageHDU:
+    for hdu in hdus:
+        if hdu.is_image and hdu.header.get("NAXIS") == 2:
+            return hdu
+    raise _Fault("holds no image")
+
+
+def _check_shape(hdu: fits.ImageHDU, name: str) -> None:
+    if min(hdu.shape) < _SMALLEST_SIDE:
+        raise _Fault(f"{name} has no usable size: {hdu.shape[1]} x {hdu.shape[0]} px")
+
+
+def _check_pixels(pixels: np.ndarray, name: str) -> None:
+    """Some pixels are finite, and they are not all the same."""
+    finite = np.isfinite(pixels)
+    if not finite.any():
+        raise _Fault(f"{name} has no finite pixel")
+    values = pixels[finite]
+    if values.min() == values.max():
+        raise _Fault(f"all pixels of {name} are {values.flat[0]:g}")
+
+
+def _check_confidence(pixels: np.ndarray, name: str) -> None:
+    if not np.isfinite(pixels).all():
+        raise _Fault(f"the confidence of {name} is not finite everywhere")
+    if pixels.min() < 0:
+        raise _Fault(f"the confidence of {name} is negative ({pixels.min():g})")
+    if pixels.max() <= 0:
+        raise _Fault(f"the confidence of {name} is zero everywhere")
+
+
+def _check_wcs(header: fits.Header, name: str, *, pixel_scale: tuple[float, float]) -> None:
+    """The positions are finite, and the pixels of a sensible size (arcsec)."""
+    try:
+        wcs = icrs_wcs(header)
+    except ValueError as error:
+        raise _Fault(f"{name} has no usable positions: {error}") from error
+    nx, ny = wcs.pixel_shape
+    corners = wcs.all_pix2world([[0, 0], [nx - 1, 0], [nx - 1, ny - 1], [0, ny - 1]], 0)
+    if not np.isfinite(corners).all():
+        raise _Fault(f"{name} has corners without positions")
+    scale = 3600 * np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))
+    if not pixel_scale[0] < scale < pixel_scale[1]:
+        raise _Fault(f'{name} has pixels of {scale:.4g}", outside {pixel_scale[0]}" to {pixel_scale[1]}"')
+
+
+def _check_psf(hdu: fits.ImageHDU) -> None:
+    pixels = hdu.data
+    if not np.isfinite(pixels).all() or pixels.sum() <= 0:
+        raise _Fault("the PSF is not finite, or its sum is not positive")
+
+
+def _check_coadd(hdus: fits.HDUList, *, needs_wcs: bool) -> None:
+    """An image, and with it, where they are named so, a mask and a variance of the same size."""
+    image = _first_image(hdus)
+    _check_shape(image, "the image")
+    for hdu in hdus:
+        if hdu.name in ("MASK", "VARIANCE") and hdu.shape != image.shape:
+            raise _Fault(f"{hdu.name} is {hdu.shape} (ny, nx), the image {image.shape}")
+    if needs_wcs or "CTYPE1" in image.header:
+        _check_wcs(image.header, "the image", pixel_scale=(0.05, 2.0))
+    _check_pixels(image.data, "the image")
+
+
+def _check_catalogue(path: Path) -> None:
+    """The table can be read to its end and has rows."""
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    if start.startswith(_FITS_MAGIC):
+        _check_structure(path)
+        with fits.open(path) as hdus:
+            tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+            rows = len(tables[0].data) if tables else 0
+    elif start.startswith(_PARQUET_MAGIC):
+        rows = pyarrow.parquet.read_table(path).num_rows
+    else:
+        rows = len(Table.read(path))
+    if rows == 0:
+        raise _Fault("has no rows")
+
+
+def check_pair(stack: Path, confidence: Path) -> str:
+    """Check that a confidence map belongs to a stack: the same detectors, each of the same size.
+
+    Both files must have passed `check_file`.
+
+    Returns
+    -------
+    str
+        Why the map cannot be used with this stack; empty if it can.
+    """
+    with fits.open(stack) as images, fits.open(confidence) as maps:
+        sizes = {detector: images[number].shape for detector, number in detector_extensions(images).items()}
+        others = {detector: maps[number].shape for detector, number in detector_extensions(maps).items()}
+    missing = sorted(set(sizes) - set(others))
+    if missing:
+        return f"has no map of detector {', '.join(str(detector) for detector in missing)} of {stack.name}"
+    for detector, (ny, nx) in sizes.items():
+        if others[detector] != (ny, nx):
+            height, width = others[detector]
+            return f"detector {detector} is {width} x {height} px, in {stack.name} {nx} x {ny}"
+    return ""

@@ -1,0 +1,250 @@
+"""The manifest: one row for every input file of a survey, with what it is and whether it can be used."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from dmu0.input_files import Input, confidence_path, find_inputs
+from dmu0.integrity import KINDS, check_file, check_pair, sha256
+from dmu0.paths import DataFolders
+from dmu0.surveys import Survey
+
+COLUMNS = (
+    ("path", "str", "", "the file: absolute, or relative to the survey's data folder of dmu0"),
+    ("kind", "str", "", f"one of {', '.join(KINDS)}"),
+    ("band", "str", "", "band of a coadd or PSF; empty for stacks, which say it themselves, and catalogues"),
+    ("tract", "int64", "", "tract of a coadd or PSF; -1 if it is of none"),
+    ("patch", "int64", "", "patch of a coadd or PSF; -1 if it is of none"),
+    ("bytes", "int64", "byte", "size of the file; -1 if it is missing"),
+    ("modified", "int64", "ns", "time of its last change, since 1970"),
+    ("sha256", "str", "", "digest of its content; empty if it is missing"),
+    ("state", "str", "", "ok, quarantined (it is there but cannot be used) or missing"),
+    ("reason", "str", "", "why it is not ok"),
+)
+"""Name, type, unit and meaning of the manifest's columns."""
+
+STATES = ("ok", "quarantined", "missing")
+QUARANTINE = "quarantine"
+"""Folder, below a survey's data folder of dmu0, of the files that failed; each has its reason beside it."""
+
+_PARALLEL_FROM = 2 * 1024**3  # bytes: starting processes costs a few seconds, about what reading this much does
+
+Row = dict[str, str | int]
+
+
+def check_inputs(
+    survey: Survey,
+    progress: Callable[[Iterable[Row], int], Iterable[Row]] | None = None,
+    *,
+    workers: int | None = None,
+) -> Table:
+    """Check all input files of a survey and write its manifest.
+
+    Files that passed before and have neither changed size nor time are not read again. Of surveys whose files we
+    fetched or simulated, files that fail are moved to the folder `QUARANTINE` with a text that says why, so that they
+    are fetched again; files of local surveys stay where they are, whatever they are.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    progress
+        Wraps the results as they come, given their number: ``lambda rows, total: tqdm(rows, total=total)``.
+    workers
+        Processes that read files; chosen by the amount of data unless told.
+
+    Returns
+    -------
+    astropy.table.Table
+        The manifest, with `COLUMNS`.
+    """
+    folders = survey.folders
+    inputs = find_inputs(survey)
+    known = {row["path"]: row for row in _old_rows(folders) if row["state"] == "ok"}
+    jobs = [
+        (item, folders, survey.sky_map.kind != "single", known.get(_recorded(item.path, folders))) for item in inputs
+    ]
+    size = sum(item.path.stat().st_size for item, _, _, old in jobs if old is None and item.path.exists())
+    if workers is None:
+        workers = 1 if size < _PARALLEL_FROM else os.cpu_count() or 1
+    rows = _map(_check, jobs, workers)
+    rows = list(rows if progress is None else progress(rows, len(jobs)))
+    _check_pairs(survey, rows, known)
+    if survey.inputs.source != "local":
+        for row in rows:
+            if row["state"] == "quarantined":
+                quarantine(folders, folders.input_path(str(row["path"])), str(row["reason"]))
+        rows += _quarantined_before(folders, {str(row["path"]) for row in rows if row["state"] != "missing"})
+        rows = _only_one_row_a_file(rows)
+    manifest = _table(rows)
+    write_manifest(folders, manifest)
+    return manifest
+
+
+def _map(function: Callable[[tuple], Row], jobs: list[tuple], workers: int) -> Iterator[Row]:
+    if workers == 1:
+        yield from map(function, jobs)
+        return
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(function, jobs, chunksize=4)
+
+
+def _recorded(path: Path, folders: DataFolders) -> str:
+    """How a file is written in the manifest."""
+    return str(path.relative_to(folders[0])) if path.is_relative_to(folders[0]) else str(path.absolute())
+
+
+def _check(job: tuple[Input, DataFolders, bool, Row | None]) -> Row:
+    """The manifest row of one file."""
+    item, folders, needs_wcs, known = job
+    row: Row = {"path": _recorded(item.path, folders), "kind": item.kind, "band": item.band}
+    row |= {"tract": item.tract, "patch": item.patch, "bytes": -1, "modified": 0, "sha256": ""}
+    if not item.path.exists():
+        return row | {"state": "missing", "reason": "is not there"}
+    status = item.path.stat()
+    row |= {"bytes": status.st_size, "modified": status.st_mtime_ns}
+    if known is not None and (known["bytes"], known["modified"]) == (status.st_size, status.st_mtime_ns):
+        return row | {"sha256": known["sha256"], "state": "ok", "reason": ""}
+    reason = check_file(item.path, item.kind, needs_wcs=needs_wcs)
+    return row | {"sha256": sha256(item.path), "state": "quarantined" if reason else "ok", "reason": reason}
+
+
+def _check_pairs(survey: Survey, rows: list[Row], known: dict[str, Row]) -> None:
+    """Quarantine confidence maps that do not fit their stacks, in place."""
+    by_path = {str(row["path"]): row for row in rows}
+    for row in rows:
+        stack = survey.folders.input_path(str(row["path"]))
+        confidence = confidence_path(survey, stack) if row["kind"] == "vista_stack" else None
+        if confidence is None or row["state"] != "ok":
+            continue
+        partner = by_path.get(_recorded(confidence, survey.folders))
+        if partner is None or partner["state"] != "ok":
+            continue
+        if all(item["path"] in known and known[item["path"]]["sha256"] == item["sha256"] for item in (row, partner)):
+            continue
+        if reason := check_pair(stack, confidence):
+            partner |= {"state": "quarantined", "reason": reason}
+
+
+def quarantine(folders: DataFolders, path: Path, reason: str) -> Path:
+    """Move a bad file, of those that we fetched or made, out of the way, and write down why.
+
+    Returns
+    -------
+    Path
+        Where it is now: at the same place below `QUARANTINE`; the reason is beside it, with ``.reason`` at the end.
+
+    Raises
+    ------
+    ValueError
+        If the file is not in the survey's data folder: input files of others are never moved.
+    """
+    if not path.is_relative_to(folders[0]):
+        raise ValueError(f"{path} is not in {folders[0]}: files that are not ours are not moved.")
+    target = folders[0] / QUARANTINE / path.relative_to(folders[0])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.with_name(target.name + ".reason").write_text(reason + "\n")
+    path.replace(target)
+    return target
+
+
+def _quarantined_before(folders: DataFolders, present: set[str]) -> list[Row]:
+    """Rows of files that failed in an earlier run and were not replaced since."""
+    root = folders[0] / QUARANTINE
+    old = {str(row["path"]): row for row in _old_rows(folders)}
+    rows = []
+    for note in sorted(root.rglob("*.reason")):
+        recorded = str(note.with_suffix("").relative_to(root))
+        if recorded not in present and recorded in old:
+            rows.append(old[recorded] | {"state": "quarantined", "reason": note.read_text().strip()})
+    return rows
+
+
+def _only_one_row_a_file(rows: list[Row]) -> list[Row]:
+    """One row a path: what is in quarantine is not missing as well."""
+    chosen: dict[str, Row] = {}
+    for row in rows:
+        if row["path"] not in chosen or row["state"] == "quarantined":
+            chosen[str(row["path"])] = row
+    return list(chosen.values())
+
+
+def _table(rows: list[Row]) -> Table:
+    manifest = Table()
+    for name, kind, unit, description in COLUMNS:
+        values = [row[name] for row in rows]
+        manifest[name] = np.array(values, dtype=kind if kind != "str" else np.str_)
+        manifest[name].description = description
+        manifest[name].unit = unit or None
+    return manifest
+
+
+def _manifest_path(folders: DataFolders) -> Path:
+    return folders[0] / "manifest.parquet"
+
+
+def write_manifest(folders: DataFolders, manifest: Table) -> Path:
+    """Write a manifest to the survey's data folder of dmu0; it appears whole or not at all."""
+    path = _manifest_path(folders)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    manifest.write(part, format="parquet", overwrite=True)
+    part.replace(path)
+    return path
+
+
+def read_manifest(folders: DataFolders) -> Table:
+    """The manifest of a survey.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none yet.
+    """
+    path = _manifest_path(folders)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} is not there: run dmu0/2_Check_inputs for the survey {folders.survey!r} first."
+        )
+    return Table.read(path, format="parquet")
+
+
+def _old_rows(folders: DataFolders) -> list[Row]:
+    """The rows of the last manifest; none if there is none, or it has other columns."""
+    if not _manifest_path(folders).exists():
+        return []
+    manifest = read_manifest(folders)
+    names = [column[0] for column in COLUMNS]
+    if manifest.colnames != names:
+        return []
+    lists = (manifest[name].tolist() for name in names)
+    return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
+
+
+def count_states(manifest: Table) -> Table:
+    """How many files of each kind are in each state; the counts add up to the rows of the manifest."""
+    kinds = [kind for kind in KINDS if kind in manifest["kind"]]
+    counts = Table({"kind": np.array(kinds, dtype=np.str_)})
+    for state in STATES:
+        counts[state] = [int(np.sum((manifest["kind"] == kind) & (manifest["state"] == state))) for kind in kinds]
+    counts["bytes"] = [
+        int(manifest["bytes"][(manifest["kind"] == kind) & (manifest["bytes"] > 0)].sum()) for kind in kinds
+    ]
+    return counts
+
+
+def changed_inputs(folders: DataFolders) -> list[str]:
+    """Input files whose content is no longer that of the manifest: inputs must never change."""
+    changed = []
+    for row in _old_rows(folders):
+        path = folders.input_path(str(row["path"]))
+        if row["state"] == "ok" and (not path.exists() or sha256(path) != row["sha256"]):
+            changed.append(str(row["path"]))
+    return changed
