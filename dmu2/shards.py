@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from astropy.table import Table
-from lsst.sphgeom import ConvexPolygon, HtmPixelization, UnionRegion
+from lsst.sphgeom import ConvexPolygon, HtmPixelization
 
 from dmu2.colour_terms import ColourTerm, apply
 from dmu2.refcat import HTM_LEVEL, ORIGINAL_FLUXES, SURVEY_BANDS, empty_shard, shard_index
@@ -73,15 +73,15 @@ def build(merged: Table, terms: Mapping[str, ColourTerm]) -> Table:
 
 def expected_shards(polygons: Iterable[ConvexPolygon]) -> list[int]:
     """The htm7 pixels that touch some regions of the sky, such as the patches of a survey."""
-    regions = list(polygons)
-    if not regions:
-        return []
-    region = regions[0]
-    for other in regions[1:]:
-        region = UnionRegion(region, other)
-    return sorted(
-        int(shard) for begin, end in HtmPixelization(HTM_LEVEL).envelope(region) for shard in range(begin, end)
-    )
+    pixels = HtmPixelization(HTM_LEVEL)
+    touched = {
+        shard
+        for polygon in polygons
+        for begin, end in pixels.envelope(polygon)
+        for shard in range(begin, end)
+        if not polygon.isDisjointFrom(pixels.pixel(shard))
+    }
+    return sorted(touched)
 
 
 def report(table: Table, *, bands: Iterable[str], shards: Iterable[int], min_stars: int) -> Table:

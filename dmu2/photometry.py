@@ -1,0 +1,165 @@
+"""Total fluxes of point sources from small apertures, with the aperture correction measured on the image itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import sep
+
+from dmu2.matching import match
+
+
+@dataclass(frozen=True)
+class ApertureCorrection:
+    """How much more flux a star has than a small aperture holds.
+
+    Parameters
+    ----------
+    factor
+        Total flux over flux in the aperture, the median of stars; NaN if none could be used.
+    error
+        Its standard error.
+    stars
+        How many stars it is from.
+    """
+
+    factor: float
+    error: float
+    stars: int
+
+
+@dataclass(frozen=True)
+class StarFluxes:
+    """Fluxes of stars in counts.
+
+    Parameters
+    ----------
+    flux, error
+        Total flux and standard error, NaN where the star is off the image or on bad pixels.
+    correction
+        The aperture correction that is in them.
+    """
+
+    flux: np.ndarray
+    error: np.ndarray
+    correction: ApertureCorrection
+
+
+MIN_CORRECTION_STARS = 3
+"""With fewer bright stars on an image, its fluxes are not used."""
+
+
+def isolated(ra: np.ndarray, dec: np.ndarray, *, distance: float) -> np.ndarray:
+    """Which sources have no other source of the list within a distance in arcsec."""
+    return match(ra, dec, ra, dec, radius=distance).candidates == 1
+
+
+def star_fluxes(
+    image: np.ndarray,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    fwhm: float,
+    saturation: float,
+    alone: np.ndarray,
+    gain: float | None = None,
+    noise: np.ndarray | None = None,
+    mask: np.ndarray | None = None,
+    radius: float = 1.0,
+    total_radius: float = 4.0,
+) -> StarFluxes:
+    """Aperture photometry of stars at known positions.
+
+    The sky is removed by a mesh, the residual sky of each star by an annulus; the flux of a small aperture, which has
+    the best signal to noise, is scaled to that of a large one by the median ratio of bright isolated stars.
+
+    Parameters
+    ----------
+    image
+        Counts [y, x]; with or without the sky.
+    x, y
+        Positions in pixels.
+    fwhm
+        Full width at half maximum of stars in px.
+    saturation
+        Counts, sky included, above which a star is not used.
+    alone
+        Stars without neighbours, on which the aperture correction may be measured.
+    gain
+        Electrons per count of this image, for the photon noise of the star; None where ``noise`` has it.
+    noise
+        Standard deviation of each pixel [y, x]; None: that of the sky, measured.
+    mask
+        True where a pixel is bad [y, x].
+    radius, total_radius
+        Radii of the small and the large aperture in units of the FWHM.
+    """
+    data = np.ascontiguousarray(image, np.float32)
+    bad = ~np.isfinite(data) if mask is None else mask | ~np.isfinite(data)
+    data = np.where(bad, np.float32(0), data)
+    # Meshes of 15 FWHM are far larger than stars, so that their wings stay in the image.
+    mesh = int(np.clip(15 * fwhm, 32, 128))
+    sky = sep.Background(data, mask=bad, bw=mesh, bh=mesh)
+    clean = data - sky.back()
+    deviation = float(sky.globalrms) if noise is None else np.where(bad, 0, noise).astype(np.float32)
+    inside = _inside(x, y, data.shape, total_radius * fwhm)
+    at_x, at_y = np.where(inside, x, 0.0), np.where(inside, y, 0.0)
+    annulus = ((total_radius + 0.5) * fwhm, (total_radius + 2.5) * fwhm)
+    options = {"err": deviation, "mask": bad, "gain": gain, "bkgann": annulus, "subpix": 7}
+    flux, error, flag = sep.sum_circle(clean, at_x, at_y, radius * fwhm, **options)
+    total, total_error, total_flag = sep.sum_circle(clean, at_x, at_y, total_radius * fwhm, **options)
+    peak = _peaks(data, at_x, at_y)
+    good = inside & (flag & ~sep.OBJ_TRUNC == 0) & (flux > 0) & (peak < saturation)
+    bright = good & alone & (total_flag == 0) & (total > 30 * total_error)
+    correction = _correction(flux[bright], total[bright], total_error[bright])
+    if correction.stars < MIN_CORRECTION_STARS:
+        nothing = np.full(len(flux), np.nan)
+        return StarFluxes(nothing, nothing, correction)
+    factor = np.where(good, correction.factor, np.nan)
+    return StarFluxes(flux * factor, error * factor, correction)
+
+
+def stellar_fwhm(image: np.ndarray, *, x: np.ndarray, y: np.ndarray, guess: float, mask: np.ndarray) -> float:
+    """Full width at half maximum (px) of stars: twice the median radius that holds half of their light.
+
+    For a Gaussian the two are the same; for the wings of real stars it is somewhat wide, which does no harm to an
+    aperture. The guess comes back where no star is bright enough.
+    """
+    data = np.ascontiguousarray(np.where(mask | ~np.isfinite(image), 0, image), np.float32)
+    sky = sep.Background(data, mask=mask)
+    inside = _inside(x, y, data.shape, 8 * guess)
+    x, y = x[inside], y[inside]
+    flux, error, flag = sep.sum_circle(data - sky.back(), x, y, 4 * guess, err=sky.globalrms, mask=mask)
+    good = (flag == 0) & (flux > 50 * error)
+    if good.sum() < MIN_CORRECTION_STARS:
+        return guess
+    radius, flag = sep.flux_radius(
+        data - sky.back(), x[good], y[good], np.full(good.sum(), 4 * guess), 0.5, normflux=flux[good], mask=mask
+    )
+    return float(2 * np.median(radius[flag == 0])) if (flag == 0).any() else guess
+
+
+def _inside(x: np.ndarray, y: np.ndarray, shape: tuple[int, int], margin: float) -> np.ndarray:
+    """Positions at least a margin (px) from the edges."""
+    return (x > margin) & (y > margin) & (x < shape[1] - 1 - margin) & (y < shape[0] - 1 - margin)
+
+
+def _peaks(data: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The brightest of the 3 x 3 pixels around each position."""
+    row = np.clip(np.round(y).astype(int), 1, data.shape[0] - 2)
+    column = np.clip(np.round(x).astype(int), 1, data.shape[1] - 2)
+    return np.max([data[row + j, column + i] for j in (-1, 0, 1) for i in (-1, 0, 1)], axis=0)
+
+
+def _correction(flux: np.ndarray, total: np.ndarray, total_error: np.ndarray) -> ApertureCorrection:
+    """Median ratio of the two apertures over the brightest stars."""
+    if len(flux) == 0:
+        return ApertureCorrection(np.nan, np.nan, 0)
+    # The brightest thirty have the smallest noise; more would add blends only.
+    best = np.argsort(total_error / total)[:30]
+    ratio = total[best] / flux[best]
+    middle = float(np.median(ratio))
+    spread = 1.4826 * float(np.median(np.abs(ratio - middle)))
+    # The standard error of a median is 1.25 times that of a mean.
+    return ApertureCorrection(middle, 1.25 * spread / np.sqrt(len(best)), len(best))

@@ -1,0 +1,350 @@
+"""Instrumental fluxes of reference stars, from a few VISTA stacks and the optical coadds, to fit colour terms on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Row, Table, vstack
+from astropy.wcs import WCS
+
+from dmu2.matching import DAYS_PER_YEAR, propagate
+from dmu2.photometry import isolated, star_fluxes, stellar_fwhm
+from obs_vista.bands import VISTA_BANDS
+from obs_vista.camera import get_detector
+from obs_vista.headers import icrs_wcs, merged_header
+
+MEASUREMENT_COLUMNS = (
+    ("star", "i8", "row of the star in matched.parquet"),
+    ("image", "U96", "file, extension of the image"),
+    ("band", "U4", "band"),
+    ("flux", "f8", "total flux, nJy AB, by the zero point of the header"),
+    ("fluxErr", "f8", "its standard error, nJy"),
+)
+"""Columns of the measurements: one row a star and image."""
+
+IMAGE_COLUMNS = (
+    ("image", "U96"), ("band", "U4"), ("stars", "i8"), ("aperture_correction", "f8"), ("correction_err", "f8"),
+    ("state", "U8"), ("reason", "U160"),
+)  # fmt: skip
+"""Columns of the account of images: each is done, skipped or failed, with the reason."""
+
+
+STACK_SATURATION = 2e4
+"""Counts of one DIT above which stars of a stack are not used: every detector is linear below 24,000."""
+
+OPTICAL_SEEING = 0.7
+"""arcsec; where the measurement of the seeing of a coadd starts."""
+
+
+class ImageUnusable(ValueError):
+    """No star fluxes can be measured on an image; the message says why."""
+
+
+@dataclass(frozen=True)
+class StarImage:
+    """What photometry needs of an image.
+
+    Parameters
+    ----------
+    name
+        File and extension, for the account.
+    band
+        Its band.
+    pixels, mask
+        Counts and bad pixels [y, x].
+    wcs
+        Sky to pixels.
+    fwhm
+        px.
+    gain
+        Electrons per count; None where ``noise`` has the photon noise of stars.
+    saturation
+        Counts above which stars are not used.
+    nanojansky
+        nJy per count.
+    mjd
+        Of the observation (TAI); NaN leaves stars where they are catalogued.
+    noise
+        Standard deviation of each pixel [y, x], where the file gives it.
+    """
+
+    name: str
+    band: str
+    pixels: np.ndarray
+    mask: np.ndarray
+    wcs: WCS
+    fwhm: float
+    gain: float | None
+    saturation: float
+    nanojansky: float
+    mjd: float
+    noise: np.ndarray | None = None
+
+
+def choose_stacks(selected: Table, bands: Sequence[str], *, exposures: int) -> Table:
+    """The detector images to measure: those of the accepted exposures of best seeing, so many a band."""
+    keep = np.zeros(len(selected), bool)
+    accepted = np.asarray(selected["accepted"], bool)
+    for band in bands:
+        rows = np.flatnonzero(accepted & (np.asarray(selected["band"]) == band))
+        numbers = np.unique(np.asarray(selected["exposure"])[rows])
+        seeing = [np.median(selected["seeing"][rows][selected["exposure"][rows] == number]) for number in numbers]
+        best = numbers[np.argsort(seeing)[:exposures]]
+        keep[rows] = np.isin(np.asarray(selected["exposure"])[rows], best)
+    return selected[keep]
+
+
+def read_stack(row: Row, path: Path, *, system: str, confidence: Path | None = None) -> StarImage:
+    """A VISTA detector image, by its row in the selected images of dmu1.
+
+    Parameters
+    ----------
+    row
+        detector, hdu, band, mjd, exptime, ndit, nicomb, seeing, pixel_scale, magzpt, confidence_hdu.
+    path
+        The file.
+    system
+        ``Vega`` or ``AB``: what the zero points of the headers are.
+    confidence
+        The file of the confidence map, where there is one: pixels of less than half the confidence are bad.
+
+    Raises
+    ------
+    ImageUnusable
+        If a file is unreadable, or lacks its zero point, seeing or projection.
+    """
+    name = f"{path.name}[{row['hdu']}]"
+    if not (np.isfinite(row["magzpt"]) and row["seeing"] > 0 and row["exptime"] > 0):
+        raise ImageUnusable(f"{name}: zero point {row['magzpt']}, seeing {row['seeing']}, exposure {row['exptime']}")
+    try:
+        with fits.open(path) as hdus:
+            pixels = np.asarray(hdus[int(row["hdu"])].data, np.float32)
+            primary = hdus[0].header if int(row["hdu"]) > 0 else None
+            header = merged_header(primary, hdus[int(row["hdu"])].header)
+        wcs = icrs_wcs(header)
+        mask = ~np.isfinite(pixels)
+        if confidence is not None:
+            mask |= fits.getdata(confidence, int(row["confidence_hdu"])) < 50
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise ImageUnusable(f"{name}: {error}") from error
+    offset = VISTA_BANDS[row["band"]].vega_to_ab if system == "Vega" else 0.0
+    zero_point = row["magzpt"] + offset + 2.5 * np.log10(row["exptime"]) - _extinction(header)
+    frames = max(int(row["nicomb"]), 1) * max(int(row["ndit"]), 1)
+    return StarImage(
+        name=name,
+        band=str(row["band"]),
+        pixels=pixels,
+        mask=mask,
+        wcs=wcs,
+        fwhm=float(row["seeing"] / row["pixel_scale"]),
+        gain=get_detector(int(row["detector"])).gain * frames,
+        saturation=STACK_SATURATION,
+        nanojansky=10 ** (0.4 * (31.4 - zero_point)),
+        mjd=float(row["mjd"]),
+    )
+
+
+def _extinction(header: fits.Header) -> float:
+    """Extinction beyond one airmass in mag: CASU's zero points are those of one airmass, for its default extinction."""
+    airmass = [header[key] for key in ("ESO TEL AIRM START", "ESO TEL AIRM END") if key in header]
+    return float(header.get("EXTINCT", 0.0)) * (float(np.mean(airmass)) - 1) if airmass else 0.0
+
+
+def read_coadd(path: Path, band: str, *, zero_point: float | None = None) -> StarImage:
+    """An optical coadd: HSC's (image, mask with MP_ planes, variance, FLUXMAG0), or one plain image.
+
+    Parameters
+    ----------
+    path
+        The file.
+    band
+        Its band.
+    zero_point
+        AB magnitude of one count, where the header has no FLUXMAG0.
+
+    Raises
+    ------
+    ImageUnusable
+        If the file is unreadable, or has no zero point or projection.
+    """
+    try:
+        with fits.open(path) as hdus:
+            images = [number for number, hdu in enumerate(hdus) if hdu.is_image and hdu.header.get("NAXIS") == 2]
+            number = images[0]
+            header, pixels = hdus[number].header, np.asarray(hdus[number].data, np.float32)
+            fluxmag0 = header.get("FLUXMAG0", hdus[0].header.get("FLUXMAG0"))
+            mask, noise = ~np.isfinite(pixels), None
+            if len(images) >= 3:
+                mask |= _bad_pixels(hdus[images[1]].data, hdus[images[1]].header)
+                noise = np.sqrt(np.maximum(hdus[images[2]].data, 0))
+        wcs = icrs_wcs(header)
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise ImageUnusable(f"{path.name}: {error}") from error
+    if fluxmag0 is None and zero_point is None:
+        raise ImageUnusable(f"{path.name}: no FLUXMAG0 in its header and no zero point in the survey file")
+    magnitude0 = 2.5 * np.log10(float(fluxmag0)) if fluxmag0 is not None else float(zero_point)
+    scale = 3600 * float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))))
+    return StarImage(
+        name=path.name,
+        band=band,
+        pixels=pixels,
+        mask=mask,
+        wcs=wcs,
+        fwhm=OPTICAL_SEEING / scale,
+        gain=None,
+        saturation=np.inf,
+        nanojansky=10 ** (0.4 * (31.4 - magnitude0)),
+        mjd=np.nan,
+        noise=noise,
+    )
+
+
+def _bad_pixels(planes: np.ndarray, header: fits.Header) -> np.ndarray:
+    """Pixels without usable data by the mask planes that a header names (MP_...); planes it lacks mask nothing."""
+    bits = [int(header[f"MP_{name}"]) for name in ("BAD", "SAT", "NO_DATA") if f"MP_{name}" in header]
+    return (planes & sum(1 << bit for bit in bits)) != 0
+
+
+def measure(image: StarImage, stars: Table) -> tuple[Table, dict[str, object]]:
+    """Fluxes of all stars on an image, and the account of it.
+
+    Parameters
+    ----------
+    image
+        Of `read_stack` or `read_coadd`.
+    stars
+        Merged reference stars.
+    """
+    ra, dec = _positions_at(stars, image.mjd)
+    rows = _on_image(image, ra, dec)
+    account: dict[str, object] = {"image": image.name, "band": image.band, "stars": 0, "aperture_correction": np.nan}
+    account |= {"correction_err": np.nan, "state": "skipped", "reason": "no reference star is on it"}
+    if len(rows) == 0:
+        return _measurements(), account
+    x, y = image.wcs.all_world2pix(ra[rows], dec[rows], 0)
+    scale = 3600 * float(np.sqrt(abs(np.linalg.det(image.wcs.pixel_scale_matrix))))
+    point = ~np.asarray(stars["extended"])[rows]
+    alone = isolated(ra[rows], dec[rows], distance=5 * image.fwhm * scale) & point
+    fwhm = image.fwhm
+    if image.noise is not None:
+        fwhm = stellar_fwhm(image.pixels, x=x[alone], y=y[alone], guess=fwhm, mask=image.mask)
+    result = star_fluxes(
+        image.pixels,
+        x=x,
+        y=y,
+        fwhm=fwhm,
+        saturation=image.saturation,
+        alone=alone,
+        gain=image.gain,
+        noise=image.noise,
+        mask=image.mask,
+    )
+    account |= {"aperture_correction": result.correction.factor, "correction_err": result.correction.error}
+    good = np.isfinite(result.flux) & point
+    account["stars"] = int(good.sum())
+    if not good.any():
+        account["reason"] = f"only {result.correction.stars} stars for the aperture correction"
+        return _measurements(), account
+    account |= {"state": "done", "reason": ""}
+    count = int(good.sum())
+    table = Table({"star": rows[good], "image": np.full(count, image.name), "band": np.full(count, image.band)})
+    table["flux"], table["fluxErr"] = result.flux[good] * image.nanojansky, result.error[good] * image.nanojansky
+    return table, account
+
+
+def _positions_at(stars: Table, mjd: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where the stars were at a date; as catalogued if it is NaN."""
+    years = np.nan_to_num((mjd - np.asarray(stars["epoch"], float)) / DAYS_PER_YEAR)
+    motion = (np.asarray(stars["pm_ra"], float), np.asarray(stars["pm_dec"], float))
+    return propagate(np.asarray(stars["ra"], float), np.asarray(stars["dec"], float), *motion, years=years)
+
+
+def instrument_fluxes(measurements: Table, stars: Table, band: str, predicted: np.ndarray) -> tuple[Table, Table]:
+    """One flux a star and band, from its measurements on several images.
+
+    Images differ by the errors of the zero points in their headers: each image's offset from predicted fluxes, less
+    the median offset of all images, is taken out, so that only the mean zero point of the instrument stays in.
+
+    Parameters
+    ----------
+    measurements
+        Rows of `measure`, of all images.
+    stars
+        The merged stars, to which the fluxes are added.
+    band
+        The band.
+    predicted
+        Flux of each star of the band by the published colour term, nJy; NaN where unknown.
+
+    Returns
+    -------
+    stars
+        Those measured, with ``instrument_flux`` and ``instrument_fluxErr``.
+    offsets
+        image, offset (mag, measured minus predicted), stars: one row an image.
+    """
+    rows = measurements[np.asarray(measurements["band"]) == band]
+    images, image = np.unique(np.asarray(rows["image"]), return_inverse=True)
+    star, flux = np.asarray(rows["star"]), np.asarray(rows["flux"], float)
+    with np.errstate(invalid="ignore"):
+        difference = -2.5 * np.log10(flux / predicted[star])
+    offsets = Table({"image": images, "offset": np.full(len(images), np.nan), "stars": np.zeros(len(images), int)})
+    for number in range(len(images)):
+        values = difference[(image == number) & np.isfinite(difference)]
+        offsets["stars"][number] = len(values)
+        offsets["offset"][number] = np.median(values) if len(values) >= 5 else np.nan
+    if not np.isfinite(offsets["offset"]).any():
+        return _with_fluxes(stars[:0], np.empty(0), np.empty(0)), offsets
+    change = np.nan_to_num(np.asarray(offsets["offset"]) - np.nanmedian(offsets["offset"]))[image]
+    flux, error = flux * 10 ** (0.4 * change), np.asarray(rows["fluxErr"], float) * 10 ** (0.4 * change)
+    weight = 1 / error**2
+    number = len(stars)
+    total = np.bincount(star, weight, number)
+    seen = np.flatnonzero(total > 0)
+    mean = np.bincount(star, weight * flux, number)[seen] / total[seen]
+    return _with_fluxes(stars[seen], mean, 1 / np.sqrt(total[seen])), offsets
+
+
+def _with_fluxes(stars: Table, flux: np.ndarray, error: np.ndarray) -> Table:
+    out = stars.copy()
+    out["instrument_flux"], out["instrument_fluxErr"] = flux, error
+    return out
+
+
+def _on_image(image: StarImage, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Rows of the stars that can be on an image: in the circle around it, then inside it."""
+    ny, nx = image.pixels.shape
+    corners = image.wcs.all_pix2world([0, nx - 1, nx - 1, 0, (nx - 1) / 2], [0, 0, ny - 1, ny - 1, (ny - 1) / 2], 0)
+    lon, lat = np.radians(corners)
+    vectors = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    reach = (vectors[:, :4] * vectors[:, 4:]).sum(axis=0).min() - 1e-9
+    lon, lat = np.radians(ra), np.radians(dec)
+    stars = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    near = np.flatnonzero(vectors[:, 4] @ stars >= reach)
+    if len(near) == 0:
+        return near
+    # A projection with high-order terms can fold the far sky back on to the image: hence the circle first.
+    x, y = image.wcs.all_world2pix(ra[near], dec[near], 0)
+    return near[(x > 0) & (y > 0) & (x < nx - 1) & (y < ny - 1)]
+
+
+def _measurements() -> Table:
+    return Table(names=[name for name, *_ in MEASUREMENT_COLUMNS], dtype=[dtype for _, dtype, _ in MEASUREMENT_COLUMNS])
+
+
+def collect(tables: Sequence[Table]) -> Table:
+    """All measurements in one table, which has its columns even if there is none."""
+    filled = [table for table in tables if len(table)]
+    return vstack(filled) if filled else _measurements()
+
+
+def account_of(accounts: Sequence[dict[str, object]]) -> Table:
+    """The account of images as a table."""
+    table = Table(names=[name for name, _ in IMAGE_COLUMNS], dtype=[dtype for _, dtype in IMAGE_COLUMNS])
+    for account in accounts:
+        table.add_row([account[name] for name, _ in IMAGE_COLUMNS])
+    return table
