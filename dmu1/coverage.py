@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from dmu0.skymap import Patch, sky_polygon
+from dmu0.skymap import Patch, Tract, sky_polygon
 from dmu0.surveys import Survey
 
 SAMPLES = 64
@@ -111,26 +112,42 @@ def patch_overlaps(images: Table, patches: Sequence[Patch]) -> Table:
     by_tract: dict[int, dict[int, Patch]] = {}
     for patch in patches:
         by_tract.setdefault(patch.tract.id, {})[patch.id] = patch
+    corners = image_corners(images)
     rows = []
-    for image, corners in zip(images, image_corners(images), strict=True):
-        polygon = sky_polygon(corners)
-        for number, wanted in by_tract.items():
-            tract = next(iter(wanted.values())).tract
-            hits = [patch for patch in tract.find_patches(polygon) if patch in wanted]
+    for number, wanted in by_tract.items():
+        tract = next(iter(wanted.values())).tract
+        for image in _near(tract, corners):
+            hits = [patch for patch in tract.find_patches(sky_polygon(corners[image])) if patch in wanted]
             if not hits:
                 continue
-            x, y = tract.wcs.wcs_world2pix(corners[:, 0], corners[:, 1], 0)
+            x, y = tract.wcs.wcs_world2pix(*corners[image].T, 0)
+            what = [images[name][image] for name in ("path", "hdu", "exposure", "detector", "band")]
             for patch in hits:
                 box = wanted[patch].outer_bbox
                 shared = clipped_area(
                     x, y, x_range=(box.x.start - 0.5, box.x.stop - 0.5), y_range=(box.y.start - 0.5, box.y.stop - 0.5)
                 )
                 if shared > 0:
-                    what = [image[name] for name in ("path", "hdu", "exposure", "detector", "band")]
                     rows.append((*what, number, patch, shared / box.area))
     overlaps = _table(OVERLAP_COLUMNS, rows)
     overlaps.sort(["tract", "patch", "band", "exposure", "detector"])
     return overlaps
+
+
+def _near(tract: Tract, corners: np.ndarray) -> np.ndarray:
+    """Numbers of the images whose circles, by their corners, meet the circle of a tract."""
+    if len(corners) == 0:
+        return np.array([], int)
+    images = SkyCoord(corners[..., 0], corners[..., 1], unit="deg").cartesian.xyz.value  # (3, n, 4)
+    middles = images.mean(axis=2)
+    middles /= np.linalg.norm(middles, axis=0)
+    reach = np.arccos(np.clip((images * middles[..., None]).sum(axis=0), -1, 1)).max(axis=1)
+    circle = tract.outer_polygon.getBoundingCircle()
+    centre = circle.getCenter()
+    cosine = np.array([centre.x(), centre.y(), centre.z()]) @ middles
+    apart = np.arccos(np.clip(cosine, -1, 1))
+    border = np.radians(tract.patch_border * np.sqrt(2) * abs(tract.wcs.wcs.cd[1, 1]))
+    return np.flatnonzero(apart <= reach + circle.getOpeningAngle().asRadians() + border + 1e-6)
 
 
 def covered_fraction(corners: np.ndarray, patch: Patch) -> float:

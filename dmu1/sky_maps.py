@@ -1,0 +1,168 @@
+"""Maps of the sky: how many images, how deep and how sharp, as HEALPix, and where there is anything, as MOC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import healsparse
+import hpgeom
+import numpy as np
+from astropy.table import Table
+from lsst.sphgeom import LonLat
+from mocpy import MOC
+
+from dmu0.skymap import Patch
+from dmu1.coverage import image_corners
+from obs_vista.bands import get_band
+
+NSIDE_COVERAGE = 64
+"""Resolution at which the maps record where they have values at all."""
+
+PIXELS_PER_IMAGE = 12
+"""Map pixels along the side of an image, at least: edges are then right to some 4 per cent of a side."""
+
+
+class BandMaps(NamedTuple):
+    """Maps of one band.
+
+    Parameters
+    ----------
+    exposures
+        int32, images at each place.
+    depth
+        float32, AB magnitude of a point source at 5 sigma, all images together; NaN where the headers do not tell.
+    seeing
+        float32, arcsec, mean of the images.
+    """
+
+    exposures: healsparse.HealSparseMap
+    depth: healsparse.HealSparseMap
+    seeing: healsparse.HealSparseMap
+
+
+def map_nside(images: Table) -> int:
+    """The HEALPix resolution at which the typical image is `PIXELS_PER_IMAGE` pixels wide, at least.
+
+    Parameters
+    ----------
+    images
+        Rows of the inventory; with none, that of a full VIRCAM detector.
+    """
+    side = (
+        694.0 if len(images) == 0 else float(np.median(np.minimum(images["nx"], images["ny"]) * images["pixel_scale"]))
+    )
+    nside = NSIDE_COVERAGE
+    while np.degrees(hpgeom.nside_to_pixel_area(nside, degrees=False) ** 0.5) * 3600 > side / PIXELS_PER_IMAGE:
+        nside *= 2
+    return nside
+
+
+def point_source_depth(images: Table, *, magnitudes: str) -> np.ndarray:
+    """AB magnitude of a point source at 5 sigma in each image, from its header.
+
+    The noise is SKYNOISE in the noise-equivalent area of a Gaussian star, 4 pi sigma^2 (King 1983, PASP 95, 163). Noise
+    in stacks is correlated, which this does not see: true depths are a few tenths shallower.
+
+    Parameters
+    ----------
+    images
+        Rows of the inventory.
+    magnitudes
+        System of MAGZPT, Vega or AB.
+    """
+    sigma = np.asarray(images["seeing"] / images["pixel_scale"], float) / np.sqrt(8 * np.log(2))
+    limit = 5 * np.asarray(images["sky_noise"], float) * np.sqrt(4 * np.pi) * sigma
+    offset = 0.0
+    if magnitudes == "Vega":
+        offset = np.array([get_band(str(band)).vega_to_ab for band in images["band"]], float)
+    # MAGZPT is for 1 ADU a second, the counts are those of one DIT.
+    return np.asarray(images["magzpt"] + 2.5 * np.log10(images["exptime"]), float) - 2.5 * np.log10(limit) + offset
+
+
+def band_maps(images: Table, depths: np.ndarray, *, nside: int) -> BandMaps:
+    """Maps of the images of one band.
+
+    Parameters
+    ----------
+    images
+        Rows of the inventory.
+    depths
+        Depth of each, AB mag; NaN if unknown.
+    nside
+        Resolution; a power of two.
+    """
+    pixels = [hpgeom.query_polygon(nside, c[:, 0], c[:, 1], inclusive=False) for c in image_corners(images)]
+    places, where = np.unique(np.concatenate([*pixels, np.array([], int)]), return_inverse=True)
+    lengths = [len(inside) for inside in pixels]
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(where, weights=np.repeat(values, lengths), minlength=len(places))
+
+    count = total(np.ones(len(images)))
+    seeing = total(np.asarray(images["seeing"], float)) / np.maximum(count, 1)
+    weight = total(10 ** (0.8 * np.asarray(depths, float)))  # inverse variances add
+    depth = 1.25 * np.log10(weight, out=np.full(len(places), np.nan), where=weight > 0)
+    return BandMaps(
+        _sparse(places, count.astype(np.int32), nside, sentinel=0),
+        _sparse(places, depth.astype(np.float32), nside, sentinel=np.nan),
+        _sparse(places, seeing.astype(np.float32), nside, sentinel=np.nan),
+    )
+
+
+def _sparse(places: np.ndarray, values: np.ndarray, nside: int, *, sentinel: float) -> healsparse.HealSparseMap:
+    sparse = healsparse.HealSparseMap.make_empty(NSIDE_COVERAGE, nside, values.dtype, sentinel=sentinel)
+    if len(places):
+        sparse.update_values_pix(places, values)
+    return sparse
+
+
+def band_moc(maps: BandMaps) -> MOC:
+    """The sky on which a band has at least one image."""
+    order = int(np.log2(maps.exposures.nside_sparse))
+    return MOC.from_healpix_cells(
+        maps.exposures.valid_pixels, depth=np.full(maps.exposures.n_valid, order), max_depth=order
+    )
+
+
+def patches_moc(patches: Sequence[Patch], *, nside: int) -> MOC:
+    """The sky inside the outer boxes of some patches."""
+    inside = [np.array([], int)]
+    for patch in patches:
+        corners = [LonLat(vertex) for vertex in patch.outer_polygon.getVertices()]
+        ra, dec = ([getattr(c, axis)().asDegrees() for c in corners] for axis in ("getLon", "getLat"))
+        inside.append(hpgeom.query_polygon(nside, np.array(ra), np.array(dec), inclusive=False))
+    places = np.unique(np.concatenate(inside))
+    order = int(np.log2(nside))
+    return MOC.from_healpix_cells(places, depth=np.full(len(places), order), max_depth=order)
+
+
+def moc_area(moc: MOC) -> float:
+    """Area in square degrees."""
+    return float(moc.sky_fraction * 4 * np.pi * np.degrees(1) ** 2)
+
+
+def write_maps(folder: Path, band: str, maps: BandMaps) -> list[Path]:
+    """Write the maps of a band and its MOC below a folder, each whole or not at all.
+
+    Returns
+    -------
+    paths
+        ``<band>_exposures.hsp``, ``<band>_depth.hsp``, ``<band>_seeing.hsp`` and ``<band>.moc.fits``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, sparse in maps._asdict().items():
+        path = folder / f"{band}_{name}.hsp"
+        part = folder / f".{path.name}.part"
+        sparse.write(str(part), clobber=True)
+        written.append(part.replace(path))
+    return [*written, write_moc(folder / f"{band}.moc.fits", band_moc(maps))]
+
+
+def write_moc(path: Path, moc: MOC) -> Path:
+    """Write a MOC as FITS, whole or not at all."""
+    part = path.with_name(f".{path.name}")
+    moc.save(str(part), format="fits", overwrite=True)
+    return part.replace(path)
