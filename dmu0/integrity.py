@@ -7,6 +7,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -112,23 +113,28 @@ def _check_first_bytes(path: Path, kind: str) -> None:
         raise _Fault(f"is neither FITS nor Parquet nor a text table: it begins with {start[:9]!r}")
 
 
+@contextmanager
+def _opened(path: Path, **options: bool) -> Iterator[fits.HDUList]:
+    """A FITS file that may be damaged, closed again whatever happens."""
+    with path.open("rb") as stream, warnings.catch_warnings():
+        # Astropy warns of truncation, wrong checksums and odd headers; here they are looked for, and become reasons.
+        warnings.simplefilter("ignore", AstropyUserWarning)
+        with fits.open(stream, **options) as hdus:
+            yield hdus
+
+
 def _check_structure(path: Path) -> None:
     """All HDUs are complete, there is nothing odd behind them, and the data are those that their checksums are of."""
     size = path.stat().st_size
     end = 0
-    with warnings.catch_warnings():
-        # Truncation is found below with the numbers; checksums are compared below, HDU by HDU.
-        warnings.filterwarnings("ignore", "File may have been truncated", AstropyUserWarning)
-        warnings.filterwarnings("ignore", "(Checksum|Datasum) verification failed", AstropyUserWarning)
-        warnings.filterwarnings("ignore", "Error validating header", AstropyUserWarning)
-        with fits.open(path, disable_image_compression=True, checksum=True, lazy_load_hdus=False) as hdus:
-            for number, hdu in enumerate(hdus):
-                info = hdu.fileinfo()
-                end = info["datLoc"] + info["datSpan"]
-                if end > size:
-                    raise _Fault(f"is truncated: HDU {number} ends at byte {end}, the file at {size}")
-                if hdu.verify_datasum() == _DATASUM_WRONG:
-                    raise _Fault(f"is damaged: the checksum of the data of HDU {number} is wrong")
+    with _opened(path, disable_image_compression=True, checksum=True, lazy_load_hdus=False) as hdus:
+        for number, hdu in enumerate(hdus):
+            info = hdu.fileinfo()
+            end = info["datLoc"] + info["datSpan"]
+            if end > size:
+                raise _Fault(f"is truncated: HDU {number} ends at byte {end}, the file at {size}")
+            if hdu.verify_datasum() == _DATASUM_WRONG:
+                raise _Fault(f"is damaged: the checksum of the data of HDU {number} is wrong")
     with path.open("rb") as stream:
         stream.seek(end)
         rest = stream.read(_FITS_BLOCK)
@@ -138,7 +144,7 @@ def _check_structure(path: Path) -> None:
 
 def _check_images(path: Path, kind: str, *, needs_wcs: bool) -> None:
     """Dimensions, positions and pixels of the images that a kind of file must hold."""
-    with fits.open(path) as hdus:
+    with _opened(path) as hdus:
         match kind:
             case "vista_stack":
                 for name, hdu in _detectors(hdus):
@@ -232,7 +238,7 @@ def _check_catalogue(path: Path) -> None:
         start = stream.read(9)
     if start.startswith(_FITS_MAGIC):
         _check_structure(path)
-        with fits.open(path) as hdus:
+        with _opened(path) as hdus:
             tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
             rows = len(tables[0].data) if tables else 0
     elif start.startswith(_PARQUET_MAGIC):

@@ -15,6 +15,7 @@ from dmu0.input_files import Input, confidence_path, find_inputs
 from dmu0.integrity import KINDS, check_file, check_pair, sha256
 from dmu0.paths import DataFolders
 from dmu0.surveys import Survey
+from dmu0.tables import write_table
 
 COLUMNS = (
     ("path", "str", "", "the file: absolute, or relative to the survey's data folder of dmu0"),
@@ -193,11 +194,7 @@ def _manifest_path(folders: DataFolders) -> Path:
 
 def write_manifest(folders: DataFolders, manifest: Table) -> Path:
     """Write a manifest to the survey's data folder of dmu0; it appears whole or not at all."""
-    path = _manifest_path(folders)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    manifest.write(part, format="parquet", overwrite=True)
-    part.replace(path)
-    return path
+    return write_table(manifest, _manifest_path(folders))
 
 
 def read_manifest(folders: DataFolders) -> Table:

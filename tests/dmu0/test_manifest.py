@@ -1,0 +1,253 @@
+"""The manifest: every input once, in one state, with a reason; bad files out of the way, good ones untouched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from astropy.io import fits
+from astropy.table import Table
+
+from dmu0 import paths
+from dmu0.input_files import confidence_path, fill_pattern, find_inputs
+from dmu0.integrity import sha256
+from dmu0.manifest import (
+    COLUMNS,
+    QUARANTINE,
+    changed_inputs,
+    check_inputs,
+    count_states,
+    quarantine,
+    read_manifest,
+)
+from dmu0.surveys import Survey, load_survey
+
+STACKS = ("v20091103_00354_st", "v20091103_00361_st")
+
+
+@pytest.fixture
+def make_survey(tmp_path, monkeypatch):
+    """A function that makes a survey whose data folders are in a temporary place."""
+    monkeypatch.setattr(paths.DataFolders.__init__, "__defaults__", (tmp_path / "project",))
+
+    def make(source: str = "archive", **changes: object) -> Survey:
+        content = {
+            "name": "trial",
+            "title": "Trial",
+            "inputs": {"source": source} | ({"folder": "inputs"} if source == "local" else {}),
+            "vista": {"bands": ["vh"], "stacks": ["vista/v*_st.fit", "vista/*"]},
+            "optical": {
+                "kind": "hsc",
+                "bands": ["i"],
+                "coadds": {"default": "hsc/{filter}/{tract}/{patch_x},{patch_y}.fits"},
+            },
+            "sky_map": {"name": "hscPdr2"},
+            "tracts": {8524: ["5,4", 42]},
+            "references": {"ps1": "catalogues/ps1_*.fits"},
+        }
+        path = tmp_path / "trial.yaml"
+        path.write_text(yaml.safe_dump(content | changes))
+        return load_survey(str(path))
+
+    return make
+
+
+@pytest.fixture
+def fill(write_casu, rng):
+    """A function that puts sound inputs of a survey into place."""
+
+    def run(survey: Survey) -> Path:
+        folder = survey.input_folder
+        for name in ("vista", "catalogues", "hsc/HSC-I2/8524"):
+            (folder / name).mkdir(parents=True)
+        for stack in STACKS:
+            images = {number: rng.integers(8000, 8800, (40, 50)).astype(np.int32) for number in (1, 2)}
+            write_casu(folder / f"vista/{stack}.fit", images)
+            write_casu(
+                folder / f"vista/{stack}_conf.fit",
+                {number: 100 + image % 7 for number, image in images.items()},
+            )
+        Table({"ra": [34.0], "dec": [-5.0]}).write(folder / "catalogues/ps1_1.fits")
+        header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 34.0, "CRVAL2": -5.0})
+        header.update({"CRPIX1": 1.0, "CRPIX2": 1.0, "CD1_1": -4.67e-5, "CD2_2": 4.67e-5})
+        fits.ImageHDU(rng.normal(size=(30, 30)), header).writeto(folder / "hsc/HSC-I2/8524/5,4.fits")
+        return folder
+
+    return run
+
+
+def states(manifest: Table) -> dict[str, str]:
+    """File name -> state."""
+    return {Path(row["path"]).name: str(row["state"]) for row in manifest}
+
+
+def test_every_input_once(make_survey, fill):
+    """Overlapping patterns and links count a file once; maps are no stacks; both forms of patch, both filter names."""
+    survey = make_survey()
+    folder = fill(survey)
+    (folder / "vista" / "v20091103_00999_st.fit").symlink_to(folder / "vista" / f"{STACKS[0]}.fit")
+    inputs = find_inputs(survey)
+    assert len({item.path.resolve() for item in inputs}) == len(inputs)
+    kinds = [item.kind for item in inputs]
+    assert (kinds.count("vista_stack"), kinds.count("ps1"), kinds.count("optical_coadd")) == (2, 1, 2)
+    coadds = {item.patch: item for item in inputs if item.kind == "optical_coadd"}
+    assert {(item.tract, item.band) for item in coadds.values()} == {(8524, "i")}
+    assert coadds[41].path == folder / "hsc/HSC-I2/8524/5,4.fits"
+    assert coadds[42].path == folder / "hsc/HSC-I/8524/6,4.fits"
+
+
+def test_states_add_up(make_survey, fill):
+    """Sound files are ok, what is not there is missing, all are counted, and the manifest is read back as written."""
+    survey = make_survey()
+    fill(survey)
+    manifest = check_inputs(survey)
+    assert manifest.colnames == [column[0] for column in COLUMNS]
+    assert states(manifest) == {
+        **{f"{stack}{end}.fit": "ok" for stack in STACKS for end in ("", "_conf")},
+        "ps1_1.fits": "ok",
+        "5,4.fits": "ok",
+        "6,4.fits": "missing",
+    }
+    counts = count_states(manifest)
+    assert sum(counts[state].sum() for state in ("ok", "quarantined", "missing")) == len(manifest)
+    again = read_manifest(survey.folders)
+    assert all((again[name] == manifest[name]).all() for name in manifest.colnames)
+    assert again["bytes"].unit == "byte"
+    row = again[again["kind"] == "ps1"][0]
+    assert row["path"] == "catalogues/ps1_1.fits"
+    assert sha256(survey.folders.input_path(row["path"])) == row["sha256"]
+
+
+def test_bad_files_are_quarantined_until_replaced(make_survey, fill):
+    """A web page is moved away with its reason, stays on record, and is forgotten when a sound file is there again."""
+    survey = make_survey()
+    folder = fill(survey)
+    victim = folder / f"vista/{STACKS[0]}.fit"
+    sound = victim.read_bytes()
+    victim.write_text("<html><title>Down</title></html>")
+    for _ in range(2):
+        manifest = check_inputs(survey)
+        assert states(manifest)[victim.name] == "quarantined"
+        assert manifest["reason"][manifest["path"] == f"vista/{victim.name}"][0] == 'is a web page, not data ("down")'
+    assert not victim.exists()
+    moved = folder / QUARANTINE / "vista" / victim.name
+    assert moved.with_name(moved.name + ".reason").read_text().startswith("is a web page")
+    assert states(manifest)[f"{STACKS[1]}.fit"] == "ok"
+    victim.write_bytes(sound)
+    assert states(check_inputs(survey))[victim.name] == "ok"
+
+
+def test_missing_quarantined_coadd_has_one_row(make_survey, fill):
+    """A coadd in quarantine is quarantined, and not missing as well."""
+    survey = make_survey()
+    folder = fill(survey)
+    (folder / "hsc/HSC-I2/8524/5,4.fits").write_bytes(b"")
+    check_inputs(survey)
+    manifest = check_inputs(survey)
+    rows = manifest[(manifest["kind"] == "optical_coadd") & (manifest["patch"] == 41)]
+    assert "quarantined" in rows["state"]
+    assert len(set(manifest["path"])) == len(manifest)
+
+
+def test_local_inputs_stay_where_they_are(make_survey, fill):
+    """Files of others are judged, not moved or changed."""
+    survey = make_survey("local")
+    folder = fill(survey)
+    victim = folder / f"vista/{STACKS[0]}.fit"
+    victim.write_bytes(victim.read_bytes()[:6000])
+    before = {path: sha256(path) for path in folder.rglob("*") if path.is_file()}
+    manifest = check_inputs(survey)
+    assert states(manifest)[victim.name] == "quarantined"
+    assert {path: sha256(path) for path in folder.rglob("*") if path.is_file()} == before
+    with pytest.raises(ValueError, match="not ours"):
+        quarantine(survey.folders, victim, "no reason")
+
+
+def test_map_of_another_size_is_quarantined(make_survey, fill, write_casu):
+    """A map that does not fit is set aside with the sizes; its stack is not."""
+    survey = make_survey("local")
+    folder = fill(survey)
+    path = folder / f"vista/{STACKS[0]}_conf.fit"
+    path.unlink()
+    write_casu(path, {1: np.full((40, 50), 100, np.int32), 2: np.full((41, 50), 100, np.int32)})
+    manifest = check_inputs(survey)
+    assert states(manifest)[path.name] == "quarantined"
+    assert states(manifest)[f"{STACKS[0]}.fit"] == "ok"
+    assert "50 x 41 px" in manifest["reason"][manifest["state"] == "quarantined"][0]
+
+
+def test_missing_map_is_named(make_survey, fill):
+    """A stack without its map shows as a missing map."""
+    survey = make_survey()
+    folder = fill(survey)
+    (folder / f"vista/{STACKS[0]}_conf.fit").unlink()
+    assert states(check_inputs(survey))[f"{STACKS[0]}_conf.fit"] == "missing"
+
+
+def test_unchanged_files_are_not_read_again(make_survey, fill, monkeypatch):
+    """The second run reads nothing; a changed file alone is read."""
+    survey = make_survey()
+    folder = fill(survey)
+    check_inputs(survey)
+    read = []
+    monkeypatch.setattr("dmu0.manifest.sha256", lambda path: read.append(path.name) or "x")
+    check_inputs(survey)
+    assert read == []
+    path = folder / "catalogues/ps1_1.fits"
+    Table({"ra": [34.0, 35.0], "dec": [-5.0, -5.0]}).write(path, overwrite=True)
+    check_inputs(survey)
+    assert read == ["ps1_1.fits"]
+
+
+def test_processes_and_progress_give_the_same(make_survey, fill):
+    """Two processes and a progress wrapper give the rows of one process."""
+    survey = make_survey("local")
+    fill(survey)
+    seen = []
+
+    def progress(rows, total):
+        for row in rows:
+            seen.append(total)
+            yield row
+
+    first = check_inputs(survey, progress)
+    (survey.folders[0] / "manifest.parquet").unlink()
+    second = check_inputs(survey, workers=2)
+    assert seen == [len(first)] * len(first)
+    assert all((first[name] == second[name]).all() for name in first.colnames)
+
+
+def test_changed_inputs_are_noticed(make_survey, fill):
+    """An input whose content changed after the check is named."""
+    survey = make_survey("local")
+    folder = fill(survey)
+    check_inputs(survey)
+    assert changed_inputs(survey.folders) == []
+    path = folder / "catalogues/ps1_1.fits"
+    path.write_bytes(path.read_bytes().replace(b"TTYPE1", b"TTYPE9"))
+    assert [Path(name).name for name in changed_inputs(survey.folders)] == ["ps1_1.fits"]
+
+
+def test_no_manifest_says_what_to_run(make_survey):
+    """Reading a manifest that is not there names the notebook that makes it."""
+    with pytest.raises(FileNotFoundError, match="2_Check_inputs"):
+        read_manifest(make_survey().folders)
+
+
+def test_patterns_and_names(make_survey):
+    """Placeholders are filled in, unknown ones named; maps are beside their stacks, compressed or not."""
+    survey = make_survey()
+    assert fill_pattern("{band}/{filter}", band="vk", filter_name="Ks") == "vk/Ks"
+    with pytest.raises(KeyError, match="night"):
+        fill_pattern("{night}", band="vk", filter_name="Ks")
+    assert confidence_path(survey, Path("a/v.1_st.fit")) == Path("a/v.1_st_conf.fit")
+    assert confidence_path(survey, Path("a/v_st.fits.fz")) == Path("a/v_st_conf.fits.fz")
+
+
+def test_empty_survey(make_survey):
+    """No files at all give a manifest of what is missing, and no error."""
+    survey = make_survey(optical=None)
+    assert len(check_inputs(survey)) == 0
+    assert len(read_manifest(survey.folders)) == 0
