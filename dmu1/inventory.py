@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table, vstack
+from astropy.table import Row, Table, vstack
 from astropy.time import Time
 
 from dmu1 import describe, header_scan
@@ -37,8 +37,8 @@ class StackFile(NamedTuple):
         Its checksum from the manifest.
     confidence_recorded, confidence_path, confidence_sha256
         The same for its confidence map; empty if there is none.
-    wants_confidence
-        Whether the survey's stacks have confidence maps.
+    confidence_problem
+        Why there is no confidence map although there should be one; empty otherwise.
     problem
         Why the stack cannot be used, from the manifest; empty if it can.
     """
@@ -49,14 +49,14 @@ class StackFile(NamedTuple):
     confidence_recorded: str = ""
     confidence_path: Path = Path()
     confidence_sha256: str = ""
-    wants_confidence: bool = False
+    confidence_problem: str = ""
     problem: str = ""
 
     @property
     def fingerprint(self) -> str:
         """A hash of what the rows depend on."""
-        parts = (self.recorded, self.sha256, self.confidence_recorded, self.confidence_sha256, self.problem)
-        return hashlib.sha256("\n".join((*parts, str(self.wants_confidence))).encode()).hexdigest()[:16]
+        parts = (self.recorded, self.sha256, self.confidence_recorded, self.confidence_sha256)
+        return hashlib.sha256("\n".join((*parts, self.confidence_problem, self.problem)).encode()).hexdigest()[:16]
 
 
 def empty_inventory() -> Table:
@@ -92,7 +92,7 @@ def code_digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
-def stack_files(manifest: Table, *, confidence: str | None, resolve: Any = Path) -> list[StackFile]:
+def stack_files(manifest: Table, *, confidence: str | None, resolve: Callable[[str], Path] = Path) -> list[StackFile]:
     """The stacks in a manifest, each with its confidence map.
 
     Parameters
@@ -105,27 +105,17 @@ def stack_files(manifest: Table, *, confidence: str | None, resolve: Any = Path)
         Function from the path in the manifest to where the file is, as `DataFolders.input_path`.
     """
     maps = {}
-    for row in manifest[(manifest["kind"] == "vista_confidence") & (manifest["state"] == "ok")]:
+    for row in manifest[manifest["kind"] == "vista_confidence"]:
         name = Path(row["path"])
-        maps[name.parent, name.stem] = (str(row["path"]), str(row["sha256"]))
+        maps[name.parent, name.stem] = row
     files = []
     for row in manifest[manifest["kind"] == "vista_stack"]:
         recorded = str(row["path"])
         name = Path(recorded)
-        found, checksum = ("", "") if confidence is None else maps.get((name.parent, name.stem + confidence), ("", ""))
+        found = None if confidence is None else maps.get((name.parent, name.stem + confidence))
         problem = "" if row["state"] == "ok" else f"{row['state']}: {row['reason']}"
-        files.append(
-            StackFile(
-                recorded=recorded,
-                path=Path(resolve(recorded)),
-                sha256=str(row["sha256"]),
-                confidence_recorded=found,
-                confidence_path=Path(resolve(found)) if found else Path(),
-                confidence_sha256=checksum,
-                wants_confidence=confidence is not None,
-                problem=problem,
-            )
-        )
+        file = StackFile(recorded, Path(resolve(recorded)), str(row["sha256"]), problem=problem)
+        files.append(file if confidence is None else file._replace(**_map_of(found, resolve)))
     return files
 
 
@@ -145,6 +135,20 @@ def _image_hdus(found: list[fits.Header]) -> list[_Hdu]:
             header["NAXIS"] = 2
         hdus.append(_Hdu(header, compressed or str(header.get("XTENSION", "IMAGE")).strip() == "IMAGE"))
     return hdus
+
+
+def _map_of(row: Row | None, resolve: Callable[[str], Path]) -> dict[str, Any]:
+    """The fields of a `StackFile` that say where its confidence map is, or why there is none."""
+    if row is None:
+        return {"confidence_problem": "no confidence map"}
+    if row["state"] != "ok":
+        return {"confidence_problem": f"confidence map {row['state']}: {row['reason']}"}
+    recorded = str(row["path"])
+    return {
+        "confidence_recorded": recorded,
+        "confidence_path": Path(resolve(recorded)),
+        "confidence_sha256": str(row["sha256"]),
+    }
 
 
 def read_stack(file: StackFile) -> list[dict[str, Any]]:
@@ -178,10 +182,8 @@ def _say(error: Exception) -> str:
 
 def _read_confidence(file: StackFile) -> tuple[dict[int, tuple[int, int, int]], str]:
     """HDU, columns and rows of each detector's confidence map, and why there are none."""
-    if not file.wants_confidence:
-        return {}, ""
     if not file.confidence_recorded:
-        return {}, "no confidence map"
+        return {}, file.confidence_problem
     try:
         found = read_headers(file.confidence_path, lambda keyword: _DETECTOR_CARDS.fullmatch(keyword) is not None)
         extensions = detector_extensions(_image_hdus(found))
@@ -197,8 +199,8 @@ def _confidence_of(
     row: dict[str, Any], file: StackFile, maps: dict[int, tuple[int, int, int]], problem: str
 ) -> dict[str, Any]:
     """The confidence columns of one detector image."""
-    if not file.wants_confidence:
-        return {}
+    if not file.confidence_recorded:
+        return {"confidence_problem": problem}
     if not problem and row["detector"] not in maps:
         problem = "no confidence map for this detector"
     if not problem:

@@ -32,7 +32,8 @@ class BandMaps(NamedTuple):
     exposures
         int32, images at each place.
     depth
-        float32, AB magnitude of a point source at 5 sigma, all images together; NaN where the headers do not tell.
+        float32, AB magnitude of a point source at 5 sigma, all images together; NaN where there are images but their
+        headers do not tell.
     seeing
         float32, arcsec, mean of the images.
     """
@@ -106,8 +107,8 @@ def band_maps(images: Table, depths: np.ndarray, *, nside: int) -> BandMaps:
     depth = 1.25 * np.log10(weight, out=np.full(len(places), np.nan), where=weight > 0)
     return BandMaps(
         _sparse(places, count.astype(np.int32), nside, sentinel=0),
-        _sparse(places, depth.astype(np.float32), nside, sentinel=np.nan),
-        _sparse(places, seeing.astype(np.float32), nside, sentinel=np.nan),
+        _sparse(places, depth.astype(np.float32), nside, sentinel=hpgeom.UNSEEN),
+        _sparse(places, seeing.astype(np.float32), nside, sentinel=hpgeom.UNSEEN),
     )
 
 

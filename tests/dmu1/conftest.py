@@ -94,6 +94,9 @@ def make_manifest() -> Callable[..., Table]:
     def make(*rows: dict[str, object]) -> Table:
         blank = {"path": "", "kind": "vista_stack", "band": "", "tract": -1, "patch": -1}
         blank |= {"sha256": "0", "state": "ok", "reason": ""}
-        return Table(rows=[blank | row for row in rows], names=list(blank))
+        table = Table(rows=[blank | row for row in rows], names=list(blank))
+        for name in ("state", "reason"):
+            table[name] = table[name].astype("U40")
+        return table
 
     return make

@@ -146,6 +146,9 @@ def test_confidence_maps_are_matched(make_stack, make_manifest, tmp_path):
     assert list(table["confidence_path"]) == ["", "", "vista/v1_st_conf.fit", ""]
     assert table["confidence_problem"][0] == "confidence map is 40 x 33, the image 40 x 32"
     assert table["confidence_problem"][3] == "no confidence map"
+    manifest["state"][2], manifest["reason"][2] = "quarantined", "bad checksum"
+    again = read_stacks(stack_files(manifest, confidence="_conf", resolve=lambda path: tmp_path / path))
+    assert list(again["confidence_problem"][:3]) == ["confidence map quarantined: bad checksum"] * 3
     none_wanted = read_stacks(stack_files(manifest, confidence=None, resolve=lambda path: tmp_path / path))
     assert set(none_wanted["confidence_problem"]) == {""}
 

@@ -51,7 +51,7 @@ def test_counts_depths_and_seeing():
     assert value_at(maps.depth, 10.05, 0.1) == pytest.approx(21.0, abs=1e-5)
     assert value_at(maps.depth, 10.15, 0.1) == pytest.approx(21.0 + 1.25 * np.log10(2), abs=1e-5)
     assert value_at(maps.seeing, 10.15, 0.1) == pytest.approx(0.9, abs=1e-5)
-    assert np.isnan(value_at(maps.depth, 10.5, 0.1))
+    assert value_at(maps.depth, 10.5, 0.1) == hpgeom.UNSEEN
 
 
 def test_unknown_depth_stays_unknown():

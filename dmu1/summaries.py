@@ -1,0 +1,162 @@
+"""The steps of dmu1 on the files of a survey: what they read, make and write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from astropy.table import Table, vstack
+
+from dmu0.manifest import read_manifest
+from dmu0.skymap import Patch, survey_patches
+from dmu0.surveys import Survey
+from dmu0.tables import read_table, write_table
+from dmu1.coverage import coadd_jobs, jobs_to_do, judge_patches, patch_overlaps, vista_jobs
+from dmu1.inventory import empty_inventory, stack_files, update_inventory
+from dmu1.selection import select
+from dmu1.sky_maps import BandMaps, band_maps, map_nside, patches_moc, point_source_depth, write_maps, write_moc
+
+
+def has_stacks(survey: Survey) -> bool:
+    """Whether a survey has single VISTA images at all, rather than coadds or optical images alone."""
+    return survey.vista is not None and survey.vista.kind == "stacks"
+
+
+def make_inventory(survey: Survey, *, workers: int = 2, progress: Any = None) -> Table:
+    """Bring the inventory of a survey up to date: read the stacks of the manifest that it does not have.
+
+    Reads the manifest of dmu0; writes ``inventory.parquet``. A survey without stacks gets an empty one.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    workers
+        Processes to read with.
+    progress
+        Wraps the iterator over files, as tqdm does.
+    """
+    path = survey.folders[1] / "inventory.parquet"
+    inventory = empty_inventory()
+    if has_stacks(survey):
+        files = stack_files(
+            read_manifest(survey.folders), confidence=survey.vista.confidence, resolve=survey.folders.input_path
+        )
+        previous = read_table(path) if path.exists() else None
+        inventory = update_inventory(previous, files, workers=workers, progress=progress)
+    else:
+        inventory.meta |= {"read": 0, "kept": 0}
+    write_table(inventory, path)
+    return inventory
+
+
+def make_selection(survey: Survey) -> tuple[Table, Table]:
+    """Apply the survey's cuts to its inventory.
+
+    Reads ``inventory.parquet``; writes ``selected.parquet`` and ``cuts.parquet``, which come back as well. A survey
+    without stacks has an empty selection.
+    """
+    inventory = read_table(survey.folders[1] / "inventory.parquet")
+    if has_stacks(survey):
+        selected, cuts = select(inventory, survey.vista)
+    else:
+        selected = inventory
+        selected["accepted"] = np.zeros(0, bool)
+        selected["rejected_because"] = np.zeros(0, str)
+        cuts = Table(rows=[("all images", "", 0, 0, 0)], names=("cut", "limit", "n_failed", "n_first", "n_left"))
+    write_table(selected, survey.folders[1] / "selected.parquet")
+    write_table(cuts, survey.folders[1] / "cuts.parquet")
+    return selected, cuts
+
+
+class Coverage(NamedTuple):
+    """What the coverage step finds.
+
+    Parameters
+    ----------
+    images
+        The accepted images.
+    patches
+        The patches that the survey asks for.
+    overlaps
+        Which images reach which patches: ``coverage.parquet``.
+    jobs
+        Patches and bands that the pipeline makes: ``jobs.parquet``.
+    judged
+        Every patch, job or skipped and why: ``patches.parquet``.
+    """
+
+    images: Table
+    patches: list[Patch]
+    overlaps: Table
+    jobs: Table
+    judged: Table
+
+
+def make_coverage(survey: Survey, tracts: str = "") -> Coverage:
+    """Find which images reach which patches of a survey, and what there is to make.
+
+    Reads ``selected.parquet`` and the manifest of dmu0; writes ``coverage.parquet``, ``jobs.parquet`` and
+    ``patches.parquet``.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    tracts
+        Tracts to keep, separated by spaces; empty keeps all.
+    """
+    selected = read_table(survey.folders[1] / "selected.parquet")
+    manifest = read_manifest(survey.folders)
+    images = selected[selected["accepted"]]
+    patches = survey_patches(survey, tracts)
+    overlaps = patch_overlaps(images, patches)
+    parts = [vista_jobs(images, overlaps, patches), coadd_jobs(manifest, "vista_coadd", "vista", patches)]
+    parts.append(_optical_jobs(survey, manifest, patches))
+    jobs = vstack(parts)
+    jobs.sort(["tract", "patch", "source", "band"])
+    judged = judge_patches(jobs, patches, survey)
+    jobs = jobs_to_do(jobs, judged)
+    for table, name in ((overlaps, "coverage"), (jobs, "jobs"), (judged, "patches")):
+        write_table(table, survey.folders[1] / f"{name}.parquet")
+    return Coverage(images, patches, overlaps, jobs, judged)
+
+
+def _optical_jobs(survey: Survey, manifest: Table, patches: Sequence[Patch]) -> Table:
+    """The optical coadds: those in the manifest, or, where a Butler serves them, one a patch and band."""
+    if survey.optical is None or survey.optical.kind != "lsst":
+        return coadd_jobs(manifest, "optical_coadd", "optical", patches)
+    names = ("kind", "band", "tract", "patch", "state")
+    promised = Table(rows=[("optical_coadd", band, -1, -1, "ok") for band in survey.optical.bands], names=names)
+    return coadd_jobs(promised, "optical_coadd", "optical", patches)
+
+
+def make_maps(survey: Survey, coverage: Coverage) -> dict[str, BandMaps]:
+    """Map the sky in each VISTA band with single images, and outline it in every band.
+
+    Writes below ``maps``: count, depth and seeing as HEALPix maps, and a MOC for every band, optical ones too.
+
+    Returns
+    -------
+    maps
+        Band -> maps, from blue to red; empty for a survey without stacks.
+    """
+    folder = survey.folders[1] / "maps"
+    folder.mkdir(exist_ok=True)
+    nside = map_nside(coverage.images)
+    maps = {}
+    for band in survey.vista.bands if has_stacks(survey) else ():
+        images = coverage.images[coverage.images["band"] == band]
+        depths = np.full(len(images), np.nan)
+        if survey.vista.noise == "confidence":  # otherwise the pixels may be in another unit than SKYNOISE
+            depths = point_source_depth(images, magnitudes=survey.vista.magnitudes)
+        maps[band] = band_maps(images, depths, nside=nside)
+        write_maps(folder, band, maps[band])
+    for band in survey.bands:
+        if band not in maps:
+            rows = coverage.jobs[coverage.jobs["band"] == band]
+            where = {(int(row["tract"]), int(row["patch"])) for row in rows}
+            here = [patch for patch in coverage.patches if (patch.tract.id, patch.id) in where]
+            write_moc(folder / f"{band}.moc.fits", patches_moc(here, nside=nside))
+    return maps
