@@ -17,7 +17,7 @@ from dmu0.sample.fits_files import write_fits
 from dmu0.sample.psf import FieldPsf, random_psf
 from dmu0.sample.render import profile_covariance, render
 from dmu0.sample.scene import OPTICAL_DEPTH, OPTICAL_SEEING, Scene
-from dmu0.tract import Patch, Tract
+from dmu0.tract import Patch
 from obs_vista.bands import get_band
 
 FLUXMAG0 = 10 ** (0.4 * 27)
@@ -82,15 +82,25 @@ def _correlated_noise(shape: tuple[int, int], a: float, rng: np.random.Generator
     return convolve1d(convolve1d(noise, kernel, axis=0, mode="wrap"), kernel, axis=1, mode="wrap")
 
 
-def _mask(counts: np.ndarray, smooth: np.ndarray, bright: tuple[float, float]) -> np.ndarray:
-    """Mask [y, x]: what is detected, what is saturated, and the circle around the bright star at x, y."""
+def _mask(counts: np.ndarray, significance: np.ndarray, bright: tuple[float, float]) -> np.ndarray:
+    """Mask [y, x]: what is detected, what is saturated, the circle around the bright star, edges of the field and of
+    the sensors in it."""
     saturated = counts > SATURATION
     # Charge bleeds along a column, and the pipeline interpolates over it.
-    bleed = binary_dilation(saturated, np.ones((61, 1), bool)) & (counts > SATURATION / 60)
-    saturated |= bleed
+    saturated |= binary_dilation(saturated, np.ones((61, 1), bool)) & (counts > SATURATION / 60)
     j, i = np.ogrid[: counts.shape[0], : counts.shape[1]]
-    circle = (i - bright[0]) ** 2 + (j - bright[1]) ** 2 < 110**2
-    planes = {"SAT": saturated, "INTRP": saturated, "DETECTED": smooth > 5, "BRIGHT_OBJECT": circle}
+    edge = np.ones(counts.shape, bool)
+    edge[5:-5, 5:-5] = False
+    sensor = np.broadcast_to(np.abs(i - 0.4 * counts.shape[1] - 0.02 * j) < 2, counts.shape)
+    planes = {
+        "SAT": saturated,
+        "INTRP": saturated,
+        "DETECTED": significance > 5,
+        "BRIGHT_OBJECT": (i - bright[0]) ** 2 + (j - bright[1]) ** 2 < 110**2,
+        "EDGE": edge,
+        "SENSOR_EDGE": sensor,
+        "INEXACT_PSF": sensor,
+    }
     return sum((plane.astype(np.int32) << MASK_PLANES[name] for name, plane in planes.items()), start=np.int32(0))
 
 
@@ -139,6 +149,10 @@ def make_field(band: str, box: Box, wcs: WCS, sky: Table, scene: Scene, *, seed:
     # Photon noise of the sources as a coadd of some 6,000 e- a count has it.
     variance = noise**2 + (counts + halo) / 6000
     image = counts + halo + np.sqrt(variance) * _correlated_noise(box.shape, scene.optical_correlation, rng)
+    if band == "y":  # the shallowest band has a hole, as where all exposures were masked
+        hole = (i - 0.72 * box.shape[1]) ** 2 + (j - 0.2 * box.shape[0]) ** 2 < 12**2
+        image[hole], variance[hole] = np.nan, np.inf
+        mask[hole] = 1 << MASK_PLANES["NO_DATA"]
     return OpticalField(band, box, image.astype(np.float32), variance.astype(np.float32), mask, psf)
 
 
@@ -168,18 +182,14 @@ def _grid_cards(wcs: WCS, box: Box) -> fits.Header:
 def write_patch(path: Path, field: OpticalField, patch: Patch) -> None:
     """Write the coadd of a patch: a primary header without data, then image, mask and variance."""
     box, outer = patch.outer_bbox, field.box
-    cut = np.s_[
-        box.y.start - outer.y.start : box.y.stop - outer.y.start,
-        box.x.start - outer.x.start : box.x.stop - outer.x.start,
-    ]
-    mask = field.mask[cut].copy()
+    cut = box.slice_within(outer)
     primary = fits.PrimaryHDU()
     primary.header["BGMEAN"], primary.header["BGVAR"] = 0.0, float(np.median(field.variance[cut]))
     primary.header["HIERARCH EXPINFO_V"] = 1
     primary.header["FILTER"] = field.band
     primary.header["FLUXMAG0"] = (FLUXMAG0, "AB mag = 2.5*log(fluxMag0/flux)")
     hdus = [primary]
-    for kind, data in (("IMAGE", field.image[cut]), ("MASK", mask), ("VARIANCE", field.variance[cut])):
+    for kind, data in (("IMAGE", field.image[cut]), ("MASK", field.mask[cut]), ("VARIANCE", field.variance[cut])):
         header = _grid_cards(patch.tract.wcs, box)
         header["EXTTYPE"] = kind
         if kind == "MASK":
@@ -202,7 +212,8 @@ def write_psf(path: Path, field: OpticalField, patch: Patch) -> None:
     write_fits(path, [hdu])
 
 
-def patch_name(pattern: str, band: str, patch: Patch, tract: Tract) -> str:
-    """The file name that a pattern of the survey file gives to a band of a patch."""
+def file_name(patterns: dict[str, str], band: str, patch: Patch) -> str:
+    """The file name that the patterns of the survey file give to a band of a patch."""
     x, y = patch.index
-    return pattern.format(tract=tract.id, patch_x=x, patch_y=y, band=band, filter=get_band(band).physical_filter)
+    pattern = patterns.get(band, patterns.get("default", ""))
+    return pattern.format(tract=patch.tract.id, patch_x=x, patch_y=y, band=band, filter=get_band(band).physical_filter)

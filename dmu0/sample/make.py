@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,17 +16,15 @@ from astropy.table import Table
 from lsst.images import Box
 from tqdm import tqdm
 
-from dmu0.paths import PROJECT
 from dmu0.sample.catalogues import ps1_catalogue, twomass_catalogue, write_catalogue
-from dmu0.sample.hsc_files import make_field, patch_name, write_patch, write_psf
-from dmu0.sample.scene import Scene, plan_visits
+from dmu0.sample.hsc_files import file_name, make_field, write_patch, write_psf
+from dmu0.sample.scene import VISTA_PIXEL, Scene, plan_visits
 from dmu0.sample.sky import make_sky
 from dmu0.sample.vista_files import write_visit
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import Survey
-
-_HALF_WIDTH = 330.0
-"""Half the width of the square that has sources, arcsec: the dithered focal planes and a margin."""
+from dmu0.tables import write_table
+from dmu0.tract import Tract
 
 _RECORD = "sample.json"
 """Says what was made from which settings; written last."""
@@ -33,19 +32,15 @@ _RECORD = "sample.json"
 
 def sample_digest(survey: Survey) -> str:
     """A digest of everything that the sample depends on: its settings, and the modules that make it."""
-    digest = hashlib.sha256()
-    settings = [survey.inputs.seed, sorted(survey.inputs.scene.items()), survey.sky_map.model_dump(mode="json")]
-    settings += [survey.bands, sorted((str(tract), patches) for tract, patches in survey.tracts.items())]
-    settings += [asdict(Scene.from_changes(survey.inputs.scene))]
-    settings += [survey.optical.model_dump(mode="json") if survey.optical else None]
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    sources = [
-        *(PROJECT / "dmu0" / "sample").iterdir(),
-        *(PROJECT / "dmu0" / name for name in ("tract.py", "skymap.py")),
-    ]
-    sources += [PROJECT / "obs_vista" / name for name in ("bands.py", "camera.py", "vircam.yaml")]
-    for path in sorted(path for path in sources if path.suffix in (".py", ".yaml")):
-        digest.update(path.read_bytes())
+    settings = survey.model_dump(mode="json", include={"inputs", "sky_map", "tracts"})
+    settings["bands"] = survey.bands
+    settings["scene"] = asdict(Scene.from_changes(survey.inputs.scene))
+    if survey.optical:
+        settings["optical"] = survey.optical.model_dump(mode="json", include={"coadds", "psf_stamps"})
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in sorted(Path(__file__).parent.iterdir()):
+        if path.suffix in (".py", ".yaml"):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -59,21 +54,14 @@ def is_current(survey: Survey) -> bool:
     return complete and made["digest"] == sample_digest(survey)
 
 
-def _optical_jobs(folder: Path, survey: Survey, sky: Table, scene: Scene) -> list:
-    """One job a band and tract: simulate its patches and write them."""
-    tract_ids = survey.tracts
-    sky_map = make_sky_map(survey.sky_map)
-
-    def write(band: str, tract_id: int) -> None:
-        tract = sky_map.tract(tract_id)
-        patches = [tract.patch(patch) for patch in tract_ids[tract_id]]
-        field = make_field(band, _hull(patches), tract.wcs, sky, scene, seed=survey.inputs.seed)
-        coadds, stamps = survey.optical.coadds, survey.optical.psf_stamps
-        for patch in patches:
-            write_patch(folder / patch_name(coadds.get(band, coadds.get("default")), band, patch, tract), field, patch)
-            write_psf(folder / patch_name(stamps.get(band, stamps.get("default")), band, patch, tract), field, patch)
-
-    return [(write, band, tract_id) for band in survey.optical.bands for tract_id in tract_ids]
+def _write_optical(folder: Path, survey: Survey, tract: Tract, band: str, sky: Table, scene: Scene) -> None:
+    """Simulate a band of the patches of a tract, and write them."""
+    patches = [tract.patch(patch) for patch in survey.tracts[tract.id]]
+    field = make_field(band, _hull(patches), tract.wcs, sky, scene, seed=survey.inputs.seed)
+    coadds, stamps = survey.optical.coadds, survey.optical.psf_stamps
+    for patch in patches:
+        write_patch(folder / file_name(coadds, band, patch), field, patch)
+        write_psf(folder / file_name(stamps, band, patch), field, patch)
 
 
 def _hull(patches: list) -> Box:
@@ -94,8 +82,19 @@ def field_centre(survey: Survey) -> SkyCoord:
     return SkyCoord(float(ra) * u.deg, float(dec) * u.deg)
 
 
+def half_width(survey: Survey, scene: Scene) -> float:
+    """Half the width in arcsec of the square that has sources: all detectors and patches, and a margin."""
+    focal_plane = 2 * scene.detector_pitch * VISTA_PIXEL + scene.dither
+    tract_id, patches = next(iter(survey.tracts.items()))
+    tract = make_sky_map(survey.sky_map).tract(tract_id)
+    patch_field = 0.5 * max(_hull([tract.patch(patch) for patch in patches]).shape) * survey.sky_map.pixel_scale
+    return max(focal_plane if survey.vista else 0, patch_field) + 30
+
+
 def make_sample(survey: Survey, *, force: bool = False, progress: bool = True) -> list[str]:
     """Write the sample tile into the data folder of dmu0, unless it is there already.
+
+    Everything is written below a temporary folder first, so that readers see the old sample or the new one.
 
     Parameters
     ----------
@@ -112,38 +111,50 @@ def make_sample(survey: Survey, *, force: bool = False, progress: bool = True) -
         The files of the sample, relative to the data folder.
     """
     folder = survey.folders[0]
-    if not force and is_current(survey):
-        return json.loads((folder / _RECORD).read_text())["files"]
+    if force or not is_current(survey):
+        staging = Path(tempfile.mkdtemp(prefix=".sample.", suffix=".part", dir=folder))
+        try:
+            _write_sample(staging, survey, progress=progress)
+            files = sorted(str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file())
+            _publish(staging, folder, {"digest": sample_digest(survey), "files": files})
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return json.loads((folder / _RECORD).read_text())["files"]
+
+
+def _publish(staging: Path, folder: Path, record: dict) -> None:
+    """Put finished folders in place of old ones, and the record last."""
     (folder / _RECORD).unlink(missing_ok=True)
-    parts = [folder / name for name in ("vista", "hsc", "catalogues", "truth")]
-    for part in parts:
-        shutil.rmtree(part, ignore_errors=True)
+    for part in sorted(staging.iterdir()):
+        old = staging.with_name(f"{staging.name}.{part.name}.old")
+        if (folder / part.name).exists():
+            (folder / part.name).rename(old)
+        part.rename(folder / part.name)
+        shutil.rmtree(old, ignore_errors=True)
+    part = folder / f"{_RECORD}.part"
+    part.write_text(json.dumps(record, indent=1))
+    part.replace(folder / _RECORD)
+
+
+def _write_sample(folder: Path, survey: Survey, *, progress: bool) -> None:
+    """Simulate all files of the sample below a folder."""
     scene, seed, centre = Scene.from_changes(survey.inputs.scene), survey.inputs.seed, field_centre(survey)
-    sky = make_sky(scene, centre, half=_HALF_WIDTH, seed=seed)
+    sky = make_sky(scene, centre, half=half_width(survey, scene), seed=seed)
     visits = plan_visits(scene, survey.vista.bands if survey.vista else (), centre, seed=seed)
-    jobs = [(write_visit, folder / "vista", visit, sky, centre, scene) for visit in visits]
-    detectors = []
+    sky_map, detectors = make_sky_map(survey.sky_map), []
     with ThreadPoolExecutor(2) as pool:
-        futures = [pool.submit(*job, seed=seed) for job in jobs]
-        others = [pool.submit(*job) for job in (_optical_jobs(folder, survey, sky, scene) if survey.optical else [])]
-        for number, future in enumerate(tqdm(futures + others, desc="sample", unit="file", disable=not progress)):
-            result = future.result()
-            if number < len(futures):
-                detectors += result
+        stacks = [pool.submit(write_visit, folder / "vista", visit, sky, centre, scene, seed=seed) for visit in visits]
+        coadds = [
+            pool.submit(_write_optical, folder, survey, sky_map.tract(tract), band, sky, scene)
+            for band in (survey.optical.bands if survey.optical else ())
+            for tract in survey.tracts
+        ]
+        jobs = stacks + coadds
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="sample", unit="file", disable=not progress):
+            job.result()
+        detectors = [row for stack in stacks for row in stack.result()]
     write_catalogue(folder / "catalogues" / "ps1_000.fits", ps1_catalogue(sky, scene, seed=seed), "PS1")
     write_catalogue(folder / "catalogues" / "twomass_000.fits", twomass_catalogue(sky, scene, seed=seed), "II/246/out")
-    _write_table(folder / "truth" / "truth.parquet", sky)
-    _write_table(folder / "truth" / "detectors.parquet", Table(rows=detectors))
-    files = sorted(str(path.relative_to(folder)) for part in parts for path in part.rglob("*") if path.is_file())
-    part = folder / f"{_RECORD}.part"
-    part.write_text(json.dumps({"digest": sample_digest(survey), "files": files}, indent=1))
-    part.replace(folder / _RECORD)
-    return files
-
-
-def _write_table(path: Path, table: Table) -> None:
-    """Write a table as Parquet under a temporary name, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    table.write(part, format="parquet", overwrite=True)
-    part.replace(path)
+    write_table(sky, folder / "truth" / "truth.parquet")
+    if detectors:
+        write_table(Table(rows=detectors), folder / "truth" / "detectors.parquet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 import astropy.units as u
@@ -63,15 +63,19 @@ def _fixed_cards(part: str) -> dict[str, tuple[object, str]]:
     return cards
 
 
+@lru_cache(4096)
+def _card_text(keyword: str, value: object, comment: str, _type: type) -> str:
+    """A card as 80 characters, its comment cut to what fits; cached, because most cards are in every header."""
+    bare = str(_card(keyword, value, "")).rstrip()
+    return str(_card(keyword, value, comment[: max(77 - max(len(bare), 30), 0)].rstrip()))
+
+
 def _header(part: str, values: dict[str, object], added: dict[str, tuple[object, str]]) -> fits.Header:
-    """A header: fixed cards, some with other values, and some more; comments are cut to what fits on 80 columns."""
+    """A header: fixed cards, some with other values, and some more."""
     fixed = _fixed_cards(part)
     cards = fixed | {keyword: (value, fixed[keyword][1]) for keyword, value in values.items()} | added
-    finished = []
-    for keyword, (value, comment) in cards.items():
-        bare = str(_card(keyword, value, "")).rstrip()
-        finished.append(_card(keyword, value, comment[: max(77 - max(len(bare), 30), 0)].rstrip()))
-    return fits.Header(finished)
+    # The type is part of the cache's key: 1, 1.0 and True are equal, and yet are different cards.
+    return fits.Header.fromstring("".join(_card_text(key, *card, type(card[0])) for key, card in cards.items()))
 
 
 def _sexagesimal(angle: float) -> float:
@@ -106,7 +110,7 @@ def primary_header(visit: Visit, centre: SkyCoord) -> fits.Header:
     seconds = visit.mjd % 1 * 86400
     seeing = round(float(visit.psf.fwhm) * VISTA_PIXEL * 0.9, 2)
     values = {
-            "DATE": start.isot[:19], "RA": round(fk5.ra.deg, 6), "DEC": round(fk5.dec.deg, 5),
+        "DATE": start.isot[:19], "RA": round(fk5.ra.deg, 6), "DEC": round(fk5.dec.deg, 5),
             "EXPTIME": visit.dit, "MJD-OBS": round(visit.mjd, 8), "DATE-OBS": start.isot + "0",
             "UTC": round(seconds, 3), "LST": round(sidereal_time(visit.mjd) * 240, 3),
             "OBJECT": "Sample tile", "ORIGFILE": exposure_name + ".fits",
@@ -133,7 +137,8 @@ def primary_header(visit: Visit, centre: SkyCoord) -> fits.Header:
             "ESO TPL NEXP": visit.nicomb, "ESO TPL START": start.isot[:19],
             "NJITTER": visit.nicomb, "NOFFSETS": 1, "OBSNUM": visit.number, "JITTRNUM": visit.number,
             "OFFSTNUM": visit.number, "USTEPNUM": visit.number,
-            "JITTER_X": round(visit.jitter[0][0] * VISTA_PIXEL, 3), "JITTER_Y": round(visit.jitter[0][1] * VISTA_PIXEL, 3),
+            "JITTER_X": round(visit.jitter[0][0] * VISTA_PIXEL, 3),
+            "JITTER_Y": round(visit.jitter[0][1] * VISTA_PIXEL, 3),
             "OFFSET_X": round(visit.east, 3), "OFFSET_Y": round(visit.north, 3),
             "ARCFILE": f"VCAM.{start.isot}.fits", "OBSTATUS": visit.obstatus, "ESOGRADE": visit.esograde,
         }  # fmt: skip
