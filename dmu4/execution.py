@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from dmu0.surveys import Survey
 from dmu4 import bps_engine
-from dmu4.repository import INPUTS, RELEASE, chosen_patches, newest, open_butler
+from dmu4.repository import INPUTS, RELEASE, chosen_patches, has_collection, newest, open_butler
 
 PIPELINE = Path(__file__).parent / "pipelines" / "release.yaml"
 
@@ -201,7 +201,7 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
     rows: list[tuple] = []
     with open_butler(survey, collections=(), writeable=True) as butler:
         butler.collections.register(run, CollectionType.RUN)
-        inputs = [name for name in (run, RELEASE, INPUTS) if butler.collections.query(name)]
+        inputs = [name for name in (run, RELEASE, INPUTS) if has_collection(butler, name)]
         chained = butler.clone(collections=inputs, run=run)
         for task in STEPS[step]:
             rows += _run_task(chained, survey, task, run=run, where=_where(survey, tracts))

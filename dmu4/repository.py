@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 from astropy.time import Time, TimeDelta
-from dmu0.manifest import read_manifest
-from dmu2.refcat import read_shard
 from lsst.daf.butler import Butler, CollectionType, Config, DatasetRef, DatasetType, FileDataset, Timespan
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
-from obs_vista.formatters import ConfidenceFormatter, PawprintFormatter
 
+from dmu0.manifest import read_manifest
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import Survey
+from dmu2.refcat import read_shard
 from obs_vista import VIRCAM
+from obs_vista.formatters import ConfidenceFormatter, PawprintFormatter
+from obs_vista.optical_filters import OpticalFilters
 
 INPUTS = "inputs"
 """Collection that the pipeline starts from."""
@@ -76,7 +77,7 @@ def _create(survey: Survey) -> None:
     folder = repository_folder(survey)
     if (folder / "butler.yaml").exists():
         return
-    part = folder.with_name("repo.part")
+    part = folder.with_name("repo_part")
     shutil.rmtree(part, ignore_errors=True)
     config = Config()
     if survey.engine.registry is not None:
@@ -240,13 +241,15 @@ def _ingest_stacks(butler: Butler, survey: Survey, run: str, report: RepositoryR
         with butler.transaction():
             _register_visit(butler, rows, survey.vista.programme or survey.name)
         path = survey.folders.input_path(str(rows["path"][0]))
-        files.append(FileDataset(str(path), _references(butler, "vircam_pawprint", rows, run), PawprintFormatter))
+        files.append(
+            FileDataset(str(path), _references(butler, "vircam_pawprint", rows, run), formatter=PawprintFormatter)
+        )
         report.counts["vircam_pawprint"] = report.counts.get("vircam_pawprint", 0) + len(rows)
         with_map = rows[np.asarray(rows["confidence_path"]).astype(str) != ""]
         if len(with_map):
             path = survey.folders.input_path(str(with_map["confidence_path"][0]))
             references = _references(butler, "vircam_confidence", with_map, run)
-            files.append(FileDataset(str(path), references, ConfidenceFormatter))
+            files.append(FileDataset(str(path), references, formatter=ConfidenceFormatter))
             report.counts["vircam_confidence"] = report.counts.get("vircam_confidence", 0) + len(with_map)
     rejected = selected[~np.asarray(selected["accepted"], bool)]
     for row in rejected:
@@ -312,12 +315,15 @@ def make_repository(survey: Survey, *, run: str, tracts: str = "") -> Repository
     _create(survey)
     report = RepositoryReport()
     collection = f"{INPUTS}/{run}"
-    with open_butler(survey, collections=(), writeable=True) as butler:
+    # The defaults of open_butler name an instrument and a sky map, which have to be there first.
+    with Butler.from_config(str(repository_folder(survey)), writeable=True) as butler:
         VIRCAM().register(butler.registry, update=True)
+        OpticalFilters().register(butler.registry, update=True)
         _register_sky_map(butler, survey, tracts)
         for name, (dimensions, storage) in DATASET_TYPES.items():
             butler.registry.registerDatasetType(DatasetType(name, dimensions, storage, universe=butler.dimensions))
-        if butler.collections.query(collection):
+    with open_butler(survey, collections=(), writeable=True) as butler:
+        if has_collection(butler, collection):
             remove_runs(butler, [collection])
         butler.collections.register(collection, CollectionType.RUN)
         butler.put(survey.sky_map.model_dump(mode="json"), "sky_map", run=collection)
@@ -327,6 +333,11 @@ def make_repository(survey: Survey, *, run: str, tracts: str = "") -> Repository
         _put_coadd_sources(butler, survey, tracts, collection, report)
         newest(butler, INPUTS, collection)
     return report
+
+
+def has_collection(butler: Butler, name: str) -> bool:
+    """Whether a repository has a collection of that name, of whatever kind."""
+    return name in butler.collections.query("*", include_chains=True)
 
 
 def remove_runs(butler: Butler, runs: list[str]) -> None:

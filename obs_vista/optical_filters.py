@@ -1,0 +1,47 @@
+"""The filters of published optical coadds: the Butler knows a band only through a filter of an instrument."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lsst.daf.butler import FormatterV2, Registry
+from lsst.pipe.base import Instrument
+from lsst.utils.introspection import get_full_type_name
+
+from obs_vista.bands import OPTICAL_BANDS
+
+
+class OpticalFilters(Instrument):
+    """A stand-in for the cameras behind optical coadds: it has filters, and neither detectors nor exposures."""
+
+    @classmethod
+    def getName(cls) -> str:
+        """Name of the instrument in data ids."""
+        return "OpticalCoadds"
+
+    def register(self, registry: Registry, *, update: bool = False) -> None:
+        """Insert the instrument and its filters; what is there already is left as it is."""
+        name = self.getName()
+        record = {
+            "name": name,
+            "class_name": get_full_type_name(self),
+            "detector_max": 0,
+            "visit_max": 0,
+            "exposure_max": 0,
+            "visit_system": None,
+        }
+        with registry.transaction():
+            registry.syncDimensionData("instrument", record, update=update)
+            for band in OPTICAL_BANDS.values():
+                filter_record = {"instrument": name, "name": band.physical_filter, "band": band.name}
+                registry.syncDimensionData("physical_filter", filter_record, update=update)
+
+    def getRawFormatter(self, dataId: Any) -> type[FormatterV2]:
+        """There are no raw images.
+
+        Raises
+        ------
+        TypeError
+            Always.
+        """
+        raise TypeError("Published coadds have no raw images; they are read by dmu4.tasks.import_optical.")
