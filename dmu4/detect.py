@@ -1,0 +1,273 @@
+"""Detection on all bands of a patch: matched filters, the chi-square image, one merged list of peaks."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import fft
+from scipy.optimize import brentq
+from scipy.spatial import cKDTree
+from scipy.stats import chi2, norm
+
+from dmu4.footprints import Footprints, Peaks, find_peaks, make_footprints
+from dmu4.local_sky import clipped_moments, fit_sky, source_mask
+from dmu4.patch_cube import PatchCube
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """How to detect.
+
+    Parameters
+    ----------
+    threshold
+        Lowest peak in units of the noise of the matched-filtered image.
+    floor
+        Down to what height footprints reach.
+    max_area
+        Largest connected footprint in pixels.
+    sky_box
+        Side in pixels of the mesh of the residual sky; 0: the sky is left as it is.
+    threads
+        Bands worked on at once.
+    """
+
+    threshold: float = 4.5
+    floor: float = 3.0
+    max_area: int = 40_000
+    sky_box: int = 128
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Peaks merged over the bands.
+
+    Parameters
+    ----------
+    x, y
+        Array positions.
+    height
+        Matched-filter signal to noise [object, band] at the position.
+    detected
+        Whether the object has a peak of its own [object, band].
+    combined
+        Height in the chi-square image, as a Gaussian significance.
+    reference
+        Number of the band of highest signal to noise.
+    footprints
+        What pixels each object has.
+    order
+        Band numbers in the order in which peaks were merged.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    height: np.ndarray
+    detected: np.ndarray
+    combined: np.ndarray
+    reference: np.ndarray
+    footprints: Footprints
+    order: tuple[int, ...]
+
+
+def psf_sigma(psf: np.ndarray) -> float:
+    """Gaussian width in pixels of a PSF stamp, from its noise-equivalent area 1 / sum(P^2) = 4 pi sigma^2."""
+    power = float(np.sum(np.square(psf, dtype=np.float64)))
+    return float(np.sqrt(1 / (4 * np.pi * power))) if power > 0 else np.nan
+
+
+def mean_psf(cube: PatchCube, band: int) -> np.ndarray:
+    """The PSF stamp of a band, averaged over the cells."""
+    return cube.psf[band].mean(axis=(0, 1))
+
+
+def subtract_sky(cube: PatchCube, *, box: int, threads: int = 1) -> PatchCube:
+    """The cube less what is left of the sky in each band; sources of any band are kept out of all estimates of theirs.
+
+    Parameters
+    ----------
+    cube
+        All bands; not changed.
+    box
+        Side of a mesh box in pixels.
+    threads
+        Bands worked on at once.
+    """
+
+    def one(band: int) -> np.ndarray:
+        image, good = cube.plane("image", band), cube.plane("good", band)
+        sigma = psf_sigma(mean_psf(cube, band))
+        if not good.any() or not np.isfinite(sigma):
+            return image
+        masked = source_mask(image, cube.plane("variance", band), good, sigma=sigma)
+        return np.where(good, image - fit_sky(image, good, masked, box=box), 0)
+
+    with ThreadPoolExecutor(threads) as pool:
+        planes = list(pool.map(one, range(len(cube.bands))))
+    return replace(cube, image=np.stack(planes, axis=-1).astype(np.float32))
+
+
+def significance_map(
+    image: np.ndarray, variance: np.ndarray, good: np.ndarray, psf: np.ndarray, noise: np.ndarray | None
+) -> np.ndarray:
+    """Signal to noise [y, x] of a point source centred on each pixel.
+
+    The filter is the PSF. The noise is what the variance map says after the filter, times one factor that accounts
+    for its correlation: the scatter of the filtered noise realization or, without one, of the filtered image between
+    its sources.
+
+    Parameters
+    ----------
+    image, variance, good, noise
+        Arrays [y, x]; zero where not good.
+    psf
+        Stamp [y, x] of odd size.
+    """
+    if not good.any() or not psf.any():
+        return np.zeros(image.shape, np.float32)
+    shape = [fft.next_fast_len(n + psf.shape[0] - 1, real=True) for n in image.shape]
+    half = psf.shape[0] // 2
+
+    def correlate(array: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        product = fft.rfft2(array, shape) * np.conj(fft.rfft2(kernel.astype(np.float32), shape))
+        return np.roll(fft.irfft2(product, shape), (half, half), (0, 1))[: array.shape[0], : array.shape[1]]
+
+    spread = correlate(variance.astype(np.float32), np.square(psf))
+    # Where the filter sees next to no data nothing can be said.
+    seen = good & (spread > 1e-3 * np.median(spread[good]))
+    scale = np.where(seen, 1 / np.sqrt(np.where(seen, spread, 1)), 0).astype(np.float32)
+    significance = correlate(image, psf) * scale
+    reference = significance if noise is None else correlate(noise, psf) * scale
+    factor = clipped_moments(reference[seen])[1]
+    return significance / np.float32(max(factor, 1e-6))
+
+
+def combined_map(significance: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """The chi-square combination [y, x] of the bands, as the Gaussian significance of the same false-alarm rate.
+
+    Szalay, Connolly & Szokoly 1999, AJ 117, 68, with negative signals set to zero, since sources are positive: with n
+    bands the sum of squares then follows a binomial mixture of chi-square distributions of 0 to n degrees of freedom.
+
+    Parameters
+    ----------
+    significance, good
+        Maps [y, x, band]; a band counts at a pixel only where it is good.
+    """
+    total = np.sum(np.square(np.maximum(significance, 0), where=good, out=np.zeros_like(significance)), axis=-1)
+    counted = good.sum(axis=-1)
+    combined = np.zeros(total.shape, np.float32)
+    levels = np.linspace(0, 8, 33)
+    for n in np.unique(counted[counted > 0]):
+        here = counted == n
+        at = np.array([_chi_square_level(level, int(n)) for level in levels])
+        root = np.sqrt(total[here])
+        # Beyond the last level the significance grows like the root of the sum of squares.
+        beyond = levels[-1] + root - np.sqrt(at[-1])
+        combined[here] = np.where(root > np.sqrt(at[-1]), beyond, np.interp(root, np.sqrt(at), levels))
+    return combined
+
+
+def _chi_square_level(significance: float, n: int) -> float:
+    """Sum of squares of n clipped Gaussians that is exceeded as rarely as a Gaussian exceeds ``significance``."""
+    degrees = np.arange(1, n + 1)
+    share = np.exp(_log_binomial(n, degrees) - n * np.log(2))
+    rate = norm.logsf(significance)
+
+    def excess(value: float) -> float:
+        return float(np.log(np.sum(share * chi2.sf(value, degrees))) - rate)
+
+    return 0.0 if excess(1e-9) <= 0 else brentq(excess, 1e-9, 400.0)
+
+
+def _log_binomial(n: int, k: np.ndarray) -> np.ndarray:
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    return logs[n] - logs[k] - logs[n - k]
+
+
+def merge_peaks(peaks: list[Peaks], *, radius: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One list of positions from several lists, in their order: a peak near a known one is that one seen again.
+
+    Parameters
+    ----------
+    peaks
+        Lists of peaks, the most trusted first.
+    radius
+        Pixels, for each list: within this distance of a known position a peak is not new.
+
+    Returns
+    -------
+    x, y
+        Positions.
+    seen
+        Whether each list has a peak there [object, list].
+    """
+    x, y = np.zeros(0), np.zeros(0)
+    seen = np.zeros((0, len(peaks)), bool)
+    for number, (found, limit) in enumerate(zip(peaks, radius, strict=True)):
+        if not len(found):
+            continue
+        new = np.ones(len(found), bool)
+        if len(x):
+            distance, nearest = cKDTree(np.column_stack([x, y])).query(np.column_stack([found.x, found.y]))
+            new = distance > limit
+            seen[nearest[~new], number] = True
+        x, y = np.concatenate([x, found.x[new]]), np.concatenate([y, found.y[new]])
+        first = np.zeros((np.count_nonzero(new), len(peaks)), bool)
+        first[:, number] = True
+        seen = np.concatenate([seen, first])
+    return x, y, seen
+
+
+def detect(cube: PatchCube, settings: DetectionSettings) -> Detections:
+    """Detect in every band and in their combination.
+
+    Bands are merged in the order of the number of peaks they hold, the deepest first; the combination comes last and
+    adds what no band shows alone. A band without data adds nothing and changes nothing.
+
+    Parameters
+    ----------
+    cube
+        All bands, less their residual sky.
+    settings
+        Thresholds and limits.
+    """
+    n = len(cube.bands)
+
+    def one(band: int) -> np.ndarray:
+        noise = cube.plane("noise", band) if cube.has_noise[band] else None
+        planes = [cube.plane(name, band) for name in ("image", "variance", "good")]
+        return significance_map(*planes, mean_psf(cube, band), noise)
+
+    with ThreadPoolExecutor(settings.threads) as pool:
+        significance = np.stack(list(pool.map(one, range(n))), axis=-1)
+    combined = combined_map(significance, cube.good)
+    limits = {"threshold": settings.threshold, "floor": settings.floor}
+    with ThreadPoolExecutor(settings.threads) as pool:
+        found = list(pool.map(lambda band: find_peaks(significance[..., band], **limits), range(n)))
+    order = sorted(range(n), key=lambda band: (-len(found[band]), band))
+    # Two peaks closer than half a FWHM (1.18 sigma), or 0.5 arcsec in the sharpest images, are one source.
+    widths = [psf_sigma(mean_psf(cube, band)) for band in range(n)]
+    known = [width for width in widths if np.isfinite(width)]
+    radius = [max(1.18 * widths[band], 0.5 / cube.pixel_scale) for band in order]
+    radius.append(max(1.18 * max(known, default=1.0), 0.5 / cube.pixel_scale))
+    x, y, seen = merge_peaks([*(found[band] for band in order), find_peaks(combined, **limits)], radius=radius)
+    ix, iy = (np.clip(np.rint(v).astype(int), 0, size - 1) for v, size in ((x, cube.shape[1]), (y, cube.shape[0])))
+    detected = np.zeros((len(x), n), bool)
+    detected[:, list(order)] = seen[:, :-1]
+    height = significance[iy, ix]
+    footprints = make_footprints(
+        np.maximum(significance.max(axis=-1), combined), x=x, y=y, floor=settings.floor, max_area=settings.max_area
+    )
+    return Detections(
+        x=x,
+        y=y,
+        height=height,
+        detected=detected,
+        combined=combined[iy, ix],
+        reference=np.argmax(height, axis=1) if len(x) else np.zeros(0, int),
+        footprints=footprints,
+        order=tuple(order),
+    )

@@ -1,0 +1,124 @@
+"""Point-source fluxes, and how much wider than the PSF a source is: stars or galaxies."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from dmu4.shapes import own_light
+from dmu4.stamps import Profiles, StampSet, frequency_squared, psf_transforms, render
+
+
+@numba.njit(nogil=True, cache=True)
+def _excess(points, wider, models, offset, size, x0, y0, flux, residual, variance, good):
+    """Per source: point-source flux and its error; relative excess of the squared width and its error."""
+    ny, nx = good.shape
+    result = np.full((len(size), 4), np.nan)
+    for i in range(len(size)):
+        stamp = own_light(models, offset, size, x0, y0, flux, residual, i)
+        side = size[i]
+        pp, pl, ll, pd, ld, vpp, vpl, vll = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for row in range(side):
+            for column in range(side):
+                x, y = x0[i] + column, y0[i] + row
+                if not (0 <= y < ny and 0 <= x < nx and good[y, x]):
+                    continue
+                p = float(points[offset[i] + row * side + column])
+                w = float(wider[offset[i] + row * side + column])
+                v = variance[y, x]
+                pp += p * p
+                pl += p * w
+                ll += w * w
+                pd += p * stamp[row, column]
+                ld += w * stamp[row, column]
+                vpp += p * p * v
+                vpl += p * w * v
+                vll += w * w * v
+        if pp <= 0.0:
+            continue
+        result[i, 0], result[i, 1] = pd / pp, np.sqrt(vpp) / pp
+        determinant = pp * ll - pl * pl
+        if determinant <= 1e-6 * pp * ll:
+            continue
+        total = (ll * pd - pl * ld) / determinant
+        second = (pp * ld - pl * pd) / determinant
+        if total <= 0.0:
+            continue
+        excess = second / total
+        # Error of second - excess * total, both linear in the pixels: coefficients of the two templates.
+        of_p = (-pl - excess * ll) / determinant
+        of_w = (pp + excess * pl) / determinant
+        spread = of_p * of_p * vpp + 2 * of_p * of_w * vpl + of_w * of_w * vll
+        result[i, 2], result[i, 3] = excess, np.sqrt(max(spread, 0.0)) / total
+    return result
+
+
+def point_fluxes(
+    profiles: Profiles,
+    points: StampSet,
+    models: StampSet,
+    flux: np.ndarray,
+    *,
+    residual: np.ndarray,
+    variance: np.ndarray,
+    good: np.ndarray,
+    psf: np.ndarray,
+    cell: np.ndarray,
+    sigma: float,
+) -> np.ndarray:
+    """Point-source flux of each source, and its squared width before the seeing over that of the PSF.
+
+    Both are fitted to the source with its neighbours' models subtracted. Where all models are points the flux is that
+    of the simultaneous fit; beside a galaxy the galaxy's disc has been taken away, not a point.
+
+    A source of small intrinsic variance s^2 has the transform PSF x (1 - 2 pi^2 s^2 k^2): it is the PSF plus s^2 times
+    a known second template. The ratio of the two amplitudes is zero for a star whatever its flux. For sources much
+    larger than the PSF the number only says "large".
+
+    Parameters
+    ----------
+    profiles
+        Positions and stamp sizes.
+    points, models, flux
+        Stamps of unit flux of the PSF and of the models, with the models' fluxes (0 where there is none).
+    residual, variance, good
+        Image less all models, variance, and good pixels [y, x].
+    psf, cell
+        PSF stamps [cell, y, x] and the cell of each source.
+    sigma
+        Gaussian width of the PSF in pixels: the unit.
+
+    Returns
+    -------
+    ndarray
+        [source, 4]: flux and error, excess and error; NaN where the pixels say nothing. Errors are for uncorrelated
+        noise and known neighbours.
+    """
+    transforms = {
+        side: (transform * (-2 * np.pi**2 * sigma**2 * frequency_squared(side))).astype(np.complex64)
+        for side, transform in psf_transforms(psf, profiles.size).items()
+    }
+    wider = render(profiles.as_points(), transforms, cell)
+    corners = (models.offset, models.size, models.x0, models.y0)
+    return _excess(points.pixels, wider.pixels, models.pixels, *corners, flux, residual, variance, good)
+
+
+def classify(
+    excess: np.ndarray, error: np.ndarray, signal_to_noise: np.ndarray, *, limit: float, min_signal_to_noise: float = 5
+) -> np.ndarray:
+    """0 for a point, 1 for an extended source, NaN where it cannot be told.
+
+    Parameters
+    ----------
+    excess, error
+        From `point_fluxes`, with the error scaled to the true noise.
+    signal_to_noise
+        Of the point-source flux.
+    limit
+        Excess up to which a source counts as a point, however small its error: the accuracy of the PSF's size.
+    min_signal_to_noise
+        Below this it is not said.
+    """
+    extended = (excess > limit) & (excess > 2 * error)
+    told = np.isfinite(excess) & (signal_to_noise >= min_signal_to_noise)
+    return np.where(told, extended.astype(float), np.nan)

@@ -1,0 +1,225 @@
+"""Peaks and footprints in a significance map: one flood from the highest pixel down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from scipy import ndimage
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Local maxima of a map.
+
+    Parameters
+    ----------
+    x, y
+        Array positions, refined by a parabola through the neighbours.
+    height
+        Value of the map there.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    height: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Footprints:
+    """What pixels belong to which of N objects.
+
+    Parameters
+    ----------
+    owner
+        Number of the object of each pixel [y, x], -1 for none.
+    area
+        Pixels of each object, at least 1.
+    blend
+        Number of the connected region of each object, -1 for an object without one.
+    blend_size
+        Number of objects in that region.
+    """
+
+    owner: np.ndarray
+    area: np.ndarray
+    blend: np.ndarray
+    blend_size: np.ndarray
+
+
+@numba.njit(nogil=True, cache=True)
+def _root(parent: np.ndarray, node: int) -> int:
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
+
+
+@numba.njit(nogil=True, cache=True)
+def _flood(values, order, nx, peak_min, rise, fraction, seeded, seed):
+    """Visit the pixels from high to low; let basins grow, meet, and merge where the lower one does not stand out.
+
+    ``values`` and ``seed`` are flat maps that have a border of zeros (no seed: -1), ``order`` the flat numbers of the
+    pixels to visit. Returns the basin of each pixel (-1), the basin that each basin was merged into, the basins that
+    are kept, and the pixel of each basin's peak.
+    """
+    steps = (-nx - 1, -nx, -nx + 1, -1, 1, nx - 1, nx, nx + 1)
+    basin = np.full(values.size, -1, np.int32)
+    region = np.empty(order.size, np.int32)
+    merged = np.empty(order.size, np.int32)
+    top = np.empty(order.size, np.int32)
+    peak = np.empty(order.size, np.int64)
+    keep = np.zeros(order.size, np.bool_)
+    n = 0
+    for pixel in order:
+        best = -1
+        for step in steps:
+            other = pixel + step
+            if basin[other] >= 0 and (best < 0 or values[other] > values[best]):
+                best = other
+        own = basin[best] if best >= 0 else -1
+        if best < 0 or seed[pixel] >= 0:
+            region[n], merged[n], top[n], peak[n] = n, n, n, pixel
+            keep[n] = seed[pixel] >= 0
+            own = n
+            n += 1
+        basin[pixel] = own
+        for step in steps:
+            other = pixel + step
+            if basin[other] < 0:
+                continue
+            here, there = _root(region, own), _root(region, basin[other])
+            if here == there:
+                continue
+            high, low = top[here], top[there]
+            adjoining = own
+            if values[peak[low]] > values[peak[high]]:
+                high, low = low, high
+                adjoining = basin[other]
+            if seeded:
+                # Only seeds are objects: a region without one joins the object that it meets.
+                if not keep[low] or not keep[high]:
+                    if keep[low]:
+                        high, low = low, high
+                        adjoining = own if top[here] == high else basin[other]
+                    if not keep[low]:
+                        merged[low] = adjoining
+            else:
+                stands_out = values[peak[low]] - values[pixel] >= max(rise, fraction * values[pixel])
+                if stands_out and values[peak[low]] >= peak_min:
+                    keep[low] = True
+                else:
+                    merged[low] = adjoining
+            region[there] = here
+            top[here] = high
+    for node in range(n):
+        highest = top[_root(region, node)]
+        if not seeded and values[peak[highest]] >= peak_min:
+            keep[highest] = True
+    return basin, merged[:n], keep[:n], peak[:n]
+
+
+def _bordered(array: np.ndarray, fill: float) -> np.ndarray:
+    return np.pad(array, 1, constant_values=fill)
+
+
+def find_peaks(
+    significance: np.ndarray, *, threshold: float, floor: float, rise: float = 3.0, fraction: float = 0.02
+) -> Peaks:
+    """Local maxima above a threshold that stand out from what they sit on.
+
+    A maximum that is connected to a higher one counts if, on the highest path between the two, the map falls by at
+    least ``rise`` and by ``fraction`` of its value at the lowest point of the path.
+
+    Parameters
+    ----------
+    significance
+        Map [y, x] in units of its noise; finite.
+    threshold
+        Lowest height of a peak.
+    floor
+        Height down to which peaks are connected.
+    rise, fraction
+        How far a peak must stand out.
+    """
+    values = _bordered(np.asarray(significance, np.float32), 0)
+    flat = values.ravel()
+    above = np.flatnonzero(flat > floor)
+    order = above[np.argsort(-flat[above], kind="stable")]
+    seed = np.full(flat.size, -1, np.int32)
+    _, _, keep, peak = _flood(flat, order, values.shape[1], threshold, rise, fraction, False, seed)
+    y, x = np.divmod(peak[keep], values.shape[1])
+    offset_x, offset_y = _parabola(values, x=x, y=y)
+    return Peaks(x=x - 1 + offset_x, y=y - 1 + offset_y, height=values[y, x])
+
+
+def _parabola(values: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets (x, y), at most half a pixel, of the tops of the parabolas through a peak and its neighbours."""
+    offsets = []
+    for before, after in ((values[y, x - 1], values[y, x + 1]), (values[y - 1, x], values[y + 1, x])):
+        bend = before - 2.0 * values[y, x] + after
+        slope = 0.5 * (before - after)
+        offsets.append(np.clip(np.divide(slope, bend, out=np.zeros(len(x)), where=bend < 0), -0.5, 0.5))
+    return offsets[0], offsets[1]
+
+
+def make_footprints(
+    significance: np.ndarray, *, x: np.ndarray, y: np.ndarray, floor: float, max_area: int
+) -> Footprints:
+    """Share the pixels above a floor among objects, each pixel uphill to its object.
+
+    A connected region larger than ``max_area`` is cut at twice the height, again and again, until no region is: one
+    bad background can therefore not make one footprint of a whole patch.
+
+    Parameters
+    ----------
+    significance
+        Map [y, x] in units of its noise, e.g. the maximum over the bands; finite.
+    x, y
+        Array positions of the objects.
+    floor
+        Height down to which footprints reach.
+    max_area
+        Largest connected region in pixels.
+    """
+    ix = np.clip(np.rint(x).astype(np.int64), 0, significance.shape[1] - 1)
+    iy = np.clip(np.rint(y).astype(np.int64), 0, significance.shape[0] - 1)
+    region = _bounded_regions(significance, floor=floor, max_area=max_area)
+    values = _bordered(np.where(region > 0, significance, 0).astype(np.float32), 0)
+    seed = np.full(values.shape, -1, np.int32)
+    seed[iy + 1, ix + 1] = np.arange(len(ix))
+    flat = values.ravel()
+    above = np.flatnonzero(flat > 0)
+    order = above[np.argsort(-flat[above], kind="stable")]
+    basin, merged, keep, peak = _flood(flat, order, values.shape[1], 0.0, 0.0, 0.0, True, seed.ravel())
+    owner_of_basin = np.full(len(merged) + 1, -1, np.int32)
+    for node in range(len(merged)):
+        last = node
+        while merged[last] != last:
+            last = merged[last]
+        owner_of_basin[node] = seed.ravel()[peak[last]] if keep[last] else -1
+    owner = owner_of_basin[basin].reshape(values.shape)[1:-1, 1:-1]
+    area = np.bincount(owner[owner >= 0], minlength=len(ix))
+    blend = region[iy, ix] - 1
+    sizes = np.bincount(blend[blend >= 0], minlength=1)
+    blend_size = np.where(blend >= 0, sizes[np.maximum(blend, 0)], 1)
+    return Footprints(owner=owner, area=np.maximum(area, 1), blend=blend, blend_size=blend_size)
+
+
+def _bounded_regions(significance: np.ndarray, *, floor: float, max_area: int) -> np.ndarray:
+    """Numbers (1 ...) of the connected regions above a floor, none larger than ``max_area`` pixels."""
+    above = significance > floor
+    while True:
+        region, n = ndimage.label(above, structure=np.ones((3, 3)))
+        too_large = np.bincount(region.ravel(), minlength=n + 1) > max_area
+        too_large[0] = False
+        if not too_large.any():
+            return region
+        inside = too_large[region]
+        # Each region's own floor: the lowest value it has now, doubled.
+        lowest = ndimage.minimum(significance, region, index=np.arange(n + 1))
+        above &= ~inside | (significance > 2 * np.asarray(lowest)[region])

@@ -1,0 +1,283 @@
+"""Forced photometry: the fluxes of all sources of a band at once, and what their overlap costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from scipy.spatial import cKDTree
+
+from dmu4.stamps import Profiles, StampSet
+
+MAX_NEIGHBOURS = 24
+"""Neighbours whose overlap enters the error of a source: those that share most of it."""
+
+
+@dataclass(frozen=True)
+class ForcedFluxes:
+    """Fluxes of N sources in one band.
+
+    Parameters
+    ----------
+    flux, error
+        In the unit of the image; NaN where no pixel of the source has data. Errors are marginal over the neighbours'
+        fluxes, for uncorrelated noise.
+    covered
+        Share of the light of each model that falls on good pixels.
+    isolated_error
+        Error that the source would have without neighbours.
+    """
+
+    flux: np.ndarray
+    error: np.ndarray
+    covered: np.ndarray
+    isolated_error: np.ndarray
+
+
+@numba.njit(nogil=True, cache=True)
+def _overlap(i, j, pixels, offset, size, x0, y0, good):
+    """Sum over good pixels of the product of two stamps."""
+    ny, nx = good.shape
+    x_from, x_to = max(x0[i], x0[j], 0), min(x0[i] + size[i], x0[j] + size[j], nx)
+    y_from, y_to = max(y0[i], y0[j], 0), min(y0[i] + size[i], y0[j] + size[j], ny)
+    total = 0.0
+    for y in range(y_from, y_to):
+        at_i = offset[i] + (y - y0[i]) * size[i] - x0[i]
+        at_j = offset[j] + (y - y0[j]) * size[j] - x0[j]
+        for x in range(x_from, x_to):
+            if good[y, x]:
+                total += pixels[at_i + x] * pixels[at_j + x]
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
+def _overlaps(first, second, pixels, offset, size, x0, y0, good):
+    values = np.empty(len(first))
+    for pair in range(len(first)):
+        values[pair] = _overlap(first[pair], second[pair], pixels, offset, size, x0, y0, good)
+    return values
+
+
+@numba.njit(nogil=True, cache=True)
+def _project(pixels, offset, size, x0, y0, image, variance, good):
+    """Per stamp: sums of M^2, M x image, M^2 x variance and M over good pixels, and of M over all."""
+    ny, nx = good.shape
+    sums = np.zeros((len(size), 5))
+    for i in range(len(size)):
+        for row in range(size[i]):
+            y = y0[i] + row
+            for column in range(size[i]):
+                value = float(pixels[offset[i] + row * size[i] + column])
+                sums[i, 4] += value
+                x = x0[i] + column
+                if 0 <= y < ny and 0 <= x < nx and good[y, x]:
+                    sums[i, 0] += value * value
+                    sums[i, 1] += value * image[y, x]
+                    sums[i, 2] += value * value * variance[y, x]
+                    sums[i, 3] += value
+    return sums
+
+
+@numba.njit(nogil=True, cache=True)
+def add_stamps(pixels, offset, size, x0, y0, flux, image):
+    """Add each stamp times its flux to an image [y, x], in place; parts beyond the edge are left out."""
+    ny, nx = image.shape
+    for i in range(len(size)):
+        if flux[i] == 0.0:
+            continue
+        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
+            at = offset[i] + (y - y0[i]) * size[i] - x0[i]
+            for x in range(max(x0[i], 0), min(x0[i] + size[i], nx)):
+                image[y, x] += flux[i] * pixels[at + x]
+
+
+@numba.njit(nogil=True, cache=True)
+def _conjugate_gradients(diagonal, start, other, value, right, tolerance, max_iterations):
+    """Solve the symmetric system with the given rows (off-diagonal entries), preconditioned by its diagonal."""
+    n = len(diagonal)
+    solution = right / diagonal
+    residual = np.empty(n)
+    product = np.empty(n)
+    for i in range(n):
+        total = diagonal[i] * solution[i]
+        for k in range(start[i], start[i + 1]):
+            total += value[k] * solution[other[k]]
+        residual[i] = right[i] - total
+    scaled = residual / diagonal
+    direction = scaled.copy()
+    power = np.dot(residual, scaled)
+    goal = tolerance**2 * np.dot(right, right / diagonal)
+    for _ in range(max_iterations):
+        if power <= goal:
+            break
+        for i in range(n):
+            total = diagonal[i] * direction[i]
+            for k in range(start[i], start[i + 1]):
+                total += value[k] * direction[other[k]]
+            product[i] = total
+        step = power / np.dot(direction, product)
+        solution += step * direction
+        residual -= step * product
+        scaled = residual / diagonal
+        new_power = np.dot(residual, scaled)
+        direction = scaled + (new_power / power) * direction
+        power = new_power
+    return solution
+
+
+@numba.njit(nogil=True, cache=True)
+def _marginal(diagonal, start, other, value, limit):
+    """Diagonal of the inverse of the normal matrix, each from the source and the neighbours that overlap it most."""
+    inverse = np.empty(len(diagonal))
+    position = np.full(len(diagonal), -1, np.int64)
+    for i in range(len(diagonal)):
+        n_row = start[i + 1] - start[i]
+        strength = np.empty(n_row)
+        for k in range(n_row):
+            j = other[start[i] + k]
+            strength[k] = value[start[i] + k] ** 2 / (diagonal[i] * diagonal[j])
+        chosen = np.argsort(-strength)[:limit]
+        count = 1
+        for k in chosen:
+            if strength[k] > 1e-6:
+                count += 1
+        members = np.empty(count, np.int64)
+        members[0] = i
+        for k in range(count - 1):
+            members[k + 1] = other[start[i] + chosen[k]]
+        for k in range(count):
+            position[members[k]] = k
+        # A hair more than one on the diagonal: two sources at one place get a large error, not a failure.
+        matrix = np.eye(count) * (1 + 1e-6)
+        for k in range(count):
+            for entry in range(start[members[k]], start[members[k] + 1]):
+                column = position[other[entry]]
+                if column >= 0:
+                    matrix[k, column] = value[entry] / np.sqrt(diagonal[members[k]] * diagonal[other[entry]])
+        for k in range(count):
+            position[members[k]] = -1
+        unit = np.zeros(count)
+        unit[0] = 1.0
+        inverse[i] = np.linalg.solve(matrix, unit)[0] / diagonal[i]
+    return inverse
+
+
+def find_overlaps(stamps: StampSet | Profiles) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of all pairs of sources whose stamps share pixels; the same for every band."""
+    if len(stamps) < 2:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    corners = np.column_stack(stamps.corners()).astype(float) + 0.5 * stamps.size[:, None]
+    largest = float(stamps.size.max())
+    small = stamps.size <= np.median(stamps.size)
+    # Large stamps are few: they are searched on their own, so that their reach does not burden all others.
+    pairs = cKDTree(corners).query_pairs(float(stamps.size[small].max()), p=np.inf, output_type="ndarray")
+    if not small.all():
+        wide = np.flatnonzero(~small)
+        near = cKDTree(corners).query_ball_point(corners[wide], largest, p=np.inf)
+        extra = np.array([(i, j) for i, found in zip(wide, near, strict=True) for j in found if i != j]).reshape(-1, 2)
+        pairs = np.unique(np.sort(np.concatenate([pairs, extra]).astype(np.int64), axis=1), axis=0)
+    first, second = pairs[:, 0], pairs[:, 1]
+    reach = 0.5 * (stamps.size[first] + stamps.size[second])
+    touching = np.all(np.abs(corners[first] - corners[second]) < reach[:, None], axis=1)
+    return first[touching].astype(np.int64), second[touching].astype(np.int64)
+
+
+def _rows(n: int, first: np.ndarray, second: np.ndarray, values: np.ndarray):
+    """The off-diagonal half of a symmetric matrix as rows: start of each row, columns, values."""
+    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
+    both = np.concatenate([values, values])
+    order = np.lexsort((columns, rows))
+    start = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n))]).astype(np.int64)
+    return start, columns[order], both[order]
+
+
+def fit_fluxes(
+    stamps: StampSet,
+    *,
+    image: np.ndarray,
+    variance: np.ndarray,
+    good: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray] | None = None,
+    min_covered: float = 0.1,
+) -> ForcedFluxes:
+    """Least-squares fluxes of all sources of a band, simultaneously.
+
+    Every good pixel has the same weight: with weights from a variance that contains the sources' own photons, or with
+    a PSF that is not quite right, fluxes would depend on brightness. The normal matrix is sparse, its system is solved
+    by conjugate gradients; errors follow from the variances under each model and the inverse of the part of the
+    matrix that belongs to a source and its neighbours.
+
+    Parameters
+    ----------
+    stamps
+        Models of unit flux.
+    image, variance, good
+        Arrays [y, x].
+    pairs
+        From `find_overlaps`, which is the same for all bands; None: it is worked out here.
+    min_covered
+        A source with less of its light on good pixels gets no flux, and does not take part.
+    """
+    sums = _project(stamps.pixels, stamps.offset, stamps.size, stamps.x0, stamps.y0, image, variance, good)
+    covered = np.divide(sums[:, 3], sums[:, 4], out=np.zeros(len(stamps)), where=sums[:, 4] > 0)
+    used = (covered >= min_covered) & (sums[:, 0] > 0) & (sums[:, 2] > 0)
+    first, second = find_overlaps(stamps) if pairs is None else pairs
+    both = used[first] & used[second]
+    first, second = first[both], second[both]
+    overlap = _overlaps(
+        first, second, stamps.pixels, stamps.offset, stamps.size, stamps.x0, stamps.y0, np.ascontiguousarray(good)
+    )
+    start, other, value = _rows(len(stamps), first, second, overlap)
+    diagonal = np.where(used, sums[:, 0], 1.0)
+    flux = _conjugate_gradients(diagonal, start, other, value, np.where(used, sums[:, 1], 0.0), 1e-7, 200)
+    inverse = _marginal(diagonal, start, other, value, MAX_NEIGHBOURS)
+    noise = np.where(used, sums[:, 2] / diagonal, np.nan)
+    return ForcedFluxes(
+        flux=np.where(used, flux, np.nan),
+        error=np.sqrt(noise * np.maximum(inverse, 0)),
+        covered=covered,
+        isolated_error=np.sqrt(noise / diagonal),
+    )
+
+
+def subtract_models(image: np.ndarray, good: np.ndarray, stamps: StampSet, flux: np.ndarray) -> np.ndarray:
+    """The image less all models; zero where not good. A source without a flux is left in.
+
+    Parameters
+    ----------
+    image, good
+        Arrays [y, x].
+    stamps
+        Models of unit flux.
+    flux
+        Flux of each, NaN allowed.
+    """
+    model = np.zeros(image.shape, np.float32)
+    known = np.where(np.isfinite(flux), flux, 0.0)
+    add_stamps(stamps.pixels, stamps.offset, stamps.size, stamps.x0, stamps.y0, known, model)
+    return np.where(good, image - model, 0).astype(np.float32)
+
+
+def project(stamps: StampSet, *, residual: np.ndarray, variance: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Sums [source, 5] over each stamp M: M^2, M x residual, M^2 x variance, M on good pixels; M on all."""
+    return _project(stamps.pixels, stamps.offset, stamps.size, stamps.x0, stamps.y0, residual, variance, good)
+
+
+@numba.njit(nogil=True, cache=True)
+def _own_overlap(a_pixels, a_offset, a_size, a_x0, a_y0, b_pixels, b_offset, b_size, b_x0, b_y0):
+    total = np.zeros(len(a_size))
+    for i in range(len(a_size)):
+        x_from, x_to = max(a_x0[i], b_x0[i]), min(a_x0[i] + a_size[i], b_x0[i] + b_size[i])
+        for y in range(max(a_y0[i], b_y0[i]), min(a_y0[i] + a_size[i], b_y0[i] + b_size[i])):
+            at_a = a_offset[i] + (y - a_y0[i]) * a_size[i] - a_x0[i]
+            at_b = b_offset[i] + (y - b_y0[i]) * b_size[i] - b_x0[i]
+            for x in range(x_from, x_to):
+                total[i] += a_pixels[at_a + x] * b_pixels[at_b + x]
+    return total
+
+
+def own_overlap(first: StampSet, second: StampSet) -> np.ndarray:
+    """Sum over all pixels of the product of each source's stamps in two sets."""
+    corners = [(s.pixels, s.offset, s.size, s.x0, s.y0) for s in (first, second)]
+    return _own_overlap(*corners[0], *corners[1])

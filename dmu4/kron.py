@@ -1,0 +1,78 @@
+"""Kron apertures: ellipses scaled by the first moment of each source's light."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from dmu4.shapes import own_light
+from dmu4.stamps import StampSet
+
+KRON_FACTOR = 2.5
+"""Kron radius in units of the first moment (Kron 1980, ApJS 43, 305)."""
+
+REACH = 6.0
+"""The first moment is taken inside this many sigma of the adaptive moments."""
+
+LIMITS = (3.0, 8.0)
+"""Smallest and largest Kron radius in sigma: a Gaussian has 3.1; noise must not make it vanish or run away."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _first_moments(pixels, offset, size, x0, y0, flux, residual, members, x, y, covariance, out):
+    for i in members:
+        stamp = own_light(pixels, offset, size, x0, y0, flux, residual, i)
+        xx, yy, xy = covariance[i]
+        determinant = xx * yy - xy * xy
+        if not determinant > 0.0:
+            continue
+        a, b, c = yy / determinant, xx / determinant, -xy / determinant
+        light, moment = 0.0, 0.0
+        for row in range(size[i]):
+            dy = y0[i] + row - y[i]
+            for column in range(size[i]):
+                dx = x0[i] + column - x[i]
+                radius = np.sqrt(a * dx * dx + b * dy * dy + 2 * c * dx * dy)
+                if radius < REACH:
+                    light += stamp[row, column]
+                    moment += radius * stamp[row, column]
+        if light > 0.0:
+            out[i] = moment / light
+
+
+def kron_radii(
+    stamps: StampSet,
+    flux: np.ndarray,
+    *,
+    residual: np.ndarray,
+    members: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    covariance: np.ndarray,
+) -> np.ndarray:
+    """Kron radii of some sources in one band, in sigma of their adaptive moments.
+
+    Parameters
+    ----------
+    stamps, flux
+        Models of unit flux of all N sources, and their fluxes (0 where there is none).
+    residual
+        Image less all models [y, x].
+    members
+        Numbers of the sources to measure.
+    x, y, covariance
+        Centres [N] and adaptive moments [N, 3] in array pixels.
+
+    Returns
+    -------
+    ndarray
+        One a member, within `LIMITS`; a source without a first moment of its own gets that of a Gaussian.
+    """
+    moment = np.full(len(stamps), np.nan)
+    corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
+    _first_moments(
+        *(stamps.pixels, *corners, flux, residual, np.asarray(members, np.int64)),
+        *(x, y, np.ascontiguousarray(covariance), moment),
+    )
+    radius = KRON_FACTOR * np.nan_to_num(moment[members], nan=np.sqrt(np.pi / 2))
+    return np.clip(radius, *LIMITS)

@@ -1,0 +1,95 @@
+"""What is left of the sky in a coadd: a coarse mesh of the pixels far from any source."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+MIN_FRACTION = 0.15
+"""A mesh box with a smaller share of source-free pixels takes its value from its neighbours."""
+
+
+def source_mask(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, sigma: float, threshold: float = 2.0):
+    """Pixels [y, x] near enough to a source to spoil a sky estimate.
+
+    The image is smoothed with the PSF's width and cut at a low threshold; islands too small to be more than noise
+    are given back, and what remains is grown by twice the width, so that wings are masked too.
+
+    Parameters
+    ----------
+    image, variance, good
+        Arrays [y, x]; zero where not good.
+    sigma
+        Gaussian width of the PSF in pixels.
+    threshold
+        In units of the scatter of the smoothed image.
+    """
+    weight = np.maximum(ndimage.gaussian_filter(good.astype(np.float32), sigma), 1e-3)
+    smooth = ndimage.gaussian_filter(image, sigma) / weight
+    # The scale follows the variance map, the level is that of the map itself: correlated noise does not matter.
+    noise = np.sqrt(np.maximum(ndimage.uniform_filter(variance, 32) / np.maximum(_mean(good, 32), 1e-3), 1e-30))
+    ratio = smooth / noise
+    if not good.any():
+        return np.zeros(image.shape, bool)
+    level, scatter = clipped_moments(ratio[good])
+    above = good & (ratio > level + threshold * scatter)
+    labels, n = ndimage.label(above)
+    large = np.bincount(labels.ravel(), minlength=n + 1) > 2 * np.pi * sigma**2
+    large[0] = False
+    return ndimage.distance_transform_edt(~large[labels]) <= 2 * sigma if large.any() else np.zeros(image.shape, bool)
+
+
+def _mean(good: np.ndarray, size: int) -> np.ndarray:
+    return ndimage.uniform_filter(good.astype(np.float32), size)
+
+
+def clipped_moments(values: np.ndarray, *, limit: float = 3.0, iterations: int = 5) -> tuple[float, float]:
+    """Median and Gaussian scatter of values after clipping outliers at ``limit`` times the scatter."""
+    values = np.asarray(values)
+    for _ in range(iterations):
+        median = np.median(values)
+        scatter = 1.4826 * np.median(np.abs(values - median))
+        kept = np.abs(values - median) <= limit * scatter
+        if kept.all() or not kept.any():
+            break
+        values = values[kept]
+    return float(np.median(values)), float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def fit_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: int) -> np.ndarray:
+    """The sky [y, x] as a smooth surface through the clipped medians of mesh boxes.
+
+    Parameters
+    ----------
+    image, good
+        Arrays [y, x].
+    masked
+        Pixels near sources, not used; see `source_mask`.
+    box
+        Side of a mesh box in pixels: large beside galaxies, so that they are not taken for sky.
+
+    Returns
+    -------
+    ndarray
+        The sky, zero where no box has enough free pixels to tell.
+    """
+    ny, nx = image.shape
+    rows, columns = max(1, round(ny / box)), max(1, round(nx / box))
+    edges_y, edges_x = np.linspace(0, ny, rows + 1).astype(int), np.linspace(0, nx, columns + 1).astype(int)
+    mesh = np.full((rows, columns), np.nan)
+    free = good & ~masked
+    for i in range(rows):
+        for j in range(columns):
+            inside = np.s_[edges_y[i] : edges_y[i + 1], edges_x[j] : edges_x[j + 1]]
+            if free[inside].mean() >= MIN_FRACTION:
+                mesh[i, j] = clipped_moments(image[inside][free[inside]])[0]
+    known = np.isfinite(mesh)
+    if not known.any():
+        return np.zeros(image.shape, np.float32)
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    mesh = ndimage.median_filter(mesh[tuple(nearest)], size=3, mode="nearest")
+    # Linear between the centres of the boxes, level beyond them.
+    at_y = np.interp(np.arange(ny), 0.5 * (edges_y[:-1] + edges_y[1:]) - 0.5, np.arange(rows))
+    at_x = np.interp(np.arange(nx), 0.5 * (edges_x[:-1] + edges_x[1:]) - 0.5, np.arange(columns))
+    along_y = ndimage.map_coordinates(mesh, np.meshgrid(at_y, np.arange(columns), indexing="ij"), order=1)
+    return ndimage.map_coordinates(along_y, np.meshgrid(np.arange(ny), at_x, indexing="ij"), order=1).astype(np.float32)

@@ -1,0 +1,210 @@
+"""Position, shape and kind of every object, each in its own best band, with its neighbours subtracted."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from dmu4.detect import mean_psf, psf_sigma
+from dmu4.extendedness import classify, point_fluxes
+from dmu4.forced import find_overlaps, fit_fluxes, subtract_models
+from dmu4.kron import kron_radii
+from dmu4.patch_cube import PatchCube
+from dmu4.shapes import disc_covariance, measure_shapes, psf_moments
+from dmu4.stamps import Profiles, make_profiles, psf_transforms, render
+
+
+@dataclass(frozen=True)
+class ShapeSettings:
+    """How positions and shapes are measured.
+
+    Parameters
+    ----------
+    passes
+        Rounds of modelling all sources, subtracting neighbours, and measuring again.
+    min_signal_to_noise
+        Fainter objects get a position but keep the shape of the PSF.
+    extended_limit
+        Squared width before the seeing over that of the PSF above which an object is extended.
+    max_shift
+        Arcsec that a centre may move from its peak in each round.
+    """
+
+    passes: int = 2
+    min_signal_to_noise: float = 7.0
+    extended_limit: float = 0.1
+    max_shift: float = 0.4
+
+
+@dataclass(frozen=True)
+class ReferenceShapes:
+    """What is measured once for each of N objects.
+
+    Parameters
+    ----------
+    x, y
+        Array positions.
+    x_error, y_error
+        Pixels.
+    covariance
+        Adaptive moments [N, 3] in pixels^2 (xx, yy, xy), PSF not removed.
+    failed
+        The moments did not converge, or the object is too faint: they are those of the PSF.
+    extendedness
+        0, 1 or NaN.
+    disc
+        Disc model [N, 3] of the extended objects, zero for the others; see `dmu4.stamps.Profiles`.
+    kron
+        Kron radius in sigma of the moments.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    x_error: np.ndarray
+    y_error: np.ndarray
+    covariance: np.ndarray
+    failed: np.ndarray
+    extendedness: np.ndarray
+    disc: np.ndarray
+    kron: np.ndarray
+
+
+def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> ReferenceShapes:
+    """Every object a point at its peak, with the moments of the PSF."""
+    n = len(x)
+    covariance = np.full((n, 3), np.nan)
+    cell = cube.cell_of(x=x, y=y)
+    for band in range(len(cube.bands)):
+        mine = reference == band
+        if mine.any():
+            covariance[mine] = psf_moments(flat_psf(cube, band))[cell[mine]]
+    return ReferenceShapes(
+        x=np.asarray(x, float),
+        y=np.asarray(y, float),
+        x_error=np.full(n, np.nan),
+        y_error=np.full(n, np.nan),
+        covariance=covariance,
+        failed=np.ones(n, bool),
+        extendedness=np.full(n, np.nan),
+        disc=np.zeros((n, 3)),
+        kron=np.full(n, 2.5 * np.sqrt(np.pi / 2)),
+    )
+
+
+def flat_psf(cube: PatchCube, band: int) -> np.ndarray:
+    """PSF stamps [cell, y, x] of a band."""
+    return cube.psf[band].reshape(-1, *cube.psf.shape[3:])
+
+
+def model_profiles(cube: PatchCube, shapes: ReferenceShapes) -> Profiles:
+    """What the objects are modelled by: points, and discs for the extended ones."""
+    return make_profiles(x=shapes.x, y=shapes.y, covariance=shapes.disc, psf_size=cube.psf.shape[-1])
+
+
+def measure_reference(
+    cube: PatchCube,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    reference: np.ndarray,
+    noise_factor: np.ndarray,
+    settings: ShapeSettings,
+    threads: int = 1,
+) -> ReferenceShapes:
+    """Positions, shapes and kinds of all objects.
+
+    Parameters
+    ----------
+    cube
+        All bands, less their residual sky.
+    x, y
+        Array positions of the peaks.
+    reference
+        Number of each object's best band.
+    noise_factor
+        Of point-source fluxes, for each band.
+    settings, threads
+        Settings, and bands worked on at once.
+    """
+    shapes = first_guess(cube, x=x, y=y, reference=reference)
+    start = shapes.covariance
+    bands = [band for band in range(len(cube.bands)) if np.any(reference == band)]
+    for _ in range(settings.passes):
+        profiles = model_profiles(cube, shapes)
+        task = _Round(cube, shapes, profiles, find_overlaps(profiles), start, noise_factor, settings)
+
+        def one(band: int, task: _Round = task) -> ReferenceShapes:
+            return _measure_in(task, band, np.flatnonzero(reference == band))
+
+        with ThreadPoolExecutor(threads) as pool:
+            results = list(pool.map(one, bands))
+        merged = {name: getattr(shapes, name).copy() for name in ReferenceShapes.__dataclass_fields__}
+        for band, result in zip(bands, results, strict=True):
+            for name, values in merged.items():
+                values[reference == band] = getattr(result, name)
+        shapes = ReferenceShapes(**merged)
+    return shapes
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What all bands of one round share."""
+
+    cube: PatchCube
+    shapes: ReferenceShapes
+    profiles: Profiles
+    pairs: tuple[np.ndarray, np.ndarray]
+    start: np.ndarray
+    noise_factor: np.ndarray
+    settings: ShapeSettings
+
+
+def _measure_in(task: _Round, band: int, members: np.ndarray) -> ReferenceShapes:
+    """One round in one band, for the objects whose best band it is."""
+    cube, shapes, profiles, settings = task.cube, task.shapes, task.profiles, task.settings
+    start, factor = task.start, task.noise_factor[band]
+    image, variance, good = (cube.plane(name, band) for name in ("image", "variance", "good"))
+    psf, sigma = flat_psf(cube, band), psf_sigma(mean_psf(cube, band))
+    cell = cube.cell_of(x=shapes.x, y=shapes.y)
+    transforms = psf_transforms(psf, profiles.size)
+    models = render(profiles, transforms, cell)
+    points = render(profiles.as_points(), transforms, cell) if shapes.disc.any() else models
+    fluxes = fit_fluxes(models, image=image, variance=variance, good=good, pairs=task.pairs)
+    flux = np.nan_to_num(fluxes.flux)
+    residual = subtract_models(image, good, models, flux)
+    planes = {"residual": residual, "variance": variance, "good": good}
+    fitted = point_fluxes(profiles, points, models, flux, **planes, psf=psf, cell=cell, sigma=sigma)[members]
+    significance = fitted[:, 0] / (factor * fitted[:, 1])
+    kind = classify(fitted[:, 2], factor * fitted[:, 3], significance, limit=settings.extended_limit)
+    adapt = np.zeros(len(shapes.x), bool)
+    adapt[members] = significance >= settings.min_signal_to_noise
+    moments = measure_shapes(
+        models,
+        flux,
+        residual=residual,
+        variance=variance,
+        members=members,
+        x=shapes.x,
+        y=shapes.y,
+        start=start,
+        adapt=adapt,
+        max_shift=settings.max_shift / cube.pixel_scale,
+    )
+    covariance = np.where(moments.failed[:, None], start[members], moments.covariance)
+    disc = np.where((kind == 1)[:, None] & ~moments.failed[:, None], disc_covariance(covariance, start[members]), 0)
+    of_all = shapes.covariance.copy()
+    of_all[members] = covariance
+    kron = kron_radii(models, flux, residual=residual, members=members, x=shapes.x, y=shapes.y, covariance=of_all)
+    return ReferenceShapes(
+        x=moments.x,
+        y=moments.y,
+        x_error=factor * moments.x_error,
+        y_error=factor * moments.y_error,
+        covariance=covariance,
+        failed=moments.failed,
+        extendedness=kind,
+        disc=disc,
+        kron=kron,
+    )

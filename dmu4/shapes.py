@@ -1,0 +1,266 @@
+"""Centres, adaptive moments and extendedness of sources, each measured with its neighbours subtracted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from dmu4.stamps import DISC_VARIANCES, DISC_WEIGHTS, StampSet
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Moments of N sources in one band.
+
+    Parameters
+    ----------
+    x, y
+        Array positions of the centres.
+    x_error, y_error
+        Pixels, for uncorrelated noise.
+    covariance
+        Adaptive moments [source, 3]: xx, yy, xy in pixels^2, PSF not removed.
+    failed
+        The iteration did not converge: the moments are the starting values, the centre that of a fixed weight.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    x_error: np.ndarray
+    y_error: np.ndarray
+    covariance: np.ndarray
+    failed: np.ndarray
+
+
+@numba.njit(nogil=True, cache=True)
+def _weighted_sums(stamp, x, y, xx, yy, xy):
+    """Sums of w I times 1, dx, dy, dx^2, dy^2, dx dy, where w is the Gaussian of the given moments."""
+    determinant = xx * yy - xy * xy
+    a, b, c = yy / determinant, xx / determinant, -xy / determinant
+    reach_x, reach_y = 4.5 * np.sqrt(xx), 4.5 * np.sqrt(yy)
+    sums = np.zeros(6)
+    for row in range(max(0, int(y - reach_y)), min(stamp.shape[0], int(y + reach_y) + 2)):
+        dy = row - y
+        for column in range(max(0, int(x - reach_x)), min(stamp.shape[1], int(x + reach_x) + 2)):
+            dx = column - x
+            rho = a * dx * dx + b * dy * dy + 2 * c * dx * dy
+            if rho > 20.25:
+                continue
+            value = np.exp(-0.5 * rho) * stamp[row, column]
+            sums[0] += value
+            sums[1] += value * dx
+            sums[2] += value * dy
+            sums[3] += value * dx * dx
+            sums[4] += value * dy * dy
+            sums[5] += value * dx * dy
+    return sums
+
+
+@numba.njit(nogil=True, cache=True)
+def _adaptive(stamp, x, y, xx, yy, xy, max_shift):
+    """Adaptive moments of a stamp [y, x]; returns x, y, xx, yy, xy, converged.
+
+    Bernstein & Jarvis 2002, AJ 123, 583: the Gaussian weight takes on the moments that it measures. The update is the
+    one that is exact for a Gaussian source: the inverse of the weighted moments less the inverse of the weight.
+    """
+    start_x, start_y = x, y
+    smallest, largest = 0.2 * (xx + yy) / 2, (0.2 * min(stamp.shape)) ** 2
+    for _ in range(60):
+        sums = _weighted_sums(stamp, x, y, xx, yy, xy)
+        if sums[0] <= 0.0:
+            return x, y, xx, yy, xy, False
+        dx, dy = sums[1] / sums[0], sums[2] / sums[0]
+        qxx, qyy, qxy = sums[3] / sums[0] - dx * dx, sums[4] / sums[0] - dy * dy, sums[5] / sums[0] - dx * dy
+        det_q, det_w = qxx * qyy - qxy * qxy, xx * yy - xy * xy
+        if det_q <= 0.0 or qxx <= 0.0:
+            return x, y, xx, yy, xy, False
+        ixx, iyy, ixy = qyy / det_q - yy / det_w, qxx / det_q - xx / det_w, -qxy / det_q + xy / det_w
+        det_i = ixx * iyy - ixy * ixy
+        if det_i > 0.0 and ixx > 0.0:
+            new_xx, new_yy, new_xy = iyy / det_i, ixx / det_i, -ixy / det_i
+        else:
+            new_xx, new_yy, new_xy = 2 * qxx, 2 * qyy, 2 * qxy
+        # No more than a factor of two in area at a time.
+        ratio = np.sqrt((new_xx * new_yy - new_xy * new_xy) / det_w)
+        damp = min(max(ratio, 0.5), 2.0) / ratio
+        new_xx, new_yy, new_xy = damp * new_xx, damp * new_yy, damp * new_xy
+        change = (abs(new_xx - xx) + abs(new_yy - yy) + abs(new_xy - xy)) / (xx + yy)
+        xx, yy, xy = new_xx, new_yy, new_xy
+        x, y = x + 1.5 * dx, y + 1.5 * dy
+        if (x - start_x) ** 2 + (y - start_y) ** 2 > max_shift**2:
+            return x, y, xx, yy, xy, False
+        if not smallest < 0.5 * (xx + yy) < largest or xx * yy - xy * xy < smallest**2 * 0.05:
+            return x, y, xx, yy, xy, False
+        if change < 1e-4 and abs(dx) + abs(dy) < 1e-4 * np.sqrt(xx + yy):
+            return x, y, xx, yy, xy, True
+    return x, y, xx, yy, xy, False
+
+
+@numba.njit(nogil=True, cache=True)
+def _fixed_centre(stamp, x, y, xx, yy, xy, max_shift):
+    """Centre under a Gaussian weight of fixed moments; the starting point if it strays."""
+    start_x, start_y = x, y
+    for _ in range(20):
+        sums = _weighted_sums(stamp, x, y, xx, yy, xy)
+        if sums[0] <= 0.0:
+            return start_x, start_y
+        dx, dy = sums[1] / sums[0], sums[2] / sums[0]
+        x, y = x + 1.5 * dx, y + 1.5 * dy
+        if (x - start_x) ** 2 + (y - start_y) ** 2 > max_shift**2:
+            return start_x, start_y
+        if abs(dx) + abs(dy) < 1e-3:
+            break
+    return x, y
+
+
+@numba.njit(nogil=True, cache=True)
+def own_light(pixels, offset, size, x0, y0, flux, residual, i):
+    """Stamp [y, x] of one source: what is left of the image there, with its own model put back."""
+    ny, nx = residual.shape
+    side = size[i]
+    stamp = np.empty((side, side))
+    for row in range(side):
+        for column in range(side):
+            value = flux[i] * pixels[offset[i] + row * side + column]
+            x, y = x0[i] + column, y0[i] + row
+            if 0 <= y < ny and 0 <= x < nx:
+                value += residual[y, x]
+            stamp[row, column] = value
+    return stamp
+
+
+@numba.njit(nogil=True, cache=True)
+def _centre_error(variance, x, y, xx, yy, xy, total):
+    """Errors (x, y) of a weighted centre whose weighted sum of light is ``total``."""
+    determinant = xx * yy - xy * xy
+    a, b, c = yy / determinant, xx / determinant, -xy / determinant
+    ny, nx = variance.shape
+    sum_x, sum_y = 0.0, 0.0
+    for row in range(max(0, int(y - 4 * np.sqrt(yy))), min(ny, int(y + 4 * np.sqrt(yy)) + 2)):
+        for column in range(max(0, int(x - 4 * np.sqrt(xx))), min(nx, int(x + 4 * np.sqrt(xx)) + 2)):
+            dx, dy = column - x, row - y
+            weight = np.exp(-0.5 * (a * dx * dx + b * dy * dy + 2 * c * dx * dy))
+            sum_x += (weight * dx) ** 2 * variance[row, column]
+            sum_y += (weight * dy) ** 2 * variance[row, column]
+    # For a Gaussian source under its own weight the mean offset moves half as far as the source.
+    return 2 * np.sqrt(sum_x) / total, 2 * np.sqrt(sum_y) / total
+
+
+@numba.njit(nogil=True, cache=True)
+def _measure(pixels, offset, size, x0, y0, flux, residual, variance, members, x, y, start, adapt, max_shift, out):
+    for i in members:
+        stamp = own_light(pixels, offset, size, x0, y0, flux, residual, i)
+        xx, yy, xy = start[i]
+        at_x, at_y = _fixed_centre(stamp, x[i] - x0[i], y[i] - y0[i], xx, yy, xy, max_shift)
+        converged = False
+        if adapt[i]:
+            result = _adaptive(stamp, at_x, at_y, xx, yy, xy, max_shift)
+            converged = result[5]
+            if converged:
+                at_x, at_y, xx, yy, xy = result[0], result[1], result[2], result[3], result[4]
+        total = _weighted_sums(stamp, at_x, at_y, xx, yy, xy)[0]
+        out[i, 0], out[i, 1] = at_x + x0[i], at_y + y0[i]
+        out[i, 2:4] = np.nan
+        if total > 0.0:
+            out[i, 2], out[i, 3] = _centre_error(variance, out[i, 0], out[i, 1], xx, yy, xy, total)
+        out[i, 4], out[i, 5], out[i, 6] = xx, yy, xy
+        out[i, 7] = 0.0 if converged else 1.0
+
+
+def measure_shapes(
+    stamps: StampSet,
+    flux: np.ndarray,
+    *,
+    residual: np.ndarray,
+    variance: np.ndarray,
+    members: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    start: np.ndarray,
+    adapt: np.ndarray,
+    max_shift: float,
+) -> Shapes:
+    """Centres and adaptive moments of some sources in one band.
+
+    Parameters
+    ----------
+    stamps, flux
+        Models of unit flux of all N sources, and their fluxes (0 where there is none).
+    residual, variance
+        Image less all models, and variance, [y, x].
+    members
+        Numbers of the sources to measure.
+    x, y
+        Array positions to start from [N].
+    start
+        Moments to start from [N, 3]: those of the PSF.
+    adapt
+        Whether a source is bright enough for moments of its own [N].
+    max_shift
+        Pixels that a centre may move.
+    """
+    out = np.full((len(stamps), 8), np.nan)
+    corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
+    _measure(
+        *(stamps.pixels, *corners, flux, residual, variance),
+        *(np.asarray(members, np.int64), x, y, np.ascontiguousarray(start), adapt, max_shift, out),
+    )
+    out = out[members]
+    return Shapes(
+        x=out[:, 0],
+        y=out[:, 1],
+        x_error=out[:, 2],
+        y_error=out[:, 3],
+        covariance=out[:, 4:7],
+        failed=out[:, 7] != 0,
+    )
+
+
+def psf_moments(psf: np.ndarray) -> np.ndarray:
+    """Adaptive moments [cell, 3] of PSF stamps [cell, y, x]; NaN for a stamp without light."""
+    moments = np.full((len(psf), 3), np.nan)
+    middle = psf.shape[-1] // 2
+    for cell, stamp in enumerate(psf):
+        if stamp.any():
+            width = 1 / (4 * np.pi * float(np.sum(np.square(stamp, dtype=float))))
+            xx, yy, xy, converged = _adaptive(stamp.astype(float), middle, middle, width, width, 0.0, 2.0)[2:]
+            moments[cell] = (xx, yy, xy) if converged else (width, width, 0.0)
+    return moments
+
+
+def disc_covariance(observed: np.ndarray, psf: np.ndarray) -> np.ndarray:
+    """The exponential disc that, convolved with the PSF, has the observed adaptive moments.
+
+    The PSF is taken for a Gaussian here. The orientation and axis ratio are those of the difference of the moments,
+    the size solves the equation of the adaptive moments for the disc's Gaussians.
+
+    Parameters
+    ----------
+    observed, psf
+        Moments [N, 3] (xx, yy, xy).
+
+    Returns
+    -------
+    ndarray
+        [N, 3], as in `dmu4.stamps.Profiles`; zero where the source is no larger than the PSF.
+    """
+    size, psf_size = (np.sqrt(np.maximum(m[:, 0] * m[:, 1] - m[:, 2] ** 2, 0)) for m in (observed, psf))
+    low, high = np.zeros(len(size)), 4 * np.maximum(size, 1e-6)
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        parts = middle[:, None] * DISC_VARIANCES + psf_size[:, None]
+        weight = DISC_WEIGHTS / (parts + size[:, None])
+        moment = np.sum(weight * parts * size[:, None] / (parts + size[:, None]), axis=1) / np.sum(weight, axis=1)
+        too_small = moment < 0.5 * size
+        low, high = np.where(too_small, middle, low), np.where(too_small, high, middle)
+    difference = observed - psf
+    mean = 0.5 * (difference[:, 0] + difference[:, 1])
+    e1 = np.divide(0.5 * (difference[:, 0] - difference[:, 1]), mean, out=np.zeros(len(mean)), where=mean > 0)
+    e2 = np.divide(difference[:, 2], mean, out=np.zeros(len(mean)), where=mean > 0)
+    # An axis ratio of 0.2, that is an ellipticity of 0.92 in moments, is the flattest a disc gets.
+    shrink = np.minimum(1, 0.92 / np.maximum(np.hypot(e1, e2), 1e-12))
+    e1, e2 = e1 * shrink, e2 * shrink
+    radius = np.where((size > psf_size) & (mean > 0), 0.5 * (low + high) / np.sqrt(1 - e1**2 - e2**2), 0)
+    return np.column_stack([radius * (1 + e1), radius * (1 - e1), radius * e2])

@@ -1,0 +1,146 @@
+"""Task: put the objects of the patches of a tract together, one primary row an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from astropy.table import Table
+from lsst.pex.config import RangeField
+from lsst.pipe.base import (
+    InputQuantizedConnection,
+    NoWorkFound,
+    OutputQuantizedConnection,
+    PipelineTask,
+    PipelineTaskConfig,
+    PipelineTaskConnections,
+    QuantumContext,
+    Struct,
+)
+from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
+
+from dmu0.skymap import make_sky_map
+from dmu0.surveys import SkyMap as SkyMapConfig
+from dmu0.tract import Tract
+from dmu4.consolidate import settle_primaries, stack_patches
+
+
+class ConsolidateTractConnections(PipelineTaskConnections, dimensions=("skymap", "tract")):
+    """What the task reads and writes."""
+
+    patches = Input(
+        doc="Objects of the patches.",
+        name="object_patch",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract", "patch"),
+        multiple=True,
+        deferLoad=True,
+    )
+    sky_map = PrerequisiteInput(
+        doc="Definition of the sky map, for the area that belongs to each patch alone.",
+        name="sky_map",
+        storageClass="StructuredDataDict",
+        dimensions=("skymap",),
+    )
+    objects = Output(
+        doc="Objects of the tract; detect_isPrimary is true in one row of each.",
+        name="object",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract"),
+    )
+
+
+class ConsolidateTractConfig(PipelineTaskConfig, pipelineConnections=ConsolidateTractConnections):
+    """How rows of overlapping patches are recognised as one object."""
+
+    matchRadius = RangeField[float](
+        doc="Largest distance in arcsec between two rows of one object.", default=0.5, min=0
+    )
+
+
+class ConsolidateTractTask(PipelineTask):
+    """Put the objects of a tract together.
+
+    1. All rows of all patches are kept, with the same columns.
+    2. Where patches overlap, rows that are each other's nearest are one object; exactly one of them is primary.
+    """
+
+    ConfigClass = ConsolidateTractConfig
+    _DefaultName = "consolidate_tract"
+
+    def runQuantum(
+        self, butlerQC: QuantumContext, inputRefs: InputQuantizedConnection, outputRefs: OutputQuantizedConnection
+    ) -> None:
+        """Read the patches, merge them, write the table."""
+        sky_map = make_sky_map(SkyMapConfig(**butlerQC.get(inputRefs.sky_map)))
+        tract = sky_map.tract(butlerQC.quantum.dataId["tract"])
+        tables = [handle.get() for handle in butlerQC.get(inputRefs.patches)]
+        butlerQC.put(self.run(tables, tract, sky_map), outputRefs)
+
+    def run(self, tables: Iterable[Table], tract: Tract, sky_map) -> Struct:
+        """Merge the tables of patches.
+
+        Parameters
+        ----------
+        tables
+            Tables of `dmu4.object_table`, one a patch.
+        tract
+            The tract.
+        sky_map
+            The sky map, which tells what area is the tract's own.
+
+        Returns
+        -------
+        Struct
+            ``objects``: one table.
+
+        Raises
+        ------
+        NoWorkFound
+            If there is no table.
+        """
+        tables = list(tables)
+        if not tables:
+            raise NoWorkFound(f"no patch of tract {tract.id} was measured")
+        objects = stack_patches(tables)
+        scale = tract.wcs.proj_plane_pixel_scales()[0].to_value("arcsec")
+        radius = self.config.matchRadius / scale
+        before = np.asarray(objects["detect_isPrimary"])
+        objects["detect_isPrimary"][:] = settle_primaries(
+            x=np.asarray(objects["x"]),
+            y=np.asarray(objects["y"]),
+            patch=np.asarray(objects["patch"]),
+            primary=before.copy(),
+            inside=distance_inside(objects, tract, sky_map, margin=radius),
+            radius=radius,
+        )
+        primary = int(np.sum(objects["detect_isPrimary"]))
+        self.log.info("tract %d: %d rows of %d patches, %d primary", tract.id, len(objects), len(tables), primary)
+        self.metadata["objects"], self.metadata["primary"] = len(objects), primary
+        return Struct(objects=objects)
+
+
+def distance_inside(objects: Table, tract: Tract, sky_map, *, margin: float) -> np.ndarray:
+    """How far inside its patch's inner box each row lies in pixels, negative outside; -inf in another tract's area.
+
+    Parameters
+    ----------
+    objects
+        Rows with x, y, patch, coord_ra, coord_dec.
+    tract, sky_map
+        The tract and its sky map.
+    margin
+        Rows further outside than this are not asked for their tract: they are out anyway.
+    """
+    inside = np.full(len(objects), -np.inf)
+    x, y, patch = (np.asarray(objects[name]) for name in ("x", "y", "patch"))
+    for number in np.unique(patch):
+        rows = np.flatnonzero(patch == number)
+        box = tract.patch(int(number)).inner_bbox
+        sides = (x[rows] - box.x.start, box.x.stop - 1 - x[rows], y[rows] - box.y.start, box.y.stop - 1 - y[rows])
+        inside[rows] = np.min(sides, axis=0) + 0.5
+    ra, dec = np.asarray(objects["coord_ra"]), np.asarray(objects["coord_dec"])
+    for row in np.flatnonzero(~np.asarray(objects["detect_isPrimary"]) & (inside > -margin)):
+        if sky_map.find_tract(float(ra[row]), float(dec[row])).id != tract.id:
+            inside[row] = -np.inf
+    return inside

@@ -1,0 +1,166 @@
+"""Task: detect the objects of a patch on the coadds of all bands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from astropy.table import Column, Table
+from lsst.daf.butler import DeferredDatasetHandle
+from lsst.images import SkyProjection
+from lsst.pex.config import Field, RangeField
+from lsst.pipe.base import (
+    InputQuantizedConnection,
+    NoWorkFound,
+    OutputQuantizedConnection,
+    PipelineTask,
+    PipelineTaskConfig,
+    PipelineTaskConnections,
+    QuantumContext,
+    Struct,
+)
+from lsst.pipe.base.connectionTypes import Input, Output
+
+from dmu4.detect import Detections, DetectionSettings, detect, subtract_sky
+from dmu4.patch_cube import PatchCube, make_cube, pixel_scale_of, planes_of_coadd
+
+
+class DetectPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch")):
+    """What the task reads and writes."""
+
+    coadds = Input(
+        doc="Coadds of all bands of the patch.",
+        name="deep_coadd",
+        storageClass="CellCoadd",
+        dimensions=("skymap", "tract", "patch", "band"),
+        multiple=True,
+        deferLoad=True,
+    )
+    detections = Output(
+        doc="Merged peaks of the patch: positions, footprints, and the bands that saw each.",
+        name="object_detection",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract", "patch"),
+    )
+
+
+class DetectPatchConfig(PipelineTaskConfig, pipelineConnections=DetectPatchConnections):
+    """How to detect."""
+
+    threshold = RangeField[float](
+        doc="Lowest peak, in units of the noise of the matched-filtered image.", default=4.5, min=2.0
+    )
+    floor = RangeField[float](doc="Height down to which footprints reach, in the same units.", default=3.0, min=0.5)
+    maxArea = RangeField[int](
+        doc="Largest connected footprint in pixels; a larger one is cut at a higher level.", default=40_000, min=100
+    )
+    skyBox = RangeField[int](doc="Side in pixels of the mesh of the residual sky.", default=128, min=16)
+    threads = RangeField[int](doc="Bands worked on at once.", default=2, min=1)
+    subtractSky = Field[bool](doc="Subtract what is left of the sky before detection.", default=True)
+
+
+def load_cube(
+    coadds: Iterable[DeferredDatasetHandle], counts: Iterable[DeferredDatasetHandle] = ()
+) -> tuple[PatchCube, SkyProjection]:
+    """Read the coadds of a patch, one band after another.
+
+    Parameters
+    ----------
+    coadds
+        Coadds of any number of bands.
+    counts
+        Maps of the number of images in each pixel, for some of the bands.
+
+    Returns
+    -------
+    cube, projection
+        All bands, and the projection of their pixels.
+    """
+    count_of = {handle.dataId["band"]: handle for handle in counts}
+    planes, boxes, projection, scale = {}, {}, None, 0.0
+    for handle in coadds:
+        band, coadd = handle.dataId["band"], handle.get()
+        count = count_of[band].get().array if band in count_of else None
+        planes[band] = planes_of_coadd(coadd, input_count=count)
+        boxes[band], projection, scale = coadd.bbox, coadd.sky_projection, pixel_scale_of(coadd)
+    box = next(iter(boxes.values()))
+    odd = [band for band, other in boxes.items() if other != box]
+    if odd:
+        raise ValueError(f"The {odd[0]} coadd covers {boxes[odd[0]]}, the others {box}: a patch has one box.")
+    return make_cube(planes, x0=box.x.start, y0=box.y.start, pixel_scale=scale), projection
+
+
+class DetectPatchTask(PipelineTask):
+    """Detect the objects of a patch.
+
+    1. What is left of the sky in each band is subtracted: clipped medians of a coarse mesh, far from sources.
+    2. Each band is filtered with its PSF; the threshold is in units of the true, correlated noise.
+    3. Bands are also combined to one chi-square image, which finds what no band shows alone.
+    4. Peaks are merged over the bands, the band with most peaks first, the combination last.
+    5. The pixels of connected footprints are shared among their peaks; the size of a footprint is bounded.
+    """
+
+    ConfigClass = DetectPatchConfig
+    _DefaultName = "detect_patch"
+
+    def runQuantum(
+        self, butlerQC: QuantumContext, inputRefs: InputQuantizedConnection, outputRefs: OutputQuantizedConnection
+    ) -> None:
+        """Read the coadds, detect, write the table."""
+        cube, _ = load_cube(butlerQC.get(inputRefs.coadds))
+        butlerQC.put(self.run(cube), outputRefs)
+
+    def run(self, cube: PatchCube) -> Struct:
+        """Detect on a cube.
+
+        Parameters
+        ----------
+        cube
+            All bands of the patch.
+
+        Returns
+        -------
+        Struct
+            ``detections``: one row an object.
+
+        Raises
+        ------
+        NoWorkFound
+            If no band has any data.
+        """
+        if not cube.good.any():
+            raise NoWorkFound(f"no pixel with data in {', '.join(cube.bands)}")
+        settings = DetectionSettings(
+            threshold=self.config.threshold,
+            floor=self.config.floor,
+            max_area=self.config.maxArea,
+            sky_box=self.config.skyBox,
+            threads=self.config.threads,
+        )
+        if self.config.subtractSky:
+            cube = subtract_sky(cube, box=settings.sky_box, threads=settings.threads)
+        found = detect(cube, settings)
+        self.log.info("%d objects; bands in order of depth: %s", len(found.x), [cube.bands[b] for b in found.order])
+        self.metadata["objects"] = len(found.x)
+        return Struct(detections=detection_table(cube, found))
+
+
+def detection_table(cube: PatchCube, found: Detections) -> Table:
+    """Merged peaks as a table, one row an object, positions in tract pixels."""
+    labels = np.array(cube.bands)
+    table = Table(
+        [
+            Column(found.x + cube.x0, "x", unit="pixel", description="Peak along the x axis of the tract"),
+            Column(found.y + cube.y0, "y", unit="pixel", description="Peak along the y axis of the tract"),
+            Column(labels[found.reference], "refBand", description="Band of the highest signal to noise"),
+            Column(found.combined, "chi2_height", description="Significance in the chi-square image, in sigma"),
+            Column(found.footprints.area, "footprint_area", unit="pixel2", description="Pixels of the object's own"),
+            Column(found.footprints.blend, "blend", description="Number of the connected footprint, -1 for none"),
+            Column(found.footprints.blend_size, "blend_size", description="Objects in the connected footprint"),
+        ]
+    )
+    for number, band in enumerate(cube.bands):
+        seen, height = found.detected[:, number], found.height[:, number]
+        table[f"{band}_detected"] = Column(seen, description=f"A peak of its own in {band}")
+        table[f"{band}_height"] = Column(height, description=f"Matched-filter signal to noise in {band}")
+    return table
