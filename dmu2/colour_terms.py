@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Table
-from scipy.optimize import least_squares
 
 from dmu2.catalogues import TWOMASS_VEGA_TO_AB
 from obs_vista.bands import VISTA_BANDS
@@ -81,6 +80,14 @@ SLOPE_TOLERANCE = 0.05
 
 PIVOT_ERROR_MAX = 0.005
 """A fit is used only if its errors move the magnitudes of typical stars by no more than this."""
+
+_FLOOR = 0.01
+# Variables and unresolved pairs scatter by about this much (mag) beyond their quoted errors.
+
+ERROR_LIMITS = (0.03, 0.05, 0.1)
+"""Largest errors of a star's magnitudes, in mag: a fit uses the first limit that leaves it `ENOUGH_STARS`."""
+
+ENOUGH_STARS = 150
 
 MIN_STARS = 40
 """A fit of fewer stars is not used."""
@@ -195,14 +202,12 @@ def reference_variance(
     return total
 
 
-def fit_term(
-    term: ColourTerm, table: Table, *, max_error: float = 0.1, resamples: int = 100, seed: int = 0
-) -> tuple[Fit, Table]:
+def fit_term(term: ColourTerm, table: Table, *, resamples: int = 100, seed: int = 0) -> tuple[Fit, Table]:
     """Fit a colour term on stars that have instrumental and catalogued fluxes.
 
-    The errors of base and colour are correlated, which biases an ordinary fit: here each residual is weighed by its own
-    variance, which depends on the slope (the functional errors-in-variables estimator; Fuller 1987, Measurement Error
-    Models, sec. 3.1), with a Huber loss against blends and variables.
+    The errors of base and colour are correlated, and would bias an ordinary fit: the sums of the normal equations are
+    corrected for what known errors add to them (the moment-corrected estimator of errors in variables; Fuller 1987,
+    Measurement Error Models, sec. 3.1; for straight lines, BCES of Akritas & Bershady 1996, ApJ 470, 706).
 
     Parameters
     ----------
@@ -211,8 +216,6 @@ def fit_term(
     table
         Stars with ``<name>_flux`` and ``<name>_fluxErr`` of base and colour, and ``instrument_flux`` and
         ``instrument_fluxErr`` of the band, all nJy AB.
-    max_error
-        Largest error of a magnitude of a star that is used.
     resamples
         Number of bootstrap resamples.
     seed
@@ -225,7 +228,11 @@ def fit_term(
     stars
         colour, difference (m(band) - m(base)), error, residual and whether the star was used.
     """
-    stars = _star_table(term, table, max_error)
+    stars = _star_table(term, table)
+    for limit in ERROR_LIMITS:
+        stars["used"] = stars["valid"] & (stars["worst"] < limit)
+        if stars["used"].sum() >= ENOUGH_STARS:
+            break
     use = np.flatnonzero(stars["used"])
     if len(use) < 10:
         nothing = (np.nan,) * 3
@@ -233,7 +240,7 @@ def fit_term(
     colour = np.asarray(stars["colour"])
     solution = _solve(term, stars[use])
     rng = np.random.default_rng(seed)
-    samples = np.array([_solve(term, stars[rng.choice(use, len(use))], solution) for _ in range(resamples)])
+    samples = np.array([_solve(term, stars[rng.choice(use, len(use))]) for _ in range(resamples)])
     covariance = np.cov(samples, rowvar=False)
     stars["residual"] = stars["difference"] - np.polyval(solution[::-1], colour)
     residual = np.asarray(stars["residual"])[use]
@@ -243,8 +250,8 @@ def fit_term(
     return Fit(tuple(map(float, solution)), errors, covariance, len(use), scatter, (low, high), median), stars
 
 
-def _star_table(term: ColourTerm, table: Table, max_error: float) -> Table:
-    """Colour and difference of each star, the parts of their errors, and which stars can be used."""
+def _star_table(term: ColourTerm, table: Table) -> Table:
+    """Colour and difference of each star, the parts of their errors, and which stars are valid."""
     offset = vega_to_ab(term.band) if term.magnitudes == "Vega" else 0.0
     magnitude = magnitudes(table["instrument_flux"]) - offset
     error = magnitude_errors(table["instrument_flux"], table["instrument_fluxErr"])
@@ -252,36 +259,43 @@ def _star_table(term: ColourTerm, table: Table, max_error: float) -> Table:
     first, first_error = system_magnitudes(table, term.first, term.magnitudes)
     second, second_error = system_magnitudes(table, term.second, term.magnitudes)
     stars = Table({"colour": first - second, "difference": magnitude - base, "error": error})
-    # Variances that go with the weights 1, slope and -slope; a flux that plays two parts is in one of them only.
-    stars["var_alone"] = error**2 + np.where(term.base in (term.first, term.second), 0.0, base_error**2)
-    stars["var_first"], stars["var_second"] = first_error**2, second_error**2
-    worst = np.max([error, base_error, first_error, second_error], axis=0)
+    stars["var_difference"] = error**2 + base_error**2
+    stars["var_colour"] = first_error**2 + second_error**2
+    # Of y = m - base with x = first - second, which share a flux.
+    stars["covariance"] = second_error**2 * (term.base == term.second) - first_error**2 * (term.base == term.first)
+    stars["worst"] = np.max([error, base_error, first_error, second_error], axis=0)
     low, high = term.colour_range
     good = np.isfinite(stars["difference"]) & (stars["colour"] >= low) & (stars["colour"] <= high)
-    stars["used"] = good & np.isfinite(worst) & (worst < max_error)
+    stars["valid"] = good & np.isfinite(stars["worst"])
     stars["residual"] = np.full(len(stars), np.nan)
     return stars
 
 
-def _solve(term: ColourTerm, stars: Table, start: np.ndarray | None = None) -> np.ndarray:
-    """c0, c1, c2 that fit the stars best; c2 stays zero for a straight line."""
-    colour, difference = np.asarray(stars["colour"]), np.asarray(stars["difference"])
-    alone, first, second = (np.asarray(stars[f"var_{name}"]) for name in ("alone", "first", "second"))
-    shared_first, shared_second = float(term.base == term.first), float(term.base == term.second)
-    # Variables and unresolved pairs scatter by some hundredths of a magnitude beyond their quoted errors.
-    floor = 0.015**2
+def _solve(term: ColourTerm, stars: Table) -> np.ndarray:
+    """c0, c1, c2 that fit the stars best; c2 stays zero for a straight line.
 
-    def residuals(free: np.ndarray) -> np.ndarray:
-        slope = free[1] + (2 * free[2] * colour if len(free) > 2 else 0.0)
-        variance = alone + (shared_first + slope) ** 2 * first + (shared_second - slope) ** 2 * second + floor
-        return (difference - np.polyval(free[::-1], colour)) / np.sqrt(variance)
-
-    guess = np.array(term.coefficients) if start is None else start
-    free = guess[: term.order + 1].copy()
-    if start is None:
-        free[0] += np.median(difference - np.polyval(np.array(term.coefficients)[::-1], colour))
-    found = least_squares(residuals, free, loss="huber", f_scale=1.5, x_scale=[0.01, 0.05, 0.1][: len(free)]).x
-    return np.append(found, np.zeros(3 - len(found)))
+    Sums over noisy colours x and differences y are corrected by what their known errors add to them, and stars are
+    weighed by their variance and by Tukey's biweight of their residuals, in a few rounds.
+    """
+    x, y = np.asarray(stars["colour"]), np.asarray(stars["difference"])
+    var_x, var_xy = np.asarray(stars["var_colour"]), np.asarray(stars["covariance"])
+    size = term.order + 1
+    # Expected powers and products of the true colours, given the observed ones.
+    powers = np.stack([np.ones_like(x), x, x**2 - var_x, x**3 - 3 * x * var_x, x**4 - 6 * x**2 * var_x + 3 * var_x**2])
+    products = np.stack([y, x * y - var_xy, x**2 * y - var_x * y - 2 * x * var_xy])[:size]
+    design = np.stack([powers[row : row + size] for row in range(size)])
+    published = np.array(term.coefficients)[:size]
+    solution = published.copy()
+    solution[0] += np.median(y - np.polyval(published[::-1], x))
+    spread = 0.1
+    for _ in range(8):
+        slope = np.polyval(np.polyder(np.append(solution, 0.0)[::-1]), x)
+        variance = np.asarray(stars["var_difference"]) - 2 * slope * var_xy + slope**2 * var_x + _FLOOR**2
+        residual = (y - np.polyval(solution[::-1], x)) / np.sqrt(variance)
+        spread = max(1.4826 * float(np.median(np.abs(residual))), 0.5)
+        weight = np.clip(1 - (residual / (4.685 * spread)) ** 2, 0, None) ** 2 / variance
+        solution = np.linalg.lstsq(design @ weight, products @ weight)[0]
+    return np.append(solution, np.zeros(3 - size))
 
 
 def choose(term: ColourTerm, fit: Fit) -> tuple[str, str]:

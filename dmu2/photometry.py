@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import sep
+from numba import njit
 
 from dmu2.matching import match
 
@@ -106,9 +107,12 @@ def star_fluxes(
     inside = _inside(x, y, data.shape, total_radius * fwhm)
     at_x, at_y = np.where(inside, x, 0.0), np.where(inside, y, 0.0)
     annulus = ((total_radius + 0.5) * fwhm, (total_radius + 2.5) * fwhm)
-    options = {"err": deviation, "mask": bad, "gain": gain, "bkgann": annulus, "subpix": 7}
+    local = annulus_medians(clean, bad, at_x, at_y, annulus[0], annulus[1])
+    options = {"err": deviation, "mask": bad, "gain": gain, "subpix": 7}
     flux, error, flag = sep.sum_circle(clean, at_x, at_y, radius * fwhm, **options)
     total, total_error, total_flag = sep.sum_circle(clean, at_x, at_y, total_radius * fwhm, **options)
+    flux = flux - local * np.pi * (radius * fwhm) ** 2
+    total = total - local * np.pi * (total_radius * fwhm) ** 2
     peak = _peaks(data, at_x, at_y)
     good = inside & (flag & ~sep.OBJ_TRUNC == 0) & (flux > 0) & (peak < saturation)
     bright = good & alone & (total_flag == 0) & (total > 30 * total_error)
@@ -143,6 +147,35 @@ def stellar_fwhm(image: np.ndarray, *, x: np.ndarray, y: np.ndarray, guess: floa
 def _inside(x: np.ndarray, y: np.ndarray, shape: tuple[int, int], margin: float) -> np.ndarray:
     """Positions at least a margin (px) from the edges."""
     return (x > margin) & (y > margin) & (x < shape[1] - 1 - margin) & (y < shape[0] - 1 - margin)
+
+
+@njit(cache=True, nogil=True)
+def annulus_medians(image, bad, x, y, inner, outer):  # pragma: no cover - compiled
+    """Median of the good pixels of the ring around each position, zero where it has fewer than ten.
+
+    Parameters
+    ----------
+    image, bad
+        Counts and bad pixels [y, x].
+    x, y
+        Positions in px.
+    inner, outer
+        Radii of the ring in px.
+    """
+    ny, nx = image.shape
+    medians = np.zeros(x.size)
+    values = np.empty(int(np.ceil(4 * (outer + 1) ** 2)))
+    for k in range(x.size):
+        number = 0
+        for j in range(max(int(y[k] - outer), 0), min(int(y[k] + outer) + 2, ny)):
+            for i in range(max(int(x[k] - outer), 0), min(int(x[k] + outer) + 2, nx)):
+                squared = (i - x[k]) ** 2 + (j - y[k]) ** 2
+                if inner**2 <= squared <= outer**2 and not bad[j, i]:
+                    values[number] = image[j, i]
+                    number += 1
+        if number >= 10:
+            medians[k] = np.median(values[:number])
+    return medians
 
 
 def _peaks(data: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
