@@ -59,7 +59,7 @@ status: $(ENVIRONMENT)
 	@$(WORKFLOW) status $(SAID)
 
 test: sample
-	$(PYTHON) -m pytest $(TESTS)
+	$(PYTHON) -m pytest --numprocesses $(JOBS) $(TESTS)
 
 bench: $(ENVIRONMENT)
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(PYTHON) $$file || exit 1; done

@@ -1,0 +1,167 @@
+"""The repository of a survey, and the accounting of what is run on it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from dmu0.manifest import write_manifest
+from dmu0.paths import DataFolders
+from dmu0.surveys import Survey, load_survey
+from dmu4 import execution
+from dmu4.overview import dataset_counts, visit_table
+from dmu4.repository import chosen_patches, has_collection, make_repository, open_butler
+
+SURVEY = """
+name: tiny
+title: Two stacks of four detectors
+inputs: {source: simulate}
+vista: {bands: [vj], programme: TEST}
+sky_map: {name: tiny_map, patch_inner: 400, patch_border: 20}
+tracts: {8524: ["44,44", "45,44"]}
+"""
+
+
+def stack_rows(path: Path, *, exposure: int, centre: tuple[float, float], accepted: bool) -> list[dict]:
+    """Rows of the selection for four detectors side by side."""
+    rows = []
+    for detector in range(1, 5):
+        ra, dec = centre[0] + 0.02 * (detector - 2.5), centre[1]
+        x, y = ra + 0.01 * np.array([-1, 1, 1, -1]), dec + 0.01 * np.array([-1, -1, 1, 1])
+        corners = {f"ra{k}": x[k] for k in range(4)} | {f"dec{k}": y[k] for k in range(4)}
+        common = {"path": str(path), "hdu": detector, "detector": detector, "exposure": exposure, "band": "vj"}
+        timing = {"mjd": 56200.0 + exposure / 1000, "exptime": 10.0, "ndit": 6, "nicomb": 7}
+        state = {"accepted": accepted, "rejected_because": "" if accepted else "OBSTATUS is Aborted"}
+        paths = {"confidence_path": "", "confidence_hdu": -1, "physical_filter": "VIRCAM-J"}
+        rows.append(common | timing | state | paths | corners | {"ra": ra, "dec": dec})
+    return rows
+
+
+@pytest.fixture
+def survey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Survey:
+    """A survey in a folder of its own, with what dmu0 to dmu2 would have left."""
+    monkeypatch.setattr(Survey, "folders", property(lambda self: DataFolders(self.name, tmp_path)))
+    monkeypatch.setenv("FUSION_RUN_ID", "first")
+    (tmp_path / "tiny.yaml").write_text(SURVEY)
+    tiny = load_survey(str(tmp_path / "tiny.yaml"))
+    rows = []
+    for number, accepted in ((100, True), (200, False)):
+        path = tiny.folders[0] / f"v20121019_{number:05d}_st.fit"
+        hdus = [fits.PrimaryHDU(), *(fits.ImageHDU(np.zeros((8, 8), np.float32)) for _ in range(4))]
+        fits.HDUList(hdus).writeto(path)
+        rows += stack_rows(path, exposure=number, centre=(35.6, -5.1), accepted=accepted)
+    Table(rows=rows).write(tiny.folders[1] / "selected.parquet")
+    names = ("path", "kind", "band", "tract", "patch", "bytes", "sha256", "state", "reason")
+    types = (str, str, str, int, int, int, str, str, str)
+    write_manifest(tiny.folders, Table(names=names, dtype=types))
+    return tiny
+
+
+def test_only_what_was_accepted_is_ingested(survey: Survey) -> None:
+    """Accepted detectors are in, rejected ones are out with their reason, files are as they were."""
+    files = sorted(survey.folders[0].glob("*.fit"))
+    before = [path.read_bytes() for path in files]
+    report = make_repository(survey, run="one")
+    assert report.counts == {"vircam_pawprint": 4}
+    assert report.left_out == [(f"v20121019_00200_st.fit[{k}]", "OBSTATUS is Aborted") for k in range(1, 5)]
+    with open_butler(survey) as butler:
+        assert dataset_counts(butler)["vircam_pawprint"] == 4
+        visits = visit_table(butler)
+        assert list(visits["visit"]) == [100]
+        assert visits["exposure_time"][0] == 10.0 * 6 * 7
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_made_again_it_is_the_same(survey: Survey) -> None:
+    """A run that is made twice is not doubled; a newer run takes the place of an older one."""
+    first = make_repository(survey, run="one")
+    assert make_repository(survey, run="one").counts == first.counts
+    make_repository(survey, run="two")
+    with open_butler(survey) as butler:
+        assert dataset_counts(butler)["vircam_pawprint"] == 4
+        assert has_collection(butler, "inputs/two")
+        assert not has_collection(butler, "inputs/one")
+
+
+def test_missing_repository_says_what_to_run(survey: Survey) -> None:
+    """Opening a repository that was not made names the notebook that makes it."""
+    with pytest.raises(FileNotFoundError, match="1_Butler_repository"):
+        open_butler(survey)
+
+
+def test_tracts_are_chosen_by_name(survey: Survey) -> None:
+    """Tracts may be narrowed; one that the survey does not have is named."""
+    assert list(chosen_patches(survey)) == [8524]
+    assert chosen_patches(survey, "8524") == chosen_patches(survey)
+    assert len(chosen_patches(survey)[8524]) == 2
+    with pytest.raises(ValueError, match="9999"):
+        chosen_patches(survey, "9999")
+
+
+@pytest.fixture
+def toy_step(survey: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Survey:
+    """A step of one toy task, on the repository of the tiny survey."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    sys.modules.pop("toy_tasks", None)
+    pipeline = tmp_path / "toy.yaml"
+    pipeline.write_text(
+        "description: toy\ninstrument: obs_vista.VIRCAM\ntasks:\n  toy:\n    class: toy_tasks.ToyTask\n"
+    )
+    monkeypatch.setattr(execution, "PIPELINE", pipeline)
+    monkeypatch.setattr(execution, "STEPS", {"toy_step": ("toy",)})
+    monkeypatch.setattr(execution, "_where", lambda survey, tracts: "instrument = 'VIRCAM'")
+    make_repository(survey, run="one")
+    return survey
+
+
+def test_every_quantum_ends_in_one_state(toy_step: Survey) -> None:
+    """Done, skipped with its reason, failed with its reason; the counts add up."""
+    report = execution.run_step(toy_step, "toy_step", progress=False)
+    states = {row["data_id"]: (row["state"], row["reason"]) for row in report}
+    assert states == {
+        "exposure=100 detector=1 band=vj": ("done", ""),
+        "exposure=100 detector=2 band=vj": ("skipped", "there are no stars on it"),
+        "exposure=100 detector=3 band=vj": ("failed", "ValueError: the seeing is 9.9 arcsec"),
+        "exposure=100 detector=4 band=vj": ("done", ""),
+    }
+    [row] = execution.summary(report)
+    assert (row["quanta"], row["done"], row["skipped"], row["failed"]) == (4, 2, 1, 1)
+
+
+def test_resume_runs_only_what_is_missing(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same result made again keeps what was done and tries only what failed; a new one starts afresh."""
+    execution.run_step(toy_step, "toy_step", progress=False)
+    with open_butler(toy_step) as butler:
+        kept = {ref.dataId["detector"]: ref.id for ref in butler.query_datasets("toy_product")}
+    report = execution.run_step(toy_step, "toy_step", progress=False)
+    assert list(execution.summary(report)["failed"]) == [1]
+    with open_butler(toy_step) as butler:
+        assert {ref.dataId["detector"]: ref.id for ref in butler.query_datasets("toy_product")} == kept
+    monkeypatch.setenv("FUSION_RUN_ID", "second")
+    execution.run_step(toy_step, "toy_step", progress=False)
+    with open_butler(toy_step) as butler:
+        fresh = {ref.dataId["detector"]: ref.id for ref in butler.query_datasets("toy_product")}
+        assert not has_collection(butler, "toy_step/first")
+    assert set(fresh) == set(kept)
+    assert not set(fresh.values()) & set(kept.values())
+
+
+def test_a_step_of_failures_only_stops(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When every quantum fails, the step does, and says why."""
+    monkeypatch.setattr(execution, "_where", lambda survey, tracts: "instrument = 'VIRCAM' AND detector = 3")
+    with pytest.raises(execution.StepFailed, match=r"all 1 quanta of toy failed.*9\.9 arcsec"):
+        execution.run_step(toy_step, "toy_step", progress=False)
+
+
+def test_unknown_step_and_engine_are_named(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step or an engine that does not exist is refused, with those that do."""
+    with pytest.raises(ValueError, match="toy_step"):
+        execution.run_step(toy_step, "nothing")
+    monkeypatch.setenv("FUSION_ENGINE", "abacus")
+    with pytest.raises(ValueError, match="local or bps"):
+        execution.engine_kind(toy_step)

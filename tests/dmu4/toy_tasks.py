@@ -1,0 +1,43 @@
+"""Tasks for the tests of execution: they do nothing but succeed, find no work, or fail, by detector."""
+
+from __future__ import annotations
+
+import lsst.pipe.base as pipe_base
+import lsst.pipe.base.connectionTypes as connection_types
+from lsst.pex.config import Field
+
+DIMENSIONS = ("instrument", "exposure", "detector")
+
+
+class ToyConnections(pipe_base.PipelineTaskConnections, dimensions=DIMENSIONS):
+    """One image in, one dictionary out."""
+
+    raw = connection_types.Input(
+        doc="An image.", name="vircam_pawprint", storageClass="ImageV2", dimensions=DIMENSIONS, deferLoad=True
+    )
+    product = connection_types.Output(
+        doc="A number.", name="toy_product", storageClass="StructuredDataDict", dimensions=DIMENSIONS
+    )
+
+
+class ToyConfig(pipe_base.PipelineTaskConfig, pipelineConnections=ToyConnections):
+    """What to do with which detector."""
+
+    empty = Field[int](doc="Detector for which there is no work.", default=2)
+    broken = Field[int](doc="Detector that fails.", default=3)
+
+
+class ToyTask(pipe_base.PipelineTask):
+    """Succeed, find no work, or fail."""
+
+    ConfigClass = ToyConfig
+    _DefaultName = "toy"
+
+    def runQuantum(self, butlerQC, inputRefs, outputRefs):
+        """Do what the configuration says for the detector."""
+        detector = butlerQC.quantum.dataId["detector"]
+        if detector == self.config.empty:
+            raise pipe_base.NoWorkFound("there are no stars on it")
+        if detector == self.config.broken:
+            raise ValueError("the seeing is 9.9 arcsec")
+        butlerQC.put({"detector": detector}, outputRefs.product)
