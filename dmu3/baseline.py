@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.stats import mad_std
-from astropy.table import Table
+from astropy.table import Column, Table
 
-from dmu0.paths import DataFolders
 from dmu0.skymap import Patch, make_sky_map
 from dmu0.surveys import Survey
-from dmu3.inputs import InputError, patch_detectors, place_on_grid, read_coadd, read_detectors
+from dmu3.inputs import InputError, OpenFiles, patch_detectors, place_on_grid, read_coadd, read_detector_row
 from dmu3.swarp import Coadd, CoaddError, choose_engine, coadd, wcs_header
 
 log = logging.getLogger(__name__)
@@ -134,7 +133,7 @@ def read_baseline(folder: Path, *, tract: int, patch: int, band: str) -> Coadd:
 def make_images(
     survey: Survey, manifest: Table, selected: Table, coverage: Table, *, tracts: str = "", engine: str = "auto"
 ) -> Iterator[PatchBand]:
-    """Make the baseline images of a survey, one band of one patch at a time.
+    """Make the baseline images of a survey, one patch of one band at a time.
 
     Parameters
     ----------
@@ -149,77 +148,108 @@ def make_images(
     engine
         ``auto``, ``swarp`` or ``reproject``.
     """
-    engine = choose_engine(engine)
-    for patch in survey_patches(survey, tracts):
+    with OpenFiles() as files:
+        sources = _Sources(survey, manifest, selected, coverage, choose_engine(engine), files)
+        # Neighbouring patches share images: one band after the other, the files of a band are opened once.
         for band in survey.bands:
-            yield _make_image(survey, manifest, selected, coverage, patch=patch, band=band, engine=engine)
+            for patch in survey_patches(survey, tracts):
+                yield _make_image(sources, patch=patch, band=band)
 
 
-def _make_image(
-    survey: Survey, manifest: Table, selected: Table, coverage: Table, *, patch: Patch, band: str, engine: str
-) -> PatchBand:
+@dataclass(frozen=True)
+class _Sources:
+    """What images are made from."""
+
+    survey: Survey
+    manifest: Table
+    selected: Table
+    coverage: Table
+    engine: str
+    files: OpenFiles
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A coadd (None if there is nothing to make it of), where it is from, of how many images, and what to say."""
+
+    coadd: Coadd | None
+    source: str = ""
+    count: int = 0
+    reason: str = ""
+
+
+def _make_image(sources: _Sources, *, patch: Patch, band: str) -> PatchBand:
     start = time.perf_counter()
     where = {"tract": patch.tract.id, "patch": patch.id, "band": band}
-    folders = survey.folders
-    path = image_path(folders[3], **where)
+    survey = sources.survey
+    path = image_path(survey.folders[3], **where)
     for old in (path, weight_path(path)):
         old.unlink(missing_ok=True)
     stacks = survey.vista is not None and survey.vista.kind == "stacks" and band in survey.vista.bands
     try:
-        if stacks:
-            result, source, count = _from_stacks(survey, selected, coverage, patch=patch, band=band, engine=engine)
-        else:
-            result, source, count = _from_coadd(survey, manifest, folders, patch=patch, band=band, engine=engine)
+        made = (_from_stacks if stacks else _from_coadd)(sources, patch=patch, band=band)
     except (InputError, CoaddError, OSError) as error:
         log.warning("%s, band %s: failed: %s", patch, band, error)
         return PatchBand(**where, state="failed", reason=str(error), seconds=time.perf_counter() - start)
-    if result is None:
-        return PatchBand(**where, state="skipped", reason=source, seconds=time.perf_counter() - start)
-    good = result.weight > 0
+    if made.coadd is None:
+        return PatchBand(**where, state="skipped", reason=made.reason, seconds=time.perf_counter() - start)
+    good = made.coadd.weight > 0
     if not good.any():
-        return PatchBand(**where, state="skipped", reason="no pixel of the patch has data", source=source)
-    cards = {"BAND": band, "SOURCE": source, "NCOMBINE": count, "ZEROPNT": 31.4, "ENGINE": engine}
-    write_coadd(result, path, patch, cards=cards)
-    values = result.image[good][::5]
+        return PatchBand(**where, state="skipped", reason="no pixel of the patch has data", source=made.source)
+    cards = {"BAND": band, "SOURCE": made.source, "NCOMBINE": made.count, "ZEROPNT": 31.4, "ENGINE": sources.engine}
+    write_coadd(made.coadd, path, patch, cards=cards)
+    values = made.coadd.image[good][::5]
     return PatchBand(
         **where,
         state="done",
-        source=source,
-        n_images=count,
+        reason=made.reason,
+        source=made.source,
+        n_images=made.count,
         coverage=float(good.mean()),
         noise=float(mad_std(values)),
-        noise_ratio=float(mad_std(values * np.sqrt(result.weight[good][::5]))),
+        noise_ratio=float(mad_std(values * np.sqrt(made.coadd.weight[good][::5]))),
         seconds=time.perf_counter() - start,
     )
 
 
-def _from_stacks(
-    survey: Survey, selected: Table, coverage: Table, *, patch: Patch, band: str, engine: str
-) -> tuple[Coadd | None, str, int]:
-    rows = patch_detectors(selected, coverage, tract=patch.tract.id, patch=patch.id, band=band)
+def _from_stacks(sources: _Sources, *, patch: Patch, band: str) -> _Made:
+    """Coadd the accepted detectors; one that cannot be read is left out, and the rest goes on."""
+    survey = sources.survey
+    rows = patch_detectors(sources.selected, sources.coverage, tract=patch.tract.id, patch=patch.id, band=band)
     if not len(rows):
-        return None, "no accepted VISTA image overlaps the patch", 0
-    inputs = list(read_detectors(rows, survey.folders[0], magnitudes=survey.vista.magnitudes))
-    result = coadd(inputs, wcs=patch.wcs, shape=patch.outer_bbox.shape, engine=engine)
-    return result, "stacks", len(inputs)
+        return _Made(None, reason="no accepted VISTA image overlaps the patch")
+    inputs, problems = [], []
+    for row in rows:
+        try:
+            inputs.append(
+                read_detector_row(row, survey.folders[0], magnitudes=survey.vista.magnitudes, files=sources.files)
+            )
+        except (InputError, OSError) as error:
+            log.warning("%s, band %s: left out: %s", patch, band, error)
+            problems.append(str(error))
+    reason = f"{len(problems)} images left out: {problems[0]}" if problems else ""
+    if not inputs:
+        raise InputError(reason)
+    result = coadd(inputs, wcs=patch.wcs, shape=patch.outer_bbox.shape, engine=sources.engine)
+    return _Made(result, "stacks", len(inputs), reason)
 
 
-def _from_coadd(
-    survey: Survey, manifest: Table, folders: DataFolders, *, patch: Patch, band: str, engine: str
-) -> tuple[Coadd | None, str, int]:
-    row = find_coadd(manifest, tract=patch.tract.id, patch=patch.id, band=band)
+def _from_coadd(sources: _Sources, *, patch: Patch, band: str) -> _Made:
+    """Rewrite the published coadd of the patch."""
+    survey = sources.survey
+    row = find_coadd(sources.manifest, tract=patch.tract.id, patch=patch.id, band=band)
     if row is None:
-        return None, "the inputs have no coadd of this band and patch", 0
+        return _Made(None, reason="the inputs have no coadd of this band and patch")
     if row["state"] != "ok":
-        return None, f"{row['path']} is {row['state']}: {row['reason']}", 0
-    path = folders.input_path(str(row["path"]))
+        return _Made(None, reason=f"{row['path']} is {row['state']}: {row['reason']}")
+    path = survey.folders.input_path(str(row["path"]))
     points = (survey.optical.zero_points if survey.optical else {}) | (survey.vista.zero_points if survey.vista else {})
-    placed = place_on_grid(
-        read_coadd(path, zero_point=points.get(band)), wcs=patch.wcs, shape=patch.outer_bbox.shape, name=path.name
-    )
+    pixels = read_coadd(path, zero_point=points.get(band))
+    grid = {"wcs": patch.wcs, "shape": patch.outer_bbox.shape}
+    placed = place_on_grid(pixels, **grid, name=path.name)
     if isinstance(placed, Coadd):
-        return placed, "coadd", 1
-    return coadd([placed], wcs=patch.wcs, shape=patch.outer_bbox.shape, engine=engine), "resampled", 1
+        return _Made(placed, "coadd", 1)
+    return _Made(coadd([placed], **grid, engine=sources.engine), "resampled", 1)
 
 
 def find_coadd(manifest: Table, *, tract: int, patch: int, band: str) -> Table.Row | None:
@@ -231,13 +261,12 @@ def find_coadd(manifest: Table, *, tract: int, patch: int, band: str) -> Table.R
     return None
 
 
-def states_table(states: list[PatchBand]) -> Table:
-    """The states as a table with units, one row a band of a patch."""
-    columns = {name: [getattr(state, name) for state in states] for name in PatchBand.__dataclass_fields__}
-    text = {"band", "state", "reason", "source"}
-    whole = {"tract", "patch", "n_images"}
+def states_table(states: Sequence[object], kind: type = PatchBand) -> Table:
+    """States as a table with units, one row each, with the columns of their class, also if there are none."""
+    units = {"noise": "nJy", "seconds": "s"}
     table = Table()
-    for name, values in columns.items():
-        table[name] = np.array(values, dtype=str if name in text else np.int64 if name in whole else np.float64)
-    table["noise"].unit, table["seconds"].unit = "nJy", "s"
+    for field in fields(kind):
+        dtype = {"int": np.int64, "float": np.float64, "str": str}[str(field.type)]
+        values = np.array([getattr(state, field.name) for state in states], dtype=dtype)
+        table.add_column(Column(values, name=field.name, unit=units.get(field.name)))
     return table

@@ -14,7 +14,7 @@ from astropy.table import Column, Table
 
 from dmu0.skymap import Patch
 from dmu0.surveys import Survey
-from dmu3.baseline import image_path, read_baseline, survey_patches
+from dmu3.baseline import image_path, read_baseline, states_table, survey_patches
 from dmu3.detection import chi_square_image
 from dmu3.sextractor import SExtractorError, choose_engine, measure_bands
 from dmu3.swarp import Coadd
@@ -104,6 +104,11 @@ def make_catalogues(survey: Survey, *, tracts: str = "", engine: str = "auto") -
         part.replace(path)
         seconds = time.perf_counter() - start
         yield PatchCatalogue(**where, state="done", bands=" ".join(have), n_objects=len(table), seconds=seconds)
+
+
+def catalogues_table(states: list[PatchCatalogue]) -> Table:
+    """The states as a table, one row a patch."""
+    return states_table(states, PatchCatalogue)
 
 
 def patch_catalogue(coadds: dict[str, Coadd], bands: tuple[str, ...], patch: Patch, *, engine: str = "auto") -> Table:

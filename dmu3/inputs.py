@@ -5,7 +5,6 @@ Nothing of the pipeline's own calibration is used: the scale is that of the head
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +65,52 @@ def _number(header: fits.Header, key: str) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
+class OpenFiles:
+    """FITS files kept open while several of their extensions are read, each found only once; the oldest are closed.
+
+    Parameters
+    ----------
+    limit
+        How many stay open.
+    """
+
+    def __init__(self, limit: int = 64) -> None:
+        self.limit = limit
+        self._open: dict[Path, fits.HDUList] = {}
+
+    def __enter__(self) -> OpenFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def __getitem__(self, path: Path) -> fits.HDUList:
+        """The HDUs of a file."""
+        hdus = self._open.pop(path, None)
+        if hdus is None:
+            while len(self._open) >= self.limit:
+                self._open.pop(next(iter(self._open))).close()
+            hdus = fits.open(path, memmap=False)
+        self._open[path] = hdus
+        return hdus
+
+    def pixels(self, path: Path, hdu: int) -> np.ndarray:
+        """An image as float32, of which nothing stays in memory here."""
+        item = self[path][hdu]
+        pixels = np.array(item.data, np.float32)
+        del item.data
+        return pixels
+
+
 def read_detector(
-    path: Path, hdu: int, band: str, *, confidence: tuple[Path, int] | None, magnitudes: str = "Vega"
+    path: Path,
+    hdu: int,
+    band: str,
+    *,
+    confidence: tuple[Path, int] | None,
+    magnitudes: str = "Vega",
+    files: OpenFiles | None = None,
 ) -> InputImage:
     """One detector of a stack, in nJy with inverse variances: the confidence over the square of SKYNOISE.
 
@@ -81,15 +124,19 @@ def read_detector(
         File and HDU of the confidence map; None if there is none, and then the noise is measured in the pixels.
     magnitudes
         System of MAGZPT.
+    files
+        Files that are open already.
 
     Raises
     ------
     InputError
         If the header lacks the zero point, or the confidence map is of another size.
     """
-    with fits.open(path, memmap=False) as hdus:
-        header = merged_header(hdus[0].header if hdu else None, hdus[hdu].header)
-        image = np.asarray(hdus[hdu].data, np.float32)
+    if files is None:
+        with OpenFiles() as opened:
+            return read_detector(path, hdu, band, confidence=confidence, magnitudes=magnitudes, files=opened)
+    header = merged_header(files[path][0].header if hdu else None, files[path][hdu].header)
+    image = files.pixels(path, hdu)
     name = f"{path.name}[{hdu}]"
     try:
         scale = nanojansky_per_adu(header, band, magnitudes=magnitudes)
@@ -102,7 +149,7 @@ def read_detector(
         noise = mad_std(image[good][::7]) if good.any() else np.nan
         share = np.ones_like(image)
     else:
-        share = fits.getdata(confidence[0], confidence[1]).astype(np.float32) / 100
+        share = files.pixels(*confidence) / 100
         noise = _number(header, "SKYNOISE")
         if share.shape != image.shape:
             raise InputError(f"{name}: its confidence map {confidence[0].name} is {share.shape}, not {image.shape}.")
@@ -245,11 +292,10 @@ def place_on_grid(pixels: OpticalPixels, *, wcs: WCS, shape: tuple[int, int], na
     return Coadd(image, weight)
 
 
-def read_detectors(rows: Table, folder: Path, *, magnitudes: str) -> Iterator[InputImage]:
-    """`read_detector` for rows of ``dmu1/selected``, whose paths are absolute or relative to a folder."""
-    for row in rows:
-        confidence = None
-        if str(row["confidence_path"]):
-            confidence = (folder / str(row["confidence_path"]), int(row["confidence_hdu"]))
-        path = folder / str(row["path"])
-        yield read_detector(path, int(row["hdu"]), str(row["band"]), confidence=confidence, magnitudes=magnitudes)
+def read_detector_row(row: Table.Row, folder: Path, *, magnitudes: str, files: OpenFiles) -> InputImage:
+    """`read_detector` for a row of ``dmu1/selected``, whose paths are absolute or relative to a folder."""
+    confidence = None
+    if str(row["confidence_path"]):
+        confidence = (folder / str(row["confidence_path"]), int(row["confidence_hdu"]))
+    where = (folder / str(row["path"]), int(row["hdu"]), str(row["band"]))
+    return read_detector(*where, confidence=confidence, magnitudes=magnitudes, files=files)
