@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
 from astropy.table import Table
 
+from dmu0.input_files import find_inputs
+from dmu0.integrity import KINDS
 from dmu0.sample.make import make_sample
 from dmu0.surveys import Survey, SurveyError
 
@@ -27,7 +26,7 @@ def get_inputs(survey: Survey, *, progress: bool = True) -> Table:
     Returns
     -------
     Table
-        The files that are there: see `list_inputs`.
+        The files that the survey has and should have: see `list_inputs`.
 
     Raises
     ------
@@ -45,7 +44,7 @@ def get_inputs(survey: Survey, *, progress: bool = True) -> Table:
 
 
 def list_inputs(survey: Survey) -> Table:
-    """The files that a survey definition names and that are there.
+    """The files that a survey definition names.
 
     Parameters
     ----------
@@ -55,7 +54,8 @@ def list_inputs(survey: Survey) -> Table:
     Returns
     -------
     Table
-        One row a file: kind, path (below `Survey.input_folder`) and bytes.
+        One row a file: kind, band ("" if it says that itself), path (below `Survey.input_folder`, or absolute) and
+        bytes, which are -1 for a file that should be there and is not.
 
     Raises
     ------
@@ -65,51 +65,22 @@ def list_inputs(survey: Survey) -> Table:
     folder = survey.input_folder
     if not folder.is_dir():
         raise SurveyError(f"{survey.path}: inputs.folder {folder} is not there; correct it, or put the files there.")
-    found = {}
-    for kind, pattern in _patterns(survey):
-        for path in folder.glob(pattern):
-            if path.is_file():
-                found.setdefault(str(path.relative_to(folder)), (kind, path.stat().st_size))
-    rows = [(kind, path, size) for path, (kind, size) in found.items()]
-    return Table(rows=sorted(rows), names=["kind", "path", "bytes"], dtype=["U16", "U256", "i8"])
-
-
-def _patterns(survey: Survey) -> Iterator[tuple[str, str]]:
-    """Kinds of files and where the survey says that they are, as glob patterns."""
-    vista, optical = survey.vista, survey.optical
-    if vista:
-        for pattern in vista.stacks:
-            if vista.confidence:
-                stem, dot, suffix = pattern.rpartition(".")
-                yield "vista_confidence", f"{stem}{vista.confidence}{dot}{suffix}"
-            yield "vista_stack", pattern
-        for pattern in vista.coadds.values():
-            yield "vista_coadd", _any(pattern)
-    if optical:
-        for pattern in optical.coadds.values():
-            yield "optical_coadd", _any(pattern)
-        for pattern in optical.psf_stamps.values():
-            yield "optical_psf", _any(pattern)
-    for kind in ("ps1", "twomass", "gaia"):
-        if pattern := getattr(survey.references, kind):
-            yield kind, pattern
-    if survey.references.vista:
-        yield "vista_catalogue", survey.references.vista
-
-
-def _any(pattern: str) -> str:
-    """A file pattern of the survey file as a glob pattern: what is filled in may be anything."""
-    return re.sub(r"\{[^}]*\}", "*", pattern)
+    rows = []
+    for item in find_inputs(survey):
+        path = item.path.relative_to(folder) if item.path.is_relative_to(folder) else item.path
+        rows.append((item.kind, item.band, str(path), item.path.stat().st_size if item.path.exists() else -1))
+    return Table(rows=rows or None, names=["kind", "band", "path", "bytes"], dtype=["U16", "U2", "U256", "i8"])
 
 
 def summarise(files: Table) -> Table:
-    """How many files and bytes (MB) there are of each kind."""
-    kinds = sorted(set(files["kind"]))
+    """How many files of each kind there are, how many are missing, and how large they are together."""
+    kinds = [kind for kind in KINDS if kind in files["kind"]]
     chosen = [files[files["kind"] == kind] for kind in kinds]
     return Table(
         {
             "kind": kinds,
-            "files": [len(part) for part in chosen],
-            "MB": [round(float(part["bytes"].sum()) / 1e6, 1) for part in chosen],
+            "files": [int((part["bytes"] >= 0).sum()) for part in chosen],
+            "missing": [int((part["bytes"] < 0).sum()) for part in chosen],
+            "MB": [round(float(part["bytes"].clip(0).sum()) / 1e6, 1) for part in chosen],
         }
     )

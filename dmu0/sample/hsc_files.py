@@ -13,6 +13,7 @@ from astropy.wcs import WCS
 from lsst.images import Box
 from scipy.ndimage import binary_dilation, convolve1d, gaussian_filter
 
+from dmu0.input_files import fill_pattern
 from dmu0.sample.fits_files import write_fits
 from dmu0.sample.psf import FieldPsf, random_psf
 from dmu0.sample.render import profile_covariance, render
@@ -214,6 +215,5 @@ def write_psf(path: Path, field: OpticalField, patch: Patch) -> None:
 
 def file_name(patterns: dict[str, str], band: str, patch: Patch) -> str:
     """The file name that the patterns of the survey file give to a band of a patch."""
-    x, y = patch.index
     pattern = patterns.get(band, patterns.get("default", ""))
-    return pattern.format(tract=patch.tract.id, patch_x=x, patch_y=y, band=band, filter=get_band(band).physical_filter)
+    return fill_pattern(pattern, band=band, filter_name=get_band(band).physical_filter, patch=patch)

@@ -1,0 +1,134 @@
+"""A look at input files: colour pictures, the focal plane of a pawprint, catalogues on the sky."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.visualization import make_lupton_rgb
+from matplotlib.axes import Axes
+
+from dmu0.input_files import Input, find_inputs
+from dmu0.surveys import Survey
+from obs_vista.bands import BAND_ORDER
+from obs_vista.headers import detector_extensions
+
+_POSITION_COLUMNS = (("raMean", "decMean"), ("RAJ2000", "DEJ2000"), ("ra", "dec"), ("RA", "DEC"))
+"""How catalogues call right ascension and declination."""
+
+
+def first_image(path: Path) -> np.ndarray:
+    """The first image [y, x] of a FITS file, as float32.
+
+    Raises
+    ------
+    ValueError
+        If the file has no image.
+    """
+    with fits.open(path) as hdus:
+        for hdu in hdus:
+            if hdu.is_image and hdu.header.get("NAXIS") == 2:
+                return np.asarray(hdu.data, np.float32)
+    raise ValueError(f"{path} has no image.")
+
+
+def _coadds_there(survey: Survey) -> dict[tuple[int, int], dict[str, Input]]:
+    """The coadds on disk, by patch and band."""
+    found: dict[tuple[int, int], dict[str, Input]] = {}
+    for item in find_inputs(survey):
+        if item.kind in ("optical_coadd", "vista_coadd") and item.path.exists():
+            found.setdefault((item.tract, item.patch), {})[item.band] = item
+    return found
+
+
+def colour_picture(survey: Survey, *, patch: int = 0) -> tuple[np.ndarray, str] | None:
+    """A colour picture of one patch from three coadds, spread from red to blue.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    patch
+        Which of the patches that have three bands on disk, counted from 0.
+
+    Returns
+    -------
+    tuple or None
+        The picture, bytes [y, x, 3], and what it shows; None if no patch has three bands on disk.
+    """
+    there = {where: bands for where, bands in _coadds_there(survey).items() if len(bands) >= 3}
+    if not there:
+        return None
+    where, bands = sorted(there.items())[min(patch, len(there) - 1)]
+    labels = [band for band in BAND_ORDER if band in bands]
+    chosen = [labels[-1], labels[len(labels) // 2], labels[0]] if len(labels) > 3 else labels[::-1]
+    if {"g", "r", "i"} <= set(labels):
+        chosen = ["i", "r", "g"]
+    planes = []
+    for band in chosen:
+        image = np.nan_to_num(first_image(bands[band].path))
+        sky = np.median(image)
+        planes.append((image - sky) / (1.4826 * np.median(np.abs(image - sky)) or 1.0))
+    return make_lupton_rgb(
+        *planes, minimum=-1, stretch=15, Q=8
+    ), f"{' '.join(chosen)}, tract {where[0]} patch {where[1]}"
+
+
+def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
+    """The detectors of a stack in their places, in units of each one's noise; NaN between them.
+
+    Parameters
+    ----------
+    path
+        The file of a pawprint stack.
+    width
+        Largest size of the picture in px; larger focal planes are thinned.
+    """
+    with fits.open(path) as hdus:
+        parts = []
+        for number in detector_extensions(hdus).values():
+            header, pixels = hdus[number].header, np.asarray(hdus[number].data, np.float32)
+            sky = np.median(pixels)
+            noise = header.get("SKYNOISE") or 1.4826 * np.median(np.abs(pixels - sky))
+            # The optical axis is at CRPIX, so that detectors are where minus CRPIX says.
+            parts.append((-header["CRPIX1"], -header["CRPIX2"], (pixels - sky) / noise))
+    left, bottom = min(x for x, _, _ in parts), min(y for _, y, _ in parts)
+    right = max(x + part.shape[1] for x, _, part in parts)
+    top = max(y + part.shape[0] for _, y, part in parts)
+    step = int(np.ceil(max(right - left, top - bottom) / width))
+    canvas = np.full((int(top - bottom) // step + 2, int(right - left) // step + 2), np.nan, np.float32)
+    for x, y, part in parts:
+        small = part[::step, ::step]
+        j, i = int(y - bottom) // step, int(x - left) // step
+        canvas[j : j + small.shape[0], i : i + small.shape[1]] = small
+    return canvas
+
+
+def catalogue_positions(survey: Survey) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """ICRS right ascension and declination (deg) of the reference catalogues on disk, by kind."""
+    positions: dict[str, list[np.ndarray]] = {}
+    for item in find_inputs(survey):
+        if item.kind not in ("ps1", "twomass", "gaia", "vista_catalogue") or not item.path.exists():
+            continue
+        table = Table.read(item.path)
+        for ra, dec in _POSITION_COLUMNS:
+            if ra in table.colnames:
+                positions.setdefault(item.kind, []).append(np.array([table[ra], table[dec]], float))
+                break
+    return {kind: tuple(np.concatenate(parts, axis=1)) for kind, parts in positions.items()}
+
+
+def draw_catalogues(axes: Axes, positions: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Draw catalogues on the sky, east to the left."""
+    styles = {"ps1": ("o", 5, "#0072B2"), "twomass": ("x", 16, "#D55E00"), "gaia": ("+", 16, "#009E73")}
+    for kind, (ra, dec) in positions.items():
+        marker, size, colour = styles.get(kind, (".", 4, "#000000"))
+        axes.scatter(ra, dec, size, colour, marker, linewidths=0.7, alpha=0.7, label=f"{kind} ({len(ra)})")
+    axes.set_xlabel("right ascension (deg)")
+    axes.set_ylabel("declination (deg)")
+    axes.invert_xaxis()
+    axes.set_aspect(1 / np.cos(np.radians(np.mean(axes.get_ylim()))))
+    if positions:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=len(positions))
