@@ -1,1 +1,7 @@
 """Run the notebooks of a release: what depends on what, what is stale, execution, status and pages."""
+
+import sys
+
+# nbformat's schema checker builds a grammar of international addresses as soon as this package can be imported. That
+# takes seconds at every start, and notebooks have no use for it.
+sys.modules.setdefault("rfc3987_syntax", None)
