@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import chi2, norm
 
 from dmu4.footprints import Footprints, Peaks, find_peaks, make_footprints
-from dmu4.local_sky import clipped_moments, fit_sky, source_mask
+from dmu4.local_sky import SAMPLE, clipped_moments, fit_sky, source_mask
 from dmu4.patch_cube import PatchCube
 
 
@@ -141,7 +141,7 @@ def significance_map(
     scale = np.where(seen, 1 / np.sqrt(np.where(seen, spread, 1)), 0).astype(np.float32)
     significance = correlate(image, psf) * scale
     reference = significance if noise is None else correlate(noise, psf) * scale
-    factor = clipped_moments(reference[seen])[1]
+    factor = clipped_moments(reference[seen][::SAMPLE])[1]
     return significance / np.float32(max(factor, 1e-6))
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+SAMPLE = 7
+"""Every seventh pixel is enough for the scatter of an image."""
+
 MIN_FRACTION = 0.15
 """A mesh box with a smaller share of source-free pixels takes its value from its neighbours."""
 
@@ -27,20 +30,17 @@ def source_mask(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, si
     weight = np.maximum(ndimage.gaussian_filter(good.astype(np.float32), sigma), 1e-3)
     smooth = ndimage.gaussian_filter(image, sigma) / weight
     # The scale follows the variance map, the level is that of the map itself: correlated noise does not matter.
-    noise = np.sqrt(np.maximum(ndimage.uniform_filter(variance, 32) / np.maximum(_mean(good, 32), 1e-3), 1e-30))
+    seen = np.maximum(ndimage.uniform_filter(good.astype(np.float32), 32), 1e-3)
+    noise = np.sqrt(np.maximum(ndimage.uniform_filter(variance, 32) / seen, 1e-30))
     ratio = smooth / noise
     if not good.any():
         return np.zeros(image.shape, bool)
-    level, scatter = clipped_moments(ratio[good])
+    level, scatter = clipped_moments(ratio[good][::SAMPLE])
     above = good & (ratio > level + threshold * scatter)
     labels, n = ndimage.label(above)
     large = np.bincount(labels.ravel(), minlength=n + 1) > 2 * np.pi * sigma**2
     large[0] = False
-    return ndimage.distance_transform_edt(~large[labels]) <= 2 * sigma if large.any() else np.zeros(image.shape, bool)
-
-
-def _mean(good: np.ndarray, size: int) -> np.ndarray:
-    return ndimage.uniform_filter(good.astype(np.float32), size)
+    return ndimage.maximum_filter(large[labels], size=2 * round(2 * sigma) + 1)
 
 
 def clipped_moments(values: np.ndarray, *, limit: float = 3.0, iterations: int = 5) -> tuple[float, float]:
