@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -82,6 +84,20 @@ def select(inventory: Table, vista: Vista) -> tuple[Table, Table]:
     selected["rejected_because"].description = "every cut that it failed"
     cuts = Table(rows=rows, names=("cut", "limit", "n_failed", "n_first", "n_left"))
     return selected, cuts
+
+
+def count_reasons(selected: Table) -> Table:
+    """How often each reason for a rejection was given, values left out; an image can have several.
+
+    Parameters
+    ----------
+    selected
+        As `select` gives.
+    """
+    given = [reason for because in selected["rejected_because"] if because for reason in str(because).split("; ")]
+    kinds = Counter(re.split(r" \(| -?\d|: | of exposure", reason)[0] for reason in given)
+    rows = kinds.most_common()
+    return Table({"reason": np.array([kind for kind, _ in rows], str), "images": np.array([n for _, n in rows], int)})
 
 
 def _count(rejection: Rejection, left: np.ndarray) -> tuple[str, str, int, int, int]:

@@ -20,8 +20,8 @@ from obs_vista.bands import get_band
 NSIDE_COVERAGE = 64
 """Resolution at which the maps record where they have values at all."""
 
-PIXELS_PER_IMAGE = 12
-"""Map pixels along the side of an image, at least: edges are then right to some 4 per cent of a side."""
+PIXELS_PER_IMAGE = 20
+"""Map pixels along the side of an image, at least: edges are then right to some 2 per cent of a side."""
 
 
 class BandMaps(NamedTuple):

@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from dmu0.surveys import Cuts, Vista
 from dmu1.inventory import COLUMNS, empty_inventory
-from dmu1.selection import robust_scatter, select, zero_point_limits
+from dmu1.selection import count_reasons, robust_scatter, select, zero_point_limits
 
 GOOD = {
     "band": "vh",
@@ -152,3 +152,12 @@ def test_nothing_to_select():
     assert len(selected) == 0
     assert {"accepted", "rejected_because"} <= set(selected.colnames)
     assert set(cuts["n_left"]) == {0}
+
+
+def test_reasons_are_counted_without_their_values():
+    """Reasons that differ in numbers alone are one kind."""
+    rows = [{}, {"seeing": 2.0}, {"seeing": 2.5, "obstatus": "Aborted"}, {"state": "failed", "reason": "truncated: x"}]
+    rows += [{"exposure": 0, "path": "w_st.fit"}]
+    counts = {row["reason"]: row["images"] for row in count_reasons(select(inventory(*rows), VISTA)[0])}
+    assert counts == {"seeing": 2, "OBSTATUS is Aborted": 1, "not read": 1, "duplicate": 1}
+    assert len(count_reasons(select(empty_inventory(), VISTA)[0])) == 0

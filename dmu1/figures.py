@@ -1,0 +1,302 @@
+"""Figures of dmu1: quality by band, images on the sky, maps and jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import healsparse
+import hpgeom
+import matplotlib.pyplot as plt
+import numpy as np
+from astropy.table import Table
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import BoundaryNorm
+from matplotlib.figure import Figure
+
+from dmu0.skymap import Patch
+from dmu0.surveys import Vista
+from dmu1.coverage import image_corners
+from dmu1.selection import zero_point_limits
+from obs_vista.bands import BAND_ORDER
+
+ACCEPTED, REJECTED = "#006BA4", "#C85200"
+"""Blue and vermilion of the colour-blind-safe Tableau palette."""
+
+QUANTITIES = {
+    "seeing": "seeing [arcsec]",
+    "magzpt": "zero point [mag]",
+    "noise_ratio": "sky noise, measured / predicted",
+    "ellipticity": "ellipticity",
+}
+"""Columns of the inventory that say how good an image is, with the labels of their axes."""
+
+
+def bands_present(table: Table) -> list[str]:
+    """The bands of a table, from blue to red."""
+    return [band for band in BAND_ORDER if band in set(table["band"])]
+
+
+def quality_figure(selected: Table, vista: Vista) -> Figure:
+    """Seeing, zero point, noise ratio and ellipticity of every image, by band, with the survey's limits.
+
+    Parameters
+    ----------
+    selected
+        The inventory with the column accepted; readable rows are shown, slightly spread in x.
+    vista
+        The VISTA section of the survey, for its cuts.
+    """
+    table = selected[selected["state"] == "ok"]
+    bands, spread = bands_present(table), np.random.default_rng(0).uniform(-0.3, 0.3, len(table))
+    figure, panels = plt.subplots(2, 2, figsize=(10, 6.5), sharex=True, layout="constrained")
+    place = np.array([bands.index(band) for band in table["band"]], float) + spread
+    for panel, (name, label) in zip(panels.flat, QUANTITIES.items(), strict=True):
+        for wanted, colour, marker, text in ((True, ACCEPTED, "o", "accepted"), (False, REJECTED, "x", "rejected")):
+            rows = np.asarray(table["accepted"]) == wanted
+            panel.scatter(
+                place[rows],
+                table[name][rows],
+                s=14,
+                c=colour,
+                marker=marker,
+                alpha=0.7,
+                lw=0.8,
+                label=f"{rows.sum()} {text}",
+            )
+        _draw_limits(panel, name, table, vista, bands)
+        panel.set_ylabel(label)
+        panel.set_xticks(range(len(bands)), bands)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def _draw_limits(panel: Axes, name: str, table: Table, vista: Vista, bands: list[str]) -> None:
+    """The limits of a cut as dashed lines."""
+    cuts = vista.cuts
+    level: Sequence[float] = ()
+    if name == "seeing" and cuts.seeing_max is not None:
+        level = (cuts.seeing_max,)
+    elif name == "ellipticity" and cuts.ellipticity_max is not None:
+        level = (cuts.ellipticity_max,)
+    elif name == "noise_ratio" and cuts.noise_ratio_range is not None:
+        level = cuts.noise_ratio_range
+    for value in level:
+        panel.axhline(value, color="0.3", ls="--", lw=1)
+    if name == "magzpt" and cuts.zero_point_sigma is not None:
+        for band, value in zero_point_limits(table, cuts.zero_point_sigma).items():
+            x = bands.index(band)
+            panel.plot([x - 0.4, x + 0.4], [value, value], color="0.3", ls="--", lw=1)
+
+
+def _sky_axes(panel: Axes, ra: np.ndarray, dec: np.ndarray) -> None:
+    """Axes in RA and Dec that are true to angle in the middle, east to the left."""
+    panel.set_xlim(np.max(ra), np.min(ra))
+    panel.set_ylim(np.min(dec), np.max(dec))
+    panel.set_aspect(1 / np.cos(np.radians(np.mean(dec))))
+    panel.set_xlabel("RA [deg]")
+    panel.set_ylabel("Dec [deg]")
+    panel.locator_params(axis="x", nbins=4)
+    panel.ticklabel_format(useOffset=False)
+
+
+def _unwrap(corners: np.ndarray) -> np.ndarray:
+    """Corners with right ascensions that do not jump at 0, for drawing."""
+    if np.ptp(corners[..., 0]) > 180:
+        corners = corners.copy()
+        corners[..., 0] = (corners[..., 0] + 180) % 360 - 180
+    return corners
+
+
+def images_on_sky(selected: Table, column: str) -> Figure:
+    """Outlines of the images on the sky, one panel a band, coloured by a quantity; rejected ones hatched.
+
+    Parameters
+    ----------
+    selected
+        Rows with corners; if there is a column accepted, it says which are hatched.
+    column
+        One of `QUANTITIES`.
+    """
+    table = selected[selected["state"] == "ok"]
+    bands, corners = bands_present(table), _unwrap(image_corners(table))
+    columns = min(len(bands), 3)
+    rows = -(-len(bands) // columns)
+    figure, panels = plt.subplots(
+        rows,
+        columns,
+        figsize=(3.6 * columns + 1, 3.5 * rows),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    low, high = np.nanpercentile(table[column], [2, 98])
+    scale = plt.Normalize(low, max(high, low + 1e-6))
+    accepted = np.asarray(table["accepted"]) if "accepted" in table.colnames else np.ones(len(table), bool)
+    for panel, band in zip(panels.flat, bands, strict=False):
+        for wanted in (True, False):
+            here = (np.asarray(table["band"]) == band) & (accepted == wanted)
+            outlines = PolyCollection(corners[here], cmap="cividis", norm=scale, edgecolor="0.2", lw=0.5)
+            outlines.set(array=np.asarray(table[column][here], float), alpha=0.45 if wanted else 0.25)
+            if not wanted:
+                outlines.set(hatch="///", edgecolor=REJECTED)
+            panel.add_collection(outlines)
+        _sky_axes(panel, corners[..., 0], corners[..., 1])
+        panel.label_outer()
+        good = int(np.sum(accepted & (table["band"] == band)))
+        bad = int(np.sum(table["band"] == band)) - good
+        panel.set_title(f"{band}: {good} images" + (f", {bad} rejected (hatched)" if bad else ""), fontsize=10)
+    for panel in list(panels.flat)[len(bands) :]:
+        panel.set_axis_off()
+    figure.colorbar(plt.cm.ScalarMappable(scale, "cividis"), ax=panels, label=QUANTITIES[column], shrink=0.8)
+    return figure
+
+
+def detectors_figure(selected: Table, column: str) -> Figure:
+    """A matrix of stacks and detectors, coloured by a quantity: a bad detector is a column, a bad night a row.
+
+    Parameters
+    ----------
+    selected
+        The inventory; readable rows are shown, of the first 60 stacks by band and time.
+    column
+        One of `QUANTITIES`.
+    """
+    table = selected[selected["state"] == "ok"]
+    first = {str(row["path"]): (BAND_ORDER.index(row["band"]), row["mjd"], row["exposure"]) for row in table}
+    stacks = sorted(first, key=first.get)[:60]
+    values = np.full((len(stacks), 16), np.nan)
+    for row in table:
+        if row["path"] in stacks:
+            values[stacks.index(row["path"]), row["detector"] - 1] = row[column]
+    figure, panel = plt.subplots(figsize=(8, 1.4 + 0.24 * len(stacks)), layout="constrained")
+    picture = panel.imshow(values, cmap="cividis", aspect="auto")
+    panel.set_xticks(range(16), range(1, 17))
+    panel.set_xlabel("detector")
+    panel.set_ylabel("band and exposure")
+    panel.set_yticks(range(len(stacks)), [f"{BAND_ORDER[first[s][0]]} {first[s][2]}" for s in stacks], fontsize=8)
+    figure.colorbar(picture, ax=panel, label=QUANTITIES[column])
+    return figure
+
+
+def patches_figure(images: Table, patches: Sequence[Patch], judged: Table) -> Figure:
+    """Outlines of images over the inner boxes of patches, with the patches' names.
+
+    Parameters
+    ----------
+    images
+        Accepted images.
+    patches
+        The patches; those further than a degree from the rest make the figure wide.
+    judged
+        As `dmu1.coverage.judge_patches` gives: skipped patches are dotted.
+    """
+    boxes = np.array([_corners(patch) for patch in patches])
+    everything = _unwrap(np.concatenate([boxes, image_corners(images)]) if len(images) else boxes)
+    boxes, outlines = everything[: len(patches)], everything[len(patches) :]
+    figure, panel = plt.subplots(figsize=(6.5, 6.5), layout="constrained")
+    panel.add_collection(PolyCollection(outlines, facecolor=ACCEPTED, alpha=0.04, edgecolor="none"))
+    panel.add_collection(PolyCollection(outlines, facecolor="none", edgecolor=ACCEPTED, lw=0.5, alpha=0.6))
+    for patch, box, state in zip(patches, boxes, judged["state"], strict=True):
+        style = {"job": "-", "skipped": ":"}[str(state)]
+        panel.add_collection(PolyCollection([box], facecolor="none", edgecolor="k", lw=1.5, ls=style))
+        if len(patches) <= 100:
+            panel.text(*box.mean(axis=0), f"{patch.tract.id}\n{patch.name}", ha="center", va="center", fontsize=9)
+    margin = 0.05 * np.ptp(everything[..., 1])
+    _sky_axes(panel, everything[..., 0] + [[margin, -margin] * 2], everything[..., 1] + [[margin, -margin] * 2])
+    return figure
+
+
+def _corners(patch: Patch) -> np.ndarray:
+    """Corners of a patch's inner box, deg, shape (4, 2)."""
+    corners = patch.inner_corners()
+    return np.column_stack([corners.ra.deg, corners.dec.deg])
+
+
+def maps_figure(
+    maps: dict[str, healsparse.HealSparseMap], patches: Sequence[Patch], label: str, *, counts: bool = False
+) -> Figure:
+    """HEALPix maps, one panel a band on one scale, with the outlines of patches.
+
+    Parameters
+    ----------
+    maps
+        Band -> map; bands without a finite value anywhere are left blank.
+    patches
+        The patches, which also say what part of the sky is shown.
+    label
+        What the maps show, with its unit.
+    counts
+        Whether the values are whole numbers.
+    """
+    boxes = _unwrap(np.array([_corners(patch) for patch in patches]))
+    margin = 0.1 * np.ptp(boxes[..., 1])
+    ra = np.linspace(boxes[..., 0].max() + margin, boxes[..., 0].min() - margin, 300)
+    dec = np.linspace(boxes[..., 1].min() - margin, boxes[..., 1].max() + margin, 300)
+    grid = np.meshgrid(ra % 360, dec)
+    images = {band: _blank(sparse.get_values_pos(*grid, lonlat=True)) for band, sparse in maps.items()}
+    known = np.concatenate([image[np.isfinite(image)] for image in images.values()] + [np.zeros(0)])
+    low, high = (known.min(), max(known.max(), known.min() + 1e-6)) if len(known) else (0, 1)
+    colours, scale = plt.get_cmap("viridis"), plt.Normalize(low, high)
+    if counts and high - low < 12:  # one colour a number
+        scale = BoundaryNorm(np.arange(low - 0.5, np.floor(high) + 1), colours.N)
+    columns = min(len(maps), 3)
+    rows = -(-len(maps) // columns)
+    figure, panels = plt.subplots(
+        rows,
+        columns,
+        figsize=(3.6 * columns + 1, 3.5 * rows),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    for panel, (band, image) in zip(panels.flat, images.items(), strict=False):
+        panel.pcolormesh(ra, dec, image, cmap=colours, norm=scale, rasterized=True)
+        panel.add_collection(PolyCollection(boxes, facecolor="none", edgecolor="w", lw=1))
+        _sky_axes(panel, ra, dec)
+        panel.label_outer()
+        panel.set_title(band, fontsize=10)
+    for panel in list(panels.flat)[len(maps) :]:
+        panel.set_axis_off()
+    ticks = np.arange(low, np.floor(high) + 1) if isinstance(scale, BoundaryNorm) else None
+    figure.colorbar(plt.cm.ScalarMappable(scale, colours), ax=panels, label=label, shrink=0.8, ticks=ticks)
+    return figure
+
+
+def _blank(values: np.ndarray) -> np.ndarray:
+    """Map values with NaN where there is nothing."""
+    values = np.asarray(values, float)
+    return np.where((values == 0) | (values == hpgeom.UNSEEN), np.nan, values)
+
+
+def jobs_figure(jobs: Table, judged: Table, bands: Sequence[str]) -> Figure:
+    """A matrix of patches and bands: colour is the covered fraction, numbers are images.
+
+    Parameters
+    ----------
+    jobs, judged
+        As the coverage step makes them; the first 40 patches that are jobs are shown.
+    bands
+        The survey's bands.
+    """
+    shown = judged[judged["state"] == "job"][:40]
+    rows = {(int(row["tract"]), int(row["patch"])): number for number, row in enumerate(shown)}
+    coverage, counts = np.zeros((len(shown), len(bands))), np.zeros((len(shown), len(bands)), int)
+    for job in jobs:
+        row = rows.get((int(job["tract"]), int(job["patch"])))
+        if row is not None:
+            column = list(bands).index(str(job["band"]))
+            coverage[row, column], counts[row, column] = job["coverage"], job["n_images"]
+    figure, panel = plt.subplots(figsize=(1.5 + 0.75 * len(bands), 1.2 + 0.42 * len(shown)), layout="constrained")
+    picture = panel.imshow(coverage, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "k" if coverage[row, column] > 0.6 else "w"
+        panel.text(column, row, count, ha="center", va="center", color=colour, fontsize=9)
+    panel.set_xticks(range(len(bands)), bands)
+    panel.set_yticks(range(len(shown)), [f"{tract} {patch}" for tract, patch in rows])
+    panel.set_xlabel("band; the numbers are images")
+    panel.set_ylabel("tract and patch")
+    figure.colorbar(picture, ax=panel, label="fraction of the patch covered")
+    return figure
