@@ -129,6 +129,12 @@ class Fit:
     colour_range: tuple[float, float]
     colour_median: float
 
+    @classmethod
+    def nothing(cls, number: int = 0) -> Fit:
+        """What is known from too few stars."""
+        unknown = (np.nan,) * 3
+        return cls(unknown, unknown, np.full((3, 3), np.nan), number, np.nan, (np.nan, np.nan), np.nan)
+
 
 def magnitudes(flux: np.ndarray) -> np.ndarray:
     """AB magnitudes of fluxes in nJy; NaN where the flux is not positive."""
@@ -235,8 +241,7 @@ def fit_term(term: ColourTerm, table: Table, *, resamples: int = 100, seed: int 
             break
     use = np.flatnonzero(stars["used"])
     if len(use) < 10:
-        nothing = (np.nan,) * 3
-        return Fit(nothing, nothing, np.full((3, 3), np.nan), len(use), np.nan, (np.nan, np.nan), np.nan), stars
+        return Fit.nothing(len(use)), stars
     colour = np.asarray(stars["colour"])
     solution = _solve(term, stars[use])
     rng = np.random.default_rng(seed)

@@ -1,0 +1,134 @@
+"""What dmu2 reads and writes: reference files by the manifest, and its own products."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table, vstack
+
+from dmu0.manifest import read_manifest
+from dmu0.paths import DataFolders
+from dmu0.surveys import Survey
+from dmu0.tables import read_table, write_table
+from dmu2.catalogues import READERS, read_catalogue
+from dmu2.colour_terms import TABLE_COLUMNS
+
+MATCHED = "matched.parquet"
+ASTROMETRY = "astrometry.ecsv"
+FILES = "reference_files.ecsv"
+TERMS = "colour_terms.ecsv"
+MEASUREMENTS = "star_fluxes.parquet"
+IMAGES = "star_images.ecsv"
+REFCAT = "refcat"
+REPORT = "refcat/report.ecsv"
+
+TRUTH = "truth/truth.parquet"
+"""Below the data folder of dmu0, for simulated surveys."""
+
+
+def reference_files(survey: Survey) -> dict[str, list[Path]]:
+    """Kind to usable reference catalogue files of a survey, by its manifest; kinds without files are not there."""
+    manifest = read_manifest(survey.folders)
+    found = {}
+    for kind in READERS:
+        rows = manifest[(manifest["kind"] == kind) & (manifest["state"] == "ok")]
+        if len(rows):
+            found[kind] = [survey.folders.input_path(str(path)) for path in rows["path"]]
+    return found
+
+
+def read_references(survey: Survey, progress: Callable[[Iterable], Iterable] = iter) -> tuple[dict[str, Table], Table]:
+    """All reference catalogues of a survey, and the state of each file.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    progress
+        Wraps the loop over catalogues, e.g. ``tqdm``.
+
+    Returns
+    -------
+    catalogues, files
+        See `dmu2.catalogues.read_catalogue`; a catalogue without a readable file is not there.
+    """
+    catalogues, states = {}, []
+    for kind, paths in progress(list(reference_files(survey).items())):
+        catalogue, files = read_catalogue(kind, paths)
+        states.append(files)
+        if len(catalogue):
+            catalogues[kind] = catalogue
+    return catalogues, vstack(states) if states else read_catalogue("ps1", [])[1]
+
+
+def optical_coadds(survey: Survey) -> Table:
+    """Rows path, band of the usable optical coadds of a survey, by its manifest."""
+    manifest = read_manifest(survey.folders)
+    usable = (manifest["kind"] == "optical_coadd") & (manifest["state"] == "ok")
+    return manifest[usable]["path", "band", "tract", "patch"]
+
+
+def read_selected(folders: DataFolders) -> Table:
+    """The detector images that dmu1 described and judged; empty where the survey has no stacks."""
+    path = folders[1] / "selected.parquet"
+    return read_table(path)
+
+
+def read_matched(folders: DataFolders) -> Table:
+    """The merged reference stars."""
+    return read_table(folders[2] / MATCHED)
+
+
+def write_matched(folders: DataFolders, merged: Table) -> Path:
+    """Write the merged reference stars."""
+    return write_table(merged, folders[2] / MATCHED)
+
+
+def read_terms(folders: DataFolders) -> Table:
+    """The table of colour terms.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there, or an older one without all columns.
+    """
+    path = folders[2] / TERMS
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {path}: run dmu2/2_Colour_terms for the survey {folders.survey!r} first.")
+    table = Table.read(path, format="ascii.ecsv")
+    missing = {name for name, _ in TABLE_COLUMNS} - set(table.colnames)
+    if missing:
+        raise FileNotFoundError(
+            f"{path} lacks the columns {', '.join(sorted(missing))}: run dmu2/2_Colour_terms again."
+        )
+    return table
+
+
+def write_ecsv(table: Table, path: Path) -> Path:
+    """Write a small table as text that people can read (ECSV), under a temporary name that is then changed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    table.write(part, format="ascii.ecsv", overwrite=True)
+    part.replace(path)
+    return path
+
+
+def read_truth(survey: Survey) -> Table | None:
+    """The true sources of a simulated survey; None for others."""
+    if not survey.has_truth:
+        return None
+    return Table.read(survey.folders[0] / TRUTH, format="parquet")
+
+
+def star_magnitude_limits(table: Table, names: Iterable[str]) -> dict[str, tuple[int, float]]:
+    """For each flux: how many stars have it, and the AB magnitude of the 95th percentile, about the limit."""
+    limits = {}
+    for name in names:
+        flux = np.asarray(table[f"{name}_flux"], float) if f"{name}_flux" in table.colnames else np.empty(0)
+        flux = flux[np.isfinite(flux) & (flux > 0)]
+        faint = 31.4 - 2.5 * np.log10(np.percentile(flux, 5)) if len(flux) else np.nan
+        limits[name] = len(flux), float(faint)
+    return limits

@@ -1,0 +1,61 @@
+"""The reference catalogue of a simulated survey against its true sky."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.table import Table
+
+from dmu2.colour_terms import magnitude_errors, magnitudes
+from dmu2.matching import DAYS_PER_YEAR, match, propagate
+from dmu2.refcat import SURVEY_BANDS, sky_positions
+
+BRIGHT = 0.05
+"""Largest error (mag) of stars that offsets are taken from: below it, what 2MASS detects at all biases nothing."""
+
+
+def compare_with_truth(table: Table, truth: Table, *, radius: float = 0.5) -> Table:
+    """Fluxes and positions of reference stars against those of the true stars at the same place.
+
+    Parameters
+    ----------
+    table
+        The reference catalogue, all shards together.
+    truth
+        True sources: id, ra, dec (deg) at ``meta["epoch_mjd_tai"]``, pm_ra, pm_dec (mas/yr), type, flux_<band> (nJy).
+    radius
+        Matching radius in arcsec.
+
+    Returns
+    -------
+    rows
+        One a band: band, stars, offset (mag, median of bright ones, reference minus truth) and pull (scatter over
+        quoted error of all). The metadata have ra_offset and dec_offset, medians in mas.
+    """
+    point = table[~np.asarray(table["extended"])]
+    epoch = float(np.median(point["epoch"]))
+    years = (epoch - float(truth.meta.get("epoch_mjd_tai", epoch))) / DAYS_PER_YEAR
+    stars = truth[np.asarray(truth["type"]) == "star"]
+    true_ra, true_dec = propagate(stars["ra"], stars["dec"], stars["pm_ra"], stars["pm_dec"], years=years)
+    ra, dec = sky_positions(point)
+    pairs = match(ra, dec, true_ra, true_dec, radius=radius)
+    found, expected = point[pairs.first], stars[pairs.second]
+    out = Table(names=("band", "stars", "offset", "pull"), dtype=("U4", "i8", "f8", "f8"))
+    for band in SURVEY_BANDS:
+        if f"flux_{band}" not in truth.colnames:
+            continue
+        flux, error = found[f"{band}_flux"], found[f"{band}_fluxErr"]
+        difference = magnitudes(flux) - magnitudes(expected[f"flux_{band}"])
+        sigma = magnitude_errors(flux, error)
+        known = np.isfinite(difference) & np.isfinite(sigma)
+        bright = known & (sigma < BRIGHT)
+        if not bright.any():
+            continue
+        pull = 1.4826 * float(np.median(np.abs(difference[known] / sigma[known])))
+        out.add_row((band, int(known.sum()), float(np.median(difference[bright])), pull))
+    # 2MASS alone is a dozen years older: positions of the better catalogues only.
+    good = np.asarray(found["position_from"]) != "2mass"
+    east = (ra[pairs.first] - true_ra[pairs.second] + 180) % 360 - 180
+    east = east * np.cos(np.radians(dec[pairs.first]))
+    out.meta["ra_offset"] = float(np.median(east[good])) * 3.6e6
+    out.meta["dec_offset"] = float(np.median((dec[pairs.first] - true_dec[pairs.second])[good])) * 3.6e6
+    return out
