@@ -135,8 +135,19 @@ def _check_pairs(survey: Survey, rows: list[Row], known: dict[str, Row]) -> None
             partner |= {"state": "quarantined", "reason": reason}
 
 
-def quarantine(folders: DataFolders, path: Path, reason: str) -> Path:
+def quarantine(folders: DataFolders, path: Path, reason: str, *, name: str | None = None) -> Path:
     """Move a bad file, of those that we fetched or made, out of the way, and write down why.
+
+    Parameters
+    ----------
+    folders
+        Data folders of the survey.
+    path
+        The file.
+    reason
+        What is wrong with it.
+    name
+        The name that it should have had, if it has a temporary one.
 
     Returns
     -------
@@ -150,7 +161,7 @@ def quarantine(folders: DataFolders, path: Path, reason: str) -> Path:
     """
     if not path.is_relative_to(folders[0]):
         raise ValueError(f"{path} is not in {folders[0]}: files that are not ours are not moved.")
-    target = folders[0] / QUARANTINE / path.relative_to(folders[0])
+    target = folders[0] / QUARANTINE / path.relative_to(folders[0]).with_name(name or path.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.with_name(target.name + ".reason").write_text(reason + "\n")
     path.replace(target)

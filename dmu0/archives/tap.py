@@ -1,0 +1,189 @@
+"""Tables from TAP services: asked again when a service fails, refused when they are cut short."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyvo
+import requests
+from astropy.io.fits import VerifyError
+from astropy.table import Table
+from pyvo.dal import AsyncTAPJob, DALFormatError, DALOverflowWarning, DALQueryError, DALServiceError, TAPQuery
+
+from dmu0.archives.session import ArchiveError, LoginError, Patience, ask_repeatedly, login_hint
+
+MAXREC = 20_000_000
+"""Rows that are asked for at most; services have limits of their own, below which a table must not be cut."""
+
+
+_JOB_TIMEOUT = 3600.0  # seconds that a queued query may take
+
+
+class _CutShort(ArchiveError):
+    """A table has as many rows as the service gives, and not all."""
+
+
+class _Passing(Exception):
+    """A failure of a service that may pass."""
+
+
+def run_query(
+    service: str,
+    query: str,
+    *,
+    session: requests.Session,
+    patience: Patience,
+    archive: str = "",
+    wait: Callable[[float], None] = time.sleep,
+) -> Table:
+    """The whole result of an ADQL query.
+
+    Parameters
+    ----------
+    service
+        Address of the TAP service.
+    query
+        ADQL.
+    session, patience, archive, wait
+        As for `dmu0.archives.transfer.download_file`.
+
+    Returns
+    -------
+    Table
+        Without masks: missing numbers are NaN or -1, missing words "".
+
+    Raises
+    ------
+    ArchiveError
+        If the service cannot answer the query, cut the answer short, or failed too often.
+    LoginError
+        If the service wants another login.
+    """
+
+    def ask(mode: Callable[[str, str, requests.Session], pyvo.dal.TAPResults]) -> Table:
+        return ask_repeatedly(
+            lambda: _ask_once(mode, service, query, session, archive), patience, passing=(_Passing,), wait=wait
+        )
+
+    try:
+        return ask(_at_once)
+    except _CutShort:
+        # Services give fewer rows at once than to jobs that they queue (Gaia 2,000 and 3,000,000).
+        return ask(_as_a_job)
+
+
+def _at_once(service: str, query: str, session: requests.Session) -> pyvo.dal.TAPResults:
+    return TAPQuery(service, query, maxrec=MAXREC, session=session).execute()
+
+
+def _as_a_job(service: str, query: str, session: requests.Session) -> pyvo.dal.TAPResults:
+    with AsyncTAPJob.create(service, query, maxrec=MAXREC, session=session) as job:
+        job.run()
+        job.wait(timeout=_JOB_TIMEOUT)
+        job.raise_if_error()
+        return job.fetch_result()
+
+
+def _ask_once(
+    mode: Callable[[str, str, requests.Session], pyvo.dal.TAPResults],
+    service: str,
+    query: str,
+    session: requests.Session,
+    archive: str,
+) -> Table:
+    """One request; errors sorted into those that may pass and those that will not."""
+    host = requests.utils.urlparse(service).hostname or service
+    try:
+        result = mode(service, query, session)
+    except DALQueryError as error:
+        raise ArchiveError(f"{host} does not understand the query: {_first_line(error)}\n{query}") from error
+    except DALServiceError as error:
+        code = getattr(error, "code", None)
+        if code in (401, 403):
+            raise LoginError(f"{host} refused the login (HTTP {code}): {login_hint(archive, host)}.") from error
+        if code is not None and 400 <= int(code) < 500 and int(code) != 429:
+            raise ArchiveError(f"{host} refused the query (HTTP {code}): {_first_line(error)}") from error
+        raise _Passing(f"{host} failed: {_first_line(error)}") from error
+    except DALFormatError as error:
+        raise _Passing(f"{host} sent no table: {_first_line(error)}") from error
+    except DALOverflowWarning as error:
+        raise _CutShort(_cut_short(host)) from error
+    except (requests.RequestException, OSError) as error:
+        raise _Passing(f"{host}: the connection was lost: {type(error).__name__}") from error
+    if result.status[0].lower() == "overflow":
+        raise _CutShort(_cut_short(host))
+    return without_masks(result.to_table())
+
+
+def _cut_short(host: str) -> str:
+    return f"{host} cut the table short at its own limit of rows: ask for a smaller area, or fewer columns."
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def without_masks(table: Table) -> Table:
+    """The table with missing values as NaN, -1, False or "" in place of masks; words as strings, not objects."""
+    plain = Table(meta=table.meta)
+    for name in table.colnames:
+        column = table[name]
+        if column.dtype.kind == "O":
+            plain[name] = np.array(["" if value is None or value is np.ma.masked else str(value) for value in column])
+        elif hasattr(column, "mask"):
+            kind = column.dtype.kind
+            missing = {"f": np.nan, "i": -1, "u": 0, "b": False, "U": "", "S": b""}[kind]
+            plain[name] = np.asarray(column.filled(missing))
+        else:
+            plain[name] = np.asarray(column)
+        plain[name].unit = column.unit
+        plain[name].description = column.description
+    return plain
+
+
+def save_table(table: Table, target: Path, *, check: Callable[[Path], str]) -> None:
+    """Write a table as FITS with checksums; it gets its name when it passes its check.
+
+    Raises
+    ------
+    ArchiveError
+        If it cannot be written as FITS, or does not pass.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part.fits")
+    plain = table.copy()
+    plain.meta = {}
+    for column in plain.itercols():
+        column.description = None
+    try:
+        plain.write(part, format="fits", overwrite=True, checksum=True)
+    except (VerifyError, ValueError, TypeError) as error:
+        part.unlink(missing_ok=True)
+        raise ArchiveError(f"The table cannot be written to {target.name}: {error}") from error
+    if reason := check(part):
+        part.unlink()
+        raise ArchiveError(f"The table for {target.name} {reason}.")
+    part.replace(target)
+
+
+def datalink(address: str, *, session: requests.Session, patience: Patience, wait: Callable[[float], None]) -> Table:
+    """The files that a DataLink address lists.
+
+    Raises
+    ------
+    ArchiveError
+        If the service failed too often.
+    """
+
+    def ask() -> Table:
+        try:
+            links = pyvo.dal.adhoc.DatalinkResults.from_result_url(address, session=session)
+        except (DALServiceError, DALFormatError, requests.RequestException, OSError) as error:
+            raise _Passing(f"{address} failed: {_first_line(error)}") from error
+        return without_masks(links.to_table())
+
+    return ask_repeatedly(ask, patience, passing=(_Passing,), wait=wait)
