@@ -19,7 +19,7 @@ _PS1_MJD = 56100.0
 _TWOMASS_MJD = 51500.0
 # i limits are settings of the scene; other bands are this much shallower or deeper.
 _PS1_DEPTH = {"g": 0.4, "r": 0.2, "i": 0.0, "z": -0.6, "y": -1.6}
-_TWOMASS_DEPTH = {"J": 0.0, "H": -0.8, "Ks": -1.3}
+_TWOMASS_DEPTH = {"J": 0.0, "H": -0.7, "Ks": -1.5}
 _PS1_GOOD, _PS1_EXTENDED = 4, 1
 
 

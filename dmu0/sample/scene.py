@@ -26,8 +26,8 @@ class Scene:
     """
 
     # the sky
-    star_density: float = 3.3  # stars per mag and square arcmin
-    star_bright: float = 15.6  # i mag of the brightest ordinary star
+    star_density: float = 2.8  # stars per mag and square arcmin
+    star_bright: float = 16.0  # i mag of the brightest ordinary star
     star_faint: float = 25.0  # i mag
     galaxy_density: float = 110.0  # galaxies to the faint limit per square arcmin
     galaxy_bright: float = 17.5  # i mag
@@ -52,7 +52,7 @@ class Scene:
     halo: float = 0.01  # of the saturated star's flux
     # catalogues
     ps1_limit: float = 22.3  # i mag where the error is 0.2
-    twomass_limit: float = 18.0  # J Vega where the error is 0.11: 1.5 mag deeper than the real survey
+    twomass_limit: float = 17.3  # J Vega where the error is 0.11: 1.5 mag deeper than the real survey
 
     @classmethod
     def from_changes(cls, changes: dict[str, float]) -> Scene:
