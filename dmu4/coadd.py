@@ -271,7 +271,7 @@ def bands_of_rows(
     while start < box.y.stop:
         stop = box.y.stop
         while stop > start + cell:
-            areas = [area.area for area in (_input_box(source, start, stop, 3) for source in inputs) if area]
+            areas = [area.area for area in (input_box(source, start, stop, 3) for source in inputs) if area]
             if 4 * planes * sum(areas) <= memory:
                 break
             stop = start + max((stop - start) // (2 * cell), 1) * cell
@@ -280,7 +280,7 @@ def bands_of_rows(
     return rows
 
 
-def _input_box(source: CoaddInput, start: int, stop: int, order: int) -> Box | None:
+def input_box(source: CoaddInput, start: int, stop: int, order: int) -> Box | None:
     """The part of an input that some output rows look at, or None."""
     reach = source.grid.reach(source.grid.node_rows(start, stop), margin=2 * order + 2)
     if reach is None:
@@ -340,7 +340,7 @@ def _load_band(
     # the edge of a band grow from both sides.
     start, stop = max(rows[0] - _HALO, box.y.start), min(rows[1] + _HALO, box.y.stop)
     around = Box.factory[start // 2 * 2 : stop, box.x.start // 2 * 2 : box.x.stop]
-    areas = [_input_box(source, start, stop, settings.order) for source in inputs]
+    areas = [input_box(source, start, stop, settings.order) for source in inputs]
     numbers = np.array([n for n, area in enumerate(areas) if area is not None], int)
     # Reading stays in this thread (archives and projections are not thread-safe); the rest is numba.
     jobs = [pool.submit(_load, inputs[n], areas[n], settings, inputs[n].read(areas[n])) for n in numbers]

@@ -220,7 +220,7 @@ def _along_row(grid_u, grid_v, i, j, t, step):
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def _interpolate(planes, p, x, y, ku, kv, table, taps):
+def interpolate(planes, p, x, y, ku, kv, table, taps):
     """The weighted sum of the len(taps) squared pixels of plane p that begin at (x, y)."""
     total = np.float32(0.0)
     for b in range(len(taps)):
@@ -291,7 +291,7 @@ def warp_rows(
                 noise = area * area * table[ku, width] * table[kv, width]
                 out_variance[r, c] = noise * ((unit - fv) * low + fv * high)
                 for p in range(planes.shape[0]):
-                    value = _interpolate(planes, p, x - np.uint64(left), y - np.uint64(left), ku, kv, table, taps)
+                    value = interpolate(planes, p, x - np.uint64(left), y - np.uint64(left), ku, kv, table, taps)
                     out_planes[p, r, c] = area * value
 
 

@@ -1,0 +1,264 @@
+"""Coadds as LSST cell coadds: pixels, cell PSFs, noise, provenance; and maps of depth and seeing made from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+from astropy.wcs import WCS
+from lsst.images import YX, Box, Image, Polygon, SkyProjection, TractFrame
+from lsst.images.cells import (
+    CellCoadd,
+    CellGrid,
+    CellGridBounds,
+    CellIJ,
+    CellPointSpreadFunction,
+    CoaddProvenance,
+    PatchDefinition,
+)
+
+from dmu0.tract import Patch
+from dmu4.coadd import CoaddInput, CoaddPlanes
+from dmu4.coadd_psf import fwhm
+from dmu4.covariance import aperture_error_scale, noise_correlation
+from obs_vista.masks import BIT, to_mask
+
+MAX_CELL = 150
+"""Largest side of a cell in pixels: 25" on HSC's grid, over which the PSF of VISTA hardly changes."""
+
+DEPTH_RADIUS = 1.0
+"""Radius in arcsec of the aperture that depths are quoted for."""
+
+
+@dataclass(frozen=True)
+class InputRecord:
+    """What provenance keeps of an input.
+
+    Parameters
+    ----------
+    instrument, visit, detector, physical_filter, day_obs
+        As in its data id.
+    polygon
+        Its outline in tract pixels.
+    """
+
+    instrument: str
+    visit: int
+    detector: int
+    physical_filter: str
+    day_obs: int
+    polygon: Polygon
+
+
+def cell_size(box: Box) -> int:
+    """The largest side of a cell, up to `MAX_CELL`, that divides both sides of a box."""
+    common = math.gcd(box.y.size, box.x.size)
+    return max(size for size in range(1, MAX_CELL + 1) if common % size == 0)
+
+
+def tract_projection(patch: Patch, *, skymap: str) -> SkyProjection[TractFrame]:
+    """The projection of a patch's tract, in tract pixels."""
+    box = Box.factory[
+        min(patch.outer_bbox.y.start, patch.tract.bbox.y.start) : patch.tract.bbox.y.stop,
+        min(patch.outer_bbox.x.start, patch.tract.bbox.x.start) : patch.tract.bbox.x.stop,
+    ]
+    frame = TractFrame(skymap=skymap, tract=patch.tract.id, bbox=box)
+    return SkyProjection.from_fits_wcs(patch.tract.wcs, frame, pixel_bounds=box)
+
+
+def outline(bbox: Box, projection: SkyProjection, tract_wcs: WCS, *, points: int = 5) -> Polygon:
+    """The edge of a detector image in tract pixels, with some points on each side because it is slightly curved."""
+    low, high = np.array([bbox.x.start, bbox.y.start]) - 0.5, np.array([bbox.x.stop, bbox.y.stop]) - 0.5
+    s = np.linspace(0, 1, points, endpoint=False)
+    x = np.concatenate([low[0] + s * (high - low)[0], 0 * s + high[0], high[0] - s * (high - low)[0], 0 * s + low[0]])
+    y = np.concatenate([0 * s + low[1], low[1] + s * (high - low)[1], 0 * s + high[1], high[1] - s * (high - low)[1]])
+    sky = projection.pixel_to_sky(x=x, y=y)
+    a, b = tract_wcs.world_to_pixel(sky)
+    return Polygon(x_vertices=a, y_vertices=b)
+
+
+def make_cell_coadd(
+    planes: CoaddPlanes,
+    stamps: np.ndarray,
+    patch: Patch,
+    *,
+    skymap: str,
+    band: str,
+    provenance: CoaddProvenance | None = None,
+    metadata: dict[str, int | float | str | bool] | None = None,
+) -> CellCoadd:
+    """A `CellCoadd` in nJy.
+
+    Parameters
+    ----------
+    planes
+        Pixels over the patch's outer box.
+    stamps
+        PSF of each cell (cell row, cell column, y, x); NaN where there is none.
+    patch
+        The patch.
+    skymap, band
+        Names.
+    provenance
+        Of the inputs, from `make_provenance`.
+    metadata
+        Taken over, with the figures of `describe_coadd` added.
+    """
+    box = patch.outer_bbox
+    cell = box.y.size // stamps.shape[0]
+    grid = CellGrid(bbox=box, cell_shape=YX(y=cell, x=cell))
+    missing = frozenset(CellIJ(i=int(i), j=int(j)) for i, j in np.argwhere(~np.isfinite(stamps[:, :, 0, 0])))
+    coadd = CellCoadd(
+        Image(planes.image, bbox=box, unit=u.nJy),
+        mask=to_mask(planes.mask, bbox=box),
+        variance=Image(planes.variance, bbox=box, unit=u.nJy**2),
+        mask_fractions={"rejected": Image(planes.rejected, bbox=box)} if planes.rejected.any() else None,
+        noise_realizations=[Image(noise, bbox=box, unit=u.nJy) for noise in planes.noise],
+        sky_projection=tract_projection(patch, skymap=skymap),
+        band=band,
+        psf=CellPointSpreadFunction(stamps, CellGridBounds(grid=grid, bbox=box, missing=missing)),
+        patch=PatchDefinition(
+            id=patch.id, index=YX(y=patch.index[1], x=patch.index[0]), inner_bbox=patch.inner_bbox, cells=grid
+        ),
+        provenance=provenance,
+    )
+    coadd.metadata.update((metadata or {}) | describe_coadd(planes, stamps, pixel_scale=pixel_scale(patch)))
+    return coadd
+
+
+def pixel_scale(patch: Patch) -> float:
+    """Size of a pixel at the tract's centre in arcsec."""
+    return float(3600 * np.sqrt(abs(np.linalg.det(patch.tract.wcs.pixel_scale_matrix))))
+
+
+def make_provenance(
+    inputs: Sequence[CoaddInput], records: Sequence[InputRecord], planes: CoaddPlanes, nominal: np.ndarray, box: Box
+) -> CoaddProvenance | None:
+    """Which input went into which cell, with what weight; None if none did.
+
+    Parameters
+    ----------
+    inputs, records
+        In the same order.
+    planes
+        The coadd of these inputs.
+    nominal
+        Inputs of each cell's PSF (cell row, cell column, input).
+    box
+        The coadd's pixels.
+    """
+    cell = box.y.size // nominal.shape[0]
+    used = np.flatnonzero(planes.cell_counts.any(axis=(0, 1)))
+    if not len(used):
+        return None
+    table = CoaddProvenance.make_empty_input_table(len(used))
+    for row, n in enumerate(used):
+        for name in ("instrument", "visit", "detector", "physical_filter", "day_obs", "polygon"):
+            table[name][row] = getattr(records[n], name)
+    where = np.argwhere(planes.cell_counts[:, :, used] > 0)
+    contributions = CoaddProvenance.make_empty_contribution_table(len(where))
+    for row, (i, j, k) in enumerate(where):
+        n = used[k]
+        record, (middle, overlap) = records[n], _overlap(inputs[n], box, cell, int(i), int(j))
+        values = {
+            "cell_i": i, "cell_j": j, "instrument": record.instrument, "visit": record.visit,
+            "detector": record.detector, "overlaps_center": middle, "overlap_fraction": overlap,
+            "unmasked_fraction": planes.cell_counts[i, j, n] / cell**2,
+            "weight": inputs[n].weight if nominal[i, j, n] else 0.0,
+            "psf_shape_xx": np.nan, "psf_shape_yy": np.nan, "psf_shape_xy": np.nan, "psf_shape_flag": False,
+        }  # fmt: skip
+        for name, value in values.items():
+            contributions[name][row] = value
+    return CoaddProvenance(table, contributions)
+
+
+def _overlap(source: CoaddInput, box: Box, cell: int, i: int, j: int) -> tuple[bool, float]:
+    """Whether an input covers the middle of a cell, and the part of the cell that it covers, from 25 points."""
+    inside = []
+    for b in range(5):
+        for a in range(5):
+            x, y = box.x.start + (j + (a + 0.5) / 5) * cell, box.y.start + (i + (b + 0.5) / 5) * cell
+            u_in, v_in, _ = source.grid.at(x=x - 0.5, y=y - 0.5)
+            inside.append(bool(source.bbox.contains(x=round(u_in), y=round(v_in))))
+    return inside[12], float(np.mean(inside))
+
+
+def describe_coadd(planes: CoaddPlanes, stamps: np.ndarray, *, pixel_scale: float) -> dict[str, int | float | str]:
+    """Figures for the metadata: coverage, inputs, seeing, depth, and what correlated noise does to errors."""
+    good = np.isfinite(planes.image) & np.isfinite(planes.variance)
+    widths = [fwhm(stamp) for row in stamps for stamp in row if np.isfinite(stamp[0, 0])]
+    figures = {
+        "coverage": float(good.mean()),
+        "median_inputs": float(np.median(planes.count[good])) if good.any() else 0.0,
+    }
+    if widths:
+        figures["seeing"] = float(np.median(widths) * pixel_scale)
+    if not good.any():
+        return figures
+    radius = DEPTH_RADIUS / pixel_scale
+    scale = float(aperture_error_scale(list(planes.noise), planes.variance, good, radii=np.array([radius]))[0])
+    pixel = float(np.median(planes.variance[good]))
+    error = np.sqrt(pixel * np.pi) * radius * (scale if np.isfinite(scale) else 1.0)
+    figures["depth5"] = float(31.4 - 2.5 * np.log10(5 * error))
+    if np.isfinite(scale):
+        figures["aperture_error_scale"] = scale
+    if len(planes.noise):
+        part = tuple(slice(max(size // 2 - 500, 0), size // 2 + 500) for size in good.shape)
+        sigma = np.sqrt(np.where(good, planes.variance, 1.0))
+        kernel = noise_correlation(planes.noise[0][part], sigma[part], good[part], max_lag=5)
+        figures["noise_correlation"] = " ".join(f"{value:.4f}" for value in kernel.ravel())
+    return figures
+
+
+def correlation_of(coadd: CellCoadd, cell: CellIJ | None = None, *, max_lag: int = 5) -> np.ndarray:
+    """Correlation of the noise of neighbouring pixels, measured on the noise planes of a coadd or of one cell.
+
+    Returns
+    -------
+    correlation
+        (2 max_lag + 1) squared, 1 at its centre; the mean over the noise planes.
+    """
+    box = coadd.bbox if cell is None else coadd.grid.bbox_of(cell).intersection(coadd.bbox)
+    part = box.slice_within(coadd.bbox)
+    variance = coadd.variance.array[part]
+    kernels = []
+    for noise in coadd.noise_realizations:
+        plane = noise.array[part]
+        good = np.isfinite(plane) & np.isfinite(variance) & (variance > 0)
+        sigma = np.sqrt(np.where(good, variance, 1.0))
+        kernels.append(noise_correlation(plane, sigma, good, max_lag=max_lag))
+    if not kernels:
+        raise ValueError(f"The {coadd.band} coadd of tract {coadd.tract} has no noise plane to measure.")
+    return np.mean(kernels, axis=0)
+
+
+def seeing_map(coadd: CellCoadd, *, pixel_scale: float) -> np.ndarray:
+    """FWHM of each cell's PSF in arcsec (cell row, cell column); NaN without one."""
+    start, size = coadd.bounds.subgrid_start, coadd.bounds.subgrid_size
+    seeing = np.full((size.i, size.j), np.nan)
+    for cell in coadd.bounds.cell_indices():
+        seeing[cell.i - start.i, cell.j - start.j] = fwhm(coadd.psf[cell].array) * pixel_scale
+    return seeing
+
+
+def depth_map(coadd: CellCoadd, *, pixel_scale: float) -> np.ndarray:
+    """AB magnitude of 5 sigma in an aperture 2" wide for each cell, correlated noise included; NaN without data."""
+    start, size = coadd.bounds.subgrid_start, coadd.bounds.subgrid_size
+    depth = np.full((size.i, size.j), np.nan)
+    scale = float(coadd.metadata.get("aperture_error_scale", 1.0))
+    good = ((coadd.mask.get("NO_DATA")) == 0) & np.isfinite(coadd.variance.array)
+    for cell in coadd.bounds.cell_indices():
+        part = coadd.grid.bbox_of(cell).intersection(coadd.bbox).slice_within(coadd.bbox)
+        if good[part].any():
+            pixel = np.median(coadd.variance.array[part][good[part]])
+            error = scale * np.sqrt(np.pi * pixel) * DEPTH_RADIUS / pixel_scale
+            depth[cell.i - start.i, cell.j - start.j] = 31.4 - 2.5 * np.log10(5 * error)
+    return depth
+
+
+def has_data(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a coadd's integer mask that have data."""
+    return (mask & BIT["NO_DATA"]) == 0

@@ -1,0 +1,256 @@
+"""Task: the coadd of one band of a patch from calibrated detector images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.table import Table
+from lsst.daf.butler import DeferredDatasetHandle
+from lsst.images import Image
+from lsst.pex.config import ChoiceField, DictField, Field, ListField, RangeField
+from lsst.pipe.base import (
+    InputQuantizedConnection,
+    NoWorkFound,
+    OutputQuantizedConnection,
+    PipelineTask,
+    PipelineTaskConfig,
+    PipelineTaskConnections,
+    QuantumContext,
+    Struct,
+)
+from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
+
+from dmu0.skymap import make_sky_map
+from dmu0.surveys import SkyMap as SkyMapConfig
+from dmu0.tract import Patch
+from dmu4.cell_coadd import cell_size, make_cell_coadd, make_provenance
+from dmu4.coadd import CoaddSettings, make_coadd
+from dmu4.coadd_inputs import OpenInput, UnusableInput, open_input
+from dmu4.coadd_psf import cell_psfs, mark_inexact, nominal_inputs
+from dmu4.rejection import RejectionLimits
+from obs_vista.masks import bits
+
+
+class CoaddPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch", "band")):
+    """What the task reads and writes."""
+
+    visit_images = Input(
+        doc="Calibrated detector images that overlap the patch.",
+        name="visit_image",
+        storageClass="VisitImage",
+        dimensions=("instrument", "visit", "detector"),
+        multiple=True,
+        deferLoad=True,
+    )
+    summaries = Input(
+        doc="Which detectors of each visit are accepted, and their seeing.",
+        name="visit_summary",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit"),
+        multiple=True,
+    )
+    sky_map = PrerequisiteInput(
+        doc="Definition of the sky map, for the patch's pixels.",
+        name="sky_map",
+        storageClass="StructuredDataDict",
+        dimensions=("skymap",),
+    )
+    coadd = Output(
+        doc="The coadd in nJy with mask, variance, cell PSFs, noise and provenance.",
+        name="deep_coadd",
+        storageClass="CellCoadd",
+        dimensions=("skymap", "tract", "patch", "band"),
+    )
+    exposures = Output(
+        doc="Number of detector images in each pixel.",
+        name="coadd_exposures",
+        storageClass="ImageV2",
+        dimensions=("skymap", "tract", "patch", "band"),
+    )
+
+
+class CoaddPatchConfig(PipelineTaskConfig, pipelineConnections=CoaddPatchConnections):
+    """How to coadd."""
+
+    order = RangeField[int](doc="Order of the Lanczos kernel.", default=3, min=1, max=8)
+    gridStep = RangeField[int](
+        doc="Distance in pixels of the points at which coordinates are computed; halved where that is too coarse.",
+        default=32,
+        min=4,
+    )
+    weighting = ChoiceField[str](
+        doc="Weight of a detector image.",
+        allowed={
+            "variance": "inverse of its median variance: the deepest coadd for extended sources",
+            "point_source": "inverse of variance times seeing squared: the deepest coadd for point sources",
+            "uniform": "the same for all",
+        },
+        default="variance",
+    )
+    visitWeights = DictField[int, float](doc="Factors on the weights of single visits.", default={})
+    drop = ListField[str](
+        doc="Mask planes of input pixels that are left out.", default=["NO_DATA", "BAD", "CR", "STREAK"]
+    )
+    propagate = ListField[str](
+        doc="Mask planes that the coadd takes over from any input.",
+        default=["SAT", "INTRP", "SUSPECT", "EDGE", "BRIGHT_OBJECT"],
+    )
+    reject = Field[bool](
+        doc="Leave out what one epoch shows and the others do not (three epochs or more).", default=True
+    )
+    rejectSigma = RangeField[float](doc="Deviation from the median that starts a region.", default=5.0, min=1.0)
+    growSigma = RangeField[float](doc="Deviation of connected pixels that belong to it.", default=2.5, min=0.5)
+    amplitude = RangeField[float](
+        doc="Part of the local brightness by which epochs may differ beside noise and seeing.", default=0.2, min=0.0
+    )
+    dilate = RangeField[int](doc="Widening of rejected regions, in units of two pixels.", default=2, min=0)
+    noisePlanes = RangeField[int](doc="Noise realisations carried through the coadd.", default=1, min=0)
+    threads = RangeField[int](doc="Threads over rows of cells.", default=2, min=1)
+    memory = RangeField[float](doc="Input pixels held at a time, in GB.", default=1.0, min=0.01)
+
+    def settings(self) -> CoaddSettings:
+        """The engine's settings."""
+        limits = RejectionLimits(self.rejectSigma, self.growSigma, self.amplitude, self.dilate)
+        return CoaddSettings(
+            order=self.order,
+            drop=int(bits(*self.drop)),
+            propagate=int(bits(*self.propagate)),
+            rejection=limits if self.reject else None,
+            n_noise=self.noisePlanes,
+            threads=self.threads,
+            memory=int(self.memory * 1e9),
+        )
+
+
+class CoaddPatchTask(PipelineTask):
+    """Coadd one band of a patch.
+
+    1. Only detectors that the visit summary accepts are used; each input is then used or left out with a reason.
+    2. Each has one weight, from the whole image, so that the coadd's PSF is a weighted mean of theirs.
+    3. Pixels are resampled once, on the fly; no warp is stored.
+    4. With three epochs or more, what one shows and the others do not is rejected.
+    5. Noise with each input's variance and correlation goes through the same sums, for the errors of fluxes.
+    6. The PSF of a cell is that of the inputs in most of its pixels; elsewhere pixels are marked INEXACT_PSF.
+    """
+
+    ConfigClass = CoaddPatchConfig
+    _DefaultName = "coadd_patch"
+
+    def runQuantum(
+        self, butlerQC: QuantumContext, inputRefs: InputQuantizedConnection, outputRefs: OutputQuantizedConnection
+    ) -> None:
+        """Open the inputs, coadd, write."""
+        data_id = butlerQC.quantum.dataId
+        sky_map = make_sky_map(SkyMapConfig(**butlerQC.get(inputRefs.sky_map)))
+        patch = sky_map.tract(data_id["tract"]).patch(data_id["patch"])
+        inputs = self.open_inputs(butlerQC.get(inputRefs.visit_images), butlerQC.get(inputRefs.summaries), patch)
+        butlerQC.put(self.run(inputs, patch, skymap=data_id["skymap"], band=data_id["band"]), outputRefs)
+
+    def open_inputs(
+        self, handles: Sequence[DeferredDatasetHandle], summaries: Sequence[Table], patch: Patch
+    ) -> list[OpenInput]:
+        """The images that can go into the coadd, in the order of visit and detector.
+
+        Raises
+        ------
+        NoWorkFound
+            If there is none; the message counts the reasons.
+        """
+        settings = self.config.settings()
+        rows = {(int(row["visit"]), int(row["detector"])): row for table in summaries for row in table}
+        left, reasons, opened = settings.memory, Counter(), []
+
+        def keep(size: int) -> bool:
+            nonlocal left
+            left -= size
+            return left >= 0
+
+        for handle in sorted(handles, key=lambda one: (one.dataId["visit"], one.dataId["detector"])):
+            key = (int(handle.dataId["visit"]), int(handle.dataId["detector"]))
+            try:
+                one = open_input(
+                    handle,
+                    patch,
+                    seeing=accepted_seeing(rows.get(key)),
+                    weighting=self.config.weighting,
+                    settings=settings,
+                    step=self.config.gridStep,
+                    factor=self.config.visitWeights.get(key[0], 1.0),
+                    keep=keep,
+                )
+            except UnusableInput as reason:
+                reasons[str(reason)] += 1
+                self.log.info("Visit %d detector %d is left out: %s.", *key, reason)
+            else:
+                opened.append(one)
+        summary = ", ".join(f"{count} because {reason}" for reason, count in sorted(reasons.items()))
+        self.log.info("%d of %d images are used%s.", len(opened), len(handles), f"; {summary}" if summary else "")
+        if not opened:
+            raise NoWorkFound(f"none of {len(handles)} images can be used: {summary or 'there are none'}")
+        return opened
+
+    def run(self, inputs: Sequence[OpenInput], patch: Patch, *, skymap: str, band: str) -> Struct:
+        """Coadd images.
+
+        Parameters
+        ----------
+        inputs
+            The images, in the order in which they are added.
+        patch
+            The patch.
+        skymap, band
+            Names.
+
+        Returns
+        -------
+        Struct
+            ``coadd`` (`CellCoadd`) and ``exposures`` (`Image`).
+
+        Raises
+        ------
+        NoWorkFound
+            If no pixel of the patch gets a value.
+        """
+        settings, box = self.config.settings(), patch.outer_bbox
+        cell, sources = cell_size(box), [one.source for one in inputs]
+        planes = make_coadd(sources, box, cell=cell, settings=settings)
+        if not planes.count.any():
+            raise NoWorkFound(f"{len(inputs)} images touch the patch, but none has a usable pixel in it")
+        nominal = nominal_inputs(planes.cell_counts)
+        mark_inexact(planes, nominal, cell=cell)
+        psfs = [one.psf for one in inputs]
+        stamps = cell_psfs(sources, psfs, nominal, box, cell=cell, order=settings.order)
+        provenance = make_provenance(sources, [one.record for one in inputs], planes, nominal, box)
+        metadata = {
+            "n_inputs": len(inputs),
+            "clipped_fraction": float(planes.clipped.sum() / max(planes.cell_counts.sum(), 1)),
+            "lanczos_order": settings.order,
+            "weighting": str(self.config.weighting),
+        }
+        coadd = make_cell_coadd(
+            planes, stamps, patch, skymap=skymap, band=band, provenance=provenance, metadata=metadata
+        )
+        covered = float((planes.count > 0).mean())
+        self.log.info("%.1f%% of the patch has data, %d images at most.", 100 * covered, planes.count.max())
+        return Struct(coadd=coadd, exposures=Image(planes.count, bbox=box, sky_projection=coadd.sky_projection))
+
+
+def accepted_seeing(row: Table.Row | None) -> float:
+    """Seeing in arcsec of a detector that its visit summary accepts.
+
+    Raises
+    ------
+    UnusableInput
+        If the detector is rejected, or not in a summary, or has no seeing.
+    """
+    if row is None:
+        raise UnusableInput("it is in no visit summary")
+    if not bool(row["accepted"]):
+        reason = str(row["rejected_because"]) if "rejected_because" in row.colnames else ""
+        raise UnusableInput(f"it was rejected ({reason or 'no reason given'})")
+    seeing = float(row["seeing"])
+    if not np.isfinite(seeing) or seeing <= 0:
+        raise UnusableInput("its seeing is unknown")
+    return seeing
