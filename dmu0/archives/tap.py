@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import astropy.units as u
 import numpy as np
 import pyvo
 import requests
-from astropy.io.fits import VerifyError
+from astropy.io import fits
 from astropy.table import Table
 from pyvo.dal import AsyncTAPJob, DALFormatError, DALOverflowWarning, DALQueryError, DALServiceError, TAPQuery
 
@@ -159,15 +160,29 @@ def save_table(table: Table, target: Path, *, check: Callable[[Path], str]) -> N
     plain.meta = {}
     for column in plain.itercols():
         column.description = None
+        if not _is_fits_unit(column.unit):
+            column.unit = None
     try:
-        plain.write(part, format="fits", overwrite=True, checksum=True)
-    except (VerifyError, ValueError, TypeError) as error:
+        hdus = fits.HDUList([fits.PrimaryHDU(), fits.table_to_hdu(plain)])
+        hdus.writeto(part, overwrite=True, checksum=True)
+    except (fits.VerifyError, ValueError, TypeError) as error:
         part.unlink(missing_ok=True)
         raise ArchiveError(f"The table cannot be written to {target.name}: {error}") from error
     if reason := check(part):
         part.unlink()
         raise ArchiveError(f"The table for {target.name} {reason}.")
     part.replace(target)
+
+
+def _is_fits_unit(unit: u.UnitBase | None) -> bool:
+    """Whether FITS can express a unit; services use some that it cannot."""
+    if unit is None:
+        return True
+    try:
+        unit.to_string("fits")
+    except ValueError:
+        return False
+    return True
 
 
 def datalink(address: str, *, session: requests.Session, patience: Patience, wait: Callable[[float], None]) -> Table:

@@ -14,7 +14,7 @@ import urllib3
 from dmu0.archives.session import AbsentError, LoginError, Patience, ask_repeatedly, login_hint
 from dmu0.integrity import sha256
 
-_CHUNK = 1024 * 1024
+_CHUNK = 64 * 1024  # what is lost at most when a connection breaks
 _LOGIN_PAGE = re.compile(
     rb"type=[\"']?password|(please|must|need to) (log|sign) ?in|session (has )?expired", re.IGNORECASE
 )
