@@ -125,7 +125,7 @@ def images_on_sky(selected: Table, column: str) -> Figure:
     figure, panels = plt.subplots(
         rows,
         columns,
-        figsize=(3.6 * columns + 1, 3.5 * rows),
+        figsize=((3.6 if columns > 1 else 5.4) * columns + 1, 3.5 * rows if columns > 1 else 5),
         squeeze=False,
         sharex=True,
         sharey=True,
@@ -246,7 +246,7 @@ def maps_figure(
     figure, panels = plt.subplots(
         rows,
         columns,
-        figsize=(3.6 * columns + 1, 3.5 * rows),
+        figsize=((3.6 if columns > 1 else 5.4) * columns + 1, 3.5 * rows if columns > 1 else 5),
         squeeze=False,
         sharex=True,
         sharey=True,
@@ -254,7 +254,7 @@ def maps_figure(
     )
     for panel, (band, image) in zip(panels.flat, images.items(), strict=False):
         panel.pcolormesh(ra, dec, image, cmap=colours, norm=scale, rasterized=True)
-        panel.add_collection(PolyCollection(boxes, facecolor="none", edgecolor="w", lw=1))
+        panel.add_collection(PolyCollection(boxes, facecolor="none", edgecolor="0.35", lw=1))
         _sky_axes(panel, ra, dec)
         panel.label_outer()
         panel.set_title(band, fontsize=10)
@@ -289,7 +289,7 @@ def jobs_figure(jobs: Table, judged: Table, bands: Sequence[str]) -> Figure:
         if row is not None:
             column = list(bands).index(str(job["band"]))
             coverage[row, column], counts[row, column] = job["coverage"], job["n_images"]
-    figure, panel = plt.subplots(figsize=(1.5 + 0.75 * len(bands), 1.2 + 0.42 * len(shown)), layout="constrained")
+    figure, panel = plt.subplots(figsize=(2.5 + 0.75 * len(bands), 2 + 0.42 * len(shown)), layout="constrained")
     picture = panel.imshow(coverage, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for (row, column), count in np.ndenumerate(counts):
         colour = "k" if coverage[row, column] > 0.6 else "w"
