@@ -1,0 +1,132 @@
+"""Forced point-source photometry and apertures in ten bands, against photutils and sep, as ratios of CPU time.
+
+Run it as ``python tests/benchmarks/bench_forced.py [stars]``. A quarter of the stars are blended. Photutils fits the
+groups of one band, ours all stars at once; both know the positions and the PSF.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import sep
+from astropy.nddata import NDData
+from astropy.table import Table
+from astropy.utils.exceptions import AstropyUserWarning
+from photutils.psf import ImagePSF, PSFPhotometry, SourceGrouper
+
+from dmu4.apertures import circles, sum_apertures
+from dmu4.forced import fit_fluxes
+from dmu4.stamps import make_profiles, psf_transforms, render
+from dmu4.synthetic import Scene, draw, psf_stamp
+
+VARIANCE = 3.0  # px^2, that is a seeing of 0.7 arcsec at 0.168 arcsec a pixel
+SIGMA = 5.0  # nJy
+RADII = np.array([3, 4.5, 6, 9, 12, 17, 20, 22, 24, 25])
+FORCED_LIMIT = 20.0
+"""Photutils takes at least this many times as long, for one band."""
+APERTURE_LIMIT = 4.0
+"""So does sep, for ten circles in ten bands."""
+
+
+def cpu(function: Callable[[], object], repeats: int = 3) -> tuple[float, object]:
+    """Smallest CPU time of some calls in seconds, and the last result."""
+    times, result = [], None
+    for _ in range(repeats):
+        start = time.process_time()
+        result = function()
+        times.append(time.process_time() - start)
+    return min(times), result
+
+
+def star_field(n: int, rng: np.random.Generator) -> tuple[Scene, np.ndarray, np.ndarray]:
+    """Stars at the density of a deep patch, an eighth of them with a companion 3 to 8 px away; image and variance."""
+    side = int(np.sqrt(n / 1.4e-3))
+    x, y = rng.uniform(25, side - 25, (2, n))
+    pairs, angle, distance = n // 8, rng.uniform(0, 2 * np.pi, n // 8), rng.uniform(3, 8, n // 8)
+    x[:pairs] = np.clip(x[pairs : 2 * pairs] + distance * np.cos(angle), 25, side - 25)
+    y[:pairs] = np.clip(y[pairs : 2 * pairs] + distance * np.sin(angle), 25, side - 25)
+    flux = 300 * np.minimum(rng.uniform(0, 1, (n, 1)) ** (-1 / 0.7), 300)
+    scene = Scene(x=x, y=y, covariance=np.zeros((n, 3)), flux=flux)
+    image = draw(scene, band=0, variance=VARIANCE, shape=(side, side)) + rng.normal(0, SIGMA, (side, side))
+    return scene, image.astype(np.float32), np.full((side, side), SIGMA**2, np.float32)
+
+
+def ours(scene: Scene, image: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes and errors of all stars, fitted at once."""
+    profiles = make_profiles(x=scene.x, y=scene.y, covariance=None, psf_size=41)
+    transforms = psf_transforms(psf_stamp(VARIANCE)[None], profiles.size)
+    stamps = render(profiles, transforms, np.zeros(len(scene.x), int))
+    result = fit_fluxes(stamps, image=image, variance=variance, good=np.ones(image.shape, bool))
+    return result.flux, result.error
+
+
+def theirs(scene: Scene, image: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same from photutils, positions fixed, stars closer than 10 px fitted in groups."""
+    model = ImagePSF(psf_stamp(VARIANCE))
+    model.x_0.fixed = model.y_0.fixed = True
+    start = Table({"x": scene.x, "y": scene.y, "flux": scene.flux[:, 0]})
+    fitter = PSFPhotometry(model, (11, 11), grouper=SourceGrouper(10), aperture_radius=5)
+    with warnings.catch_warnings():
+        # That some fits did not converge is part of what is compared.
+        warnings.filterwarnings("ignore", message="One or more fit", category=AstropyUserWarning)
+        result = fitter(NDData(image).data, error=np.sqrt(variance), init_params=start)
+    result.sort("id")
+    return np.asarray(result["flux_fit"]), np.asarray(result["flux_err"])
+
+
+def describe(name: str, scene: Scene, flux: np.ndarray, error: np.ndarray, seconds: float) -> None:
+    """Print time and pulls, of all stars and of the blended ones."""
+    pull = (flux - scene.flux[:, 0]) / error
+    blended = pull[: 2 * (len(pull) // 8)]
+    print(
+        f"{name:<10} {seconds:7.2f} s CPU   pulls {np.nanmean(pull):+.2f} +- {np.nanstd(pull):.2f},"
+        f" blended {np.nanmean(blended):+.2f} +- {np.nanstd(blended):.2f}"
+    )
+
+
+def bench_forced(n: int) -> None:
+    """Point-source fluxes of one band."""
+    scene, image, variance = star_field(n, np.random.default_rng(7))
+    ours(scene, image, variance)  # compiles
+    our_time, our_fluxes = cpu(lambda: ours(scene, image, variance))
+    peer_time, peer_fluxes = cpu(lambda: theirs(scene, image, variance), repeats=1)
+    describe("dmu4", scene, *our_fluxes, our_time)
+    describe("photutils", scene, *peer_fluxes, peer_time)
+    print(f"photutils / dmu4: {peer_time / our_time:.0f} (at least {FORCED_LIMIT:.0f})")
+    assert peer_time / our_time >= FORCED_LIMIT, "forced photometry is too slow"
+
+
+def bench_apertures(n: int) -> None:
+    """Ten circles in ten bands."""
+    scene, image, variance = star_field(n, np.random.default_rng(8))
+    cube = np.repeat(image[..., None], 10, axis=-1)
+    spread, good = np.repeat(variance[..., None], 10, axis=-1), np.ones(cube.shape, bool)
+    conics = circles(RADII, length=n)
+
+    def sums() -> np.ndarray:
+        return sum_apertures(cube, spread, good, x=scene.x, y=scene.y, conics=conics).flux
+
+    def peer() -> np.ndarray:
+        return np.array(
+            [sep.sum_circle(image, scene.x, scene.y, radius, var=variance, subpix=5)[0] for radius in RADII]
+        )
+
+    sums()
+    our_time, flux = cpu(sums)
+    one_band, reference = cpu(peer)
+    difference = np.median(np.abs(flux[:, 4, 0] / reference[4] - 1))
+    print(
+        f"ten circles, ten bands: dmu4 {our_time:.2f} s CPU, sep {10 * one_band:.2f}; they differ by {difference:.1e}"
+    )
+    print(f"sep / dmu4: {10 * one_band / our_time:.1f} (at least {APERTURE_LIMIT:.0f})")
+    assert 10 * one_band / our_time >= APERTURE_LIMIT, "aperture photometry is too slow"
+
+
+if __name__ == "__main__":
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    bench_forced(count)
+    bench_apertures(count)
