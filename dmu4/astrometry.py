@@ -1,0 +1,317 @@
+"""Astrometry of one detector: its linear terms fitted again to a reference catalogue, its ZPN distortion kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from astropy.wcs import WCS
+from scipy.spatial import cKDTree
+
+MAS = 3.6e6
+"""Milliarcseconds in a degree."""
+
+
+@dataclass(frozen=True)
+class Astrometry:
+    """A transformation to the sky and how good it is.
+
+    Parameters
+    ----------
+    wcs
+        Pixels to ICRS.
+    state
+        ``refined``, or ``header`` where there were too few stars.
+    reason
+        Why it is the header's; empty otherwise.
+    star, reference
+        Index of each matched star and of its reference.
+    used
+        Boolean, one a match: whether it was in the fit.
+    before, after
+        [match, 2]: offsets star minus reference in mas, east and north, with the header's transformation and this one.
+    scatter
+        Robust scatter of one axis of `after` for used stars, mas.
+    error
+        Error of the mean position that the scatter gives, mas.
+    offset
+        How far the centre of the detector moved, (east, north) in mas.
+    pattern
+        [3, 3, 2]: mean of `after` in ninths of the detector [y, x], mas; NaN where there are fewer than three stars.
+    quadratic
+        Largest displacement of a quadratic fitted to `after` over the detector, mas, and its error.
+    """
+
+    wcs: WCS
+    state: str
+    reason: str = ""
+    star: np.ndarray = field(default_factory=lambda: np.empty(0, int))
+    reference: np.ndarray = field(default_factory=lambda: np.empty(0, int))
+    used: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
+    before: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    after: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    scatter: float = np.nan
+    error: float = np.nan
+    offset: tuple[float, float] = (0.0, 0.0)
+    pattern: np.ndarray = field(default_factory=lambda: np.full((3, 3, 2), np.nan))
+    quadratic: tuple[float, float] = (np.nan, np.nan)
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Reference positions at the epoch of the exposure.
+
+    Parameters
+    ----------
+    ra, dec
+        ICRS degrees.
+    error
+        Standard error of one axis in mas.
+    """
+
+    ra: np.ndarray
+    dec: np.ndarray
+    error: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ra)
+
+
+def match(
+    wcs: WCS, *, x: np.ndarray, y: np.ndarray, brightness: np.ndarray, references: Positions, search: float = 5.0
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Match stars to references after finding the common shift that the header's pointing may be off by.
+
+    Parameters
+    ----------
+    wcs
+        Of the header.
+    x, y, brightness
+        Stars in pixels, and anything that grows with their flux.
+    references
+        At the epoch of the exposure.
+    search
+        Largest shift in arcsec.
+
+    Returns
+    -------
+    star, reference, radius
+        Indices of mutual nearest pairs, and the radius in arcsec within which they were accepted.
+    """
+    nothing = np.empty(0, int), np.empty(0, int), 0.0
+    if len(x) == 0 or len(references) == 0:
+        return nothing
+    sky = wcs.all_pix2world(np.stack([x, y], axis=1), 0)
+    dec0 = np.median(sky[:, 1])
+    stars = _plane(sky[:, 0], sky[:, 1], sky[0, 0], dec0)
+    others = _plane(references.ra, references.dec, sky[0, 0], dec0)
+    near = np.all((others > stars.min(0) - search) & (others < stars.max(0) + search), axis=1)
+    if not near.any():
+        return nothing
+    chosen = np.flatnonzero(near)
+    shift, radius = _common_shift(stars[np.argsort(-brightness)[:150]], others[chosen], search)
+    tree = cKDTree(others[chosen])
+    distance, partner = tree.query(stars - shift, distance_upper_bound=radius)
+    back = cKDTree(stars - shift).query(others[chosen], distance_upper_bound=radius)[1]
+    found = np.flatnonzero(np.isfinite(distance))
+    found = found[back[partner[found]] == found]
+    return found, chosen[partner[found]], radius
+
+
+def fit_astrometry(
+    wcs: WCS,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    error: np.ndarray,
+    brightness: np.ndarray,
+    references: Positions,
+    shape: tuple[int, int],
+    pixel_scale: float,
+    min_stars: int = 12,
+) -> Astrometry:
+    """Fit the linear terms of a WCS to reference stars.
+
+    The projection turns reference positions into its own plane (the intermediate world coordinates of the FITS
+    standard); from pixels to there the transformation is linear, so that CD and CRPIX follow from weighted linear
+    least squares while CRVAL and the ZPN polynomial stay what they are. Matches beyond 3.5 times their errors are left
+    out, and the references' own errors count. With less than twice `min_stars` stars only shift, rotation and scale
+    are fitted.
+
+    Parameters
+    ----------
+    wcs
+        Of the header, in ICRS.
+    x, y, error, brightness
+        Stars: pixels, error of one axis in pixels, flux.
+    references
+        At the epoch of the exposure.
+    shape
+        (ny, nx) of the image.
+    pixel_scale
+        Arcsec.
+    min_stars
+        With fewer matches the header's transformation stays.
+    """
+    star, reference, _ = match(wcs, x=x, y=y, brightness=brightness, references=references)
+    if len(star) < min_stars:
+        reason = f"{len(star)} stars match the reference catalogue, {min_stars} are needed"
+        return _describe(Astrometry(wcs, "header", reason), wcs, x, y, references, star, reference, shape)
+    pixels = np.stack([x[star], y[star]], axis=1)
+    target = _plane_of_projection(wcs, references.ra[reference], references.dec[reference])
+    sigma = np.hypot(references.error[reference], error[star] * pixel_scale * 1000)
+    used = np.ones(len(star), bool)
+    floor, refined = 0.0, wcs
+    for _ in range(8):
+        refined = _refit(wcs, pixels, target, np.hypot(sigma, floor), used, linear=used.sum() >= 2 * min_stars)
+        residual = (_plane_of_pixels(refined, pixels) - target) * MAS
+        total = np.hypot(sigma, floor)
+        spread = 1.4826 * np.median(np.abs(residual[used] / total[used, None]))
+        # Errors that are too small (unknown proper motions, blends) must not let a few stars decide: a common term.
+        floor = float(np.hypot(floor, np.median(sigma) * np.sqrt(max(0.0, spread**2 - 1)))) if spread > 1 else floor
+        kept = np.hypot(*residual.T) < 3.5 * np.sqrt(2) * np.hypot(sigma, floor)
+        if kept.sum() < min_stars or np.array_equal(kept, used):
+            break
+        used = kept
+    result = Astrometry(refined, "refined", used=used)
+    return _describe(result, wcs, x, y, references, star, reference, shape)
+
+
+def _refit(
+    wcs: WCS, pixels: np.ndarray, target: np.ndarray, sigma: np.ndarray, used: np.ndarray, *, linear: bool
+) -> WCS:
+    """New CD and CRPIX that send the pixels to the target: six free numbers, or four (no shear) for few stars."""
+    # About the mean of the stars, in units of the old plane, so that the numbers are of order one.
+    centre = pixels[used].mean(axis=0)
+    old = wcs.wcs.cd if wcs.wcs.has_cd() else wcs.pixel_scale_matrix
+    moved = (pixels[used] - centre) @ old.T
+    weight = 1 / sigma[used]
+    one, zero = np.ones(len(moved)), np.zeros(len(moved))
+    if linear:
+        design = np.stack([moved[:, 0], moved[:, 1], one], axis=1) * weight[:, None]
+        solution = np.linalg.lstsq(design, target[used] * weight[:, None], rcond=None)[0]
+        turn, shift = solution[:2].T, solution[2]
+    else:
+        first = np.stack([moved[:, 0], -moved[:, 1], one, zero], axis=1) * weight[:, None]
+        second = np.stack([moved[:, 1], moved[:, 0], zero, one], axis=1) * weight[:, None]
+        value = np.concatenate([target[used, 0] * weight, target[used, 1] * weight])
+        a, b, sx, sy = np.linalg.lstsq(np.concatenate([first, second]), value, rcond=None)[0]
+        turn, shift = np.array([[a, -b], [b, a]]), np.array([sx, sy])
+    cd = turn @ old
+    refined = wcs.deepcopy()
+    if not refined.wcs.has_cd():
+        refined.wcs.cdelt = [1.0, 1.0]
+        refined.wcs.pc = cd
+    else:
+        refined.wcs.cd = cd
+    refined.wcs.crpix = centre + 1 - np.linalg.solve(cd, shift)
+    refined.wcs.set()
+    return refined
+
+
+def _plane_of_projection(wcs: WCS, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Sky positions in the projection plane (intermediate world coordinates), degrees [position, 2]."""
+    return wcs.wcs.s2p(np.stack([ra, dec], axis=1), 1)["imgcrd"]
+
+
+def _plane_of_pixels(wcs: WCS, pixels: np.ndarray) -> np.ndarray:
+    """Pixels, counted from 0, in the projection plane, degrees."""
+    return wcs.wcs.p2s(pixels + 1.0, 1)["imgcrd"]
+
+
+def _describe(
+    result: Astrometry,
+    header: WCS,
+    x: np.ndarray,
+    y: np.ndarray,
+    references: Positions,
+    star: np.ndarray,
+    reference: np.ndarray,
+    shape: tuple[int, int],
+) -> Astrometry:
+    """Add residuals before and after, their scatter and their pattern."""
+    before = offsets(header, x[star], y[star], references.ra[reference], references.dec[reference])
+    after = offsets(result.wcs, x[star], y[star], references.ra[reference], references.dec[reference])
+    used = result.used if len(result.used) == len(star) else np.ones(len(star), bool)
+    ny, nx = shape
+    middle = np.array([(nx - 1) / 2]), np.array([(ny - 1) / 2])
+    centre = header.all_pix2world(np.stack(middle, axis=1), 0)[0]
+    moved = offsets(result.wcs, *middle, centre[:1], centre[1:])[0]
+    scatter = error = np.nan
+    if used.sum() >= 3:
+        scatter = float(1.4826 * np.median(np.abs(after[used] - np.median(after[used], axis=0))))
+        error = scatter / np.sqrt(used.sum())
+    return Astrometry(
+        wcs=result.wcs,
+        state=result.state,
+        reason=result.reason,
+        star=star,
+        reference=reference,
+        used=used,
+        before=before,
+        after=after,
+        scatter=scatter,
+        error=float(error),
+        offset=(float(moved[0]), float(moved[1])),
+        pattern=residual_pattern(x[star][used], y[star][used], after[used], shape),
+        quadratic=quadratic_amplitude(x[star][used], y[star][used], after[used], shape),
+    )
+
+
+def offsets(wcs: WCS, x: np.ndarray, y: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Position of pixels minus given sky positions, mas [position, 2]: east (with cos dec), north."""
+    if len(x) == 0:
+        return np.empty((0, 2))
+    sky = wcs.all_pix2world(np.stack([x, y], axis=1), 0)
+    east = ((sky[:, 0] - ra + 180) % 360 - 180) * np.cos(np.radians(dec))
+    return np.stack([east, sky[:, 1] - dec], axis=1) * MAS
+
+
+def residual_pattern(x: np.ndarray, y: np.ndarray, residual: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Mean residual in each ninth of the detector, [3, 3, 2] as [y, x, axis]; NaN with fewer than three stars."""
+    pattern = np.full((3, 3, 2), np.nan)
+    column = np.clip((3 * (x + 0.5) / shape[1]).astype(int), 0, 2)
+    row = np.clip((3 * (y + 0.5) / shape[0]).astype(int), 0, 2)
+    for j in range(3):
+        for i in range(3):
+            inside = (row == j) & (column == i)
+            if inside.sum() >= 3:
+                pattern[j, i] = residual[inside].mean(axis=0)
+    return pattern
+
+
+def quadratic_amplitude(
+    x: np.ndarray, y: np.ndarray, residual: np.ndarray, shape: tuple[int, int]
+) -> tuple[float, float]:
+    """Root-mean-square displacement of a quadratic fitted to residuals, and what noise alone would give.
+
+    A figure of the distortion that linear terms and ZPN leave over; NaN with fewer than 20 stars.
+    """
+    if len(x) < 20:
+        return np.nan, np.nan
+    u, v = 2 * x / shape[1] - 1, 2 * y / shape[0] - 1
+    design = np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], axis=1)
+    solution = np.linalg.lstsq(design, residual, rcond=None)[0]
+    curved = design[:, 3:] @ solution[3:]
+    curved -= curved.mean(axis=0)
+    noise = (residual - design @ solution).std() * np.sqrt(len(x) / (len(x) - 6))
+    return float(np.sqrt((curved**2).sum(axis=1).mean())), float(noise * np.sqrt(2 * 3 / len(x)))
+
+
+def _plane(ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float) -> np.ndarray:
+    """Arcsec east and north of a place: a flat sky is enough for matching within one detector."""
+    east = ((ra - ra0 + 180) % 360 - 180) * np.cos(np.radians(dec0))
+    return np.stack([east, dec - dec0], axis=1) * 3600
+
+
+def _common_shift(stars: np.ndarray, others: np.ndarray, search: float) -> tuple[np.ndarray, float]:
+    """The shift (arcsec) that most pairs share, and the radius to match within after it."""
+    pairs = cKDTree(stars).query_ball_tree(cKDTree(others), search)
+    shifts = np.array([stars[i] - others[j] for i, near in enumerate(pairs) for j in near]).reshape(-1, 2)
+    if len(shifts) == 0:
+        return np.zeros(2), 1.0
+    # The densest place of the differences; a cell of 0.5" is wider than the errors, narrower than chance groups.
+    counts = np.array([len(near) for near in cKDTree(shifts).query_ball_point(shifts, 0.5)])
+    peak = shifts[np.argmax(counts)]
+    close = shifts[np.hypot(*(shifts - peak).T) < 0.5]
+    return np.median(close, axis=0), 1.0

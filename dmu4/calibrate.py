@@ -1,0 +1,272 @@
+"""Photometric calibration of one detector: aperture corrections and the zero point against reference stars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import sep
+
+AB_ZERO_POINT = 31.4
+"""Magnitude of 1 nJy in the AB system."""
+
+APERTURES = (1.0, 1.5, 2.0, 3.0)
+"""Radii, in arcsec, of the apertures for which corrections are kept."""
+
+
+@dataclass(frozen=True)
+class ApertureCorrections:
+    """What to multiply a flux by to get the total flux of a star.
+
+    Parameters
+    ----------
+    psf, psf_error
+        For PSF fluxes: the light beyond the PSF's stamp.
+    apertures
+        Radius in arcsec -> (correction, error) for circular apertures.
+    growth
+        Flux in a wide aperture over PSF flux, measured on bright stars, and its error; a check of the PSF's wings.
+    """
+
+    psf: float
+    psf_error: float
+    apertures: dict[float, tuple[float, float]]
+    growth: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ZeroPoint:
+    """AB magnitude of one count (total flux) on a detector.
+
+    Parameters
+    ----------
+    magnitude, error
+        Zero point and its standard error.
+    state
+        ``fitted``, or ``header`` where there were too few stars.
+    reason
+        Why it is the header's; empty otherwise.
+    scatter
+        Robust scatter of the stars used, mag.
+    used
+        Boolean, one a star given: in the fit.
+    residual
+        Star minus reference in mag, one a star given; NaN where a flux is not positive.
+    gradient, gradient_error
+        Change of the zero point over the detector in x and in y, mag, and the error of either.
+    """
+
+    magnitude: float
+    error: float
+    state: str
+    reason: str = ""
+    scatter: float = np.nan
+    used: np.ndarray = field(default_factory=lambda: np.empty(0, bool))
+    residual: np.ndarray = field(default_factory=lambda: np.empty(0))
+    gradient: tuple[float, float] = (np.nan, np.nan)
+    gradient_error: float = np.nan
+
+    @property
+    def scaling(self) -> float:
+        """nJy of one count."""
+        return 10 ** (-0.4 * (self.magnitude - AB_ZERO_POINT))
+
+
+def header_zero_point(
+    *,
+    magzpt: float,
+    error: float,
+    exposure_time: float,
+    extinction: float,
+    airmass: float,
+    vega_to_ab: float,
+    system: str,
+) -> tuple[float, float]:
+    """The AB zero point (mag of one count) that a header gives, and its error.
+
+    CASU's MAGZPT is a Vega magnitude for one count a second at airmass 1, and counts are those of one exposure of
+    EXPTIME (one DIT). Where an archive has rescaled the pixels to an AB zero point, MAGZPT is that, and no more.
+
+    Parameters
+    ----------
+    magzpt, error
+        MAGZPT and MAGZRR.
+    exposure_time
+        EXPTIME in s.
+    extinction
+        EXTINCT in mag per airmass.
+    airmass
+        Mean airmass.
+    vega_to_ab
+        AB minus Vega of the band.
+    system
+        ``Vega`` or ``AB``.
+
+    Raises
+    ------
+    ValueError
+        If MAGZPT is not a number, or EXPTIME not positive where it is needed.
+    """
+    if not np.isfinite(magzpt):
+        raise ValueError(f"MAGZPT must be a number; got {magzpt}.")
+    error = error if np.isfinite(error) and error > 0 else 0.05
+    if system == "AB":
+        return magzpt, error
+    if not exposure_time > 0:
+        raise ValueError(f"EXPTIME must be positive; got {exposure_time}.")
+    return magzpt + 2.5 * np.log10(exposure_time) - extinction * (airmass - 1) + vega_to_ab, error
+
+
+def aperture_corrections(
+    image: np.ndarray,
+    sigma: np.ndarray,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    psf_flux: np.ndarray,
+    signal_to_noise: np.ndarray,
+    wing: float,
+    pixel_scale: float,
+    fwhm: float,
+) -> ApertureCorrections:
+    """Corrections to total flux, from the growth of bright, isolated stars.
+
+    The PSF is normalised on its stamp; its profile, whose wings were measured on stars, says what lies beyond. Bright
+    stars in a wide aperture, over a sky taken around each, say the same with more noise, and with the light of faint
+    neighbours: that is kept as a check, and as a measure of the error.
+
+    Parameters
+    ----------
+    image, sigma
+        Background-subtracted pixels [y, x] and their errors.
+    x, y, psf_flux, signal_to_noise
+        Of the PSF stars.
+    wing
+        Fraction of the light that the profile has beyond the PSF's stamp.
+    pixel_scale
+        Arcsec.
+    fwhm
+        Seeing in pixels.
+    """
+    psf, psf_error = 1 / (1 - wing), 0.002
+    order = np.argsort(-signal_to_noise)[:40]
+    order = order[signal_to_noise[order] > 50]
+    if len(order) < 5:
+        return ApertureCorrections(psf, 2 * psf_error, {}, (np.nan, np.nan))
+    x, y, psf_flux = x[order], y[order], psf_flux[order]
+    data = np.ascontiguousarray(image, np.float32)
+    error = np.ascontiguousarray(sigma, np.float32)
+    annulus = (5.0 * fwhm, 7.0 * fwhm)
+    flux, flux_error, _ = sep.sum_circle(data, x, y, 4.0 * fwhm, err=error, subpix=5, bkgann=annulus)
+    growth = _average(flux / psf_flux, flux_error / psf_flux)
+    apertures = {}
+    for radius in APERTURES:
+        inside, inside_error, _ = sep.sum_circle(data, x, y, radius / pixel_scale, err=error, subpix=5)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio, ratio_error = psf * psf_flux / inside, psf * psf_flux * inside_error / inside**2
+        apertures[radius] = _average(ratio, ratio_error)
+    return ApertureCorrections(psf, psf_error, apertures, growth)
+
+
+def fit_zero_point(
+    *,
+    flux: np.ndarray,
+    flux_error: np.ndarray,
+    reference: np.ndarray,
+    reference_error: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    shape: tuple[int, int],
+    header: tuple[float, float],
+    min_stars: int = 12,
+    intrinsic: float = 0.01,
+) -> ZeroPoint:
+    """The zero point from stars that are in the reference catalogue.
+
+    Fluxes are compared, not magnitudes, and stars are chosen by the flux that the detector gives them: a limit on the
+    reference's own signal-to-noise, or weights that follow its noise, would favour references that fluctuated upwards.
+
+    Parameters
+    ----------
+    flux, flux_error
+        Total fluxes in counts.
+    reference, reference_error
+        nJy, in the system of the survey.
+    x, y, shape
+        Where the stars are, in pixels, and (ny, nx) of the image: for the change over the detector.
+    header
+        Zero point of the header and its error, kept when there are too few stars.
+    min_stars
+        Fewest stars for a fit.
+    intrinsic
+        Scatter (fraction) that colour terms leave, at least.
+    """
+    valid = (flux > 0) & np.isfinite(reference) & (reference > 0) & np.isfinite(reference_error) & (reference_error > 0)
+    residual = np.full(len(flux), np.nan)
+    if valid.sum() < min_stars:
+        reason = f"{int(valid.sum())} stars have a reference flux, {min_stars} are needed"
+        return ZeroPoint(*header, "header", reason, used=np.zeros(len(flux), bool), residual=residual)
+    scale = float(np.median(reference[valid] / flux[valid]))
+    for limit in (10.0, 7.0, 4.0, 0.0):
+        chosen = valid & (scale * flux > limit * reference_error)
+        if chosen.sum() >= max(min_stars, 20):
+            break
+    floor = intrinsic
+    used = chosen
+    for _ in range(10):
+        variance = reference_error**2 + (scale * flux_error) ** 2 + (floor * scale * flux) ** 2
+        weight = np.where(used, flux**2 / variance, 0)
+        scale = float(np.sum(np.where(used, weight * reference / np.where(used, flux, 1), 0)) / weight.sum())
+        deviation = reference / (scale * np.where(valid, flux, np.nan)) - 1
+        relative = np.sqrt(variance) / (scale * np.where(valid, flux, np.nan))
+        spread = 1.4826 * float(np.median(np.abs(deviation[used] / relative[used])))
+        # colour terms scatter more than catalogue errors say: the floor grows until residuals agree with errors
+        floor = float(np.clip(floor * spread**0.5, intrinsic, 0.1))
+        kept = chosen & (np.abs(deviation) < 3.5 * relative * max(1.0, spread))
+        if kept.sum() < min_stars or (np.array_equal(kept, used) and abs(spread - 1) < 0.1):
+            break
+        used = kept
+    magnitude = AB_ZERO_POINT - 2.5 * np.log10(scale)
+    residual[valid] = magnitude - 2.5 * np.log10(flux[valid]) - (AB_ZERO_POINT - 2.5 * np.log10(reference[valid]))
+    error = 1.0857 * float(np.sqrt(1 / np.sum(1 / relative[used] ** 2))) * max(1.0, spread)
+    gradient, gradient_error = _plane(x[used], y[used], residual[used], 1.0857 * relative[used], shape)
+    return ZeroPoint(
+        magnitude=float(magnitude),
+        error=error,
+        state="fitted",
+        scatter=float(1.4826 * np.median(np.abs(residual[used] - np.median(residual[used])))),
+        used=used,
+        residual=residual,
+        gradient=gradient,
+        gradient_error=gradient_error,
+    )
+
+
+def _plane(
+    x: np.ndarray, y: np.ndarray, residual: np.ndarray, error: np.ndarray, shape: tuple[int, int]
+) -> tuple[tuple[float, float], float]:
+    """Slopes of a plane fitted to residuals, over the whole detector, and their error."""
+    if len(x) < 10:
+        return (np.nan, np.nan), np.nan
+    weight = 1 / error
+    design = (
+        np.stack([np.ones_like(x), (x + 0.5) / shape[1] - 0.5, (y + 0.5) / shape[0] - 0.5], axis=1) * weight[:, None]
+    )
+    solution = np.linalg.lstsq(design, residual * weight, rcond=None)[0]
+    covariance = np.linalg.pinv(design.T @ design)
+    return (float(solution[1]), float(solution[2])), float(np.sqrt(0.5 * (covariance[1, 1] + covariance[2, 2])))
+
+
+def _average(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
+    """Weighted mean of values within 3 sigma of their median, and the error that their scatter gives."""
+    good = np.isfinite(values) & np.isfinite(errors) & (errors > 0)
+    if good.sum() < 3:
+        return float("nan"), float("nan")
+    values, errors = values[good], np.hypot(errors[good], 0.003)
+    kept = np.abs(values - np.median(values)) < 3 * np.maximum(
+        errors, 1.4826 * np.median(np.abs(values - np.median(values)))
+    )
+    weight = errors[kept] ** -2
+    mean = np.sum(weight * values[kept]) / weight.sum()
+    spread = np.sqrt(np.sum(weight * (values[kept] - mean) ** 2) / max(1, kept.sum() - 1))
+    return float(mean), float(max(1.0, spread) / np.sqrt(weight.sum()))

@@ -1,0 +1,374 @@
+"""Calibration of one detector image: from counts to sky, noise, PSF, positions and fluxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from dmu4.astrometry import Astrometry, fit_astrometry, match
+from dmu4.background import Background, fit_background
+from dmu4.calibrate import ApertureCorrections, ZeroPoint, aperture_corrections, fit_zero_point
+from dmu4.detector_mask import detector_mask, find_cosmic_rays
+from dmu4.psf import PixelErrors, PsfFit, fit_psf, measure
+from dmu4.references import References
+from dmu4.stars import Sources, find_sources, select_stars
+from obs_vista.masks import BIT, bits
+
+NO_DATA_VARIANCE = 1e12
+"""Variance, in squared counts, of pixels that say nothing."""
+
+
+class DetectorError(ValueError):
+    """A detector image cannot be calibrated; the message says why."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Choices of the calibration.
+
+    Parameters
+    ----------
+    mesh
+        Background mesh in pixels.
+    detection_threshold
+        In sigma of a pixel.
+    min_psf_stars, min_reference_stars
+        Fewer stars make the PSF a plain profile, and leave the header's positions and zero point.
+    psf_signal_to_noise
+        Least signal-to-noise of PSF stars.
+    """
+
+    mesh: int = 64
+    detection_threshold: float = 3.0
+    min_psf_stars: int = 8
+    min_reference_stars: int = 12
+    psf_signal_to_noise: float = 25.0
+
+
+@dataclass(frozen=True)
+class DetectorImage:
+    """What is given of a detector.
+
+    Parameters
+    ----------
+    image
+        Counts [y, x]; not-a-number or zero confidence where there are none.
+    variance
+        Predicted variance of the counts.
+    confidence
+        Confidence map in percent, or None.
+    wcs
+        Pixels to ICRS, of the header.
+    seeing
+        FWHM in pixels, of the header.
+    saturation
+        Counts at which pixels saturate, as the image counts (sky in or out).
+    zero_point
+        AB zero point of one count and its error, of the header.
+    """
+
+    image: np.ndarray
+    variance: np.ndarray
+    confidence: np.ndarray | None
+    wcs: WCS
+    seeing: float
+    saturation: float
+    zero_point: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of empty pixels.
+
+    Parameters
+    ----------
+    ratio
+        Measured over predicted scatter: the variance was multiplied by its square.
+    ratio_after
+        The same after that, from other pixels than those that the scaling used.
+    sigma
+        Median error of an empty pixel in counts, after scaling.
+    correlation
+        Correlation of neighbouring pixels in x, in y and along the diagonals.
+    """
+
+    ratio: float
+    ratio_after: float
+    sigma: float
+    correlation: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class DetectorCalibration:
+    """A calibrated detector; pixels are still in counts, `zero_point.scaling` turns them into nJy.
+
+    Parameters
+    ----------
+    image, variance, mask
+        Background-subtracted counts, their variance (scaled to what empty pixels show), and mask bits [y, x].
+    sources, fits
+        Sources, and for each its PSF fit (columns of `psf_grid.fit_stars`).
+    point_like
+        Sources that have the size of a star.
+    psf_stars
+        Index of the sources that the PSF was fitted to or checked on.
+    """
+
+    image: np.ndarray
+    variance: np.ndarray
+    mask: np.ndarray
+    background: Background
+    noise: Noise
+    sources: Sources
+    fits: np.ndarray
+    point_like: np.ndarray
+    psf_stars: np.ndarray
+    psf: PsfFit
+    apertures: ApertureCorrections
+    astrometry: Astrometry
+    zero_point: ZeroPoint
+    pixel_scale: float
+
+    @property
+    def seeing(self) -> float:
+        """FWHM in arcsec at the centre of the detector."""
+        return self.psf.fwhm * self.pixel_scale
+
+    @property
+    def status(self) -> str:
+        """``calibrated``, or ``header_solution`` where positions, zero point or PSF are not from stars."""
+        return "header_solution" if self.reason else "calibrated"
+
+    @property
+    def reason(self) -> str:
+        """Why the status is not ``calibrated``."""
+        parts = [f"{name}: {part.reason}" for name, part in self._fits() if part.reason]
+        if self.psf.state != "fitted":
+            what = "the header's seeing" if self.psf.state == "header" else "one profile everywhere"
+            parts.append(f"PSF: {len(self.psf_stars)} stars, {what}")
+        return "; ".join(parts)
+
+    def _fits(self) -> tuple[tuple[str, Astrometry | ZeroPoint], ...]:
+        return ("astrometry", self.astrometry), ("zero point", self.zero_point)
+
+
+def calibrate(given: DetectorImage, references: References, settings: Settings) -> DetectorCalibration:
+    """Calibrate one detector.
+
+    Raises
+    ------
+    DetectorError
+        If there are too few pixels with data, or their noise cannot be measured.
+    """
+    image, variance, mask = _usable(given)
+    fwhm = given.seeing if np.isfinite(given.seeing) and given.seeing > 0.8 else 2.5
+    try:
+        background = fit_background(image, mask, fwhm=fwhm, mesh=settings.mesh)
+    except ValueError as error:
+        raise DetectorError(str(error)) from error
+    image = np.where((mask & BIT["NO_DATA"]) != 0, 0, image - background.image()).astype(np.float32)
+    noise, variance = scale_variance(image, variance, mask, background.objects)
+    sigma = np.sqrt(variance)
+    mask[find_cosmic_rays(image, sigma, fwhm=fwhm) & ((mask & UNMEASURABLE) == 0)] |= BIT["CR"]
+    mask[background.objects] |= BIT["DETECTED"]
+
+    sources = find_sources(image, sigma, mask, fwhm=fwhm, threshold=settings.detection_threshold)
+    stars = np.flatnonzero(_psf_stars(sources, given.wcs, references, fwhm, settings))
+    errors = pixel_errors(image, variance, mask, background.objects)
+    psf = fit_psf(
+        image,
+        errors,
+        x=sources.x[stars],
+        y=sources.y[stars],
+        signal_to_noise=sources.signal_to_noise[stars],
+        fwhm=_size_to_fwhm(sources, stars, fwhm),
+        min_stars=settings.min_psf_stars,
+    )
+    fits = measure(image, errors, psf.psf, x=sources.x, y=sources.y, fwhm=psf.fwhm)
+    pixel_scale = float(np.mean(proj_plane_pixel_scales(given.wcs)) * 3600)
+    apertures = aperture_corrections(
+        image,
+        sigma,
+        x=fits[stars, 2],
+        y=fits[stars, 3],
+        psf_flux=fits[stars, 0],
+        signal_to_noise=sources.signal_to_noise[stars],
+        wing=psf.psf.wing,
+        pixel_scale=pixel_scale,
+        fwhm=psf.fwhm,
+    )
+    point_like = find_point_like(sources, fits, psf)
+    astrometry, zero_point = _tie_to_references(
+        given, references, sources, fits, point_like, apertures, pixel_scale, settings
+    )
+    return DetectorCalibration(
+        image, variance, mask, background, noise, sources, fits, point_like, stars, psf, apertures, astrometry,
+        zero_point, pixel_scale,
+    )  # fmt: skip
+
+
+UNMEASURABLE = bits("NO_DATA", "BAD", "SAT", "EDGE", "CR")
+
+
+def _usable(given: DetectorImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, variance and first mask; what has no data is 0 with a variance so large that it has no weight."""
+    mask = detector_mask(given.image, given.confidence, saturation=given.saturation)
+    bad_variance = ~(given.variance > 0) | ~np.isfinite(given.variance) | (given.variance >= NO_DATA_VARIANCE)
+    mask[bad_variance] |= BIT["NO_DATA"]
+    missing = (mask & BIT["NO_DATA"]) != 0
+    image = np.where(missing, 0, given.image).astype(np.float32)
+    variance = np.where(missing, NO_DATA_VARIANCE, given.variance).astype(np.float32)
+    if missing.mean() > 0.95:
+        raise DetectorError(f"only {int((~missing).sum())} of {missing.size} pixels have data")
+    return image, variance, mask
+
+
+def scale_variance(
+    image: np.ndarray, variance: np.ndarray, mask: np.ndarray, objects: np.ndarray
+) -> tuple[Noise, np.ndarray]:
+    """Multiply the variance so that it says what the scatter of empty pixels is.
+
+    The scatter is the distance of the median to the 15.87th percentile, so that faint sources on the bright side do not
+    count. Stacks are interpolated: neighbouring pixels are correlated, and the correlation is measured.
+
+    Raises
+    ------
+    DetectorError
+        If there are too few empty pixels, or they do not scatter.
+    """
+    empty = ((mask & UNMEASURABLE) == 0) & ~objects
+    if empty.sum() < 1000:
+        empty = (mask & UNMEASURABLE) == 0
+    pull = np.where(empty, image, np.nan) / np.sqrt(variance)
+    rows = np.arange(image.shape[0]) % 2
+    odd, even = pull[rows == 1], pull[rows == 0]
+    odd, even = odd[np.isfinite(odd)], even[np.isfinite(even)]
+    if len(odd) < 100 or len(even) < 100:
+        raise DetectorError(f"only {len(odd) + len(even)} pixels are free of sources and defects")
+    ratio, check = _lower_scatter(odd), _lower_scatter(even)
+    if not (ratio > 0 and np.isfinite(ratio)):
+        raise DetectorError(f"empty pixels do not scatter (ratio of measured to predicted noise {ratio})")
+    scaled = np.where(variance < NO_DATA_VARIANCE, variance * ratio**2, variance).astype(np.float32)
+    clipped = np.where(np.abs(pull) < 4 * ratio, pull / ratio, np.nan)
+    correlation = (
+        _correlation(clipped[:, 1:], clipped[:, :-1]),
+        _correlation(clipped[1:], clipped[:-1]),
+        0.5 * (_correlation(clipped[1:, 1:], clipped[:-1, :-1]) + _correlation(clipped[1:, :-1], clipped[:-1, 1:])),
+    )
+    sigma = float(np.sqrt(np.median(scaled[empty][::11])))
+    return Noise(float(ratio), float(check / ratio), sigma, correlation), scaled
+
+
+def pixel_errors(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, objects: np.ndarray) -> PixelErrors:
+    """Variance of the sky alone, and how it grows with light.
+
+    The variance of a bright pixel follows its own noise; weights made of it would pull fluxes down. So the light's
+    share is told from how the variance of bright pixels exceeds the sky's, and is added again from the model.
+    """
+    good = (mask & UNMEASURABLE) == 0
+    empty = good & ~objects
+    level = float(np.median(variance[empty if empty.any() else good][::7]))
+    bright = good & objects & (image > 20 * np.sqrt(level))
+    slope = 0.0
+    if bright.sum() > 20:
+        slope = max(0.0, float(np.median((variance[bright] - level) / image[bright])))
+    sky = variance - slope * np.maximum(image, 0) * objects
+    sky = np.where(good, np.maximum(sky, 0.5 * level), np.inf).astype(np.float32)
+    return PixelErrors(sky, slope)
+
+
+def find_point_like(sources: Sources, fits: np.ndarray, psf: PsfFit) -> np.ndarray:
+    """Sources with the size of the PSF within their noise, unmasked, and hardly touched by neighbours."""
+    expected = 2 * (psf.fwhm / 2.3548) ** 2
+    noise = np.hypot(0.06, 2.5 / np.maximum(sources.signal_to_noise, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        near = np.abs(np.log(sources.moments.size / expected)) < 3 * noise
+    good = np.isfinite(fits[:, 4]) & (fits[:, 0] > 0) & ~sources.masked & (sources.neighbour < 0.05)
+    return near & good & (sources.signal_to_noise > 10)
+
+
+def _psf_stars(sources: Sources, wcs: WCS, references: References, fwhm: float, settings: Settings) -> np.ndarray:
+    is_reference = np.zeros(len(sources), bool)
+    point = np.flatnonzero(references.point_like)
+    if len(point):
+        positions = replace(
+            references.positions,
+            ra=references.positions.ra[point],
+            dec=references.positions.dec[point],
+            error=references.positions.error[point],
+        )
+        found, _, _ = match(wcs, x=sources.x, y=sources.y, brightness=sources.flux, references=positions)
+        is_reference[found] = True
+    return select_stars(sources, fwhm=fwhm, min_signal_to_noise=settings.psf_signal_to_noise, is_reference=is_reference)
+
+
+def _size_to_fwhm(sources: Sources, stars: np.ndarray, fwhm: float) -> float:
+    """FWHM in pixels from the median size of the stars; the header's where there are none."""
+    if len(stars) == 0:
+        return fwhm
+    return float(2.3548 * np.sqrt(np.median(sources.moments.size[stars]) / 2))
+
+
+def _tie_to_references(
+    given: DetectorImage,
+    references: References,
+    sources: Sources,
+    fits: np.ndarray,
+    point_like: np.ndarray,
+    apertures: ApertureCorrections,
+    pixel_scale: float,
+    settings: Settings,
+) -> tuple[Astrometry, ZeroPoint]:
+    """Positions and zero point from the stars that the reference catalogue knows."""
+    stars, point = np.flatnonzero(point_like), np.flatnonzero(references.point_like)
+    shape = given.image.shape
+    positions = replace(
+        references.positions,
+        ra=references.positions.ra[point],
+        dec=references.positions.dec[point],
+        error=references.positions.error[point],
+    )
+    # interpolation and the PSF model leave a hundredth of a pixel, however bright the star
+    error = np.hypot(0.5 * (fits[stars, 4] + fits[stars, 5]), 0.01)
+    astrometry = fit_astrometry(
+        given.wcs,
+        x=fits[stars, 2],
+        y=fits[stars, 3],
+        error=error,
+        brightness=fits[stars, 0],
+        references=positions,
+        shape=shape,
+        pixel_scale=pixel_scale,
+        min_stars=settings.min_reference_stars,
+    )
+    astrometry = replace(astrometry, star=stars[astrometry.star], reference=point[astrometry.reference])
+    star, reference = astrometry.star, astrometry.reference
+    zero_point = fit_zero_point(
+        flux=fits[star, 0] * apertures.psf,
+        flux_error=fits[star, 1] * apertures.psf,
+        reference=references.flux[reference],
+        reference_error=references.flux_error[reference],
+        x=fits[star, 2],
+        y=fits[star, 3],
+        shape=shape,
+        header=given.zero_point,
+        min_stars=settings.min_reference_stars,
+    )
+    return astrometry, zero_point
+
+
+def _lower_scatter(values: np.ndarray) -> float:
+    low, middle = np.percentile(values, [15.865, 50])
+    return float(middle - low)
+
+
+def _correlation(one: np.ndarray, two: np.ndarray) -> float:
+    product = one * two
+    both = np.isfinite(product)
+    if both.sum() < 100:
+        return 0.0
+    one, two = one[both], two[both]
+    return float((product[both].mean() - one.mean() * two.mean()) / (one.std() * two.std()))

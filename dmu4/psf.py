@@ -1,0 +1,554 @@
+"""The point-spread function of one detector: a Piff pixel grid whose nodes vary smoothly over the detector.
+
+Two parts make the grid. A Moffat profile, fitted to all stars together, carries the wings, where no single star has
+signal. Cubic splines within two FWHM of the centre take up whatever the profile does not describe, with a polynomial of
+the position; how high its order is depends on how many stars there are, and a weak prior pulls the splines to
+zero where stars say nothing. The result is a genuine `piff` object: anything that reads Piff can draw it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import galsim
+import numpy as np
+import piff
+from lsst.images import Box
+from lsst.images.psfs import PiffWrapper
+from scipy.optimize import least_squares
+
+from dmu4.moments import adaptive_moments
+from dmu4.psf_grid import draw, fit_stars, interpolant_table, local_grid, normal_equations, solve_amplitudes
+
+FWHM_OF_SIGMA = 2.3548
+ERROR_FLOOR = 0.01
+"""Errors of a star's pixels are at least this fraction of its light, so that a few bright stars do not decide alone."""
+
+NODES_PER_FWHM = 5.0
+"""Nodes of the grid across the seeing: with fewer, the interpolant shows in the size of stars."""
+
+WING_KNOTS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5)
+"""Radii, in FWHM, at which the wings of stars are compared with the Moffat profile."""
+
+SPLINES_PER_FWHM = 2.5
+"""Splines across the seeing: the detail that stars sampled at VISTA's pixels can tell."""
+
+
+@dataclass(frozen=True)
+class Moffat:
+    """An elliptical Moffat profile: ``(1 + r^2 / alpha^2)^-beta``.
+
+    Parameters
+    ----------
+    fwhm
+        In pixels, of the geometric mean axis.
+    beta
+        Slope of the wings.
+    e1, e2
+        Reduced shear of the ellipse.
+    wings
+        Factors on the profile at the radii `WING_KNOTS`, as stars show them; empty for none.
+    """
+
+    fwhm: float
+    beta: float = 3.0
+    e1: float = 0.0
+    e2: float = 0.0
+    wings: tuple[float, ...] = ()
+
+    def radius2(self, *, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+        """Square of the elliptical radius in pixels^2."""
+        r2 = ((1 - self.e1) ** 2 + self.e2**2) * dx**2 + ((1 + self.e1) ** 2 + self.e2**2) * dy**2
+        return (r2 - 4 * self.e2 * dx * dy) / (1 - self.e1**2 - self.e2**2)
+
+    def at(self, *, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+        """Values; their sum over an infinite plane of pixels is 1 but for what the factors on the wings change."""
+        alpha2 = self.fwhm**2 / (4 * (2 ** (1 / self.beta) - 1))
+        r2 = self.radius2(dx=dx, dy=dy)
+        profile = (self.beta - 1) / (np.pi * alpha2) * (1 + r2 / alpha2) ** -self.beta
+        if self.wings:
+            profile = profile * np.interp(np.sqrt(np.maximum(r2, 0)) / self.fwhm, WING_KNOTS, self.wings)
+        return profile
+
+
+@dataclass(frozen=True)
+class GridPsf:
+    """A PSF as a grid of nodes that vary with position.
+
+    Parameters
+    ----------
+    coefficients
+        [n, n, terms]: polynomial coefficients of each node; n is odd, and the sum of the nodes is 1 everywhere.
+    centre, half
+        (x, y) of the detector's centre and half its extent in pixels: the polynomial's variables run from -1 to 1.
+    order
+        Order of the polynomial.
+    moffat
+        The profile that the wings follow.
+    scale
+        Pixels between two nodes.
+    """
+
+    coefficients: np.ndarray
+    centre: tuple[float, float]
+    half: tuple[float, float]
+    order: int
+    moffat: Moffat
+    scale: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """Nodes along each side."""
+        return self.coefficients.shape[0]
+
+    def basis(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Polynomial terms [position, term] in Piff's order: powers of x outside, of y inside."""
+        u = (np.atleast_1d(x) - self.centre[0]) / self.half[0]
+        v = (np.atleast_1d(y) - self.centre[1]) / self.half[1]
+        return _terms(u, v, self.order)
+
+    @property
+    def pixel_sum(self) -> float:
+        """Sum of the pixels of a star of unit flux in the middle of the detector, mean over places within a pixel."""
+        x, y = self.centre
+        shifts = (0.125, 0.375, 0.625, 0.875)
+        sums = [self.star(x=x + dx, y=y + dy, radius=self.stamp_size // 2).sum() for dx in shifts for dy in shifts]
+        return float(np.mean(sums))
+
+    @property
+    def stamp_size(self) -> int:
+        """Pixels along each side that hold the whole grid; odd."""
+        return 2 * int(self.scale * (self.size // 2)) + 1
+
+    @property
+    def wing(self) -> float:
+        """Fraction of a star's light that the Moffat profile has outside the grid."""
+        half = self.scale * (self.size // 2)
+        axis = np.arange(-3 * half, 3 * half + 0.5)
+        profile = self.moffat.at(dx=axis, dy=axis[:, None])
+        inside = (np.abs(axis) <= half) & (np.abs(axis[:, None]) <= half)
+        return float(profile[~inside].sum() / profile.sum())
+
+    def star(self, *, x: float, y: float, radius: int) -> np.ndarray:
+        """Pixels of a star of unit flux at (x, y), on a stamp around the nearest pixel."""
+        shape = (2 * radius + 1, 2 * radius + 1)
+        left, bottom = round(x) - radius, round(y) - radius
+        grid = local_grid(self.coefficients, self.basis(x=x, y=y)[0])
+        return draw(grid, self.scale, x, y, left, bottom, shape, interpolant_table())
+
+
+@dataclass(frozen=True)
+class PixelErrors:
+    """What the errors of pixels are made of.
+
+    Parameters
+    ----------
+    sky
+        Variance of the empty sky [y, x]; infinite where a pixel must not count.
+    slope
+        Variance added by each unit of a source's light (1/gain for one exposure); 0 if unknown.
+    """
+
+    sky: np.ndarray
+    slope: float
+
+
+@dataclass(frozen=True)
+class PsfFit:
+    """A fitted PSF and how well it describes stars that it has not seen.
+
+    Parameters
+    ----------
+    psf
+        The model.
+    state
+        ``fitted``, ``moffat`` (few stars: one round profile) or ``header`` (no star: a profile of the header's seeing).
+    used, reserved
+        Boolean arrays over the stars given: in the fit, or kept for the check.
+    fwhm
+        Of the model at the centre of the detector, in pixels.
+    size_residual, size_residual_error
+        Median dT/T of reserved stars (star minus model), and its error; NaN if there are none.
+    e1_residual, e2_residual
+        Median ellipticity residuals of reserved stars.
+    residuals
+        Per star given: dT/T, de1, de2; NaN where not measured.
+    """
+
+    psf: GridPsf
+    state: str
+    used: np.ndarray
+    reserved: np.ndarray
+    fwhm: float
+    size_residual: float = np.nan
+    size_residual_error: float = np.nan
+    e1_residual: float = np.nan
+    e2_residual: float = np.nan
+    residuals: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+
+
+def fit_psf(
+    image: np.ndarray,
+    errors: PixelErrors,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    signal_to_noise: np.ndarray,
+    fwhm: float,
+    min_stars: int = 8,
+    reserve: float = 0.2,
+    iterations: int = 3,
+) -> PsfFit:
+    """Fit the PSF to stars, and check it on those held out.
+
+    Parameters
+    ----------
+    image, errors
+        Background-subtracted pixels [y, x] and their errors.
+    x, y, signal_to_noise
+        Of the selected stars.
+    fwhm
+        Seeing in pixels, from the header or from the stars.
+    min_stars
+        With fewer stars the profile is a Moffat that fits them; without any it has the seeing given.
+    reserve
+        Fraction of the stars kept for the check: every fifth in order of brightness, the brightest ones too.
+    iterations
+        Rounds of grid, positions and fluxes, and outlier rejection.
+    """
+    count = len(x)
+    none = np.zeros(count, bool)
+    if count == 0:
+        return PsfFit(_moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=np.empty((0, 3)))
+    reserved = none.copy()
+    if count >= 2 * min_stars:
+        every = max(2, round(1 / reserve))
+        reserved[np.argsort(-signal_to_noise)[every // 2 :: every]] = True
+    used = ~reserved
+    moffat = fit_moffat(image, errors, x=x[used], y=y[used], fwhm=fwhm)
+    psf = _moffat_grid(moffat, image.shape)
+    state = "moffat"
+    if used.sum() >= min_stars:
+        psf, used = _fit_grid(image, errors, psf, x=x, y=y, used=used, iterations=iterations)
+        state = "fitted"
+    return _check(image, errors, PsfFit(psf, state, used, reserved, moffat.fwhm), x=x, y=y, snr=signal_to_noise)
+
+
+def polynomial_order(stars: int) -> int:
+    """How fast the PSF may vary: constant below 20 stars, linear to 120, quadratic beyond."""
+    return 0 if stars < 20 else 1 if stars < 120 else 2
+
+
+def node_spacing(fwhm: float) -> float:
+    """Pixels between nodes: a fixed share of the seeing, so that every PSF is sampled alike and has as many nodes."""
+    return fwhm / NODES_PER_FWHM
+
+
+def fit_moffat(image: np.ndarray, errors: PixelErrors, *, x: np.ndarray, y: np.ndarray, fwhm: float) -> Moffat:
+    """The profile that fits the stars best: a Moffat, with factors on its wings.
+
+    The brightest thirty are taken: wings matter more than numbers. Each has its own flux, position and local sky.
+    """
+    rough = _moffat_grid(Moffat(fwhm), image.shape)
+    fitted = measure(image, errors, rough, x=x, y=y, fwhm=fwhm)
+    pixels = _star_pixels(image, errors, fitted, rough.moffat)
+    if pixels is None:
+        return Moffat(fwhm)
+    dx, dy, value, weight = pixels
+    core = np.hypot(dx, dy) <= max(5, 2.5 * fwhm)
+    dx_core, dy_core, value_core, weight_core = dx[core], dy[core], value[core], weight[core]
+
+    def residual(p: np.ndarray) -> np.ndarray:
+        return (value_core - p[4] * Moffat(p[0], p[1], p[2], p[3]).at(dx=dx_core, dy=dy_core)) * weight_core
+
+    bounds = ([0.5 * fwhm, 1.8, -0.4, -0.4, 0.5], [2.5 * fwhm, 9.0, 0.4, 0.4, 2.0])
+    solution = least_squares(residual, [fwhm, 3.0, 0, 0, 1.0], bounds=bounds, loss="soft_l1", f_scale=3.0, max_nfev=25)
+    *shape, amplitude = (float(value) for value in solution.x)
+    moffat = Moffat(*shape)
+    return replace(moffat, wings=_wing_factors(moffat, dx, dy, value / amplitude, weight * amplitude))
+
+
+def _star_pixels(
+    image: np.ndarray, errors: PixelErrors, fitted: np.ndarray, profile: Moffat
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
+    """Pixels of the brightest stars: offsets from the star, value over its flux, and one over the error of that."""
+    fwhm = profile.fwhm
+    radius = max(8, round(6 * fwhm))
+    offset = np.arange(-radius, radius + 1)
+    parts = []
+    for k in np.argsort(-np.nan_to_num(fitted[:, 0]))[:30]:
+        flux, cx, cy = fitted[k, 0], fitted[k, 2], fitted[k, 3]
+        if not flux > 0:
+            continue
+        xi, yi = round(cx) + offset, round(cy) + offset
+        xi, yi = xi[(xi >= 0) & (xi < image.shape[1])], yi[(yi >= 0) & (yi < image.shape[0])]
+        cut = slice(yi[0], yi[-1] + 1), slice(xi[0], xi[-1] + 1)
+        value, sky = image[cut] / flux, errors.sky[cut] / flux**2
+        gx, gy = np.meshgrid(xi - cx, yi - cy)
+        distance = np.hypot(gx, gy)
+        good = np.isfinite(sky)
+        around = good & (distance > 4.5 * fwhm)
+        local_sky = np.median(value[around]) if around.sum() > 50 else 0.0
+        good &= distance <= 5 * fwhm
+        model = profile.at(dx=gx, dy=gy)
+        error = np.sqrt(sky + errors.slope / flux * model + (0.02 * model) ** 2)
+        parts.append((gx[good], gy[good], value[good] - local_sky, 1 / error[good]))
+    if not parts:
+        return None
+    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def _wing_factors(
+    moffat: Moffat, dx: np.ndarray, dy: np.ndarray, value: np.ndarray, weight: np.ndarray
+) -> tuple[float, ...]:
+    """What the wings of stars are over those of a Moffat profile, at `WING_KNOTS`.
+
+    A mean over each ring, clipped so that neighbours do not count; where it is uncertain it is pulled to one.
+    """
+    radius = np.sqrt(np.maximum(moffat.radius2(dx=dx, dy=dy), 0)) / moffat.fwhm
+    model = moffat.at(dx=dx, dy=dy)
+    factors = [1.0]
+    for knot in WING_KNOTS[1:]:
+        ring = np.abs(radius - knot) < 0.25
+        d, m, w = value[ring], model[ring], weight[ring]
+        factor, kept = 1.0, np.ones(len(d), bool)
+        variance = 0.25
+        for _ in range(6):
+            information = np.sum((w * m)[kept] ** 2) + 1 / 0.25
+            factor = (np.sum((w**2 * m * d)[kept]) + 1 / 0.25) / information
+            variance = 1 / information
+            kept = np.abs((d - factor * m) * w) < 2.5
+        factors.append(float(np.clip(factor, 0.0, 3.0)) if variance < 0.2 else factors[-1])
+    return tuple(factors)
+
+
+def measure(
+    image: np.ndarray,
+    errors: PixelErrors,
+    psf: GridPsf,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    fwhm: float,
+    error_floor: float = ERROR_FLOOR,
+) -> np.ndarray:
+    """PSF flux and position of each source: the columns of `psf_grid.fit_stars`.
+
+    Fluxes are for a PSF whose pixels sum to 1, as LSST's images normalise it; the interpolant misses that by 1e-3.
+    """
+    fits = fit_stars(
+        np.ascontiguousarray(image, np.float32),
+        np.ascontiguousarray(errors.sky, np.float32),
+        errors.slope,
+        error_floor,
+        psf.coefficients,
+        psf.scale,
+        psf.basis(x=x, y=y),
+        np.ascontiguousarray(x, np.float64),
+        np.ascontiguousarray(y, np.float64),
+        max(4, round(1.8 * fwhm)),
+        5,
+        max(1.0, 0.5 * fwhm),
+        interpolant_table(),
+    )
+    fits[:, :2] *= psf.pixel_sum
+    return fits
+
+
+def to_piff(psf: GridPsf, *, x: np.ndarray, y: np.ndarray, reserved: np.ndarray, bbox: Box) -> PiffWrapper:
+    """The PSF as an LSST image component that holds a Piff object.
+
+    Parameters
+    ----------
+    psf
+        The fitted grid.
+    x, y, reserved
+        Stars of the fit, and which of them were held out; stored with the PSF.
+    bbox
+        Where the PSF may be evaluated.
+    """
+    model = piff.PixelGrid(scale=psf.scale, size=psf.size, interp="galsim.Quintic()")
+    interp = piff.BasisPolynomial(order=psf.order)
+    interp.q = _raw_polynomial(psf).reshape(psf.size**2, -1)
+    result = piff.SimplePSF(model, interp)
+    result.wcs = {0: galsim.PixelScale(1.0)}
+    result.pointing = None
+    result.stars = [
+        PsfStar(galsim.PositionD(float(xs), float(ys)), is_reserve=bool(held))
+        for xs, ys, held in zip(x, y, reserved, strict=True)
+    ]
+    return PiffWrapper(result, bbox, psf.stamp_size)
+
+
+@dataclass(frozen=True)
+class PsfStar:
+    """What is stored of a star: where it was, and whether it was used."""
+
+    image_pos: galsim.PositionD
+    is_reserve: bool
+    is_flagged: bool = False
+
+
+def _terms(u: np.ndarray, v: np.ndarray, order: int) -> np.ndarray:
+    return np.stack([u**i * v**j for i in range(order + 1) for j in range(order + 1 - i)], axis=1)
+
+
+def _raw_polynomial(psf: GridPsf) -> np.ndarray:
+    """Coefficients of the powers of pixel positions, which is what Piff interpolates in."""
+    if psf.order == 0:
+        return psf.coefficients
+    points = np.linspace(-1, 1, psf.order + 2)
+    u, v = (grid.ravel() for grid in np.meshgrid(points, points))
+    x, y = psf.centre[0] + u * psf.half[0], psf.centre[1] + v * psf.half[1]
+    scale = max(*psf.centre, *psf.half)
+    powers = [i + j for i in range(psf.order + 1) for j in range(psf.order + 1 - i)]
+    raw = _terms(x / scale, y / scale, psf.order)
+    change = np.linalg.lstsq(raw, _terms(u, v, psf.order), rcond=None)[0]
+    return psf.coefficients @ change.T / scale ** np.array(powers)
+
+
+def _moffat_grid(moffat: Moffat, shape: tuple[int, int]) -> GridPsf:
+    """A PSF that is the same everywhere; wide enough to hold all but some thousandths of the light."""
+    scale = node_spacing(moffat.fwhm)
+    half = int(np.ceil(min(30, max(10, 5 * moffat.fwhm)) / scale))
+    offset = scale * np.arange(-half, half + 1.0)
+    dx, dy = np.meshgrid(offset, offset)
+    grid = moffat.at(dx=dx, dy=dy)
+    ny, nx = shape
+    return GridPsf(
+        coefficients=(grid / grid.sum())[:, :, None],
+        centre=((nx - 1) / 2, (ny - 1) / 2),
+        half=(nx / 2, ny / 2),
+        order=0,
+        moffat=moffat,
+        scale=scale,
+    )
+
+
+def _fit_grid(
+    image: np.ndarray,
+    errors: PixelErrors,
+    start: GridPsf,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    used: np.ndarray,
+    iterations: int,
+) -> tuple[GridPsf, np.ndarray]:
+    """Alternate between the grid and the stars' fluxes and positions; stars that do not fit are left out."""
+    fwhm = start.moffat.fwhm
+    order = polynomial_order(int(used.sum()))
+    terms = (order + 1) * (order + 2) // 2
+    unit = np.array([1.0] + [0.0] * (terms - 1))  # the Moffat profile is the same everywhere
+    psf = replace(start, coefficients=start.coefficients * unit, order=order)
+    splines, number, radius = spline_basis(start)
+    profile = start.moffat.at(dx=radius, dy=0)
+    spread = (0.05 * profile + 0.002 * profile.max()) * start.scale**2
+    prior = np.outer(spread**-2, np.where(unit > 0, 1.0, 4.0))
+    amplitude = np.zeros((len(radius), terms))
+    stars = measure(image, errors, psf, x=x, y=y, fwhm=fwhm)
+    for _ in range(iterations):
+        used = used & np.isfinite(stars[:, 4]) & (stars[:, 0] > 0)
+        used = _without_outliers(stars[:, 6], stars[:, 0], used)
+        index = np.flatnonzero(used)
+        basis = psf.basis(x=x[index], y=y[index])
+        matrix, vector = normal_equations(
+            np.ascontiguousarray(image, np.float32), np.ascontiguousarray(errors.sky, np.float32), errors.slope,
+            ERROR_FLOOR, psf.coefficients, psf.scale, basis, stars[index, 0], stars[index, 2], stars[index, 3],
+            int(np.ceil(2.0 * fwhm)) + 2, splines, number, interpolant_table(),
+        )  # fmt: skip
+        amplitude = amplitude + solve_amplitudes(matrix, vector, basis, prior, amplitude)
+        lattice = np.zeros((*number.shape, terms))
+        lattice[number >= 0] = amplitude
+        updated = np.einsum("ab,cd,bdt->act", splines, splines, lattice, optimize=True) + start.coefficients * unit
+        # The nodes sum to 1 everywhere: what is over goes in proportion to the profile.
+        excess = updated.sum(axis=(0, 1)) - unit
+        updated -= start.coefficients * excess
+        psf = replace(psf, coefficients=updated)
+        stars = measure(image, errors, psf, x=stars[:, 2], y=stars[:, 3], fwhm=fwhm)
+    return psf, used
+
+
+def spline_basis(psf: GridPsf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Smooth functions that the core of a PSF is made of: cubic B-splines on a square lattice.
+
+    Returns
+    -------
+    splines
+        [node, lattice]: the splines of one axis at the grid's nodes.
+    number
+        [lattice, lattice]: number of the spline that is the product of these two (y, x); -1 for none.
+    radius
+        Distance of each spline from the centre, in pixels.
+    """
+    step = psf.moffat.fwhm / SPLINES_PER_FWHM
+    reach = int(np.ceil(2.0 * SPLINES_PER_FWHM))
+    lattice = step * np.arange(-reach, reach + 1)
+    node = psf.scale * (np.arange(psf.size) - psf.size // 2)
+    t = np.abs(node[:, None] - lattice) / step
+    splines = np.where(t < 1, 2 / 3 - t**2 + t**3 / 2, np.where(t < 2, (2 - t) ** 3 / 6, 0))
+    radius = np.hypot(*np.meshgrid(lattice, lattice))
+    inside = radius <= 2.0 * psf.moffat.fwhm
+    number = np.where(inside, np.cumsum(inside).reshape(inside.shape) - 1, -1)
+    return splines, number, radius[inside]
+
+
+def _without_outliers(chi: np.ndarray, flux: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Stars whose chi square is not far above that of stars of similar flux (bright ones show the model's faults)."""
+    if used.sum() < 10:
+        return used
+    order = np.flatnonzero(used)[np.argsort(flux[used])]
+    width = max(5, len(order) // 6)
+    expected = np.array([np.median(chi[order[max(0, k - width) : k + width + 1]]) for k in range(len(order))])
+    spread = 1.4826 * np.median(np.abs(chi[order] / expected - 1))
+    kept = used.copy()
+    kept[order[chi[order] / expected > 1 + max(0.5, 5 * spread)]] = False
+    return kept if kept.sum() >= 0.7 * used.sum() else used
+
+
+def _check(
+    image: np.ndarray, errors: PixelErrors, fit: PsfFit, *, x: np.ndarray, y: np.ndarray, snr: np.ndarray
+) -> PsfFit:
+    """Compare adaptive moments of stars with those of the model drawn at the same places."""
+    fwhm = fit.fwhm
+    radius = max(6, round(3 * fwhm))
+    sigma = fwhm / FWHM_OF_SIGMA
+    middle = adaptive_moments(
+        fit.psf.star(x=fit.psf.centre[0], y=fit.psf.centre[1], radius=radius),
+        x=np.array([radius + fit.psf.centre[0] - round(fit.psf.centre[0])]),
+        y=np.array([radius + fit.psf.centre[1] - round(fit.psf.centre[1])]),
+        sigma=sigma,
+        radius=radius,
+    )
+    fwhm_model = FWHM_OF_SIGMA * float(np.sqrt(middle.size[0] / 2))
+    stars = measure(image, errors, fit.psf, x=x, y=y, fwhm=fwhm)
+    observed = adaptive_moments(image, x=stars[:, 2], y=stars[:, 3], sigma=sigma, radius=radius)
+    residuals = np.full((len(x), 3), np.nan)
+    for k in range(len(x)):
+        cx, cy = stars[k, 2], stars[k, 3]
+        if not np.isfinite(cx):
+            continue
+        stamp = fit.psf.star(x=cx, y=cy, radius=radius)
+        start_x, start_y = np.array([radius + cx - round(cx)]), np.array([radius + cy - round(cy)])
+        model = adaptive_moments(stamp, x=start_x, y=start_y, sigma=sigma, radius=radius)
+        residuals[k, 0] = observed.size[k] / model.size[0] - 1
+        residuals[k, 1] = observed.e1[k] - model.e1[0]
+        residuals[k, 2] = observed.e2[k] - model.e2[0]
+    held = fit.reserved & np.isfinite(residuals[:, 0])
+    bright = held & (snr > 80)
+    held = bright if bright.sum() >= 5 else held
+    result = replace(fit, fwhm=fwhm_model, residuals=residuals)
+    if held.sum() < 3:
+        return result
+    middle, spread = (
+        np.median(residuals[held], axis=0),
+        np.median(np.abs(residuals[held, 0] - np.median(residuals[held, 0]))),
+    )
+    return replace(
+        result,
+        size_residual=float(middle[0]),
+        # error of a median: 1.2533 sigma / sqrt(n)
+        size_residual_error=float(1.2533 * 1.4826 * spread / np.sqrt(held.sum())),
+        e1_residual=float(middle[1]),
+        e2_residual=float(middle[2]),
+    )

@@ -1,0 +1,250 @@
+"""Sources on a detector, and which of them are stars fit for measuring the PSF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import sep
+from scipy.spatial import cKDTree
+
+from dmu4.moments import Moments, adaptive_moments
+from obs_vista.masks import bits
+
+UNFIT = bits("NO_DATA", "BAD", "SAT", "CR", "EDGE", "SUSPECT")
+"""Planes that keep a source from being a PSF star."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Sources found on a detector image; every array has one value a source.
+
+    Parameters
+    ----------
+    x, y
+        Adaptive centroid in pixels (isophotal where the moments failed).
+    flux, peak
+        Isophotal flux and peak, in the image's units.
+    signal_to_noise
+        Of the flux in the adaptive Gaussian.
+    moments
+        Adaptive moments.
+    blended
+        Whether `sep` split the source from a neighbour, or cut it off at the edge.
+    masked
+        Whether the core touches a pixel of a plane in `UNFIT`.
+    neighbour
+        Flux of the other sources nearby, each weighted by how much of it falls on this one, over its own flux.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    flux: np.ndarray
+    peak: np.ndarray
+    signal_to_noise: np.ndarray
+    moments: Moments
+    blended: np.ndarray
+    masked: np.ndarray
+    neighbour: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def find_sources(
+    image: np.ndarray, sigma: np.ndarray, mask: np.ndarray, *, fwhm: float, threshold: float = 3.0
+) -> Sources:
+    """Find sources and measure what star selection needs.
+
+    Parameters
+    ----------
+    image, sigma, mask
+        Background-subtracted pixels [y, x], their errors, and mask bits.
+    fwhm
+        Seeing in pixels.
+    threshold
+        Detection limit in sigma of a pixel, after smoothing with a kernel of the seeing.
+    """
+    unusable = (mask & bits("NO_DATA", "BAD", "CR")) != 0
+    pixels = np.where(unusable, 0, image).astype(np.float32)
+    sep.set_extract_pixstack(max(300_000, image.size // 8))
+    found = sep.extract(
+        pixels,
+        threshold,
+        err=np.ascontiguousarray(np.where(np.isfinite(sigma), sigma, 1e30), np.float32),
+        mask=unusable,
+        minarea=5,
+        filter_kernel=_kernel(fwhm),
+        filter_type="conv",
+        deblend_nthresh=16,
+        deblend_cont=0.005,
+        clean=False,
+    )
+    width = fwhm / 2.3548
+    shapes = adaptive_moments(pixels, x=found["x"], y=found["y"], sigma=width, radius=round(4 * fwhm) + 2)
+    failed = ~np.isfinite(shapes.size) | (np.hypot(shapes.x - found["x"], shapes.y - found["y"]) > fwhm)
+    x, y = np.where(failed, found["x"], shapes.x), np.where(failed, found["y"], shapes.y)
+    size = np.where(failed, 2 * width**2, shapes.size)
+    flux = np.where(failed, found["flux"], shapes.flux)
+    noise = _at(sigma, x=x, y=y) * np.sqrt(2 * np.pi * size)  # noise-equivalent area of a Gaussian: 4 pi sigma^2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        snr = np.where(noise > 0, flux / noise, 0.0)
+    return Sources(
+        x=x,
+        y=y,
+        flux=found["flux"],
+        peak=found["peak"],
+        signal_to_noise=snr,
+        moments=Moments(*(np.where(failed, np.nan, values) for values in shapes)),
+        blended=(found["flag"] & (sep.OBJ_MERGED | sep.OBJ_TRUNC)) != 0,
+        masked=_touches(mask & UNFIT, x=x, y=y, radius=max(2, round(fwhm))),
+        neighbour=_neighbour_fraction(x=x, y=y, flux=found["flux"], fwhm=fwhm),
+    )
+
+
+def select_stars(
+    sources: Sources,
+    *,
+    fwhm: float,
+    min_signal_to_noise: float = 25.0,
+    max_stars: int = 400,
+    is_reference: np.ndarray | None = None,
+) -> np.ndarray:
+    """The sources that are single, unsaturated stars.
+
+    Stars share one size, which changes slowly over the detector; galaxies are larger and cosmic rays smaller. The size
+    is first the densest place of the distribution of bright sources (of those in the reference catalogue, where
+    enough of them are), then a plane is fitted to the stars and outliers are clipped with their own noise. On a
+    crowded detector the isolation limit is relaxed in steps rather than ending with nothing.
+
+    Parameters
+    ----------
+    sources
+        As found.
+    fwhm
+        Seeing in pixels: a starting value for the size.
+    min_signal_to_noise
+        Fainter sources are not used.
+    max_stars
+        The brightest this many are kept.
+    is_reference
+        Boolean array: sources that match a star of the reference catalogue.
+
+    Returns
+    -------
+    numpy.ndarray
+        Boolean array, one value a source.
+    """
+    size, snr = sources.moments.size, sources.signal_to_noise
+    nominal = 2 * (fwhm / 2.3548) ** 2
+    sane = np.isfinite(size) & (size > 0.3 * nominal) & (size < 6 * nominal) & ~sources.masked
+    sane &= snr > min_signal_to_noise
+    sane &= np.hypot(sources.moments.e1, sources.moments.e2) < 0.4
+    for isolation in (0.005, 0.02, 0.08):
+        usable = sane & (sources.neighbour < isolation)
+        if isolation < 0.08:
+            usable &= ~sources.blended | (sources.neighbour < 0.2 * isolation)
+        if usable.sum() >= 40:
+            break
+    if usable.sum() < 3:
+        return usable
+    seeds = usable
+    if is_reference is not None and (usable & is_reference).sum() >= 10:
+        seeds = usable & is_reference
+    centre = stellar_size(size[seeds], snr[seeds])
+    stars = _clip_to_plane(sources, usable, centre)
+    if stars.sum() > max_stars:
+        stars &= snr >= np.sort(snr[stars])[-max_stars]
+    return stars
+
+
+def stellar_size(size: np.ndarray, signal_to_noise: np.ndarray) -> float:
+    """The size T that most sources share: the half-sample mode of log T of the brighter half.
+
+    Parameters
+    ----------
+    size, signal_to_noise
+        Of single sources, three at least.
+    """
+    bright = signal_to_noise >= np.median(signal_to_noise) if len(size) > 20 else np.ones(len(size), bool)
+    values = np.sort(np.log(size[bright]))
+    # Stars are the small end: leave the largest quarter out, so that a cluster of galaxies is not taken for them.
+    values = values[: max(3, round(0.75 * len(values)))]
+    while len(values) > 3:
+        half = (len(values) + 1) // 2
+        widths = values[half - 1 :] - values[: len(values) - half + 1]
+        start = int(np.argmin(widths))
+        values = values[start : start + half]
+    return float(np.exp(np.median(values)))
+
+
+def _clip_to_plane(sources: Sources, usable: np.ndarray, centre: float) -> np.ndarray:
+    """Sources whose size lies on a plane over the detector, within its scatter and their own noise."""
+    log_size = np.full(len(sources), np.inf)
+    log_size[usable] = np.log(sources.moments.size[usable] / centre)
+    noise = 2.0 / np.maximum(sources.signal_to_noise, 1e-3)
+    xn = (sources.x - sources.x.mean()) / (np.ptp(sources.x) + 1)
+    yn = (sources.y - sources.y.mean()) / (np.ptp(sources.y) + 1)
+    design = np.stack([np.ones_like(xn), xn, yn], axis=1)
+    model, scatter = np.zeros(len(sources)), 0.08
+    stars = usable & (np.abs(log_size) < 0.25)
+    for _ in range(5):
+        tolerance = np.clip(3 * np.hypot(scatter, noise), 0.03, 0.25)
+        kept = usable & (np.abs(log_size - model) < tolerance)
+        if kept.sum() < 3:
+            return stars
+        terms = 3 if kept.sum() >= 15 else 1
+        weight = 1 / np.hypot(0.02, noise[kept])
+        fit = np.linalg.lstsq(design[kept, :terms] * weight[:, None], log_size[kept] * weight, rcond=None)[0]
+        model = design[:, :terms] @ fit
+        deviation = log_size[kept] - model[kept]
+        scatter = max(0.005, 1.4826 * float(np.median(np.abs(deviation - np.median(deviation)))))
+        if np.array_equal(kept, stars):
+            break
+        stars = kept
+    return stars
+
+
+def _neighbour_fraction(*, x: np.ndarray, y: np.ndarray, flux: np.ndarray, fwhm: float) -> np.ndarray:
+    """Light of the neighbours that falls within a seeing disc of each source, over its own flux."""
+    fraction = np.zeros(len(x))
+    if len(x) < 2:
+        return fraction
+    tree = cKDTree(np.stack([x, y], axis=1))
+    pairs = tree.query_pairs(6 * fwhm, output_type="ndarray")
+    if len(pairs) == 0:
+        return fraction
+    one, two = pairs.T
+    separation = np.hypot(x[one] - x[two], y[one] - y[two])
+    # share of a Moffat profile (beta = 3) on a disc of one FWHM across at this distance
+    alpha = fwhm / 1.0196
+    spill = (2 * (fwhm / 2) ** 2 / alpha**2) / (1 + (separation / alpha) ** 2) ** 3
+    own = np.maximum(flux, 1e-30)
+    np.add.at(fraction, one, spill * own[two] / own[one])
+    np.add.at(fraction, two, spill * own[one] / own[two])
+    return fraction
+
+
+def _touches(planes: np.ndarray, *, x: np.ndarray, y: np.ndarray, radius: int) -> np.ndarray:
+    """Whether any set bit lies in the square of a radius around each position."""
+    ny, nx = planes.shape
+    total = np.zeros((ny + 1, nx + 1), np.int32)
+    np.cumsum(np.cumsum(planes != 0, axis=0, dtype=np.int32), axis=1, out=total[1:, 1:])
+    xi, yi = np.rint(x).astype(int), np.rint(y).astype(int)
+    left, right = np.clip(xi - radius, 0, nx), np.clip(xi + radius + 1, 0, nx)
+    bottom, top = np.clip(yi - radius, 0, ny), np.clip(yi + radius + 1, 0, ny)
+    return (total[top, right] - total[bottom, right] - total[top, left] + total[bottom, left]) > 0
+
+
+def _at(image: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Values of the pixels that positions fall on."""
+    yi = np.clip(np.rint(y).astype(int), 0, image.shape[0] - 1)
+    xi = np.clip(np.rint(x).astype(int), 0, image.shape[1] - 1)
+    return image[yi, xi]
+
+
+def _kernel(fwhm: float) -> np.ndarray:
+    radius = max(1, round(fwhm))
+    grid = np.arange(-radius, radius + 1)
+    profile = np.exp(-0.5 * (grid / (fwhm / 2.3548)) ** 2)
+    return np.outer(profile, profile).astype(np.float32)

@@ -1,0 +1,291 @@
+"""Task: calibrate one detector of a VISTA pawprint stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import astropy.units as u
+import numpy as np
+from astro_metadata_translator import ObservationInfo
+from astropy.io import fits
+from astropy.table import Table
+from lsst.daf.butler import DataCoordinate
+from lsst.images import Box, DetectorFrame, Image, SkyProjection, VisitImage
+from lsst.images.fields import ChebyshevField
+from lsst.pex.config import ChoiceField, RangeField
+from lsst.pipe.base import (
+    InputQuantizedConnection,
+    OutputQuantizedConnection,
+    PipelineTask,
+    PipelineTaskConfig,
+    PipelineTaskConnections,
+    QuantumContext,
+    Struct,
+    UnprocessableDataError,
+)
+from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
+
+from dmu4.calibrate import header_zero_point
+from dmu4.detector import DetectorCalibration, DetectorError, DetectorImage, Settings, calibrate
+from dmu4.detector_mask import sky_pedestal
+from dmu4.detector_tables import source_table, summary_table
+from dmu4.psf import to_piff
+from dmu4.references import around_detector
+from obs_vista.bands import get_band
+from obs_vista.camera import get_detector, make_detector
+from obs_vista.headers import icrs_wcs
+from obs_vista.masks import to_mask
+from obs_vista.noise import measured_sky_noise, pawprint_variance, predicted_sky_noise, skynoise_variance
+
+
+class CalibrateDetectorConnections(PipelineTaskConnections, dimensions=("instrument", "visit", "detector")):
+    """What the task reads and writes."""
+
+    pawprint = Input(
+        doc="One detector of a CASU stack, in counts, with its header cards as metadata.",
+        name="vircam_pawprint",
+        storageClass="ImageV2",
+        dimensions=("instrument", "exposure", "detector"),
+    )
+    confidence = Input(
+        doc="Its confidence map, in per cent.",
+        name="vircam_confidence",
+        storageClass="ImageV2",
+        dimensions=("instrument", "exposure", "detector"),
+        minimum=0,
+    )
+    references = PrerequisiteInput(
+        doc="Shards of the reference catalogue that the detector overlaps.",
+        name="refcat",
+        storageClass="ArrowAstropy",
+        dimensions=("htm7",),
+        multiple=True,
+        deferLoad=True,
+        minimum=0,
+    )
+    visit_image = Output(
+        doc="The calibrated detector: nJy, variance, mask, PSF, positions.",
+        name="visit_image",
+        storageClass="VisitImage",
+        dimensions=("instrument", "visit", "detector"),
+    )
+    source = Output(
+        doc="Sources found on the detector, and the references that they match.",
+        name="source",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit", "detector"),
+    )
+    summary = Output(
+        doc="One row with every figure of the calibration and its error.",
+        name="visit_image_summary",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit", "detector"),
+    )
+
+
+class CalibrateDetectorConfig(PipelineTaskConfig, pipelineConnections=CalibrateDetectorConnections):
+    """How to calibrate."""
+
+    noise = ChoiceField[str](
+        doc="Where the variance comes from.",
+        default="confidence",
+        allowed={
+            "confidence": "the confidence map, gain and read noise; an image without a map is rejected",
+            "skynoise": "the scatter of the sky: for images without confidence maps",
+        },
+    )
+    magnitudes = ChoiceField[str](
+        doc="What the header's MAGZPT is.",
+        default="Vega",
+        allowed={
+            "Vega": "CASU's: Vega magnitude of one count a second, at airmass 1",
+            "AB": "AB magnitude of one count: pixels that an archive has rescaled",
+        },
+    )
+    minStars = RangeField[int](
+        doc="Fewer reference stars leave the positions and the zero point of the header.", default=12, min=3
+    )
+    minPsfStars = RangeField[int](doc="Fewer PSF stars make the PSF one plain profile.", default=8, min=3)
+    psfSignalToNoise = RangeField[float](doc="Least signal-to-noise of PSF stars.", default=25.0, min=5.0)
+    detectionThreshold = RangeField[float](doc="Detection limit in sigma of a pixel.", default=3.0, min=1.0)
+    backgroundMesh = RangeField[int](doc="Side of a cell of the background mesh, in pixels.", default=64, min=16)
+
+
+class CalibrateDetectorTask(PipelineTask):
+    """Turn one detector of a stack into a calibrated image, with a PSF, a noise and positions that are true.
+
+    The decisions, in order:
+
+    1. Pixels of zero confidence are no data, those below 20 per cent are bad; saturated cores are filled and grown.
+    2. The sky is a low-order surface through a mesh, from which sources and their halos are left out first.
+    3. The variance follows the confidence map and is then scaled to the scatter of empty pixels.
+    4. PSF stars share one size on the detector; a fifth of them is held out to check the PSF.
+    5. The PSF is a Piff pixel grid; few stars make it one profile, none the seeing of the header.
+    6. The linear terms of the header's ZPN transformation are fitted again to the references, at the exposure's epoch.
+    7. The zero point compares total PSF fluxes with reference fluxes in the survey's own system.
+    8. Whatever has too few stars stays as in the header, and the summary says so: ``header_solution``.
+    """
+
+    ConfigClass = CalibrateDetectorConfig
+    _DefaultName = "calibrate_detector"
+    config: CalibrateDetectorConfig
+
+    def runQuantum(
+        self, butlerQC: QuantumContext, inputRefs: InputQuantizedConnection, outputRefs: OutputQuantizedConnection
+    ) -> None:
+        """Read the inputs of a detector, calibrate it, write the outputs."""
+        data_id = butlerQC.quantum.dataId
+        pawprint = butlerQC.get(inputRefs.pawprint)
+        confidence = butlerQC.get(inputRefs.confidence) if hasattr(inputRefs, "confidence") else None
+        shards = [handle.get() for handle in butlerQC.get(inputRefs.references)]
+        outputs = self.run(pawprint=pawprint, confidence=confidence, shards=shards, data_id=data_id)
+        butlerQC.put(outputs, outputRefs)
+
+    def run(
+        self, *, pawprint: Image, confidence: Image | None, shards: Iterable[Table], data_id: DataCoordinate
+    ) -> Struct:
+        """Calibrate one detector.
+
+        Parameters
+        ----------
+        pawprint, confidence
+            Counts, with the header's cards as metadata, and the confidence map.
+        shards
+            Reference catalogue tables around the detector.
+        data_id
+            Expanded, with the record of the visit.
+
+        Raises
+        ------
+        lsst.pipe.base.UnprocessableDataError
+            If the detector cannot be calibrated: a confidence map is missing or of another size, cards are missing, or
+            there are too few pixels with data.
+        """
+        header = _header(pawprint.metadata)
+        band, number = data_id["band"], int(data_id["detector"])
+        timespan = data_id.records["visit"].timespan
+        mjd = 0.5 * (timespan.begin.tai.mjd + timespan.end.tai.mjd)
+        try:
+            given = self._given(pawprint.array, None if confidence is None else confidence.array, header, number, band)
+            references = around_detector(list(shards), band=band, mjd=mjd, wcs=given.wcs, shape=given.image.shape)
+            result = calibrate(given, references, self._settings())
+        except (DetectorError, ValueError) as error:
+            raise UnprocessableDataError(f"visit {data_id['visit']} detector {number}: {error}") from error
+        visit_image = make_visit_image(result, data_id=data_id, header=header)
+        key = {"visit": int(data_id["visit"]), "detector": number, "band": band, "mjd": mjd}
+        sources = source_table(result, references)
+        summary = summary_table(result, given, header, key)
+        self.metadata["status"] = result.status
+        self.metadata["reason"] = result.reason
+        self.log.info("%s, seeing %.2f arcsec, %s", result.status, result.seeing, result.reason or "all from stars")
+        return Struct(visit_image=visit_image, source=sources, summary=summary)
+
+    def _settings(self) -> Settings:
+        return Settings(
+            mesh=self.config.backgroundMesh,
+            detection_threshold=self.config.detectionThreshold,
+            min_psf_stars=self.config.minPsfStars,
+            min_reference_stars=self.config.minStars,
+            psf_signal_to_noise=self.config.psfSignalToNoise,
+        )
+
+    def _given(
+        self, image: np.ndarray, confidence: np.ndarray | None, header: fits.Header, detector: int, band: str
+    ) -> DetectorImage:
+        """Pixels, predicted variance and what the header says."""
+        units = 1.0
+        if self.config.noise == "confidence":
+            noise = pawprint_variance(image, confidence, header, detector)
+        else:
+            noise = skynoise_variance(image, header, detector)
+            units = measured_sky_noise(image) / predicted_sky_noise(header, detector)
+        pedestal = sky_pedestal(image, sky_level=float(header.get("SKYLEVEL", np.nan)))
+        airmass = [float(header.get(f"ESO TEL AIRM {end}", 1.0)) for end in ("START", "END")]
+        return DetectorImage(
+            image=image,
+            variance=noise.variance,
+            confidence=confidence,
+            wcs=icrs_wcs(header),
+            seeing=float(header.get("SEEING", np.nan)),
+            saturation=(get_detector(detector).saturation - pedestal) * units,
+            zero_point=header_zero_point(
+                magzpt=float(header.get("MAGZPT", np.nan)),
+                error=float(header.get("MAGZRR", np.nan)),
+                exposure_time=float(header.get("EXPTIME", np.nan)),
+                extinction=float(header.get("EXTINCT", 0.05)),
+                airmass=float(np.mean(airmass)),
+                vega_to_ab=get_band(band).vega_to_ab,
+                system=self.config.magnitudes,
+            ),
+        )
+
+
+def make_visit_image(result: DetectorCalibration, *, data_id: DataCoordinate, header: Mapping) -> VisitImage:
+    """The calibrated detector as an LSST image, in nJy."""
+    box = Box.from_shape(result.image.shape)
+    number, visit, instrument = int(data_id["detector"]), int(data_id["visit"]), data_id["instrument"]
+    frame = DetectorFrame(instrument=instrument, detector=number, visit=visit, bbox=box)
+    scale = np.float32(result.zero_point.scaling)
+    record = data_id.records["visit"]
+    stars = result.psf_stars
+    corrections = {"psf": result.apertures.psf}
+    corrections |= {f"ap{10 * radius:.0f}": value for radius, (value, _) in result.apertures.apertures.items()}
+    return VisitImage(
+        Image(
+            result.image * scale,
+            bbox=box,
+            unit=u.nJy,
+            sky_projection=SkyProjection.from_fits_wcs(result.astrometry.wcs, frame, pixel_bounds=box),
+        ),
+        mask=to_mask(result.mask, bbox=box),
+        variance=Image(result.variance * scale**2, bbox=box, unit=u.nJy**2),
+        psf=to_piff(
+            result.psf.psf,
+            x=result.fits[stars, 2],
+            y=result.fits[stars, 3],
+            reserved=result.psf.reserved,
+            bbox=box,
+        ),
+        detector=make_detector(number, box.x.size, box.y.size, visit),
+        obs_info=ObservationInfo(
+            instrument=instrument,
+            telescope="VISTA",
+            physical_filter=data_id["physical_filter"],
+            visit_id=visit,
+            exposure_id=visit,
+            detector_num=number,
+            datetime_begin=record.timespan.begin,
+            datetime_end=record.timespan.end,
+        ),
+        band=data_id["band"],
+        photometric_scaling=_constant(box, float(scale), u.nJy / u.adu),
+        aperture_corrections={name: _constant(box, value) for name, value in corrections.items() if np.isfinite(value)},
+        metadata=_kept_cards(header)
+        | {
+            "STATUS": result.status,
+            "REASON": result.reason,
+            "NOISERAT": result.noise.ratio,
+            "NOISECX": result.noise.correlation[0],
+            "NOISECY": result.noise.correlation[1],
+            "SKYADU": result.background.level,
+        },
+    )
+
+
+def _constant(box: Box, value: float, unit: u.UnitBase | None = None) -> ChebyshevField:
+    return ChebyshevField(box, np.array([[value]]), unit=unit)
+
+
+def _header(metadata: Mapping) -> fits.Header:
+    """The cards of an image's metadata as a FITS header, which is what the readers of cards take."""
+    header = fits.Header()
+    for keyword, value in metadata.items():
+        name = keyword if len(keyword) <= 8 else f"HIERARCH {keyword}"
+        header[name] = value
+    return header
+
+
+def _kept_cards(header: Mapping) -> dict[str, str | int | float | bool]:
+    """Cards of the stack that stay with the calibrated image."""
+    names = ("NICOMB", "EXPTIME", "MAGZPT", "SKYLEVEL", "SKYNOISE", "SEEING", "ESO DET NDIT", "OBSTATUS", "ESOGRADE")
+    return {name: header[name] for name in names if name in header}

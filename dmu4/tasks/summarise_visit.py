@@ -1,0 +1,86 @@
+"""Task: one table for the detectors of a visit, with those that may be coadded."""
+
+from __future__ import annotations
+
+from lsst.pex.config import RangeField
+from lsst.pipe.base import (
+    InputQuantizedConnection,
+    OutputQuantizedConnection,
+    PipelineTask,
+    PipelineTaskConfig,
+    PipelineTaskConnections,
+    QuantumContext,
+    Struct,
+)
+from lsst.pipe.base.connectionTypes import Input, Output
+
+from dmu4.visit_quality import Limits, summarise
+
+
+class SummariseVisitConnections(PipelineTaskConnections, dimensions=("instrument", "visit")):
+    """What the task reads and writes."""
+
+    summaries = Input(
+        doc="Figures of each detector.",
+        name="visit_image_summary",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit", "detector"),
+        multiple=True,
+    )
+    visit_summary = Output(
+        doc="Figures of all detectors, and which may be coadded.",
+        name="visit_summary",
+        storageClass="ArrowAstropy",
+        dimensions=("instrument", "visit"),
+    )
+
+
+class SummariseVisitConfig(PipelineTaskConfig, pipelineConnections=SummariseVisitConnections):
+    """Limits for coadding."""
+
+    maxAstrometricScatter = RangeField[float](doc="Arcsec, one axis.", default=0.1, min=0.0)
+    maxZeroPointError = RangeField[float](doc="Mag.", default=0.05, min=0.0)
+    maxZeroPointOffset = RangeField[float](doc="Mag, from the median of the visit.", default=0.15, min=0.0)
+    maxPsfSizeResidual = RangeField[float](doc="|dT/T| of reserved stars.", default=0.1, min=0.0)
+    maxNoiseRatio = RangeField[float](doc="Scatter of empty pixels over predicted.", default=1.6, min=0.0)
+    maxSeeingOffset = RangeField[float](doc="Relative departure from the visit's median.", default=0.5, min=0.0)
+
+
+class SummariseVisitTask(PipelineTask):
+    """Put the figures of a visit's detectors into one table and hold them against the limits.
+
+    1. A detector outside a limit is kept in the table, with every reason, and stays out of the coadds.
+    2. A figure that was not measured, for want of stars or references, rejects nothing.
+    3. Zero point and seeing are also compared with the median of the visit: that is how one bad detector shows.
+    """
+
+    ConfigClass = SummariseVisitConfig
+    _DefaultName = "summarise_visit"
+    config: SummariseVisitConfig
+
+    def runQuantum(
+        self, butlerQC: QuantumContext, inputRefs: InputQuantizedConnection, outputRefs: OutputQuantizedConnection
+    ) -> None:
+        """Read the summaries, write the table."""
+        butlerQC.put(self.run(butlerQC.get(inputRefs.summaries)), outputRefs)
+
+    def run(self, summaries: list) -> Struct:
+        """Summarise one visit.
+
+        Parameters
+        ----------
+        summaries
+            One-row tables, in any order.
+        """
+        limits = Limits(
+            astrometric_scatter=self.config.maxAstrometricScatter,
+            zero_point_error=self.config.maxZeroPointError,
+            zero_point_offset=self.config.maxZeroPointOffset,
+            psf_size_residual=self.config.maxPsfSizeResidual,
+            noise_ratio=self.config.maxNoiseRatio,
+            seeing_offset=self.config.maxSeeingOffset,
+        )
+        table = summarise(list(summaries), limits)
+        self.metadata["accepted"] = int(table["accepted"].sum())
+        self.log.info("%d of %d detectors accepted", int(table["accepted"].sum()), len(table))
+        return Struct(visit_summary=table)
