@@ -6,7 +6,7 @@ import fcntl
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from astropy.table import Table
@@ -53,8 +53,7 @@ def fetch_inputs(survey: Survey, *, tracts: str = "", progress: bool = True, pat
     ArchiveError
         If another process is fetching the same survey, or no archive could be asked at all.
     """
-    archives = Archives(survey, tracts, patience or Patience())
-    with _alone(survey.folders):
+    with closing(Archives(survey, tracts, patience or Patience())) as archives, _alone(survey.folders):
         plan = make_plan(archives, _bar("Planning", progress))
         if not plan.steps:
             raise ArchiveError("Nothing could be planned: " + ("; ".join(plan.notes) or "the survey has no queries."))

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -26,6 +27,33 @@ _JOB_TIMEOUT = 3600.0  # seconds that a queued query may take
 
 class _CutShort(ArchiveError):
     """A table has as many rows as the service gives, and not all."""
+
+
+class _Closing:
+    """A session whose answers are all closed in the end: PyVO leaves those open that it cannot make sense of."""
+
+    def __init__(self, session: requests.Session) -> None:
+        self._session = session
+        self._answers: list[requests.Response] = []
+
+    def __enter__(self) -> _Closing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for answer in self._answers:
+            answer.close()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._session, name)
+        if name not in ("get", "post", "delete"):
+            return method
+
+        def remember(*arguments: Any, **options: Any) -> requests.Response:
+            answer = method(*arguments, **options)
+            self._answers.append(answer)
+            return answer
+
+        return remember
 
 
 class _Passing(Exception):
@@ -99,7 +127,8 @@ def _ask_once(
     """One request; errors sorted into those that may pass and those that will not."""
     host = requests.utils.urlparse(service).hostname or service
     try:
-        result = mode(service, query, session)
+        with _Closing(session) as closing:
+            result = mode(service, query, closing)
     except DALQueryError as error:
         raise ArchiveError(f"{host} does not understand the query: {_first_line(error)}\n{query}") from error
     except DALServiceError as error:
@@ -196,7 +225,8 @@ def datalink(address: str, *, session: requests.Session, patience: Patience, wai
 
     def ask() -> Table:
         try:
-            links = pyvo.dal.adhoc.DatalinkResults.from_result_url(address, session=session)
+            with _Closing(session) as closing:
+                links = pyvo.dal.adhoc.DatalinkResults.from_result_url(address, session=closing)
         except (DALServiceError, DALFormatError, requests.RequestException, OSError) as error:
             raise _Passing(f"{address} failed: {_first_line(error)}") from error
         return without_masks(links.to_table())

@@ -109,6 +109,11 @@ class Archives:
             self._sessions[login, host] = make_session(login, host, self.patience, self.limiter)
         return self._sessions[login, host]
 
+    def close(self) -> None:
+        """Close the sessions."""
+        for session in self._sessions.values():
+            session.close()
+
     def service(self, archive: str) -> str:
         """Address of the TAP service that answers a query."""
         return self.queries.get(f"{archive}_service", SERVICES[archive])
