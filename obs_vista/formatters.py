@@ -44,7 +44,7 @@ class _DetectorFormatter(FormatterV2):
         """
         detector = int(self.data_id["detector"])
         parameters = self.file_descriptor.parameters or {}
-        with fits.open(path, memmap=True) as hdus:
+        with fits.open(path, memmap=False) as hdus:
             extensions = detector_extensions(hdus)
             if detector not in extensions:
                 have = ", ".join(str(number) for number in sorted(extensions))
