@@ -80,8 +80,12 @@ def weight_of(variance: float, seeing: float, *, weighting: Weighting) -> float:
 def sky_noise_kernel(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, drop: int) -> np.ndarray:
     """How to make noise with the correlation of this image's sky, see `covariance.noise_kernel`.
 
-    Bilinear stacking correlates neighbours by some 0.3, which the variance does not tell.
+    Bilinear stacking correlates neighbours by some 0.3, which the variance does not tell. A million pixels in the
+    middle of the image are enough to measure it to a thousandth.
     """
+    middle = tuple(slice(max(size // 2 - 500, 0), size // 2 + 500) for size in image.shape)
+    if np.isfinite(image[middle]).mean() > 0.5:
+        image, variance, mask = image[middle], variance[middle], mask[middle]
     usable = ((mask & (drop | int(bits("SAT", "BRIGHT_OBJECT")))) == 0) & np.isfinite(image) & (variance > 0)
     sigma = np.sqrt(np.where(usable, variance, 1.0))
     smooth = ndimage.gaussian_filter(np.where(usable, image / sigma, 0.0), 1.5)

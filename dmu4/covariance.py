@@ -38,20 +38,27 @@ def noise_correlation(image: np.ndarray, sigma: np.ndarray | float, good: np.nda
     if use.sum() < 50 * size**2:
         return correlation
     scaled = np.where(use, scaled - scaled[use].mean(), 0.0)
-    variance = np.mean(scaled[use] ** 2)
+    for dy, dx, value in _lagged_means(scaled.astype(np.float32), use, max_lag):
+        correlation[max_lag + int(dy), max_lag + int(dx)] = correlation[max_lag - int(dy), max_lag - int(dx)] = value
+    return correlation / correlation[max_lag, max_lag]
+
+
+@njit(cache=True, nogil=True)
+def _lagged_means(values, use, max_lag):
+    """Rows of (dy, dx, mean product of pixels that far apart), for half of the plane of lags and lag zero."""
+    rows = np.zeros(((2 * max_lag + 1) * max_lag + max_lag + 1, 3))
+    n = 0
     for dy in range(max_lag + 1):
-        for dx in range(-max_lag, max_lag + 1):
-            if (dy, dx) <= (0, 0):
-                continue
-            a = _shifted(use, dy, dx) & use[: use.shape[0] - dy, max(-dx, 0) : use.shape[1] - max(dx, 0)]
-            product = _shifted(scaled, dy, dx) * scaled[: use.shape[0] - dy, max(-dx, 0) : use.shape[1] - max(dx, 0)]
-            value = product.sum() / max(a.sum(), 1) / variance
-            correlation[max_lag + dy, max_lag + dx] = correlation[max_lag - dy, max_lag - dx] = value
-    return correlation
-
-
-def _shifted(array: np.ndarray, dy: int, dx: int) -> np.ndarray:
-    return array[dy:, max(dx, 0) : array.shape[1] + min(dx, 0)]
+        for dx in range(-max_lag if dy > 0 else 0, max_lag + 1):
+            total, number = 0.0, 0
+            for y in range(values.shape[0] - dy):
+                for x in range(max(-dx, 0), values.shape[1] - max(dx, 0)):
+                    if use[y, x] and use[y + dy, x + dx]:
+                        total += values[y, x] * values[y + dy, x + dx]
+                        number += 1
+            rows[n, 0], rows[n, 1], rows[n, 2] = dy, dx, total / max(number, 1)
+            n += 1
+    return rows
 
 
 def noise_kernel(correlation: np.ndarray) -> np.ndarray:
@@ -127,7 +134,7 @@ def aperture_sums(
     Returns
     -------
     sums, variances, x, y
-        Sum of the image, sum of the variance over the same pixels (the usual error of independent pixels), and centre of each aperture.
+        Sum of the image, sum of the variance over the same pixels (what independent pixels would have), and centre of each.
     """
     weights = aperture_weights(radius)
     half = weights.shape[0] // 2
