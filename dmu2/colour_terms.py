@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Table
+from scipy.ndimage import median_filter
 
 from dmu2.catalogues import TWOMASS_VEGA_TO_AB
 from obs_vista.bands import VISTA_BANDS
@@ -85,7 +86,7 @@ _FLOOR = 0.01
 # Variables and unresolved pairs scatter by about this much (mag) beyond their quoted errors.
 
 ERROR_LIMITS = (0.03, 0.05, 0.1)
-"""Largest errors of a star's magnitudes, in mag: a fit uses the first limit that leaves it `ENOUGH_STARS`."""
+"""Largest typical errors of catalogued magnitudes: a fit uses the first limit that leaves it `ENOUGH_STARS`."""
 
 ENOUGH_STARS = 150
 
@@ -236,7 +237,7 @@ def fit_term(term: ColourTerm, table: Table, *, resamples: int = 100, seed: int 
     """
     stars = _star_table(term, table)
     for limit in ERROR_LIMITS:
-        stars["used"] = stars["valid"] & (stars["worst"] < limit)
+        stars["used"] = _bright(stars, limit)
         if stars["used"].sum() >= ENOUGH_STARS:
             break
     use = np.flatnonzero(stars["used"])
@@ -255,6 +256,20 @@ def fit_term(term: ColourTerm, table: Table, *, resamples: int = 100, seed: int 
     return Fit(tuple(map(float, solution)), errors, covariance, len(use), scatter, (low, high), median), stars
 
 
+def _bright(stars: Table, limit: float) -> np.ndarray:
+    """Valid stars bright enough in the instrument's magnitude for typical catalogued errors to be below a limit.
+
+    A cut on catalogued magnitudes or errors would keep the stars that noise made brighter, and their colours with it.
+    """
+    valid = np.flatnonzero(stars["valid"])
+    order = valid[np.argsort(np.asarray(stars["magnitude"])[valid])]
+    typical = median_filter(np.asarray(stars["worst"])[order], size=21, mode="nearest")
+    bright = np.zeros(len(stars), bool)
+    faint = np.flatnonzero(typical > limit)
+    bright[order[: faint[0] if len(faint) else len(order)]] = True
+    return bright
+
+
 def _star_table(term: ColourTerm, table: Table) -> Table:
     """Colour and difference of each star, the parts of their errors, and which stars are valid."""
     offset = vega_to_ab(term.band) if term.magnitudes == "Vega" else 0.0
@@ -263,15 +278,18 @@ def _star_table(term: ColourTerm, table: Table) -> Table:
     base, base_error = system_magnitudes(table, term.base, term.magnitudes)
     first, first_error = system_magnitudes(table, term.first, term.magnitudes)
     second, second_error = system_magnitudes(table, term.second, term.magnitudes)
-    stars = Table({"colour": first - second, "difference": magnitude - base, "error": error})
+    stars = Table({"colour": first - second, "difference": magnitude - base, "magnitude": magnitude})
     stars["var_difference"] = error**2 + base_error**2
     stars["var_colour"] = first_error**2 + second_error**2
     # Of y = m - base with x = first - second, which share a flux.
     stars["covariance"] = second_error**2 * (term.base == term.second) - first_error**2 * (term.base == term.first)
     stars["worst"] = np.max([error, base_error, first_error, second_error], axis=0)
+    # Noise takes colours out of the range: a sharp cut would bias the slope.
     low, high = term.colour_range
-    good = np.isfinite(stars["difference"]) & (stars["colour"] >= low) & (stars["colour"] <= high)
-    stars["valid"] = good & np.isfinite(stars["worst"])
+    room = 3 * np.sqrt(stars["var_colour"])
+    inside = (stars["colour"] >= low - room) & (stars["colour"] <= high + room)
+    stars["valid"] = np.isfinite(stars["difference"]) & np.isfinite(stars["worst"]) & inside
+    stars["used"] = np.zeros(len(stars), bool)
     stars["residual"] = np.full(len(stars), np.nan)
     return stars
 
@@ -280,7 +298,8 @@ def _solve(term: ColourTerm, stars: Table) -> np.ndarray:
     """c0, c1, c2 that fit the stars best; c2 stays zero for a straight line.
 
     Sums over noisy colours x and differences y are corrected by what their known errors add to them, and stars are
-    weighed by their variance and by Tukey's biweight of their residuals, in a few rounds.
+    weighed by their variance, in a few rounds that leave out what is off by more than four times the scatter. Softer
+    weights would lower the scatter of those that count, which then has less noise in it than is corrected for.
     """
     x, y = np.asarray(stars["colour"]), np.asarray(stars["difference"])
     var_x, var_xy = np.asarray(stars["var_colour"]), np.asarray(stars["covariance"])
@@ -292,13 +311,12 @@ def _solve(term: ColourTerm, stars: Table) -> np.ndarray:
     published = np.array(term.coefficients)[:size]
     solution = published.copy()
     solution[0] += np.median(y - np.polyval(published[::-1], x))
-    spread = 0.1
     for _ in range(8):
         slope = np.polyval(np.polyder(np.append(solution, 0.0)[::-1]), x)
         variance = np.asarray(stars["var_difference"]) - 2 * slope * var_xy + slope**2 * var_x + _FLOOR**2
         residual = (y - np.polyval(solution[::-1], x)) / np.sqrt(variance)
         spread = max(1.4826 * float(np.median(np.abs(residual))), 0.5)
-        weight = np.clip(1 - (residual / (4.685 * spread)) ** 2, 0, None) ** 2 / variance
+        weight = (np.abs(residual) < 4 * spread) / variance
         solution = np.linalg.lstsq(design @ weight, products @ weight)[0]
     return np.append(solution, np.zeros(3 - size))
 

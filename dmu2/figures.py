@@ -32,7 +32,7 @@ def sky_figure(merged: Table) -> Figure:
     axis.set(xlabel="RA (ICRS, deg)", ylabel="Dec (ICRS, deg)")
     axis.set_aspect(1 / np.cos(np.radians(float(np.median(merged["dec"])))))
     axis.ticklabel_format(useOffset=False)
-    axis.legend(title="position from", markerscale=2.5, loc="upper right")
+    figure.legend(title="position from", markerscale=2.5, loc="outside upper center", ncols=4)
     plt.close(figure)
     return figure
 
@@ -92,7 +92,8 @@ def term_figure(fits: Mapping[str, tuple[ColourTerm, Fit, Table]]) -> Figure:
             low, high = fit.colour_range
             grid = np.linspace(low, high, 50)
             top.plot(grid, np.polyval(fit.coefficients[::-1], grid), color=BLUE, lw=2, label="fitted")
-            middle = fit.coefficients[0] - term.coefficients[0]
+            model = np.polyval(term.coefficients[::-1], used["colour"])
+            middle = float(np.median(used["difference"] - model))
             below.plot(used["colour"], used["residual"], ".", ms=3, color=GREY, alpha=0.6)
             top.plot(
                 grid, np.polyval(term.coefficients[::-1], grid) + middle, "--", color=ORANGE, lw=2, label="published"
@@ -100,9 +101,9 @@ def term_figure(fits: Mapping[str, tuple[ColourTerm, Fit, Table]]) -> Figure:
             below.axhline(0, color=BLUE, lw=1)
             limit = 5 * max(fit.scatter, 0.01)
             below.set_ylim(-limit, limit)
-            centre = float(np.median(used["difference"]))
-            half = max(6 * fit.scatter, 1.3 * float(np.percentile(np.abs(used["difference"] - centre), 98)))
-            top.set_ylim(centre - half, centre + half)
+            bottom, top_limit = np.percentile(used["difference"], [1, 99])
+            room = 0.25 * (top_limit - bottom)
+            top.set_ylim(bottom - room, top_limit + room)
             margin = 0.08 * (high - low)
             top.set_xlim(low - margin, high + margin)
         first, second = term.first.replace("tmass_", "").replace("ps1_", ""), term.second.split("_")[1]
@@ -124,7 +125,7 @@ def shard_figure(table: Table, *, band: str, shards: Sequence[int]) -> Figure:
     axis.plot(ra[~known], dec[~known], ".", ms=2, color="#CFCFCF", label=f"no {band} flux ({(~known).sum()})")
     magnitude = 31.4 - 2.5 * np.log10(flux[known])
     points = axis.scatter(ra[known], dec[known], s=8, c=magnitude, cmap="viridis_r", label=f"{band} ({known.sum()})")
-    figure.colorbar(points, ax=axis, label=f"{band} (AB mag)")
+    figure.colorbar(points, ax=axis, label=f"{band} (AB mag), yellow: bright")
     limits = axis.get_xlim(), axis.get_ylim()
     for shard in shards:
         corners = [LonLat(vertex) for vertex in HtmPixelization(HTM_LEVEL).triangle(shard).getVertices()]
@@ -134,7 +135,7 @@ def shard_figure(table: Table, *, band: str, shards: Sequence[int]) -> Figure:
     axis.set(xlim=limits[0][::-1], ylim=limits[1], xlabel="RA (ICRS, deg)", ylabel="Dec (ICRS, deg)")
     axis.set_aspect(1 / np.cos(np.radians(float(np.median(dec)))))
     axis.ticklabel_format(useOffset=False)
-    axis.legend(loc="upper right")
+    figure.legend(loc="outside upper center", ncols=3, markerscale=2)
     plt.close(figure)
     return figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from dmu2.stars import (
     instrument_fluxes,
     measure,
     read_coadd,
-    read_stack,
+    read_stacks,
 )
 
 
@@ -41,10 +42,33 @@ class BandFit(NamedTuple):
     stars: Table
 
 
-def images_to_measure(
+class ImageFile(NamedTuple):
+    """A file whose images are measured.
+
+    Parameters
+    ----------
+    path
+        The file.
+    rows
+        Its rows in the selected images of dmu1; None for a coadd.
+    band
+        Band of a coadd.
+    """
+
+    path: Path
+    rows: Table | None
+    band: str = ""
+
+    @property
+    def images(self) -> int:
+        """How many images of the file are measured."""
+        return 1 if self.rows is None else len(self.rows)
+
+
+def files_to_measure(
     survey: Survey, selected: Table, coadds: Table, *, exposures: int, coadds_per_band: int
-) -> list[tuple[str, Callable[[], StarImage]]]:
-    """Name of each image to measure, and a function that reads it.
+) -> list[ImageFile]:
+    """The files to measure reference stars on.
 
     Parameters
     ----------
@@ -59,28 +83,24 @@ def images_to_measure(
     coadds_per_band
         Optical coadds a band, spread over the survey.
     """
-    images: list[tuple[str, Callable[[], StarImage]]] = []
+    files = []
     if len(selected):
-        resolve = survey.folders.input_path
-        for row in choose_stacks(selected, survey.vista.bands, exposures=exposures):
-            confidence = resolve(str(row["confidence_path"])) if row["confidence_path"] else None
-            path = resolve(str(row["path"]))
-            options = {"system": survey.vista.magnitudes, "confidence": confidence}
-            images.append((f"{path.name}[{row['hdu']}]", lambda r=row, p=path, o=options: read_stack(r, p, **o)))
+        chosen = choose_stacks(selected, survey.vista.bands, exposures=exposures)
+        for recorded in dict.fromkeys(chosen["path"].tolist()):
+            files.append(ImageFile(survey.folders.input_path(recorded), chosen[chosen["path"] == recorded]))
     for band in survey.optical.bands if survey.optical else ():
-        rows = coadds[np.asarray(coadds["band"]) == band]
-        step = max(len(rows) / coadds_per_band, 1)
-        zero_point = survey.optical.zero_points.get(band)
-        for number in np.unique(np.arange(0, len(rows), step).astype(int)):
-            path = survey.folders.input_path(str(rows["path"][number]))
-            images.append((path.name, lambda p=path, b=band, z=zero_point: read_coadd(p, b, zero_point=z)))
-    return images
+        paths = coadds["path"][np.asarray(coadds["band"]) == band].tolist()
+        step = max(len(paths) / coadds_per_band, 1)
+        for number in np.unique(np.arange(0, len(paths), step).astype(int)):
+            files.append(ImageFile(survey.folders.input_path(paths[number]), None, band))
+    return files
 
 
-def measure_images(
-    images: list[tuple[str, Callable[[], StarImage]]],
+def measure_files(
+    survey: Survey,
+    files: list[ImageFile],
     merged: Table,
-    progress: Callable[[Iterable], Iterator] = iter,
+    progress: Callable[[Iterable], Iterable] = iter,
 ) -> tuple[Table, Table]:
     """Fluxes of the reference stars on images, and the account of the images.
 
@@ -88,24 +108,39 @@ def measure_images(
 
     Parameters
     ----------
-    images
-        Of `images_to_measure`.
+    survey
+        The survey.
+    files
+        Of `files_to_measure`.
     merged
         Reference stars.
     progress
-        Wraps the loop over images, e.g. ``tqdm``.
+        Wraps the loop over files, e.g. ``tqdm``.
     """
     tables, accounts = [], []
-    for name, read in progress(images):
-        try:
-            table, account = measure(read(), merged)
-        except ImageUnusable as error:
-            account = {"image": name, "band": "", "stars": 0, "aperture_correction": np.nan, "correction_err": np.nan}
-            accounts.append(account | {"state": "failed", "reason": str(error)})
-            continue
-        tables.append(table)
-        accounts.append(account)
+    for file in progress(files):
+        for image in _images(survey, file):
+            if isinstance(image, str):
+                account = {"image": file.path.name, "band": file.band, "stars": 0, "state": "failed", "reason": image}
+                accounts.append(account | {"aperture_correction": np.nan, "correction_err": np.nan})
+                continue
+            table, account = measure(image, merged)
+            tables.append(table)
+            accounts.append(account)
     return collect(tables), account_of(accounts)
+
+
+def _images(survey: Survey, file: ImageFile) -> Iterator[StarImage | str]:
+    """The images of a file, or why they cannot be used."""
+    if file.rows is not None:
+        recorded = str(file.rows["confidence_path"][0])
+        confidence = survey.folders.input_path(recorded) if recorded else None
+        yield from read_stacks(file.rows, file.path, system=survey.vista.magnitudes, confidence=confidence)
+        return
+    try:
+        yield read_coadd(file.path, file.band, zero_point=survey.optical.zero_points.get(file.band))
+    except ImageUnusable as error:
+        yield str(error)
 
 
 def fit_bands(survey: Survey, measurements: Table, merged: Table) -> tuple[dict[str, BandFit], Table, Table]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,13 +99,13 @@ def choose_stacks(selected: Table, bands: Sequence[str], *, exposures: int) -> T
     return selected[keep]
 
 
-def read_stack(row: Row, path: Path, *, system: str, confidence: Path | None = None) -> StarImage:
-    """A VISTA detector image, by its row in the selected images of dmu1.
+def read_stacks(rows: Table, path: Path, *, system: str, confidence: Path | None = None) -> Iterator[StarImage | str]:
+    """Detector images of one VISTA stack, by their rows in the selected images of dmu1.
 
     Parameters
     ----------
-    row
-        detector, hdu, band, mjd, exptime, ndit, nicomb, seeing, pixel_scale, magzpt, confidence_hdu.
+    rows
+        detector, hdu, band, mjd, exptime, ndit, nicomb, seeing, pixel_scale, magzpt, confidence_hdu; all of one file.
     path
         The file.
     system
@@ -112,25 +113,35 @@ def read_stack(row: Row, path: Path, *, system: str, confidence: Path | None = N
     confidence
         The file of the confidence map, where there is one: pixels of less than half the confidence are bad.
 
-    Raises
+    Yields
     ------
-    ImageUnusable
-        If a file is unreadable, or lacks its zero point, seeing or projection.
+    image
+        One a row; where it cannot be used, the reason instead.
     """
-    name = f"{path.name}[{row['hdu']}]"
+    with ExitStack() as files:
+        try:
+            hdus = files.enter_context(fits.open(path))
+            maps = files.enter_context(fits.open(confidence)) if confidence is not None else None
+        except OSError as error:
+            yield from (f"{path.name}: {error}" for _ in rows)
+            return
+        for row in rows:
+            try:
+                yield _stack_image(row, hdus, maps, name=f"{path.name}[{row['hdu']}]", system=system)
+            except (ImageUnusable, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+                yield f"{path.name}[{row['hdu']}]: {error}"
+
+
+def _stack_image(row: Row, hdus: fits.HDUList, maps: fits.HDUList | None, *, name: str, system: str) -> StarImage:
+    """One detector image of an open stack."""
     if not (np.isfinite(row["magzpt"]) and row["seeing"] > 0 and row["exptime"] > 0):
-        raise ImageUnusable(f"{name}: zero point {row['magzpt']}, seeing {row['seeing']}, exposure {row['exptime']}")
-    try:
-        with fits.open(path) as hdus:
-            pixels = np.asarray(hdus[int(row["hdu"])].data, np.float32)
-            primary = hdus[0].header if int(row["hdu"]) > 0 else None
-            header = merged_header(primary, hdus[int(row["hdu"])].header)
-        wcs = icrs_wcs(header)
-        mask = ~np.isfinite(pixels)
-        if confidence is not None:
-            mask |= fits.getdata(confidence, int(row["confidence_hdu"])) < 50
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise ImageUnusable(f"{name}: {error}") from error
+        raise ImageUnusable(f"zero point {row['magzpt']}, seeing {row['seeing']}, exposure time {row['exptime']}")
+    number = int(row["hdu"])
+    pixels = np.asarray(hdus[number].data, np.float32)
+    header = merged_header(hdus[0].header if number > 0 else None, hdus[number].header)
+    mask = ~np.isfinite(pixels)
+    if maps is not None:
+        mask |= maps[int(row["confidence_hdu"])].data < 50
     offset = VISTA_BANDS[row["band"]].vega_to_ab if system == "Vega" else 0.0
     zero_point = row["magzpt"] + offset + 2.5 * np.log10(row["exptime"]) - _extinction(header)
     frames = max(int(row["nicomb"]), 1) * max(int(row["ndit"]), 1)
@@ -139,7 +150,7 @@ def read_stack(row: Row, path: Path, *, system: str, confidence: Path | None = N
         band=str(row["band"]),
         pixels=pixels,
         mask=mask,
-        wcs=wcs,
+        wcs=icrs_wcs(header),
         fwhm=float(row["seeing"] / row["pixel_scale"]),
         gain=get_detector(int(row["detector"])).gain * frames,
         saturation=STACK_SATURATION,
@@ -215,7 +226,7 @@ def measure(image: StarImage, stars: Table) -> tuple[Table, dict[str, object]]:
     Parameters
     ----------
     image
-        Of `read_stack` or `read_coadd`.
+        Of `read_stacks` or `read_coadd`.
     stars
         Merged reference stars.
     """
