@@ -33,8 +33,8 @@ MASK_PLANES = MappingProxyType(
 )  # fmt: skip
 """Numbers of the bits in HSC PDR3 coadds."""
 
-SATURATION = 4e4
-"""Counts above which a pixel saturates: stars brighter than about i = 12.5 in this synthetic camera."""
+SATURATION = 3000.0
+"""Counts above which a pixel saturates: stars brighter than about i = 15, three magnitudes brighter than in reality."""
 
 _STAMP = 43
 

@@ -13,7 +13,8 @@ PSF_FRACTION = np.array([0.23948456, 0.57921710, 0.18129834])
 PSF_SIGMA = np.array([0.33555347, 0.52951495, 0.96590267])
 
 # Exponential and de Vaucouleurs profiles of half-light radius 1 as sums of Gaussians: Hogg & Lang 2013, PASP 125,
-# 719 (six and eight components; the de Vaucouleurs profile ends smoothly at eight radii). Flux and variance.
+# 719, six and eight components. Flux and variance. The profiles end smoothly at four and eight radii, as those of SDSS
+# do, so that half of what is left of their light is inside 0.986 and 0.915.
 _DISK_FLUX = np.array([2.34853813e-03, 3.07995260e-02, 2.23364214e-01, 1.17949102, 4.33873750, 5.99820770])
 DISK_FRACTION = _DISK_FLUX / _DISK_FLUX.sum()
 DISK_VARIANCE = np.array([1.20078965e-03, 8.84526493e-03, 3.91463084e-02, 1.39976817e-01, 4.60962500e-01, 1.50159566])

@@ -77,6 +77,8 @@ def write_visit(folder: Path, visit: Visit, sky: Table, centre: SkyCoord, scene:
             | {"cd1_1": wcs.cd[0, 0], "cd1_2": wcs.cd[0, 1], "cd2_1": wcs.cd[1, 0], "cd2_2": wcs.cd[1, 1]}
         )
     for hdus, name in ((images, f"{visit.name}.fit"), (confidences, f"{visit.name}_conf.fit")):
+        # EXTEND, which astropy would add on writing, has to be there before the checksum.
+        hdus[0].header.set("EXTEND", True, "file may contain extensions", after="NAXIS")
         hdus[0].add_checksum(when=f"updated {when}")
         write_fits(folder / name, hdus)
     return truth

@@ -102,12 +102,12 @@ def bad_pixels(detector: int, scene: Scene, *, seed: int) -> np.ndarray:
     rng = np.random.default_rng([seed, 4, detector])
     size = int(scene.detector_pixels)
     bad = rng.random((size, size)) < 0.001
-    bad[:, rng.integers(5, size - 5, 2)] = True
+    bad[:, rng.integers(0, size, 2)] = True
     y, x = np.ogrid[:size, :size]
-    middle = rng.integers(40, size - 40, 2)
+    middle = rng.uniform(0.1, 0.9, 2) * size
     bad |= (y - middle[0]) ** 2 + (x - middle[1]) ** 2 < rng.uniform(2, 14) ** 2
     if detector == 13:  # the least linear detector also has a dead strip wider than the jitter
-        bad[:, 60:84] = True
+        bad[:, size // 6 : size // 6 + 24] = True
     return bad
 
 
@@ -247,7 +247,7 @@ def make_stack(visit: Visit, sky: Table, centre: SkyCoord, detector: int, scene:
     sigma = visit.noise_excess * np.sqrt((camera.read_noise**2 + counts / camera.gain) / visit.ndit)
     noise, count = stacked_noise(sigma, visit, bad_pixels(detector, scene, seed=seed), rng)
     if detector == 6:  # a column that is neither dead nor flagged: it answers too strongly
-        noise[:, 150 + visit.margin] += 6 * ideal
+        noise[:, visit.margin + int(0.4 * scene.detector_pixels)] += 6 * ideal
     clear = (count == visit.nicomb) & (sources < 0.2 * ideal)
     residual = (background - visit.sky + noise)[clear]
     level = float(np.median(background[clear] + noise[clear]))
