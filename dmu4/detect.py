@@ -34,7 +34,7 @@ class DetectionSettings:
         Bands worked on at once.
     """
 
-    threshold: float = 4.5
+    threshold: float = 5.0
     floor: float = 3.0
     max_area: int = 40_000
     sky_box: int = 128

@@ -48,7 +48,7 @@ class DetectPatchConfig(PipelineTaskConfig, pipelineConnections=DetectPatchConne
     """How to detect."""
 
     threshold = RangeField[float](
-        doc="Lowest peak, in units of the noise of the matched-filtered image.", default=4.5, min=2.0
+        doc="Lowest peak, in units of the noise of the matched-filtered image.", default=5.0, min=2.0
     )
     floor = RangeField[float](doc="Height down to which footprints reach, in the same units.", default=3.0, min=0.5)
     maxArea = RangeField[int](

@@ -1,0 +1,297 @@
+"""The object table for people: summaries, figures, the noise of empty apertures, and the comparison with the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.table import Table
+from astropy.visualization import make_lupton_rgb
+from lsst.daf.butler import Butler
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from scipy.spatial import cKDTree
+
+from dmu4.apertures import circles, sum_apertures
+from dmu4.consolidate import stack_patches
+from dmu4.detect import subtract_sky
+from dmu4.local_sky import clipped_moments
+from dmu4.measure import noise_factors
+from dmu4.object_table import APERTURES, REFERENCE_PIXEL
+from dmu4.patch_cube import PatchCube
+from dmu4.tasks.detect_patch import load_cube
+
+STAR, GALAXY = "#D55E00", "#0072B2"
+"""Vermilion and blue of Okabe and Ito: told apart by all readers."""
+
+
+def read_objects(butler: Butler) -> Table:
+    """The objects of all tracts of a release in one table, of no rows and no columns if there are none."""
+    if not butler.registry.queryDatasetTypes("object"):
+        return Table()
+    refs = butler.query_datasets("object", explain=False, limit=None)
+    tables = [butler.get(ref) for ref in sorted(refs, key=lambda ref: ref.dataId["tract"])]
+    return stack_patches(tables) if tables else Table()
+
+
+def bands_of(objects: Table) -> list[str]:
+    """Bands that a table has columns of, in their order in it."""
+    return [name.removesuffix("_psfFlux") for name in objects.colnames if name.endswith("_psfFlux")]
+
+
+def read_patch(butler: Butler, *, skymap: str, tract: int, patch: int) -> PatchCube | None:
+    """All bands of a patch, less their residual sky; None if it has no coadd."""
+    where = {"skymap": skymap, "tract": tract, "patch": patch}
+    refs = butler.query_datasets("deep_coadd", data_id=where, explain=False, limit=None)
+    if not refs:
+        return None
+    cube, _ = load_cube([butler.getDeferred(ref) for ref in refs])
+    return subtract_sky(cube, box=128, threads=2)
+
+
+def band_summary(objects: Table) -> Table:
+    """One row a band: how many primary objects it saw, how many it can be used for, its depth and its error floor."""
+    primary = objects[np.asarray(objects["detect_isPrimary"])]
+    rows = []
+    for band in bands_of(objects):
+        covered = np.asarray(primary[f"{band}_coverage"]) > 0
+        rows.append(
+            (
+                band,
+                int(np.sum(primary[f"{band}_detected"])),
+                int(np.sum(primary[f"{band}_usable"])),
+                round(float(np.mean(covered)), 3),
+                _median(primary[f"{band}_depth5"], 2),
+                _median(primary[f"{band}_fluxFloor"], 4),
+                int(np.median(primary[f"{band}_inputCount"])),
+            )
+        )
+    names = ("band", "detected", "usable", "covered", "depth5", "flux_floor", "images")
+    return Table(rows=rows or None, names=names, dtype=(str, int, int, float, float, float, int))
+
+
+def _median(column: np.ndarray, digits: int) -> float:
+    """Median of the finite values, NaN if there are none."""
+    values = np.asarray(column, float)
+    values = values[np.isfinite(values)]
+    return round(float(np.median(values)), digits) if len(values) else np.nan
+
+
+def magnitudes(flux: np.ndarray) -> np.ndarray:
+    """AB magnitudes of fluxes in nJy, NaN where a flux is not positive."""
+    flux = np.asarray(flux, float)
+    positive = flux > 0
+    return np.where(positive, 31.4 - 2.5 * np.log10(np.where(positive, flux, 1)), np.nan)
+
+
+def three_bands(bands: Sequence[str]) -> tuple[str, str, str]:
+    """Red, green and blue bands for a picture: Ks, i and g where they exist, else the ends and the middle."""
+    if {"vk", "i", "g"} <= set(bands):
+        return "vk", "i", "g"
+    return bands[-1], bands[len(bands) // 2], bands[0]
+
+
+def plot_patch(cube: PatchCube, objects: Table, *, zoom: int = 300) -> Figure:
+    """A patch in three colours, and its middle with every object marked.
+
+    Parameters
+    ----------
+    cube
+        All bands of the patch.
+    objects
+        Objects of its tract.
+    zoom
+        Side of the enlarged part in pixels.
+    """
+    chosen = three_bands(cube.bands)
+    planes = []
+    for band in chosen:
+        number = cube.bands.index(band)
+        image = cube.plane("image", number)
+        planes.append(image / max(clipped_moments(image[cube.good[..., number]][::7])[1], 1e-9))
+    picture = make_lupton_rgb(*planes, stretch=12, Q=8, minimum=-2)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6.6), layout="constrained")
+    (ny, nx), half = cube.shape, zoom // 2
+    for axes in (left, right):
+        axes.imshow(picture, origin="lower", extent=_extent(cube), interpolation="nearest")
+        axes.set_xlabel("x in the tract (px)")
+    left.set_ylabel("y in the tract (px)")
+    left.set_title(f"red {chosen[0]}, green {chosen[1]}, blue {chosen[2]}")
+    middle_x, middle_y = cube.x0 + nx / 2, cube.y0 + ny / 2
+    right.set(xlim=(middle_x - half, middle_x + half), ylim=(middle_y - half, middle_y + half))
+    extended = np.asarray(objects["refExtendedness"])
+    for kind, colour, marker, label in (
+        (0, "w", "+", "point-like"),
+        (1, "w", "o", "extended"),
+        (None, "y", "x", "unsure"),
+    ):
+        mine = ~np.isfinite(extended) if kind is None else extended == kind
+        style = {"facecolors": "none"} if marker == "o" else {}
+        colours = {"edgecolors": colour} if marker == "o" else {"c": colour}
+        right.scatter(
+            objects["x"][mine], objects["y"][mine], s=60, marker=marker, lw=0.8, label=label, **style, **colours
+        )
+    right.legend(loc="upper right", fontsize=8, facecolor="0.2", labelcolor="w")
+    right.set_title("the middle, with the objects")
+    return figure
+
+
+def _extent(cube: PatchCube) -> tuple[float, float, float, float]:
+    (ny, nx) = cube.shape
+    return cube.x0 - 0.5, cube.x0 + nx - 0.5, cube.y0 - 0.5, cube.y0 + ny - 0.5
+
+
+def plot_counts(objects: Table) -> Figure:
+    """Objects per magnitude and the 5-sigma depth, one panel a band."""
+    bands = bands_of(objects)
+    primary = objects[np.asarray(objects["detect_isPrimary"])]
+    columns = min(5, len(bands))
+    rows = -(-len(bands) // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.7 * columns, 2.5 * rows),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    bins = np.arange(15, 28.01, 0.5)
+    for axis, band in zip(axes.flat, bands, strict=False):
+        seen = np.asarray(primary[f"{band}_detected"])
+        axis.hist(magnitudes(primary[f"{band}_kronFlux"][seen]), bins=bins, histtype="step", color=GALAXY, lw=1.5)
+        depth = _median(primary[f"{band}_depth5"], 2)
+        axis.axvline(depth, color=STAR, ls="--")
+        axis.set_title(f"{band}: 5 sigma at {depth:.1f}", fontsize=10)
+        axis.set_yscale("log")
+    for axis in axes.flat[len(bands) :]:
+        axis.set_visible(False)
+    figure.supxlabel("Kron magnitude (AB)")
+    figure.supylabel("objects in 0.5 mag")
+    return figure
+
+
+def plot_kinds(objects: Table) -> Figure:
+    """How stars and galaxies part: 2-arcsec less point-source magnitude, and the colours of the point-like ones."""
+    bands = bands_of(objects)
+    primary = objects[np.asarray(objects["detect_isPrimary"])]
+    band = "i" if "i" in bands else bands[0]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
+    point = magnitudes(primary[f"{band}_psfFlux"])
+    excess = magnitudes(primary[f"{band}_ap12Flux"]) - point
+    extended = np.asarray(primary[f"{band}_extendedness"])
+    for kind, colour, marker, label in ((1, GALAXY, "o", "extended"), (0, STAR, "^", "point-like")):
+        mine = extended == kind
+        left.scatter(point[mine], excess[mine], s=8, c=colour, marker=marker, label=label, alpha=0.6, lw=0)
+    left.set(ylim=(0.5, -2.5), xlabel=f"{band} point-source magnitude (AB)")
+    left.set_ylabel(f"{band}: 2-arcsec less point-source magnitude")
+    left.legend()
+    blue, red = (("g", "i"), ("vj", "vk")) if {"g", "i", "vj", "vk"} <= set(bands) else (bands[:2], bands[-2:])
+    good = np.ones(len(primary), bool)
+    for name in {*blue, *red}:
+        flux, error = primary[f"{name}_gaap1p0Flux"], primary[f"{name}_gaap1p0FluxErr"]
+        good &= ~np.asarray(primary[f"{name}_gaap1p0Flux_flag"]) & (np.asarray(flux) > 10 * np.asarray(error))
+    colours = [
+        magnitudes(primary[f"{a}_gaap1p0Flux"]) - magnitudes(primary[f"{b}_gaap1p0Flux"]) for a, b in (blue, red)
+    ]
+    reference = np.asarray(primary["refExtendedness"])
+    for kind, colour, marker in ((1, GALAXY, "o"), (0, STAR, "^")):
+        mine = good & (reference == kind)
+        right.scatter(colours[0][mine], colours[1][mine], s=10, c=colour, marker=marker, alpha=0.7, lw=0)
+    right.set(xlabel=f"{blue[0]} - {blue[1]} (AB, GAaP)", ylabel=f"{red[0]} - {red[1]} (AB, GAaP)")
+    return figure
+
+
+def empty_aperture_ratios(cube: PatchCube, objects: Table, *, count: int = 4000, clear: float = 2.5) -> Table:
+    """Scatter of 2-arcsec circles between the objects over the error that the catalogue would quote for them.
+
+    Parameters
+    ----------
+    cube
+        All bands of a patch, less their residual sky.
+    objects
+        Objects of its tract.
+    count
+        Places to try.
+    clear
+        Distance to the nearest object in arcsec.
+
+    Returns
+    -------
+    Table
+        band, places, ratio; NaN where there are fewer than 50 places.
+    """
+    rng = np.random.default_rng(3)
+    radius = 12 * REFERENCE_PIXEL / cube.pixel_scale
+    x, y = rng.uniform(radius, cube.shape[1] - radius, count), rng.uniform(radius, cube.shape[0] - radius, count)
+    known = np.column_stack([objects["x"] - cube.x0, objects["y"] - cube.y0])
+    distance, _ = cKDTree(known).query(np.column_stack([x, y]))
+    free = distance * cube.pixel_scale > clear
+    x, y = x[free], y[free]
+    sums = sum_apertures(cube.image, cube.variance, cube.good, x=x, y=y, conics=circles([radius], length=len(x)))
+    rows = []
+    for number, (band, factors) in enumerate(zip(cube.bands, noise_factors(cube, 2), strict=True)):
+        whole = sums.filled[:, 0, number] > 0.99
+        ratio = np.nan
+        if np.count_nonzero(whole) >= 50:
+            error = factors.circle[APERTURES.index(12)] * np.sqrt(sums.variance[whole, 0, number])
+            ratio = clipped_moments(sums.flux[whole, 0, number] / error)[1]
+        rows.append((band, int(np.count_nonzero(whole)), round(ratio, 3), round(factors.circle[3], 2)))
+    return Table(rows=rows, names=("band", "places", "ratio", "noise_factor"))
+
+
+def match_truth(objects: Table, truth: Table, *, clear: float = 2.0) -> Table:
+    """True stars with the object nearest to each.
+
+    Parameters
+    ----------
+    objects
+        The object table.
+    truth
+        True sources: ra, dec, type, flux_<band>.
+    clear
+        Arcsec within which an isolated star has no neighbour of more than a twentieth of its flux in any band.
+
+    Returns
+    -------
+    Table
+        The isolated true stars inside the area of primary objects: their fluxes, the number of the nearest primary
+        ``row``, the distance in mas, and whether the star has 5 sigma in any band, by the depth at its object.
+    """
+    primary = np.flatnonzero(objects["detect_isPrimary"])
+    bands = [band for band in bands_of(objects) if f"flux_{band}" in truth.colnames]
+    scale = np.cos(np.radians(np.mean(objects["coord_dec"])))
+    there = np.column_stack([truth["ra"] * scale, truth["dec"]]) * 3600
+    here = np.column_stack([objects["coord_ra"] * scale, objects["coord_dec"]])[primary] * 3600
+    margin = 3.0
+    inside = np.all((there > here.min(axis=0) + margin) & (there < here.max(axis=0) - margin), axis=1)
+    fluxes = np.column_stack([truth[f"flux_{band}"] for band in bands])
+    depth = np.array([_median(objects[f"{band}_depth5"], 3) for band in bands])
+    seen = np.any(fluxes > 10 ** (0.4 * (31.4 - depth)), axis=1)
+    stars = np.flatnonzero(inside & seen & (np.asarray(truth["type"]) == "star"))
+    near = cKDTree(there).query_ball_point(there[stars], clear)
+    isolated = [
+        all(j == i or np.all(fluxes[j] < 0.05 * fluxes[i]) for j in found) for i, found in zip(stars, near, strict=True)
+    ]
+    stars = stars[np.array(isolated, bool)]
+    distance, row = cKDTree(here).query(there[stars])
+    matched = Table({"row": primary[row], "distance": distance * 1000, "found": distance < 0.5})
+    for number, band in enumerate(bands):
+        matched[f"flux_{band}"] = fluxes[stars, number]
+    return matched
+
+
+def flux_ratios(objects: Table, matched: Table, *, kind: str = "psfFlux", bright: float = 20) -> Table:
+    """Median and scatter of measured over true flux of the matched stars above some signal to noise, band by band."""
+    rows = []
+    found = matched[np.asarray(matched["found"])]
+    for band in bands_of(objects):
+        if f"flux_{band}" not in matched.colnames:
+            continue
+        row = np.asarray(found["row"])
+        flux, error = (np.asarray(objects[f"{band}_{name}"])[row] for name in (kind, f"{kind}Err"))
+        chosen = (flux > bright * error) & ~np.asarray(objects[f"{band}_{kind}_flag"])[row]
+        ratio = flux[chosen] / np.asarray(found[f"flux_{band}"])[chosen]
+        middle, scatter = clipped_moments(ratio) if len(ratio) else (np.nan, np.nan)
+        rows.append((band, len(ratio), round(middle, 4), round(scatter, 4)))
+    return Table(rows=rows or None, names=("band", "stars", "median", "scatter"), dtype=(str, int, float, float))
