@@ -1,0 +1,292 @@
+"""How good the catalogue is: beside the true sky, beside the baseline, and beside itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+from scipy.spatial import cKDTree
+
+from dmu2.matching import match
+from dmu3.truth import FluxComparison, compare_fluxes, isolated_stars, neighbour_fraction
+
+AB_ZERO_POINT = 31.4
+"""AB magnitude of 1 nJy."""
+
+DWARF_LOCUS = ((0.35, -0.53), (1.0, -0.29), (1.5, -0.12), (2.6, -0.04))
+"""Dwarf stars in AB, (g-i, J-Ks): 63 stars of KiDS and VIKING at GAMA 9h in 9-px apertures, good to 0.05 mag."""
+
+MATCH_RADIUS = 0.5
+"""Largest distance of a counterpart, arcsec."""
+
+
+def magnitudes(flux: np.ndarray) -> np.ndarray:
+    """AB magnitudes of fluxes in nJy; NaN where the flux is not positive."""
+    flux = np.asarray(flux, float)
+    return AB_ZERO_POINT - 2.5 * np.log10(flux, out=np.full(flux.shape, np.nan), where=flux > 0)
+
+
+def fluxes(magnitude: np.ndarray) -> np.ndarray:
+    """Fluxes in nJy of AB magnitudes."""
+    return 10 ** (0.4 * (AB_ZERO_POINT - np.asarray(magnitude, float)))
+
+
+def primary(catalogue: Table) -> Table:
+    """One row for each object."""
+    return catalogue[np.asarray(catalogue["detect_isPrimary"], bool)]
+
+
+def good_flux(catalogue: Table, flux: str, *, snr_min: float = 0.0) -> np.ndarray:
+    """Rows whose flux is there, not flagged, and above a signal to noise.
+
+    Parameters
+    ----------
+    catalogue
+        The catalogue.
+    flux
+        Name of the flux, e.g. ``vk_psfFlux``.
+    snr_min
+        Smallest flux over error.
+    """
+    value, error = np.asarray(catalogue[flux], float), np.asarray(catalogue[f"{flux}Err"], float)
+    there = np.isfinite(value) & (error > 0) & ~np.asarray(catalogue[f"{flux}_flag"], bool)
+    return there & (value > snr_min * np.where(error > 0, error, np.inf))
+
+
+def depth_at(catalogue: Table, ra: np.ndarray, dec: np.ndarray, bands: Sequence[str], *, radius: float = 30.0) -> Table:
+    """The 5-sigma flux of a point source at any position: that of the nearest object with a depth.
+
+    Parameters
+    ----------
+    catalogue
+        With ``{band}_depth5`` and ``{band}_usable``.
+    ra, dec
+        Positions, deg.
+    bands
+        Bands wanted.
+    radius
+        Beyond this distance from any object a position counts as not covered, arcsec.
+
+    Returns
+    -------
+    depths
+        A column a band, nJy; infinite where the band does not cover the position.
+    """
+    depths = Table()
+    for band in bands:
+        limit = fluxes(np.asarray(catalogue[f"{band}_depth5"]))
+        known = np.isfinite(limit)
+        limits = np.where(known & np.asarray(catalogue[f"{band}_usable"], bool), limit, np.inf)[known]
+        values = np.full(len(ra), np.inf)
+        if known.any():
+            scale = np.cos(np.radians(np.median(dec))) if len(dec) else 1.0
+            places = np.column_stack([catalogue["coord_ra"][known] * scale, catalogue["coord_dec"][known]])
+            reach, nearest = cKDTree(places).query(np.column_stack([np.asarray(ra) * scale, dec]))
+            values = np.where(reach * 3600 < radius, limits[nearest], np.inf)
+        depths[band] = values
+    return depths
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """How many of some true sources the catalogue has.
+
+    Parameters
+    ----------
+    wanted
+        True sources that should be there.
+    found
+        Those that are.
+    """
+
+    wanted: int
+    found: int
+
+    @property
+    def fraction(self) -> float:
+        """Found over wanted; NaN if nothing is wanted."""
+        return self.found / self.wanted if self.wanted else float("nan")
+
+
+def detectable(truth: Table, depths: Table) -> tuple[np.ndarray, np.ndarray]:
+    """Which true sources have 5 sigma in any band, and the band in which each has most.
+
+    Parameters
+    ----------
+    truth
+        With ``flux_<band>``.
+    depths
+        5-sigma fluxes at the sources, of `depth_at`.
+    """
+    ratios = np.column_stack([np.asarray(truth[f"flux_{band}"], float) / depths[band] for band in depths.colnames])
+    return ratios.max(axis=1) > 1, np.array(depths.colnames)[ratios.argmax(axis=1)]
+
+
+def isolated_in_best_band(truth: Table, best: np.ndarray, *, radius: float = 3.0, fraction: float = 0.1) -> np.ndarray:
+    """Stars beside which others add less than a fraction of their light, in the band in which each is seen best."""
+    isolated = np.zeros(len(truth), bool)
+    for band in np.unique(best):
+        here = best == band
+        isolated[here] = neighbour_fraction(truth, str(band), radius=radius)[here] < fraction
+    return isolated & (np.asarray(truth["type"]) == "star")
+
+
+def star_completeness(truth: Table, catalogue: Table, bands: Sequence[str], *, inside: np.ndarray) -> Completeness:
+    """Of the isolated true stars with 5 sigma in any band, those with a counterpart.
+
+    Parameters
+    ----------
+    truth, catalogue
+        The true sources, and one row an object.
+    bands
+        Bands of the survey.
+    inside
+        True sources that are in the area of the catalogue.
+    """
+    depths = depth_at(catalogue, truth["ra"], truth["dec"], bands)
+    seen, best = detectable(truth, depths)
+    stars = truth[seen & isolated_in_best_band(truth, best) & inside]
+    return Completeness(len(stars), len(_pairs(stars, catalogue)))
+
+
+def _pairs(truth: Table, catalogue: Table):
+    return match(
+        np.asarray(truth["ra"], float),
+        np.asarray(truth["dec"], float),
+        np.asarray(catalogue["coord_ra"], float),
+        np.asarray(catalogue["coord_dec"], float),
+        radius=MATCH_RADIUS,
+    )
+
+
+def star_fluxes(truth: Table, catalogue: Table, band: str, *, kind: str = "psfFlux") -> FluxComparison:
+    """Unflagged fluxes of isolated stars of more than 20 sigma, beside their true ones."""
+    good = catalogue[good_flux(catalogue, f"{band}_{kind}")]
+    columns = ("coord_ra", "coord_dec", f"{band}_{kind}", f"{band}_{kind}Err")
+    return compare_fluxes(truth, *(np.asarray(good[name]) for name in columns), band, radius=MATCH_RADIUS)
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """Differences of position, mas; in right ascension on the sky.
+
+    Parameters
+    ----------
+    ra, dec
+        Measured minus true or other.
+    """
+
+    ra: np.ndarray
+    dec: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ra)
+
+    @property
+    def bias(self) -> tuple[float, float]:
+        """Medians; NaN if there is nothing."""
+        return (float(np.median(self.ra)), float(np.median(self.dec))) if len(self) else (np.nan, np.nan)
+
+    @property
+    def radial(self) -> float:
+        """Median distance."""
+        return float(np.median(np.hypot(self.ra, self.dec))) if len(self) else float("nan")
+
+
+def star_offsets(truth: Table, catalogue: Table, bands: Sequence[str], *, snr_min: float = 20.0) -> Offsets:
+    """Positions of isolated true stars that are above a signal to noise in the band they are measured in."""
+    chosen = np.zeros(len(catalogue), bool)
+    for band in bands:
+        here = np.asarray(catalogue["refBand"]).astype(str) == band
+        chosen |= here & good_flux(catalogue, f"{band}_psfFlux", snr_min=snr_min)
+    isolated = np.logical_or.reduce([isolated_stars(truth, band) for band in bands])
+    return offsets(truth[isolated], catalogue[chosen])
+
+
+def offsets(reference: Table, catalogue: Table) -> Offsets:
+    """Catalogue minus reference (columns ra and dec) of all that match."""
+    pairs = _pairs(reference, catalogue)
+    dec = np.asarray(reference["dec"], float)[pairs.first]
+    east = np.asarray(catalogue["coord_ra"], float)[pairs.second] - np.asarray(reference["ra"], float)[pairs.first]
+    north = np.asarray(catalogue["coord_dec"], float)[pairs.second] - dec
+    east = (east + 180) % 360 - 180
+    return Offsets(east * np.cos(np.radians(dec)) * 3.6e6, north * 3.6e6)
+
+
+def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str]) -> Table:
+    """Fluxes in 2-arcsec circles of the catalogue over those of the baseline, of isolated bright objects.
+
+    Returns
+    -------
+    table
+        One row a band: band, n, ratio (median), scatter (of single objects, from the quartiles).
+    """
+    ra, dec = np.asarray(catalogue["coord_ra"], float), np.asarray(catalogue["coord_dec"], float)
+    pairs = match(ra, dec, np.asarray(baseline["ra"], float), np.asarray(baseline["dec"], float), radius=MATCH_RADIUS)
+    ours, theirs = catalogue[pairs.first], baseline[pairs.second]
+    rows = []
+    for band in bands:
+        flux, error = (
+            np.asarray(theirs[f"{band}_apFlux_2p0"], float),
+            np.asarray(theirs[f"{band}_apFluxErr_2p0"], float),
+        )
+        alone = (np.asarray(theirs[f"{band}_flags"]) == 0) & (np.asarray(ours["blend_size"]) == 1)
+        good = good_flux(ours, f"{band}_ap06Flux") & alone & (error > 0) & (flux > 20 * error)
+        ratio = np.asarray(ours[f"{band}_ap06Flux"], float)[good] / flux[good]
+        low, middle, high = np.percentile(ratio, [25, 50, 75]) if len(ratio) else (np.nan,) * 3
+        rows.append((band, len(ratio), middle, 0.741 * (high - low)))
+    return Table(rows=rows, names=["band", "n", "ratio", "scatter"], dtype=["U2", int, float, float])
+
+
+@dataclass(frozen=True)
+class Locus:
+    """Point sources in a colour-colour plane, AB.
+
+    Parameters
+    ----------
+    g_i, j_k
+        Colours.
+    """
+
+    g_i: np.ndarray
+    j_k: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.g_i)
+
+    def offset(self, *, low: float = 0.5, high: float = 1.5) -> tuple[float, int]:
+        """Median J-Ks minus that of dwarf stars of the same g-i, and of how many; NaN if there are none."""
+        chosen = (self.g_i > low) & (self.g_i < high)
+        if not chosen.any():
+            return float("nan"), 0
+        expected = np.interp(self.g_i[chosen], *np.transpose(DWARF_LOCUS))
+        return float(np.median(self.j_k[chosen] - expected)), int(chosen.sum())
+
+
+def stellar_locus(catalogue: Table, *, kind: str = "gaap1p0Flux", snr_min: float = 20.0) -> Locus | None:
+    """Colours of point sources in g, i, J and Ks; None if the catalogue lacks one of the bands."""
+    bands = ("g", "i", "vj", "vk")
+    if any(f"{band}_{kind}" not in catalogue.colnames for band in bands):
+        return None
+    stars = np.asarray(catalogue["refExtendedness"], float) < 0.5
+    for band in bands:
+        stars &= good_flux(catalogue, f"{band}_{kind}", snr_min=snr_min)
+    g, i, j, k = (magnitudes(np.asarray(catalogue[f"{band}_{kind}"])[stars]) for band in bands)
+    return Locus(g - i, j - k)
+
+
+def summarise_bands(catalogue: Table, bands: Sequence[str]) -> Table:
+    """One row a band: objects measured, above 5 sigma, detected, the usable fraction, the median 5-sigma depth."""
+    rows = []
+    for band in bands:
+        depth = np.asarray(catalogue[f"{band}_depth5"], float)
+        depth = depth[np.isfinite(depth)]
+        measured = int(good_flux(catalogue, f"{band}_psfFlux", snr_min=-np.inf).sum())
+        above = int(good_flux(catalogue, f"{band}_psfFlux", snr_min=5).sum())
+        usable = float(np.mean(catalogue[f"{band}_usable"])) if len(catalogue) else float("nan")
+        detected = int(np.sum(catalogue[f"{band}_detected"]))
+        rows.append((band, measured, above, detected, usable, float(np.median(depth)) if len(depth) else float("nan")))
+    names = ["band", "measured", "above_5_sigma", "detected", "usable", "depth5"]
+    return Table(rows=rows, names=names, dtype=["U2", int, int, int, float, float])

@@ -1,0 +1,173 @@
+"""Figures of the catalogue: where it is, how deep, and how right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from astropy.table import Table
+from matplotlib.figure import Figure
+
+from dmu3.figures import COLOURS, MARKERS
+from dmu5.diagnostics import DWARF_LOCUS, Locus, Offsets, good_flux, magnitudes
+from dmu5.selection_function import Curve, depth_map
+
+
+def _panels(count: int, *, width: float = 2.3, height: float = 2.1, columns: int = 5):
+    """A grid of axes for so many panels; those left over are hidden."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(width * columns + 0.6, height * rows + 0.5),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis in axes.ravel()[count:]:
+        axis.axis("off")
+    return figure, axes.ravel()[:count]
+
+
+def show_sky(catalogue: Table, band: str) -> Figure:
+    """Objects on the sky: brighter ones larger, in the band given; grey ones are not usable in it."""
+    figure, axis = plt.subplots(figsize=(6.5, 6), layout="constrained")
+    ra, dec = np.asarray(catalogue["coord_ra"]), np.asarray(catalogue["coord_dec"])
+    usable = np.asarray(catalogue[f"{band}_usable"], bool)
+    magnitude = magnitudes(np.asarray(catalogue[f"{band}_psfFlux"]))
+    size = np.clip(2 * (27 - np.nan_to_num(magnitude, nan=27)), 1, 60)
+    axis.scatter(ra[~usable], dec[~usable], s=4, color="0.8", label=f"not usable in {band}")
+    points = axis.scatter(ra[usable], dec[usable], s=size[usable], c=magnitude[usable], cmap="cividis_r")
+    if usable.any():
+        figure.colorbar(points, ax=axis, label=f"{band} PSF magnitude, AB", shrink=0.8)
+    axis.invert_xaxis()
+    axis.set_aspect(1 / np.cos(np.radians(np.median(dec))) if len(dec) else 1)
+    axis.set_xlabel("RA, deg")
+    axis.set_ylabel("Dec, deg")
+    if (~usable).any():
+        axis.legend(fontsize=8)
+    return figure
+
+
+def show_depths(catalogue: Table, bands: Sequence[str]) -> Figure:
+    """Map of the 5-sigma depth in each band, on one scale around each band's median."""
+    figure, axes = _panels(len(bands))
+    image = None
+    for axis, band in zip(axes, bands, strict=True):
+        depth, extent = depth_map(catalogue, band)
+        middle = np.nanmedian(depth) if np.isfinite(depth).any() else np.nan
+        image = axis.imshow(
+            depth - middle, origin="lower", extent=extent, cmap="cividis", vmin=-0.4, vmax=0.4, aspect="auto"
+        )
+        axis.set_title(f"{band}: {middle:.2f}", fontsize=9)
+        axis.tick_params(labelsize=6)
+    axes[0].invert_xaxis()
+    figure.colorbar(image, ax=axes, label="5-sigma depth less its median, mag", shrink=0.8)
+    figure.supxlabel("RA, deg", fontsize=9)
+    figure.supylabel("Dec, deg", fontsize=9)
+    return figure
+
+
+def show_counts(catalogue: Table, bands: Sequence[str], *, width: float = 0.5, truth: Table | None = None) -> Figure:
+    """Number of objects above 5 sigma against magnitude, band by band; true sources as a line."""
+    figure, axes = _panels(len(bands))
+    edges = np.arange(14, 28 + width, width)
+    for axis, band in zip(axes, bands, strict=True):
+        chosen = good_flux(catalogue, f"{band}_kronFlux", snr_min=5)
+        axis.hist(magnitudes(np.asarray(catalogue[f"{band}_kronFlux"])[chosen]), edges, color=COLOURS[band])
+        if truth is not None:
+            axis.hist(magnitudes(np.asarray(truth[f"flux_{band}"])), edges, histtype="step", color="k", label="true")
+        axis.set_yscale("log")
+        axis.set_title(band, fontsize=9)
+    if truth is not None:
+        axes[0].legend(fontsize=7)
+    figure.supxlabel("Kron magnitude, AB", fontsize=9)
+    figure.supylabel(f"objects per {width} mag", fontsize=9)
+    return figure
+
+
+def show_offsets(offsets: Offsets, *, limit: float = 30.0) -> Figure:
+    """Position differences of stars, and the circle within which their median must be."""
+    figure, axis = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
+    axis.plot(offsets.ra, offsets.dec, "o", ms=3, color=COLOURS["vk"], mec="k", mew=0.2)
+    angle = np.linspace(0, 2 * np.pi, 200)
+    axis.plot(limit * np.cos(angle), limit * np.sin(angle), "k--", lw=1, label=f"{limit:.0f} mas")
+    axis.axhline(0, color="0.6", lw=0.6)
+    axis.axvline(0, color="0.6", lw=0.6)
+    reach = 3 * limit
+    axis.set_xlim(reach, -reach)
+    axis.set_ylim(-reach, reach)
+    axis.set_aspect("equal")
+    axis.set_xlabel("RA, measured - true, mas")
+    axis.set_ylabel("Dec, measured - true, mas")
+    axis.legend(fontsize=8, loc="upper right")
+    return figure
+
+
+def show_pulls(comparisons: Sequence) -> Figure:
+    """Distribution of (measured - true) / error of stars in each band, and the Gaussian that it should be."""
+    figure, axes = _panels(len(comparisons))
+    edges = np.linspace(-6, 6, 31)
+    line = np.linspace(-6, 6, 200)
+    for axis, item in zip(axes, comparisons, strict=True):
+        if len(item):
+            axis.hist(np.clip(item.pull, -6, 6), edges, density=True, color=COLOURS[item.band])
+        axis.plot(line, np.exp(-0.5 * line**2) / np.sqrt(2 * np.pi), color="k", lw=1)
+        axis.set_title(f"{item.band}: {len(item)} stars", fontsize=9)
+    figure.supxlabel("(measured - true) / error", fontsize=9)
+    figure.supylabel("density", fontsize=9)
+    return figure
+
+
+def show_locus(locus: Locus) -> Figure:
+    """Point sources in g-i and J-Ks, with the sequence of real dwarf stars."""
+    figure, axis = plt.subplots(figsize=(6, 4.2), layout="constrained")
+    axis.plot(
+        locus.g_i, locus.j_k, "o", ms=3, color=COLOURS["vj"], mec="k", mew=0.2, label=f"{len(locus)} point sources"
+    )
+    axis.plot(*np.transpose(DWARF_LOCUS), "k-s", ms=5, mfc="none", label="dwarf stars in KiDS and VIKING")
+    axis.axvspan(0.5, 1.5, color="0.9", zorder=-1)
+    axis.set_xlim(-0.5, 4)
+    axis.set_ylim(-1.2, 1.0)
+    axis.set_xlabel("g - i, AB mag")
+    axis.set_ylabel("J - Ks, AB mag")
+    axis.legend(fontsize=8)
+    axis.grid(alpha=0.3)
+    return figure
+
+
+def show_baseline(table: Table) -> Figure:
+    """Our flux over the baseline's in 2-arcsec circles: median and scatter of single objects."""
+    figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    for place, row in enumerate(table):
+        band = row["band"]
+        axis.errorbar(
+            place, row["ratio"], row["scatter"], fmt=MARKERS[band], color=COLOURS[band], mec="k", mew=0.5, capsize=3
+        )
+    axis.axhline(1, color="k", lw=0.8)
+    axis.set_xticks(range(len(table)), [f"{row['band']}\n{row['n']}" for row in table])
+    axis.set_xlabel("band, and number of objects")
+    axis.set_ylabel("fused / baseline flux")
+    axis.grid(alpha=0.3)
+    return figure
+
+
+def show_curves(curves: dict[str, Curve], *, label: str, expected: dict[str, np.ndarray] | None = None) -> Figure:
+    """A fraction against magnitude, band by band, with its error; what the depth allows as a line."""
+    figure, axes = _panels(len(curves))
+    for axis, (band, curve) in zip(axes, curves.items(), strict=True):
+        axis.errorbar(
+            curve.middle, curve.fraction, curve.error, fmt=MARKERS[band], ms=4, color=COLOURS[band], mec="k", mew=0.4
+        )
+        if expected is not None:
+            axis.plot(curve.middle, expected[band], "k-", lw=1)
+        axis.axhline(0.5, color="0.6", lw=0.6)
+        axis.set_ylim(-0.05, 1.1)
+        axis.set_title(band, fontsize=9)
+        axis.grid(alpha=0.3)
+    figure.supxlabel("magnitude, AB", fontsize=9)
+    figure.supylabel(label, fontsize=9)
+    return figure

@@ -1,0 +1,249 @@
+"""Which objects the catalogue holds: completeness and purity against the true sky, or what the depth maps allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from astropy.table import Table
+from scipy.stats import norm
+
+from dmu0.surveys import Survey
+from dmu2.matching import match
+from dmu3.baseline import survey_patches
+from dmu5.diagnostics import MATCH_RADIUS, depth_at, fluxes, good_flux, magnitudes
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A fraction in bins of magnitude.
+
+    Parameters
+    ----------
+    edges
+        Of the bins, AB mag; one more than there are bins.
+    total
+        Sources in each bin.
+    chosen
+        Those of them that were found, or are real.
+    """
+
+    edges: np.ndarray
+    total: np.ndarray
+    chosen: np.ndarray
+
+    @property
+    def middle(self) -> np.ndarray:
+        """Centres of the bins."""
+        return 0.5 * (self.edges[1:] + self.edges[:-1])
+
+    @property
+    def fraction(self) -> np.ndarray:
+        """Chosen over total; NaN in empty bins."""
+        return np.divide(self.chosen, self.total, out=np.full(len(self.total), np.nan), where=self.total > 0)
+
+    @property
+    def error(self) -> np.ndarray:
+        """Binomial standard error, with one source of each kind added so that it is never zero."""
+        share = (self.chosen + 1) / (self.total + 2)
+        return np.where(self.total > 0, np.sqrt(share * (1 - share) / np.maximum(self.total, 1)), np.nan)
+
+    def limit(self, fraction: float = 0.5) -> float:
+        """Magnitude at which the fraction first falls through a value, to fainter magnitudes; NaN if it does not."""
+        values, middle = self.fraction, self.middle
+        known = np.flatnonzero(np.isfinite(values) & (self.total >= 5))
+        for a, b in pairwise(known):
+            if values[a] >= fraction > values[b]:
+                return float(np.interp(fraction, [values[b], values[a]], [middle[b], middle[a]]))
+        return float("nan")
+
+
+def area_of_survey(
+    survey: Survey, ra: np.ndarray, dec: np.ndarray, *, margin: float = 2.0, tracts: str = ""
+) -> np.ndarray:
+    """Whether positions are inside the patches of a survey, and not within a margin of where the images end.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    ra, dec
+        Positions, deg.
+    margin
+        Arcsec.
+    tracts
+        Tracts that count, separated by spaces; all if empty.
+    """
+    inside = np.zeros(len(ra), bool)
+    for patch in survey_patches(survey, tracts):
+        wcs, box = patch.tract.wcs, patch.inner_bbox
+        x, y = wcs.all_world2pix(np.asarray(ra, float), np.asarray(dec, float), 0)
+        pixel = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
+        # Where a patch ends its tract, outer and inner box end alike, and the margin has to be cut from the inner one.
+        outer, edge = patch.outer_bbox, margin / pixel
+        inside |= (
+            (x >= max(box.x.min - 0.5, outer.x.min - 0.5 + edge))
+            & (x <= min(box.x.max + 0.5, outer.x.max + 0.5 - edge))
+            & (y >= max(box.y.min - 0.5, outer.y.min - 0.5 + edge))
+            & (y <= min(box.y.max + 0.5, outer.y.max + 0.5 - edge))
+        )
+    return inside
+
+
+def completeness_curve(
+    truth: Table, catalogue: Table, band: str, *, edges: np.ndarray, kind: str | None = None
+) -> Curve:
+    """Of the true sources of each magnitude, those that have an object.
+
+    Parameters
+    ----------
+    truth
+        True sources inside the area of the catalogue.
+    catalogue
+        One row an object.
+    band
+        Label of the band whose true magnitude is taken.
+    edges
+        Of the bins, AB mag.
+    kind
+        ``star`` or ``galaxy``; both if None.
+
+    Notes
+    -----
+    Sources and objects are matched one to one, nearest to nearest: a source whose light is swallowed by that of a
+    neighbour counts as lost.
+    """
+    wanted = truth if kind is None else truth[np.asarray(truth["type"]) == kind]
+    depths = depth_at(catalogue, wanted["ra"], wanted["dec"], [band])
+    wanted = wanted[np.isfinite(depths[band])]
+    magnitude = magnitudes(np.asarray(wanted[f"flux_{band}"]))
+    pairs = _match(wanted["ra"], wanted["dec"], catalogue)
+    found = np.zeros(len(wanted), bool)
+    found[pairs.first] = True
+    return Curve(edges, np.histogram(magnitude, edges)[0], np.histogram(magnitude[found], edges)[0])
+
+
+def purity_curve(
+    truth: Table, catalogue: Table, band: str, *, edges: np.ndarray, flux: str = "psfFlux", snr_min: float = 5.0
+) -> Curve:
+    """Of the objects of each measured magnitude, those that have a true source within the matching radius.
+
+    Parameters
+    ----------
+    truth
+        All true sources, also outside the area.
+    catalogue
+        One row an object.
+    band, flux
+        The flux that the magnitude is of.
+    edges
+        Of the bins, AB mag.
+    snr_min
+        Objects count above this signal to noise in the band.
+    """
+    objects = catalogue[good_flux(catalogue, f"{band}_{flux}", snr_min=snr_min)]
+    magnitude = magnitudes(np.asarray(objects[f"{band}_{flux}"]))
+    pairs = _match(truth["ra"], truth["dec"], objects)
+    real = np.zeros(len(objects), bool)
+    real[pairs.second] = True
+    return Curve(edges, np.histogram(magnitude, edges)[0], np.histogram(magnitude[real], edges)[0])
+
+
+def _match(ra: np.ndarray, dec: np.ndarray, catalogue: Table):
+    places = (np.asarray(catalogue["coord_ra"], float), np.asarray(catalogue["coord_dec"], float))
+    return match(np.asarray(ra, float), np.asarray(dec, float), *places, radius=MATCH_RADIUS)
+
+
+def expected_completeness(catalogue: Table, band: str, magnitude: np.ndarray, *, threshold: float = 5.0) -> np.ndarray:
+    """The chance that a point source is measured above a threshold in one band, averaged over the depths of objects.
+
+    The measured flux is Gaussian about the true one with a fifth of the 5-sigma flux as its error, which is exact for
+    a forced flux in background noise; blending, which loses sources, is not in it.
+
+    Parameters
+    ----------
+    catalogue
+        With ``{band}_depth5`` and ``{band}_usable``.
+    band
+        Label of the band.
+    magnitude
+        AB magnitudes to work it out for.
+    threshold
+        In sigma.
+
+    Returns
+    -------
+    chance
+        One value a magnitude; NaN if the band has no depth anywhere.
+    """
+    depth = np.asarray(catalogue[f"{band}_depth5"], float)[np.asarray(catalogue[f"{band}_usable"], bool)]
+    sigma = fluxes(depth[np.isfinite(depth)]) / 5
+    if not len(sigma):
+        return np.full(len(magnitude), np.nan)
+    sample = np.percentile(sigma, np.linspace(0.5, 99.5, 100))
+    return norm.sf(threshold - fluxes(magnitude)[:, None] / sample).mean(axis=1)
+
+
+def depth_map(catalogue: Table, band: str, *, cells: int = 24) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+    """Median 5-sigma depth in cells of the sky.
+
+    Parameters
+    ----------
+    catalogue
+        The catalogue.
+    band
+        Label of the band.
+    cells
+        Cells along each axis.
+
+    Returns
+    -------
+    depth
+        [dec, ra], AB mag; NaN where no object has a depth.
+    extent
+        RA and Dec of the edges, deg: (ra low, ra high, dec low, dec high).
+    """
+    ra, dec = np.asarray(catalogue["coord_ra"], float), np.asarray(catalogue["coord_dec"], float)
+    if not len(ra):
+        return np.full((cells, cells), np.nan), (0.0, 1.0, 0.0, 1.0)
+    extent = (ra.min(), ra.max(), dec.min(), dec.max())
+    depth = np.asarray(catalogue[f"{band}_depth5"], float)
+    known = np.isfinite(depth)
+    column = np.clip((cells * (ra - extent[0]) / max(extent[1] - extent[0], 1e-9)).astype(int), 0, cells - 1)
+    row = np.clip((cells * (dec - extent[2]) / max(extent[3] - extent[2], 1e-9)).astype(int), 0, cells - 1)
+    number = (row * cells + column)[known]
+    order = np.argsort(number, kind="stable")
+    found, starts = np.unique(number[order], return_index=True)
+    result = np.full(cells * cells, np.nan)
+    for cell, values in zip(found, np.split(depth[known][order], starts[1:]), strict=True):
+        result[cell] = np.median(values)
+    return result.reshape(cells, cells), extent
+
+
+def selection_table(
+    truth: Table | None, catalogue: Table, bands: Sequence[str], *, survey: Survey, edges: np.ndarray
+) -> Table:
+    """Completeness, purity and what the depth allows, of every band in bins of magnitude.
+
+    Returns
+    -------
+    table
+        band, magnitude, n_true, n_found, n_objects, n_real (-1 without truth), completeness and purity (NaN without
+        truth or in empty bins), expected (`expected_completeness`).
+    """
+    rows = []
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    inside = None if truth is None else truth[area_of_survey(survey, truth["ra"], truth["dec"])]
+    for band in bands:
+        expected = expected_completeness(catalogue, band, middle)
+        if truth is None:
+            rows += [(band, m, -1, -1, -1, -1, np.nan, np.nan, e) for m, e in zip(middle, expected, strict=True)]
+            continue
+        whole = completeness_curve(inside, catalogue, band, edges=edges)
+        pure = purity_curve(truth, catalogue, band, edges=edges)
+        counts = (middle, whole.total, whole.chosen, pure.total, pure.chosen, whole.fraction, pure.fraction, expected)
+        rows += [(band, *values) for values in zip(*counts, strict=True)]
+    names = ["band", "magnitude", "n_true", "n_found", "n_objects", "n_real", "completeness", "purity", "expected"]
+    return Table(rows=rows, names=names, dtype=["U2", float, int, int, int, int, float, float, float])

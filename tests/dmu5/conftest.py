@@ -1,0 +1,57 @@
+"""A small true sky, and the object table that a good pipeline would make of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from dmu4.object_table import make_object_table
+
+BANDS = ("g", "i", "vj", "vk")
+ERROR = 40.0
+"""Flux error of every object, nJy: 5 sigma is 200 nJy, AB 25.65."""
+
+
+@pytest.fixture
+def truth(rng: np.random.Generator) -> Table:
+    """500 stars and 500 galaxies in 6 arcmin, AB 18 to 26, dwarfs' colours."""
+    count = 1000
+    magnitude = rng.uniform(18, 26, count)
+    g_i = rng.uniform(0.4, 2.5, count)
+    j_k = np.interp(g_i, [0.35, 1.0, 1.5, 2.6], [-0.53, -0.29, -0.12, -0.04])
+    magnitudes = {"i": magnitude, "g": magnitude + g_i, "vk": magnitude - 0.5, "vj": magnitude - 0.5 + j_k}
+    table = Table({"id": np.arange(count), "type": np.where(np.arange(count) < 500, "star", "galaxy")})
+    table["ra"] = 150 + rng.uniform(-0.05, 0.05, count)
+    table["dec"] = rng.uniform(-0.05, 0.05, count)
+    for band in BANDS:
+        table[f"flux_{band}"] = 10 ** (0.4 * (31.4 - magnitudes[band]))
+    return table
+
+
+@pytest.fixture
+def objects(truth: Table, rng: np.random.Generator) -> Table:
+    """Sources with 5 sigma in any band, with noise and 8 mas of error in each coordinate: the pipeline's columns."""
+    best = np.max([truth[f"flux_{band}"] for band in BANDS], axis=0)
+    seen = truth[best > 5 * ERROR]
+    count = len(seen)
+    values = {
+        "objectId": np.arange(count),
+        "coord_ra": seen["ra"] + rng.normal(0, 8, count) / 3.6e6,
+        "coord_dec": seen["dec"] + rng.normal(0, 8, count) / 3.6e6,
+        "tract": np.full(count, 8524),
+        "patch": np.zeros(count),
+        "refBand": np.full(count, "i"),
+        "detect_isPrimary": np.ones(count),
+        "blend_size": np.ones(count),
+        "refExtendedness": np.where(seen["type"] == "star", 0.0, 1.0),
+    }
+    for band in BANDS:
+        for kind in ("psfFlux", "kronFlux", "gaap1p0Flux", "ap06Flux"):
+            values[f"{band}_{kind}"] = seen[f"flux_{band}"] + rng.normal(0, ERROR, count)
+            values[f"{band}_{kind}Err"] = np.full(count, ERROR)
+        values[f"{band}_depth5"] = np.full(count, 31.4 - 2.5 * np.log10(5 * ERROR))
+        values[f"{band}_usable"] = np.ones(count)
+        values[f"{band}_detected"] = np.asarray(seen[f"flux_{band}"]) > 5 * ERROR
+        values[f"{band}_coverage"] = np.ones(count)
+    return make_object_table(values, BANDS, length=count)

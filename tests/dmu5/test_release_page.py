@@ -1,0 +1,71 @@
+"""The release page and its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from dmu0.surveys import load_survey
+from dmu5.release import (
+    choose_bands,
+    colour_picture,
+    read_checks,
+    reading_examples,
+    write_checks,
+    write_page,
+)
+
+
+def test_bands_of_the_picture() -> None:
+    """Ks, i and g where they are; what is nearest where not; grey for one band."""
+    assert choose_bands(("g", "r", "i", "vj", "vk")) == ("vk", "i", "g")
+    assert choose_bands(("vh",)) == ("vh", "vh", "vh")
+    with pytest.raises(ValueError, match="no band"):
+        choose_bands(())
+
+
+def test_picture(rng: np.random.Generator) -> None:
+    """A red source is red, pixels without data are dark, north is up, large images are averaged down."""
+    planes = [rng.normal(0, noise, (200, 240)).astype(np.float32) for noise in (1.0, 2.0, 0.5)]
+    planes[0][20:24, 30:34] += 200
+    planes[1][150:, 200:] = np.nan
+    picture = colour_picture(*planes, size=200)
+    assert picture.shape == (100, 120, 3)
+    assert picture.dtype == np.uint8
+    source = picture[-11, 16].astype(int)
+    assert source[0] > source[1] + 50
+    assert source[0] > source[2] + 50
+
+
+def test_checks_come_back(tmp_path: Path) -> None:
+    """Rows of checks, also none, are read as they were written."""
+    write_checks([("stars", "97.1%", "95%", True), ("positions", "41 mas", "30 mas", False)], tmp_path / "a.ecsv")
+    write_checks([], tmp_path / "b.ecsv")
+    tables = read_checks(tmp_path)
+    assert list(tables) == ["a", "b"]
+    assert list(tables["a"]["passed"]) == [True, False]
+    assert len(tables["b"]) == 0
+
+
+def test_page_links_are_relative_and_text_is_escaped(tmp_path: Path) -> None:
+    """Everything named is on the page; nothing of this machine's paths is."""
+    survey = load_survey("sample")
+    checks = {"1_Fused": write_checks([("a < b", "1", "2", False)], tmp_path / "checks" / "1_Fused.ecsv")}
+    page = write_page(
+        survey,
+        tmp_path / "release",
+        bands=Table({"band": ["vk"], "depth5": [22.345678]}),
+        checks=checks,
+        products=[(tmp_path / "catalogue" / "object.fits", "all columns")],
+        pictures=[(tmp_path / "release" / "sky.png", "the sky")],
+    )
+    text = page.read_text()
+    assert 'href="../catalogue/object.fits"' in text
+    assert 'src="sky.png"' in text
+    assert "a &lt; b" in text
+    assert "NO" in text
+    assert str(tmp_path) not in text
+    assert reading_examples(survey) in text
