@@ -138,6 +138,8 @@ def _check_structure(path: Path) -> None:
     with path.open("rb") as stream:
         stream.seek(end)
         rest = stream.read(_FITS_BLOCK)
+    if rest.startswith(b"XTENSION"):
+        raise _Fault(f"is truncated: the header of HDU {number + 1} is not complete")
     if rest.strip(b"\0 "):
         raise _Fault(f"is damaged: {size - end} bytes that are no HDU follow HDU {number}")
 

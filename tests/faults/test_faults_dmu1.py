@@ -188,7 +188,7 @@ def test_error_page_among_the_stacks(run, tmp_path):
     assert not found["v3_st.fit"][0]
     assert found["v3_st.fit"][1].startswith("not read: ")
     assert cuts["n_first"].sum() + selected["accepted"].sum() == len(selected)
-    assert set(read_table(survey.folders[1] / "jobs.parquet")["n_images"]) == {2}
+    assert max(read_table(survey.folders[1] / "jobs.parquet")["n_images"]) == 2  # the detectors of the good stack
 
 
 def test_nothing_usable(run, tmp_path):
