@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
+from astropy.wcs import Wcsprm
 
 from obs_vista.bands import vista_band
-from obs_vista.headers import icrs_wcs
+from obs_vista.headers import celestial_frame, icrs_wcs
 from obs_vista.noise import predicted_sky_noise
 from obs_vista.translator import VircamTranslator
 
@@ -59,13 +62,19 @@ CARDS = re.compile(
 """Keywords of the cards that `describe_detector` and `obs_vista.headers` read."""
 
 
-def describe_detector(header: fits.Header, *, detector: int) -> dict[str, Any]:
+_MATRIX = {"CD1_1", "CD1_2", "CD2_1", "CD2_2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"}
+_PROJECTION = re.compile(
+    r"(CTYPE|CUNIT|CDELT|CROTA)[12]|PC[12]_[12]|PV[12]_\d+|PROJP\d|L(ON|AT)POLE|RADESYS|RADECSYS|EQUINOX"
+)
+
+
+def describe_detector(header: Mapping[str, Any], *, detector: int) -> dict[str, Any]:
     """What the header of one detector image says, as values of `COLUMNS`.
 
     Parameters
     ----------
     header
-        Merged header (`obs_vista.headers.merged_header`).
+        Merged header (`obs_vista.headers.merged_header`), or a dictionary of its values.
     detector
         1 to 16.
 
@@ -109,7 +118,7 @@ def describe_detector(header: fits.Header, *, detector: int) -> dict[str, Any]:
     return row
 
 
-def _number(header: fits.Header, keyword: str) -> float:
+def _number(header: Mapping[str, Any], keyword: str) -> float:
     """A card's number, NaN where it is missing; CASU writes -1 for a seeing that it could not measure."""
     value = header.get(keyword, np.nan)
     if isinstance(value, str) or value is None:
@@ -118,16 +127,47 @@ def _number(header: fits.Header, keyword: str) -> float:
     return float("nan") if keyword == "SEEING" and value <= 0 else value
 
 
-def _footprint(header: fits.Header, *, nx: int, ny: int) -> dict[str, float]:
+def _footprint(header: Mapping[str, Any], *, nx: int, ny: int) -> dict[str, float]:
     """ICRS centre and corners, deg, and pixel scale, arcsec, of an image of nx by ny pixels."""
-    wcs = icrs_wcs(header)
     x_centre, y_centre = (nx - 1) / 2, (ny - 1) / 2
     x = np.array([-0.5, nx - 0.5, nx - 0.5, -0.5, x_centre, x_centre + 1, x_centre])
     y = np.array([-0.5, -0.5, ny - 0.5, ny - 0.5, y_centre, y_centre, y_centre + 1])
-    ra, dec = wcs.all_pix2world(x, y, 0)
+    ra, dec = pixels_to_icrs(header, x=x, y=y)
     if not (np.isfinite(ra).all() and np.isfinite(dec).all()):
         raise ValueError("the astrometry gives no position for a corner of the image")
     step_ra = (ra[5:] - ra[4] + 180) % 360 - 180
     area = np.linalg.det([step_ra * np.cos(np.radians(dec[4])), dec[5:] - dec[4]])
     corners = {f"ra{k}": float(ra[k]) for k in range(4)} | {f"dec{k}": float(dec[k]) for k in range(4)}
     return {"ra": float(ra[4]), "dec": float(dec[4]), "pixel_scale": float(np.sqrt(abs(area)) * 3600)} | corners
+
+
+def pixels_to_icrs(header: Mapping[str, Any], *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ICRS positions, deg, of some pixels of an image.
+
+    The same as `obs_vista.headers.icrs_wcs` gives. That takes a millisecond to make, and the detectors of a survey
+    share their projection: where only its place differs (CRVAL, CRPIX and CD, in ICRS), an earlier one is moved there.
+    """
+    if not all(key in header for key in _MATRIX) or celestial_frame(header) != "ICRS":
+        return tuple(icrs_wcs(header).all_pix2world(x, y, 0))
+    shape = tuple(sorted((key, header[key]) for key in header if _PROJECTION.fullmatch(key)))
+    projection = deepcopy(_projection(shape))
+    projection.crval = [header["CRVAL1"], header["CRVAL2"]]
+    projection.crpix = [header["CRPIX1"], header["CRPIX2"]]
+    projection.cd = [[header["CD1_1"], header["CD1_2"]], [header["CD2_1"], header["CD2_2"]]]
+    return tuple(projection.p2s(np.column_stack([x, y]), 0)["world"].T)
+
+
+@lru_cache(maxsize=100)
+def _projection(cards: tuple[tuple[str, Any], ...]) -> Wcsprm:
+    """The transformation that some cards give, at a place to be changed."""
+    at = {
+        "CRVAL1": 0.0,
+        "CRVAL2": 0.0,
+        "CRPIX1": 0.0,
+        "CRPIX2": 0.0,
+        "CD1_1": 1.0,
+        "CD1_2": 0.0,
+        "CD2_1": 0.0,
+        "CD2_2": 1.0,
+    }
+    return icrs_wcs(dict(cards) | at).wcs

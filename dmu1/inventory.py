@@ -166,7 +166,9 @@ def read_stack(file: StackFile) -> list[dict[str, Any]]:
     for detector, hdu in sorted(extensions.items(), key=lambda item: item[1]):
         row = base | {"hdu": hdu, "detector": detector}
         try:
-            row |= describe_detector(merged_header(found[0] if hdu else None, found[hdu]), detector=detector)
+            merged = merged_header(found[0] if hdu else None, found[hdu])
+            # A dictionary is read ten times faster than a header, and each card is read several times.
+            row |= describe_detector({card.keyword: card.value for card in merged.cards}, detector=detector)
         except (ValueError, KeyError) as error:
             rows.append(row | {"state": "failed", "reason": _say(error)})
             continue

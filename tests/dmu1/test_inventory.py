@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.time import Time
 
 from dmu0.tables import read_table, write_table
-from dmu1.describe import CARDS, COLUMNS, describe_detector
+from dmu1.describe import CARDS, COLUMNS, describe_detector, pixels_to_icrs
 from dmu1.inventory import StackFile, empty_inventory, read_stack, read_stacks, stack_files, update_inventory
 from obs_vista.headers import icrs_wcs, merged_header
 
@@ -63,6 +63,31 @@ def test_real_headers(realdata):
     assert row["pixel_scale"] == pytest.approx(0.339, abs=0.003)
     assert 1.0 < row["noise_ratio"] < 1.3
     assert set(row) <= {name for name, *_ in COLUMNS}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"CRVAL1": 200.0, "CRVAL2": -70.0, "CRPIX1": -3000.5, "CD1_1": 9.4e-5, "CD1_2": 3e-6},
+        {"PV2_3": 0.0, "PV2_5": 0.0},
+        {"RADECSYS": "FK5", "EQUINOX": 2000.0},
+        {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "PV2_1": None, "PV2_3": None, "PV2_5": None},
+        {"LONPOLE": 170.0},
+    ],
+)
+def test_shared_projections_are_exact(realdata, changes):
+    """Positions through a projection made for another detector are those of the header's own, to a nanoarcsec."""
+    header = fits.Header.fromtextfile(realdata / "headers" / "v20120924_00582_st_ext1.txt")
+    x, y = np.array([-0.5, 1000.0, 2090.5]), np.array([-0.5, 500.0, 2154.5])
+    pixels_to_icrs(dict(header), x=x, y=y)  # so that there is an earlier projection to share
+    for keyword, value in changes.items():
+        if value is None:
+            del header[keyword]
+        else:
+            header[keyword] = value
+    wanted = icrs_wcs(header).all_pix2world(x, y, 0)
+    assert np.allclose(pixels_to_icrs(dict(header), x=x, y=y), wanted, rtol=0, atol=1e-9 / 3600)
 
 
 def test_cut_down_headers_say_the_same(realdata):
