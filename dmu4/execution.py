@@ -98,8 +98,10 @@ def _configured(survey: Survey, task: str) -> Pipeline:
             "maxPsfSizeResidual": limits.psf_size_residual_max,
             "maxNoiseRatio": limits.noise_ratio_max,
         }
-    if task in {"coadd_patch", "measure_patch"}:
+    if task in {"coadd_patch", "detect_patch", "measure_patch"}:
         settings["threads"] = survey.engine.threads
+    if task == "measure_patch":
+        settings["bands"] = list(survey.bands)
     for key, value in settings.items():
         pipeline.addConfigOverride(task, key, value)
     return pipeline
