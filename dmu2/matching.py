@@ -75,7 +75,7 @@ def match(ra1: np.ndarray, dec1: np.ndarray, ra2: np.ndarray, dec2: np.ndarray, 
         raise ValueError(f"The matching radius must be in (0, 3600] arcsec; got {radius}.")
     ra1, dec1 = _radians(ra1, dec1, "first")
     ra2, dec2 = _radians(ra2, dec2, "second")
-    if ra1.size == 0 or ra2.size == 0:
+    if not (np.isfinite(ra1 + dec1).any() and np.isfinite(ra2 + dec2).any()):
         nothing = np.empty(0, np.int64)
         return Matches(nothing, nothing, np.empty(0), nothing)
     limit = np.radians(radius / 3600)
@@ -180,17 +180,16 @@ def _radians(ra: np.ndarray, dec: np.ndarray, which: str) -> tuple[np.ndarray, n
     dec = np.atleast_1d(np.asarray(dec, np.float64))
     if ra.shape != dec.shape or ra.ndim != 1:
         raise ValueError(f"The {which} catalogue has {ra.shape} right ascensions and {dec.shape} declinations.")
-    if dec.size and (np.nanmax(dec, initial=-90) > 90 or np.nanmin(dec, initial=90) < -90):
+    # Comparisons with NaN are false, so that missing positions pass.
+    if (np.abs(dec) > 90).any():
         raise ValueError(f"The {which} catalogue has declinations beyond a pole: are they degrees?")
-    outside = ra.size and (np.nanmin(ra, initial=0) < 0 or np.nanmax(ra, initial=0) >= 360)
+    outside = (ra < 0).any() or (ra >= 360).any()
     return np.radians(ra % 360 if outside else ra), np.radians(dec)
 
 
 def _extent(ra: np.ndarray, dec: np.ndarray, limit: float) -> tuple[float, float, float, float, bool]:
     """Where the grid begins, how high its bands are, and which part of the circle it covers (rad)."""
     finite = np.isfinite(ra) & np.isfinite(dec)
-    if not finite.any():
-        return 0.0, 1.0, 0.0, 2 * np.pi, True
     bins = 1440
     filled = np.flatnonzero(np.bincount((ra[finite] * (bins / (2 * np.pi))).astype(np.int64), minlength=bins)[:bins])
     gaps = np.diff(filled, append=filled[0] + bins)
