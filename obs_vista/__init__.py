@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ("VIRCAM", "VircamTranslator", "find_translators")
-
-
-def find_translators() -> list[str]:
-    """Names of the metadata translators that this package registers; called through the entry point."""
-    from obs_vista.translator import VircamTranslator
-
-    return [VircamTranslator.name]
+__all__ = ("VIRCAM", "VircamTranslator")
 
 
 def __getattr__(name: str) -> Any:

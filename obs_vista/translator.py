@@ -301,3 +301,8 @@ class VircamTranslator(FitsTranslator):
     def to_altaz_end(self) -> AltAz | None:
         """Not in the header."""
         return None
+
+
+def find_translators() -> list[str]:
+    """Names of the translators that this module registers, for astro_metadata_translator's list of plugins."""
+    return [VircamTranslator.name]

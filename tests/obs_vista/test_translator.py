@@ -9,12 +9,13 @@ from pathlib import Path
 
 import astropy.units as u
 import pytest
-from astro_metadata_translator import ObservationInfo
+from astro_metadata_translator import MetadataTranslator, ObservationInfo
 from astropy.coordinates import ICRS, SkyCoord
 from astropy.io import fits
 
 from obs_vista import VircamTranslator
 from obs_vista.headers import merged_header
+from obs_vista.translator import find_translators
 
 
 @pytest.fixture
@@ -146,7 +147,9 @@ def test_information_survives_json(stack):
 def test_registered_by_entry_point():
     """astro_metadata_translator finds the translator without being told where it is."""
     plugins = {point.name: point for point in entry_points(group="astro_metadata_translators")}
-    assert plugins["vircam"].value.startswith("obs_vista:")
+    plugins["vircam"].load()
+    assert MetadataTranslator.translators["VIRCAM"] is VircamTranslator
+    assert find_translators() == ["VIRCAM"]
     script = Path(sys.executable).with_name("astrometadata")
     listed = subprocess.run([script, "-p", "vircam", "--help"], capture_output=True, text=True, check=True)
     assert "Failed to import" not in listed.stderr
