@@ -10,7 +10,7 @@ from dmu0.sample.make import make_sample
 from dmu0.surveys import Survey, SurveyError
 
 
-def get_inputs(survey: Survey, *, progress: bool = True) -> Table:
+def get_inputs(survey: Survey, *, tracts: str = "", progress: bool = True) -> Table:
     """Bring the input files of a survey into place.
 
     A simulated survey is made, unless it is there already; one from archives is downloaded, as far as it is not
@@ -20,6 +20,8 @@ def get_inputs(survey: Survey, *, progress: bool = True) -> Table:
     ----------
     survey
         The survey.
+    tracts
+        Numbers of the tracts to fetch from archives, separated by spaces; empty: all of the survey.
     progress
         Show progress bars.
 
@@ -32,6 +34,8 @@ def get_inputs(survey: Survey, *, progress: bool = True) -> Table:
     ------
     SurveyError
         If the folder of a local survey is not there.
+    ArchiveError
+        If no archive could be asked at all; single files that fail are logged, and listed as missing.
     """
     if survey.inputs.source == "simulate":
         make_sample(survey, progress=progress)
@@ -39,7 +43,7 @@ def get_inputs(survey: Survey, *, progress: bool = True) -> Table:
         # Imported here: the archive clients bring network libraries that no other survey needs.
         from dmu0.archives import fetch_inputs
 
-        fetch_inputs(survey, progress=progress)
+        fetch_inputs(survey, tracts=tracts, progress=progress)
     return list_inputs(survey)
 
 
