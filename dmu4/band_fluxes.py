@@ -145,14 +145,13 @@ def measure_band(
     psf, cell = flat_psf(cube, band), cube.cell_of(x=profiles.x, y=profiles.y)
     if not good.any() or not psf.any():
         return _nothing(len(profiles), conics.shape[1], image.shape)
-    transforms = psf_transforms(psf, profiles.size)
-    models = render(profiles, transforms, cell)
-    points = render(profiles.as_points(), transforms, cell) if profiles.covariance.any() else models
+    models = render(profiles, psf_transforms(psf, profiles.size), cell)
     fitted = fit_fluxes(models, image=image, variance=variance, good=good, pairs=pairs)
     flux = np.nan_to_num(fitted.flux)
     planes = {"residual": subtract_models(image, good, models, flux), "variance": variance, "good": good}
     sigma = psf_sigma(mean_psf(cube, band))
-    point = point_fluxes(profiles, points, models, flux, **planes, psf=psf, cell=cell, sigma=sigma)
+    everyone = np.arange(len(profiles))
+    point = point_fluxes(profiles, models, flux, everyone, **planes, psf=psf, cell=cell, sigma=sigma)
     # Unknown neighbours cost the point-source flux what they cost the model's.
     blending = np.divide(fitted.error, fitted.isolated_error, out=np.ones(len(flux)), where=fitted.isolated_error > 0)
     ix, iy = (

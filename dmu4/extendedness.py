@@ -10,11 +10,14 @@ from dmu4.stamps import Profiles, StampSet, frequency_squared, psf_transforms, r
 
 
 @numba.njit(nogil=True, cache=True)
-def _excess(points, wider, models, offset, size, x0, y0, flux, residual, variance, good):
-    """Per source: point-source flux and its error; relative excess of the squared width and its error."""
+def _excess(points, wider, at, members, models, offset, size, x0, y0, flux, residual, variance, good):
+    """Per member: point-source flux and its error; relative excess of the squared width and its error.
+
+    Stamps of the two templates, flat, begin at ``at``; those of the models of all sources at ``offset``.
+    """
     ny, nx = good.shape
-    result = np.full((len(size), 4), np.nan)
-    for i in range(len(size)):
+    result = np.full((len(members), 4), np.nan)
+    for number, i in enumerate(members):
         stamp = own_light(models, offset, size, x0, y0, flux, residual, i)
         side = size[i]
         pp, pl, ll, pd, ld, vpp, vpl, vll = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -23,8 +26,8 @@ def _excess(points, wider, models, offset, size, x0, y0, flux, residual, varianc
                 x, y = x0[i] + column, y0[i] + row
                 if not (0 <= y < ny and 0 <= x < nx and good[y, x]):
                     continue
-                p = float(points[offset[i] + row * side + column])
-                w = float(wider[offset[i] + row * side + column])
+                p = float(points[at[number] + row * side + column])
+                w = float(wider[at[number] + row * side + column])
                 v = variance[y, x]
                 pp += p * p
                 pl += p * w
@@ -36,7 +39,7 @@ def _excess(points, wider, models, offset, size, x0, y0, flux, residual, varianc
                 vll += w * w * v
         if pp <= 0.0:
             continue
-        result[i, 0], result[i, 1] = pd / pp, np.sqrt(vpp) / pp
+        result[number, 0], result[number, 1] = pd / pp, np.sqrt(vpp) / pp
         determinant = pp * ll - pl * pl
         if determinant <= 1e-6 * pp * ll:
             continue
@@ -49,15 +52,15 @@ def _excess(points, wider, models, offset, size, x0, y0, flux, residual, varianc
         of_p = (-pl - excess * ll) / determinant
         of_w = (pp + excess * pl) / determinant
         spread = of_p * of_p * vpp + 2 * of_p * of_w * vpl + of_w * of_w * vll
-        result[i, 2], result[i, 3] = excess, np.sqrt(max(spread, 0.0)) / total
+        result[number, 2], result[number, 3] = excess, np.sqrt(max(spread, 0.0)) / total
     return result
 
 
 def point_fluxes(
     profiles: Profiles,
-    points: StampSet,
     models: StampSet,
     flux: np.ndarray,
+    members: np.ndarray,
     *,
     residual: np.ndarray,
     variance: np.ndarray,
@@ -66,7 +69,7 @@ def point_fluxes(
     cell: np.ndarray,
     sigma: float,
 ) -> np.ndarray:
-    """Point-source flux of each source, and its squared width before the seeing over that of the PSF.
+    """Point-source flux of some sources, and their squared width before the seeing over that of the PSF.
 
     Both are fitted to the source with its neighbours' models subtracted. Where all models are points the flux is that
     of the simultaneous fit; beside a galaxy the galaxy's disc has been taken away, not a point.
@@ -78,9 +81,11 @@ def point_fluxes(
     Parameters
     ----------
     profiles
-        Positions and stamp sizes.
-    points, models, flux
-        Stamps of unit flux of the PSF and of the models, with the models' fluxes (0 where there is none).
+        Positions and stamp sizes of all sources.
+    models, flux
+        Their models of unit flux, and the models' fluxes (0 where there is none).
+    members
+        Numbers of the sources to measure.
     residual, variance, good
         Image less all models, variance, and good pixels [y, x].
     psf, cell
@@ -91,16 +96,19 @@ def point_fluxes(
     Returns
     -------
     ndarray
-        [source, 4]: flux and error, excess and error; NaN where the pixels say nothing. Errors are for uncorrelated
+        [member, 4]: flux and error, excess and error; NaN where the pixels say nothing. Errors are for uncorrelated
         noise and known neighbours.
     """
-    transforms = {
+    some = profiles.subset(members).as_points()
+    transforms = psf_transforms(psf, some.size)
+    curved = {
         side: (transform * (-2 * np.pi**2 * sigma**2 * frequency_squared(side))).astype(np.complex64)
-        for side, transform in psf_transforms(psf, profiles.size).items()
+        for side, transform in transforms.items()
     }
-    wider = render(profiles.as_points(), transforms, cell)
+    points, wider = render(some, transforms, cell[members]), render(some, curved, cell[members])
     corners = (models.offset, models.size, models.x0, models.y0)
-    return _excess(points.pixels, wider.pixels, models.pixels, *corners, flux, residual, variance, good)
+    templates = (points.pixels, wider.pixels, points.offset, np.asarray(members, np.int64))
+    return _excess(*templates, models.pixels, *corners, flux, residual, variance, good)
 
 
 def classify(

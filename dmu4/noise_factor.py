@@ -78,7 +78,7 @@ def measure_factors(
     cell_of,
     radii: np.ndarray,
     gaap_sigma: float,
-    count: int = 800,
+    count: int = 600,
 ) -> NoiseFactors:
     """Measure nothing but noise in the very ways in which sources are measured.
 

@@ -1,4 +1,4 @@
-"""The object table for people: summaries, figures, the noise of empty apertures, and the comparison with the truth."""
+"""The object table for people: summaries, figures, and the noise of empty apertures."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def band_summary(objects: Table) -> Table:
                 int(np.sum(primary[f"{band}_detected"])),
                 int(np.sum(primary[f"{band}_usable"])),
                 round(float(np.mean(covered)), 3),
-                _median(primary[f"{band}_depth5"], 2),
-                _median(primary[f"{band}_fluxFloor"], 4),
+                median_of(primary[f"{band}_depth5"], 2),
+                median_of(primary[f"{band}_fluxFloor"], 4),
                 int(np.median(primary[f"{band}_inputCount"])),
             )
         )
@@ -70,7 +70,7 @@ def band_summary(objects: Table) -> Table:
     return Table(rows=rows or None, names=names, dtype=(str, int, int, float, float, float, int))
 
 
-def _median(column: np.ndarray, digits: int) -> float:
+def median_of(column: np.ndarray, digits: int) -> float:
     """Median of the finite values, NaN if there are none."""
     values = np.asarray(column, float)
     values = values[np.isfinite(values)]
@@ -160,7 +160,7 @@ def plot_counts(objects: Table) -> Figure:
     for axis, band in zip(axes.flat, bands, strict=False):
         seen = np.asarray(primary[f"{band}_detected"])
         axis.hist(magnitudes(primary[f"{band}_kronFlux"][seen]), bins=bins, histtype="step", color=GALAXY, lw=1.5)
-        depth = _median(primary[f"{band}_depth5"], 2)
+        depth = median_of(primary[f"{band}_depth5"], 2)
         axis.axvline(depth, color=STAR, ls="--")
         axis.set_title(f"{band}: 5 sigma at {depth:.1f}", fontsize=10)
         axis.set_yscale("log")
@@ -240,58 +240,24 @@ def empty_aperture_ratios(cube: PatchCube, objects: Table, *, count: int = 4000,
     return Table(rows=rows, names=("band", "places", "ratio", "noise_factor"))
 
 
-def match_truth(objects: Table, truth: Table, *, clear: float = 2.0) -> Table:
-    """True stars with the object nearest to each.
-
-    Parameters
-    ----------
-    objects
-        The object table.
-    truth
-        True sources: ra, dec, type, flux_<band>.
-    clear
-        Arcsec within which an isolated star has no neighbour of more than a twentieth of its flux in any band.
-
-    Returns
-    -------
-    Table
-        The isolated true stars inside the area of primary objects: their fluxes, the number of the nearest primary
-        ``row``, the distance in mas, and whether the star has 5 sigma in any band, by the depth at its object.
-    """
-    primary = np.flatnonzero(objects["detect_isPrimary"])
-    bands = [band for band in bands_of(objects) if f"flux_{band}" in truth.colnames]
-    scale = np.cos(np.radians(np.mean(objects["coord_dec"])))
-    there = np.column_stack([truth["ra"] * scale, truth["dec"]]) * 3600
-    here = np.column_stack([objects["coord_ra"] * scale, objects["coord_dec"]])[primary] * 3600
-    margin = 3.0
-    inside = np.all((there > here.min(axis=0) + margin) & (there < here.max(axis=0) - margin), axis=1)
-    fluxes = np.column_stack([truth[f"flux_{band}"] for band in bands])
-    depth = np.array([_median(objects[f"{band}_depth5"], 3) for band in bands])
-    seen = np.any(fluxes > 10 ** (0.4 * (31.4 - depth)), axis=1)
-    stars = np.flatnonzero(inside & seen & (np.asarray(truth["type"]) == "star"))
-    near = cKDTree(there).query_ball_point(there[stars], clear)
-    isolated = [
-        all(j == i or np.all(fluxes[j] < 0.05 * fluxes[i]) for j in found) for i, found in zip(stars, near, strict=True)
-    ]
-    stars = stars[np.array(isolated, bool)]
-    distance, row = cKDTree(here).query(there[stars])
-    matched = Table({"row": primary[row], "distance": distance * 1000, "found": distance < 0.5})
-    for number, band in enumerate(bands):
-        matched[f"flux_{band}"] = fluxes[stars, number]
-    return matched
+def duplicate_primaries(objects: Table, *, radius: float) -> int:
+    """Number of pairs of primary rows of different patches within ``radius`` arcsec of each other."""
+    primary = objects[np.asarray(objects["detect_isPrimary"])]
+    scale = np.cos(np.radians(np.mean(primary["coord_dec"])))
+    tree = cKDTree(np.column_stack([primary["coord_ra"] * scale, primary["coord_dec"]]) * 3600)
+    pairs = tree.query_pairs(radius, output_type="ndarray")
+    patch = np.asarray(primary["patch"])
+    return int(np.sum(patch[pairs[:, 0]] != patch[pairs[:, 1]]))
 
 
-def flux_ratios(objects: Table, matched: Table, *, kind: str = "psfFlux", bright: float = 20) -> Table:
-    """Median and scatter of measured over true flux of the matched stars above some signal to noise, band by band."""
-    rows = []
-    found = matched[np.asarray(matched["found"])]
-    for band in bands_of(objects):
-        if f"flux_{band}" not in matched.colnames:
-            continue
-        row = np.asarray(found["row"])
-        flux, error = (np.asarray(objects[f"{band}_{name}"])[row] for name in (kind, f"{kind}Err"))
-        chosen = (flux > bright * error) & ~np.asarray(objects[f"{band}_{kind}_flag"])[row]
-        ratio = flux[chosen] / np.asarray(found[f"flux_{band}"])[chosen]
-        middle, scatter = clipped_moments(ratio) if len(ratio) else (np.nan, np.nan)
-        rows.append((band, len(ratio), round(middle, 4), round(scatter, 4)))
-    return Table(rows=rows or None, names=("band", "stars", "median", "scatter"), dtype=(str, int, float, float))
+def plot_empty(ratios: Table) -> Figure:
+    """Scatter of empty apertures over quoted error, and the noise factor, of each band."""
+    figure, axis = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
+    place = np.arange(len(ratios))
+    axis.axhspan(0.9, 1.1, color="0.9", label="1 +- 0.1")
+    axis.plot(place, ratios["ratio"], "o", color=STAR, label="scatter over quoted error")
+    axis.plot(place, ratios["noise_factor"], "s", color=GALAXY, mfc="none", label="noise factor")
+    axis.set_xticks(place, [f"{band}\n{n}" for band, n in ratios.iterrows("band", "places")])
+    axis.set(ylim=(0, None), xlabel="band and number of empty places", ylabel="ratio, 2-arcsec circles")
+    axis.legend()
+    return figure

@@ -168,14 +168,12 @@ def _measure_in(task: _Round, band: int, members: np.ndarray) -> ReferenceShapes
     image, variance, good = (cube.plane(name, band) for name in ("image", "variance", "good"))
     psf, sigma = flat_psf(cube, band), psf_sigma(mean_psf(cube, band))
     cell = cube.cell_of(x=shapes.x, y=shapes.y)
-    transforms = psf_transforms(psf, profiles.size)
-    models = render(profiles, transforms, cell)
-    points = render(profiles.as_points(), transforms, cell) if shapes.disc.any() else models
+    models = render(profiles, psf_transforms(psf, profiles.size), cell)
     fluxes = fit_fluxes(models, image=image, variance=variance, good=good, pairs=task.pairs)
     flux = np.nan_to_num(fluxes.flux)
     residual = subtract_models(image, good, models, flux)
     planes = {"residual": residual, "variance": variance, "good": good}
-    fitted = point_fluxes(profiles, points, models, flux, **planes, psf=psf, cell=cell, sigma=sigma)[members]
+    fitted = point_fluxes(profiles, models, flux, members, **planes, psf=psf, cell=cell, sigma=sigma)
     significance = fitted[:, 0] / (factor * fitted[:, 1])
     kind = classify(fitted[:, 2], factor * fitted[:, 3], significance, limit=settings.extended_limit)
     adapt = np.zeros(len(shapes.x), bool)

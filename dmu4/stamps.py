@@ -79,6 +79,12 @@ class Profiles:
         """The same positions, without extent."""
         return Profiles(x=self.x, y=self.y, covariance=np.zeros_like(self.covariance), size=self.size)
 
+    def subset(self, members: np.ndarray) -> Profiles:
+        """Some of the sources, by their numbers."""
+        return Profiles(
+            x=self.x[members], y=self.y[members], covariance=self.covariance[members], size=self.size[members]
+        )
+
     def corners(self) -> tuple[np.ndarray, np.ndarray]:
         """Array pixel (x, y) of each stamp's first pixel: the centre's pixel is number size / 2."""
         half = self.size // 2
@@ -86,7 +92,7 @@ class Profiles:
 
 
 def make_profiles(*, x: np.ndarray, y: np.ndarray, covariance: np.ndarray | None, psf_size: int) -> Profiles:
-    """Choose the size of each source's stamp: the PSF's, and more in steps of two for large galaxies.
+    """Choose the size of each source's stamp: that of the PSF, and more for galaxies that reach beyond it.
 
     Parameters
     ----------
@@ -99,11 +105,13 @@ def make_profiles(*, x: np.ndarray, y: np.ndarray, covariance: np.ndarray | None
     """
     if covariance is None:
         covariance = np.zeros((len(x), 3))
-    base = 16 * int(np.ceil((psf_size + 2) / 16))
-    # Four half-light radii hold 99% of a disc's light.
-    needed = psf_size + 2 + 8 * np.sqrt(np.maximum(covariance[:, 0], covariance[:, 1]))
-    steps = np.clip(np.ceil(np.log2(np.maximum(needed, 1) / base)), 0, 3).astype(int)
-    return Profiles(x=np.asarray(x), y=np.asarray(y), covariance=covariance, size=base * 2**steps)
+    # Four half-light radii to each side hold 99% of a disc's light.
+    extent = 8 * np.sqrt(np.maximum(covariance[:, 0], covariance[:, 1]))
+    blocks = np.ceil((np.hypot(psf_size, extent) + 2) / 16).astype(int)
+    smallest = int(np.ceil((psf_size + 2) / 16))
+    return Profiles(
+        x=np.asarray(x), y=np.asarray(y), covariance=covariance, size=16 * np.clip(blocks, smallest, 8 * smallest)
+    )
 
 
 @numba.njit(nogil=True, cache=True)

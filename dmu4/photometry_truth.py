@@ -1,0 +1,101 @@
+"""The object table against the truth of a simulated sky: isolated stars, found or not, and their fluxes."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.table import Table
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from scipy.spatial import cKDTree
+
+from dmu4.local_sky import clipped_moments
+from dmu4.photometry_review import GALAXY, bands_of, magnitudes, median_of
+
+
+def match_truth(objects: Table, truth: Table, *, clear: float = 2.0) -> Table:
+    """True stars with the object nearest to each.
+
+    Parameters
+    ----------
+    objects
+        The object table.
+    truth
+        True sources: ra, dec, type, flux_<band>.
+    clear
+        Arcsec within which an isolated star has no neighbour of more than a twentieth of its flux in any band.
+
+    Returns
+    -------
+    Table
+        The isolated true stars inside the area of primary objects: their fluxes, the number of the nearest primary
+        ``row``, the distance in mas, and whether the star has 5 sigma in any band, by the depth at its object.
+    """
+    primary = np.flatnonzero(objects["detect_isPrimary"])
+    bands = [band for band in bands_of(objects) if f"flux_{band}" in truth.colnames]
+    scale = np.cos(np.radians(np.mean(objects["coord_dec"])))
+    there = np.column_stack([truth["ra"] * scale, truth["dec"]]) * 3600
+    here = np.column_stack([objects["coord_ra"] * scale, objects["coord_dec"]])[primary] * 3600
+    margin = 3.0
+    inside = np.all((there > here.min(axis=0) + margin) & (there < here.max(axis=0) - margin), axis=1)
+    fluxes = np.column_stack([truth[f"flux_{band}"] for band in bands])
+    depth = np.array([median_of(objects[f"{band}_depth5"], 3) for band in bands])
+    seen = np.any(fluxes > 10 ** (0.4 * (31.4 - depth)), axis=1)
+    stars = np.flatnonzero(inside & seen & (np.asarray(truth["type"]) == "star"))
+    near = cKDTree(there).query_ball_point(there[stars], clear)
+    isolated = [
+        all(j == i or np.all(fluxes[j] < 0.05 * fluxes[i]) for j in found) for i, found in zip(stars, near, strict=True)
+    ]
+    stars = stars[np.array(isolated, bool)]
+    distance, row = cKDTree(here).query(there[stars])
+    matched = Table({"row": primary[row], "distance": distance * 1000, "found": distance < 0.5})
+    for number, band in enumerate(bands):
+        matched[f"flux_{band}"] = fluxes[stars, number]
+    return matched
+
+
+def flux_ratios(objects: Table, matched: Table, *, kind: str = "psfFlux", bright: float = 20) -> Table:
+    """Median and scatter of measured over true flux of the matched stars above some signal to noise, band by band."""
+    rows = []
+    found = matched[np.asarray(matched["found"])]
+    for band in bands_of(objects):
+        if f"flux_{band}" not in matched.colnames:
+            continue
+        row = np.asarray(found["row"])
+        flux, error = (np.asarray(objects[f"{band}_{name}"])[row] for name in (kind, f"{kind}Err"))
+        chosen = (flux > bright * error) & ~np.asarray(objects[f"{band}_{kind}_flag"])[row]
+        ratio = flux[chosen] / np.asarray(found[f"flux_{band}"])[chosen]
+        middle, scatter = clipped_moments(ratio) if len(ratio) else (np.nan, np.nan)
+        rows.append((band, len(ratio), round(middle, 4), round(scatter, 4)))
+    return Table(rows=rows or None, names=("band", "stars", "median", "scatter"), dtype=(str, int, float, float))
+
+
+def plot_truth(objects: Table, matched: Table) -> Figure:
+    """Measured over true point-source flux of isolated stars against true magnitude, one panel a band."""
+    found = matched[np.asarray(matched["found"])]
+    bands = [band for band in bands_of(objects) if f"flux_{band}" in matched.colnames]
+    columns = min(5, len(bands))
+    rows = -(-len(bands) // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.7 * columns, 2.4 * rows),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    row = np.asarray(found["row"])
+    for axis, band in zip(axes.flat, bands, strict=False):
+        truth = np.asarray(found[f"flux_{band}"])
+        ratio = np.asarray(objects[f"{band}_psfFlux"])[row] / truth - 1
+        error = np.asarray(objects[f"{band}_psfFluxErr"])[row] / truth
+        axis.errorbar(magnitudes(truth), 100 * ratio, 100 * error, fmt="o", ms=2.5, lw=0.6, color=GALAXY, alpha=0.6)
+        axis.axhspan(-2, 2, color="0.85", zorder=0)
+        axis.axhline(0, color="k", lw=0.5)
+        axis.set(ylim=(-12, 12))
+        axis.set_title(band, fontsize=10)
+    for axis in axes.flat[len(bands) :]:
+        axis.set_visible(False)
+    figure.supxlabel("true magnitude (AB)")
+    figure.supylabel("point-source flux over truth - 1 (%)")
+    return figure
