@@ -189,13 +189,31 @@ def write_parquet(table: Table, folder: Path, *, tract: int) -> Path:
     return path
 
 
-def read_catalogue(survey: Survey, *, columns: Sequence[str] | None = None) -> Table:
-    """The catalogue of all tracts.
+def tract_table(states: Sequence[TractCatalogue]) -> Table:
+    """What became of each tract, one row a tract."""
+    names = list(TractCatalogue.__dataclass_fields__)
+    rows = [tuple(getattr(state, name) for name in names) for state in states]
+    return Table(rows=rows or None, names=names, dtype=[int, "U8", "U256", int, int])
+
+
+def write_ecsv(table: Table, path: Path) -> Path:
+    """Write a small table as text, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    table.write(part, format="ascii.ecsv", overwrite=True)
+    part.replace(path)
+    return path
+
+
+def read_catalogue(survey: Survey, *, tracts: str = "", columns: Sequence[str] | None = None) -> Table:
+    """The catalogue of a survey.
 
     Parameters
     ----------
     survey
         The survey.
+    tracts
+        Tracts to read, separated by spaces; all if empty.
     columns
         Names to read; all if None.
 
@@ -205,7 +223,8 @@ def read_catalogue(survey: Survey, *, columns: Sequence[str] | None = None) -> T
         If there is none.
     """
     folder = survey.folders[5] / "catalogue"
-    paths = [parquet_path(folder, tract=tract) for tract in survey.tracts]
+    wanted = [int(tract) for tract in tracts.split()] or list(survey.tracts)
+    paths = [parquet_path(folder, tract=tract) for tract in wanted]
     paths = [path for path in paths if path.exists()]
     if not paths:
         raise FileNotFoundError(f"There is no catalogue in {folder}: run dmu5/1_Fused_catalogue for this survey first.")

@@ -171,3 +171,16 @@ def show_curves(curves: dict[str, Curve], *, label: str, expected: dict[str, np.
     figure.supxlabel("magnitude, AB", fontsize=9)
     figure.supylabel(label, fontsize=9)
     return figure
+
+
+def show_expected(magnitude: np.ndarray, expected: dict[str, np.ndarray]) -> Figure:
+    """The completeness that the depth allows, all bands together."""
+    figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    for band, chance in expected.items():
+        axis.plot(magnitude, chance, color=COLOURS[band], marker=MARKERS[band], ms=4, label=band)
+    axis.axhline(0.5, color="0.6", lw=0.6)
+    axis.set_xlabel("magnitude of a point source, AB")
+    axis.set_ylabel("chance of 5 sigma")
+    axis.legend(ncols=2, fontsize=8)
+    axis.grid(alpha=0.3)
+    return figure

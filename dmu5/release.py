@@ -18,6 +18,7 @@ from lsst.daf.butler import Butler, DatasetNotFoundError, MissingCollectionError
 from dmu0.surveys import Survey
 from dmu3.baseline import survey_patches
 from dmu4.repository import open_butler
+from dmu5.catalogue import parquet_path, write_ecsv
 
 PICTURE_BANDS = (("vk", "vh", "vj", "y", "z"), ("i", "r", "z", "vz", "vy"), ("g", "u", "r", "vz", "vy"))
 """Bands to show as red, green and blue: the first of each that there is."""
@@ -131,10 +132,7 @@ CHECK_COLUMNS = ("check", "value", "limit", "passed")
 def write_checks(rows: Sequence[tuple[str, str, str, bool]], path: Path) -> Table:
     """Write the checks of a notebook for the release page: what, measured, allowed, and whether it is kept."""
     table = Table(rows=list(rows) or None, names=CHECK_COLUMNS, dtype=["U128", "U48", "U48", bool])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    table.write(part, format="ascii.ecsv", overwrite=True)
-    part.replace(path)
+    write_ecsv(table, path)
     return table
 
 
@@ -155,6 +153,25 @@ def executed_notebooks(survey: Survey) -> list[tuple[str, Path]]:
             page = path.with_suffix(".html")
             found.append((title, page))  # make writes the page beside the record when the notebook is done
     return found
+
+
+def release_products(survey: Survey) -> list[tuple[Path, str]]:
+    """The files of the release that are there, and what each is."""
+    folder = survey.folders[5] / "catalogue"
+    known = [
+        *((parquet_path(folder, tract=tract), f"the catalogue of tract {tract}, Parquet") for tract in survey.tracts),
+        (folder / "object.fits", "the catalogue of all tracts, FITS"),
+        (folder / "object.vot", "the same, VOTable"),
+        (folder / "schema.yaml", "what each column is, Felis"),
+        *(
+            (folder / "moc" / f"{name}.moc.fits", f"sky covered by {name}, MOC")
+            for name in ("catalogue", *survey.bands)
+        ),
+        (survey.folders[5] / "selection" / "selection.ecsv", "completeness and purity in bins of magnitude"),
+        (survey.folders[5] / "diagnostics" / "bands.ecsv", "objects and depth of each band"),
+        (survey.folders[5] / "diagnostics" / "baseline.ecsv", "fluxes beside those of the baseline"),
+    ]
+    return [(path, text) for path, text in known if path.exists()]
 
 
 def write_page(

@@ -210,3 +210,9 @@ def empty_table(columns: Sequence[CatalogueColumn], length: int = 0) -> Table:
     """A table of missing values, with all columns."""
     values = {column.name: np.full(length, column.missing, dtype=column.dtype) for column in columns}
     return with_schema(Table(values), columns)
+
+
+def column_table(columns: Sequence[CatalogueColumn]) -> Table:
+    """The columns as a table to look at: name, unit, UCD and description."""
+    rows = [(column.name, column.unit, column.ucd, column.description) for column in columns]
+    return Table(rows=rows, names=["name", "unit", "ucd", "description"])

@@ -1,0 +1,114 @@
+"""The checks of a release: what was measured, what is allowed, and whether it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.table import Table
+
+from dmu3.truth import FluxComparison
+from dmu5.diagnostics import Completeness, Locus, Offsets
+from dmu5.schema import catalogue_columns
+from dmu5.selection_function import Curve
+
+Check = tuple[str, str, str, bool]
+"""What, measured, allowed, and whether it is kept: a row of `dmu5.release.write_checks`."""
+
+COMPLETENESS_MIN = 0.95
+FLUX_BIAS_MAX = 0.02
+OFFSET_MAX = 30.0
+"""Of the median distance of bright stars from their true positions, mas."""
+LOCUS_MAX = 0.1
+"""Of the median J-Ks from that of real dwarf stars, mag."""
+MIN_STARS = 10
+"""With fewer stars a median says nothing, and the check says so."""
+
+
+def column_checks(catalogue: Table, bands: Sequence[str]) -> list[Check]:
+    """Every band has all its columns, names are unique, and each object has one primary row."""
+    wanted = {column.name for column in catalogue_columns(bands)}
+    missing, extra = wanted - set(catalogue.colnames), set(catalogue.colnames) - wanted
+    names = {name.lower() for name in catalogue.colnames}
+    identifiers = np.asarray(catalogue["objectId"])
+    repeated = len(identifiers) - len(np.unique(identifiers))
+    return [
+        ("columns missing", str(len(missing)), "0", not missing),
+        ("columns not in the schema", str(len(extra)), "0", not extra),
+        ("column names, case ignored", str(len(names)), str(len(wanted)), len(names) == len(wanted)),
+        ("objectIds that come twice", str(repeated), "0", repeated == 0),
+    ]
+
+
+def coverage_checks(catalogue: Table, bands: Sequence[str]) -> list[Check]:
+    """No flux where there are no data, and none that is neither a number nor flagged."""
+    rows = []
+    for band in bands:
+        flux = np.asarray(catalogue[f"{band}_psfFlux"], float)
+        outside = int(np.sum(np.isfinite(flux) & (np.asarray(catalogue[f"{band}_coverage"]) == 0)))
+        unsaid = int(np.sum(~np.isfinite(flux) & ~np.asarray(catalogue[f"{band}_psfFlux_flag"], bool)))
+        rows.append(
+            (f"{band}: fluxes without data, NaN without flag", f"{outside}, {unsaid}", "0, 0", not outside + unsaid)
+        )
+    return rows
+
+
+def star_checks(found: Completeness, fluxes: Sequence[FluxComparison], positions: Offsets) -> list[Check]:
+    """Isolated true stars: how many are there, where, and how bright."""
+    percent = f"{100 * found.fraction:.1f}% of {found.wanted}"
+    rows = [
+        (
+            "isolated stars of 5 sigma in any band that were found",
+            percent,
+            f">= {100 * COMPLETENESS_MIN:.0f}%",
+            found.fraction >= COMPLETENESS_MIN,
+        )
+    ]
+    kept = len(positions) >= MIN_STARS and positions.radial <= OFFSET_MAX
+    measured = f"{positions.radial:.1f} mas of {len(positions)}"
+    rows.append(("median distance of bright stars from the truth", measured, f"<= {OFFSET_MAX:.0f} mas", kept))
+    for item in fluxes:
+        kept = len(item) >= MIN_STARS and abs(item.bias) <= FLUX_BIAS_MAX
+        measured = f"{100 * item.bias:+.2f}% of {len(item)}"
+        limit = f"<= {100 * FLUX_BIAS_MAX:.0f}%"
+        rows.append((f"{item.band}: median bias of psfFlux, isolated stars of 20 sigma", measured, limit, kept))
+    return rows
+
+
+def locus_checks(locus: Locus | None) -> list[Check]:
+    """Real stars are on the dwarf sequence; no row without the four bands."""
+    if locus is None:
+        return []
+    offset, count = locus.offset()
+    kept = count >= MIN_STARS and abs(offset) <= LOCUS_MAX
+    what = "median J-Ks of stars of 0.5 < g-i < 1.5 from real dwarfs"
+    return [(what, f"{offset:+.3f} mag of {count}", f"<= {LOCUS_MAX} mag", kept)]
+
+
+def selection_checks(
+    catalogue: Table, bands: Sequence[str], completeness: dict[str, Curve], purity: dict[str, Curve]
+) -> list[Check]:
+    """Depths are known where bands are usable; bright sources are there, and objects are real.
+
+    Bright is a magnitude or more above the median depth of the band; of real skies only the depths are checked.
+    """
+    rows = []
+    for band in bands:
+        depth = np.asarray(catalogue[f"{band}_depth5"], float)
+        usable = np.asarray(catalogue[f"{band}_usable"], bool)
+        unknown = int(np.sum(usable & ~np.isfinite(depth)))
+        rows.append((f"{band}: usable objects without a depth", str(unknown), "0", unknown == 0))
+        limit = (
+            float(np.median(depth[usable & np.isfinite(depth)])) - 1 if (usable & np.isfinite(depth)).any() else np.nan
+        )
+        for what, curves, least in (("completeness", completeness, 0.85), ("purity", purity, 0.9)):
+            if band not in curves:
+                continue
+            bright = curves[band].edges[1:] <= limit
+            total, chosen = curves[band].total[bright].sum(), curves[band].chosen[bright].sum()
+            value = chosen / total if total else np.nan
+            measured = f"{100 * value:.1f}% of {total}"
+            rows.append(
+                (f"{band}: {what} brighter than {limit:.1f}", measured, f">= {100 * least:.0f}%", value >= least)
+            )
+    return rows
