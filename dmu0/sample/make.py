@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
-import tempfile
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +30,9 @@ from dmu0.tract import Tract
 
 _RECORD = "sample.json"
 """Says what was made from which settings; written last."""
+
+_STAGING = ".sample.part"
+"""Folder in which a sample is made."""
 
 
 def sample_digest(survey: Survey) -> str:
@@ -111,26 +116,39 @@ def make_sample(survey: Survey, *, force: bool = False, progress: bool = True) -
         The files of the sample, relative to the data folder.
     """
     folder = survey.folders[0]
-    if force or not is_current(survey):
-        staging = Path(tempfile.mkdtemp(prefix=".sample.", suffix=".part", dir=folder))
-        try:
-            _write_sample(staging, survey, progress=progress)
-            files = sorted(str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file())
-            _publish(staging, folder, {"digest": sample_digest(survey), "files": files})
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    staging = folder / _STAGING
+    with _alone(folder):
+        if force or not is_current(survey):
+            _remove(folder.glob(f"{_STAGING}*"))  # what a killed run left
+            try:
+                _write_sample(staging, survey, progress=progress)
+                files = sorted(str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file())
+                _publish(staging, folder, {"digest": sample_digest(survey), "files": files})
+            finally:
+                _remove(folder.glob(f"{_STAGING}*"))
     return json.loads((folder / _RECORD).read_text())["files"]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes this sample; a killed one holds no lock."""
+    with (folder / ".sample.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder)
 
 
 def _publish(staging: Path, folder: Path, record: dict) -> None:
     """Put finished folders in place of old ones, and the record last."""
     (folder / _RECORD).unlink(missing_ok=True)
     for part in sorted(staging.iterdir()):
-        old = staging.with_name(f"{staging.name}.{part.name}.old")
         if (folder / part.name).exists():
-            (folder / part.name).rename(old)
+            (folder / part.name).rename(folder / f"{_STAGING}.{part.name}")
         part.rename(folder / part.name)
-        shutil.rmtree(old, ignore_errors=True)
     part = folder / f"{_RECORD}.part"
     part.write_text(json.dumps(record, indent=1))
     part.replace(folder / _RECORD)

@@ -63,12 +63,14 @@ def test_interrupted_sample_is_not_published(survey, monkeypatch) -> None:
     """When making it fails, nothing of it is in place, nothing is left over, and the error comes through."""
 
     def fail(*args, **kwargs):
+        """Stand for a disk without space."""
         raise OSError("disk full")
 
+    (survey.folders[0] / ".sample.part.vista").mkdir()  # what a killed run left
     monkeypatch.setattr(make, "write_psf", fail)
     with pytest.raises(OSError, match="disk full"):
         make.make_sample(survey, progress=False)
-    assert list(survey.folders[0].iterdir()) == []
+    assert [path.name for path in survey.folders[0].iterdir()] == [".sample.lock"]
     assert not make.is_current(survey)
 
 
