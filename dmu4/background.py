@@ -32,6 +32,8 @@ class Background:
         Scatter of the pixels that are left when sources are masked.
     objects
         Boolean [y, x]: pixels taken for sources and their halos.
+    free
+        Boolean [y, x]: pixels taken for sky.
     """
 
     coefficients: np.ndarray
@@ -41,6 +43,7 @@ class Background:
     gradient: float
     noise: float
     objects: np.ndarray
+    free: np.ndarray
 
     def image(self) -> np.ndarray:
         """The model at every pixel, float32 [y, x]."""
@@ -52,9 +55,10 @@ def fit_background(
 ) -> Background:
     """Fit the sky between the sources.
 
-    Sources are found as regions of a smoothed image above 1.5 sigma and are grown by twice the seeing, so that the
-    wings of galaxies and the halos of bright stars do not count as sky. The level of each mesh cell is the mode of
-    what is left; cells that are mostly masked are left out, and a low-order surface bridges them rather than
+    Sources are found as regions of a smoothed image above 2 sigma and are grown by the seeing, so that the wings of
+    galaxies and the halos of bright stars do not count as sky. Regions as far below are left out alike: without the
+    peaks of the noise, but with its troughs, the sky would come out too low. The level of each mesh cell is the mode
+    of what is left; cells that are mostly masked are left out, and a low-order surface bridges them rather than
     following a halo. Each pass finds fainter sources on a better sky.
 
     Parameters
@@ -84,7 +88,8 @@ def fit_background(
     objects = np.zeros(image.shape, bool)
     for _ in range(iterations):
         objects = mask_objects(residual, good, noise=noise, fwhm=fwhm)
-        free = good & ~objects
+        troughs = mask_objects(-residual, good, noise=noise, fwhm=fwhm, scales=(1.0,))
+        free = good & ~objects & ~troughs
         if free.mean() < 0.02:  # so crowded that no pixel is free of sources: the mode of all pixels is what there is
             free = good
         cells = mesh_levels(residual, free, mesh=mesh)
@@ -101,16 +106,23 @@ def fit_background(
         gradient=float(model.max() - model.min()),
         noise=float(noise),
         objects=objects,
+        free=free,
     )
 
 
 def mask_objects(
-    residual: np.ndarray, good: np.ndarray, *, noise: float, fwhm: float, threshold: float = 1.5
+    residual: np.ndarray,
+    good: np.ndarray,
+    *,
+    noise: float,
+    fwhm: float,
+    threshold: float = 2.0,
+    scales: tuple[float, ...] = (1.0, 4.0),
 ) -> np.ndarray:
     """Pixels of sources and their surroundings.
 
-    Two scales are searched: that of the seeing, for small sources, and four times that, for halos and large
-    galaxies, each in units of the scatter of the smoothed image itself, because pixel noise is correlated.
+    Two scales are searched: that of the seeing, for small sources, and four times that, for halos and large galaxies,
+    each in units of the scatter of the smoothed image itself, because pixel noise is correlated.
 
     Parameters
     ----------
@@ -121,11 +133,14 @@ def mask_objects(
     fwhm
         Seeing in pixels.
     threshold
-        In units of the scatter of the smoothed image.
+        In units of the scatter of the smoothed image; half as much again on the large scale.
+    scales
+        Widths of the smoothing, in units of the seeing.
     """
     found = np.zeros(residual.shape, bool)
     filled = np.where(good, np.minimum(residual, 20 * noise), 0).astype(np.float32)
-    for scale, limit in ((1.0, threshold), (4.0, 2 * threshold)):
+    for scale in scales:
+        limit = threshold if scale == 1.0 else 1.5 * threshold
         width = max(3, round(scale * fwhm) | 1)
         smooth = uniform_filter(filled, width, mode="nearest")
         level, scatter = _lower_half(smooth[good][::5])

@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from dmu4.astrometry import Astrometry, fit_astrometry, match
-from dmu4.background import Background, fit_background
+from dmu4.background import Background, fit_background, mask_objects
 from dmu4.calibrate import ApertureCorrections, ZeroPoint, aperture_corrections, fit_zero_point
 from dmu4.detector_mask import detector_mask, find_cosmic_rays
 from dmu4.psf import PixelErrors, PsfFit, fit_psf, measure
@@ -170,10 +170,11 @@ def calibrate(given: DetectorImage, references: References, settings: Settings) 
     except ValueError as error:
         raise DetectorError(str(error)) from error
     image = np.where((mask & BIT["NO_DATA"]) != 0, 0, image - background.image()).astype(np.float32)
-    noise, variance = scale_variance(image, variance, mask, background.objects)
+    noise, variance = scale_variance(image, variance, mask, fwhm=fwhm, sky_noise=background.noise)
     sigma = np.sqrt(variance)
     mask[find_cosmic_rays(image, sigma, fwhm=fwhm) & ((mask & UNMEASURABLE) == 0)] |= BIT["CR"]
-    mask[background.objects] |= BIT["DETECTED"]
+    good = (mask & UNMEASURABLE) == 0
+    mask[mask_objects(image, good, noise=noise.sigma, fwhm=fwhm, threshold=4.0)] |= BIT["DETECTED"]
 
     sources = find_sources(image, sigma, mask, fwhm=fwhm, threshold=settings.detection_threshold)
     stars = np.flatnonzero(_psf_stars(sources, given.wcs, references, fwhm, settings))
@@ -227,21 +228,23 @@ def _usable(given: DetectorImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def scale_variance(
-    image: np.ndarray, variance: np.ndarray, mask: np.ndarray, objects: np.ndarray
+    image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, fwhm: float, sky_noise: float
 ) -> tuple[Noise, np.ndarray]:
     """Multiply the variance so that it says what the scatter of empty pixels is.
 
     The scatter is the distance of the median to the 15.87th percentile, so that faint sources on the bright side do not
-    count. Stacks are interpolated: neighbouring pixels are correlated, and the correlation is measured.
+    count. Empty pixels are those outside sources of 3 sigma in the smoothed image: a lower limit would cut the noise
+    itself. Stacks are interpolated: neighbouring pixels are correlated, and the correlation is measured.
 
     Raises
     ------
     DetectorError
         If there are too few empty pixels, or they do not scatter.
     """
-    empty = ((mask & UNMEASURABLE) == 0) & ~objects
+    good = (mask & UNMEASURABLE) == 0
+    empty = good & ~mask_objects(image, good, noise=sky_noise, fwhm=fwhm, threshold=3.0)
     if empty.sum() < 1000:
-        empty = (mask & UNMEASURABLE) == 0
+        empty = good
     pull = np.where(empty, image, np.nan) / np.sqrt(variance)
     rows = np.arange(image.shape[0]) % 2
     odd, even = pull[rows == 1], pull[rows == 0]

@@ -277,11 +277,16 @@ def _constant(box: Box, value: float, unit: u.UnitBase | None = None) -> Chebysh
 
 
 def _header(metadata: Mapping) -> fits.Header:
-    """The cards of an image's metadata as a FITS header, which is what the readers of cards take."""
+    """The cards of an image's metadata as a FITS header, which is what the readers of cards take.
+
+    Of the telescope's hierarchical cards only those that are read: there are hundreds.
+    """
     header = fits.Header()
     for keyword, value in metadata.items():
-        name = keyword if len(keyword) <= 8 else f"HIERARCH {keyword}"
-        header[name] = value
+        if len(keyword) <= 8 and not keyword.startswith("PROV"):
+            header[keyword] = value
+        elif keyword.startswith(("ESO DET NDIT", "ESO DET CHIP NO", "ESO TEL AIRM")):
+            header[f"HIERARCH {keyword}"] = value
     return header
 
 
