@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -40,6 +41,10 @@ _READ_ERRORS = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, AttributeError, RuntimeError),
     *(fits.VerifyError, zlib.error, pyarrow.ArrowException),
 )
+
+
+# The filters of warnings belong to the whole process: threads that check files must change them one after the other.
+_WARNING_FILTERS = threading.Lock()
 
 
 class _Fault(Exception):
@@ -116,7 +121,7 @@ def _check_first_bytes(path: Path, kind: str) -> None:
 @contextmanager
 def _opened(path: Path, **options: bool) -> Iterator[fits.HDUList]:
     """A FITS file that may be damaged, closed again whatever happens."""
-    with path.open("rb") as stream, warnings.catch_warnings():
+    with path.open("rb") as stream, _WARNING_FILTERS, warnings.catch_warnings():
         # Astropy warns of truncation, wrong checksums and odd headers; here they are looked for, and become reasons.
         warnings.simplefilter("ignore", AstropyUserWarning)
         with fits.open(stream, **options) as hdus:

@@ -81,7 +81,7 @@ def check_inputs(
     if survey.inputs.source != "local":
         for row in rows:
             if row["state"] == "quarantined":
-                quarantine(folders, folders.input_path(str(row["path"])), str(row["reason"]))
+                quarantine(folders, folders.input_path(str(row["path"])), str(row["reason"]), kind=str(row["kind"]))
         rows += _quarantined_before(folders, {str(row["path"]) for row in rows if row["state"] != "missing"})
         rows = _only_one_row_a_file(rows)
     manifest = _table(rows)
@@ -135,7 +135,7 @@ def _check_pairs(survey: Survey, rows: list[Row], known: dict[str, Row]) -> None
             partner |= {"state": "quarantined", "reason": reason}
 
 
-def quarantine(folders: DataFolders, path: Path, reason: str, *, name: str | None = None) -> Path:
+def quarantine(folders: DataFolders, path: Path, reason: str, *, kind: str, name: str | None = None) -> Path:
     """Move a bad file, of those that we fetched or made, out of the way, and write down why.
 
     Parameters
@@ -146,6 +146,8 @@ def quarantine(folders: DataFolders, path: Path, reason: str, *, name: str | Non
         The file.
     reason
         What is wrong with it.
+    kind
+        What it was to be (`dmu0.integrity.KINDS`).
     name
         The name that it should have had, if it has a temporary one.
 
@@ -163,7 +165,7 @@ def quarantine(folders: DataFolders, path: Path, reason: str, *, name: str | Non
         raise ValueError(f"{path} is not in {folders[0]}: files that are not ours are not moved.")
     target = folders[0] / QUARANTINE / path.relative_to(folders[0]).with_name(name or path.name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.with_name(target.name + ".reason").write_text(reason + "\n")
+    target.with_name(target.name + ".reason").write_text(f"{reason}\n{kind}\n")
     path.replace(target)
     return target
 
@@ -175,8 +177,11 @@ def _quarantined_before(folders: DataFolders, present: set[str]) -> list[Row]:
     rows = []
     for note in sorted(root.rglob("*.reason")):
         recorded = str(note.with_suffix("").relative_to(root))
-        if recorded not in present and recorded in old:
-            rows.append(old[recorded] | {"state": "quarantined", "reason": note.read_text().strip()})
+        if recorded in present:
+            continue
+        reason, kind = note.read_text().splitlines()[:2]
+        row: Row = {"path": recorded, "kind": kind, "band": "", "tract": -1, "patch": -1, "bytes": -1, "modified": 0}
+        rows.append(row | {"sha256": ""} | old.get(recorded, {}) | {"state": "quarantined", "reason": reason})
     return rows
 
 

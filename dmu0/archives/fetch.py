@@ -126,7 +126,7 @@ def _fetch_one(archives: Archives, request: Request, ledger: Ledger) -> tuple[in
         return target.stat().st_size, 1
 
     def reject(path: Path, reason: str) -> None:
-        quarantine(folders, path, reason, name=target.name)
+        quarantine(folders, path, reason, kind=request.kind, name=target.name)
 
     received = download_file(
         archives.session(request.archive, request.address),

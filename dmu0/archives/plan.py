@@ -192,7 +192,7 @@ def _state(folders: DataFolders, request: Request, ledger: Ledger) -> str:
     if path.stat().st_size == ledger.size(request.path):
         return "present"
     if reason := check_file(path, request.kind):
-        quarantine(folders, path, reason)
+        quarantine(folders, path, reason, kind=request.kind)
         return "to fetch"
     ledger.add(request.path, path.stat().st_size, sha256(path), request.address)
     return "present"

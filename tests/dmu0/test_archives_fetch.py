@@ -172,6 +172,8 @@ def test_one_bad_file_does_not_stop_the_others(survey, local_archive):
     assert failed["path"].tolist() == [f"vista/{STACKS[0]}.fit"]
     assert "after 3 attempts" in failed["reason"][0]
     assert (survey.folders[0] / QUARANTINE / "vista" / f"{STACKS[0]}.fit").exists()
+    manifest = check_inputs(survey)
+    assert manifest["path"][manifest["state"] == "quarantined"].tolist() == [f"vista/{STACKS[0]}.fit"]
     assert sum(report["state"] == "done") == len(EXPECTED) - 2
     assert states(fetch_inputs(survey, progress=False, patience=QUICK))[f"vista/{STACKS[0]}.fit"] == "done"
 

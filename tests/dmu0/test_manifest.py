@@ -162,7 +162,7 @@ def test_local_inputs_stay_where_they_are(make_survey, fill):
     assert states(manifest)[victim.name] == "quarantined"
     assert {path: sha256(path) for path in folder.rglob("*") if path.is_file()} == before
     with pytest.raises(ValueError, match="not ours"):
-        quarantine(survey.folders, victim, "no reason")
+        quarantine(survey.folders, victim, "no reason", kind="vista_stack")
 
 
 def test_map_of_another_size_is_quarantined(make_survey, fill, write_casu):
