@@ -103,8 +103,9 @@ def false_match_rate(
 ) -> FalseMatches:
     """The rate of chance matches, measured by matching the first catalogue again from moved positions.
 
-    With p the fraction of moved sources that match, N sources and M pairs, N_true = (M - N p) / (1 - p) of the
-    pairs are genuine: a source that has its counterpart cannot take a wrong one (but for confusion within the radius).
+    With p the fraction of moved sources that match, N1 and N2 sources and M pairs, the number T of genuine pairs
+    follows from M = T + (N1 - T) (1 - T / N2) p: neither a source that has its counterpart, nor a counterpart that is
+    taken, makes a pair by chance (but for confusion within the radius).
 
     Parameters
     ----------
@@ -128,7 +129,11 @@ def false_match_rate(
     if number == 0 or found == 0:
         return FalseMatches(0.0 if number == 0 else moved / number, 0.0, 0.0)
     chance = moved / number
-    genuine = (found - chance * number / directions) / max(1 - chance, 1e-9)
+    n1, n2 = number / directions, len(np.atleast_1d(ra2))
+    half = (1 - chance - n1 * chance / n2) / 2
+    # The root between 0 and the smaller catalogue, written so that no chance at all gives the number of pairs.
+    root = np.sqrt(max(half**2 - chance / n2 * (n1 * chance - found), 0.0))
+    genuine = (found - n1 * chance) / (half + root) if half + root > 0 else 0.0
     rate = float(np.clip(1 - genuine / found, 0, 1))
     return FalseMatches(chance, rate, rate / np.sqrt(moved) if moved else 1 / (found * directions))
 

@@ -140,6 +140,10 @@ def _join(merged: Table, catalogue: Table, pairs: Matches, kind: str, prefix: st
     for name in ("id", *_ASTROMETRY):
         old = np.asarray(merged[name]) if before else np.empty(0, catalogue[name].dtype)
         out[name] = np.concatenate([old, np.asarray(catalogue[name])[alone]])
+    # Catalogues number their sources on their own: a number that is taken already is made negative.
+    taken = np.zeros(total, bool)
+    taken[before:] = np.isin(out["id"][before:], out["id"][:before])
+    out["id"] = np.where(taken, -out["id"] - 1, out["id"])
     out["position_from"] = np.concatenate(
         [np.asarray(merged["position_from"], "U8") if before else np.empty(0, "U8"), np.full(alone.sum(), LABELS[kind])]
     )

@@ -104,16 +104,17 @@ def test_wrong_arguments() -> None:
 
 
 def test_false_match_rate(rng) -> None:
-    """The measured rate of chance pairs is the true one, within four standard errors, where half have counterparts."""
+    """In a crowded field the measured rate of chance pairs is right to a tenth of it and four standard errors."""
     n, genuine = 40_000, 10_000
-    ra, dec = rng.uniform(0, 0.2, n), rng.uniform(0, 0.2, n)
-    ra2, dec2 = rng.uniform(0, 0.2, n), rng.uniform(0, 0.2, n)
+    ra, dec = rng.uniform(0, 0.3, n), rng.uniform(0, 0.3, n)
+    ra2, dec2 = rng.uniform(0, 0.3, n), rng.uniform(0, 0.3, n)
     ra2[:genuine], dec2[:genuine] = scattered(rng, ra[:genuine], dec[:genuine], 0.1)
     found = match(ra, dec, ra2, dec2, radius=1)
     wrong = np.mean(found.first != found.second)
     measured = false_match_rate(ra, dec, ra2, dec2, radius=1)
-    assert 0.1 < wrong < 0.6
-    assert measured.rate == pytest.approx(wrong, abs=4 * np.hypot(measured.rate_err, np.sqrt(wrong / len(found))))
+    noise = 4 * np.hypot(measured.rate_err, np.sqrt(wrong / len(found)))
+    assert 0.1 < wrong < 0.3
+    assert measured.rate == pytest.approx(wrong, abs=noise + 0.1 * wrong)
 
 
 def test_propagation_agrees_with_astropy(rng) -> None:
