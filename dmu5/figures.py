@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from astropy.table import Table
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dmu3.figures import COLOURS, MARKERS
 from dmu5.diagnostics import DWARF_LOCUS, Locus, Offsets, good_flux, magnitudes
@@ -64,6 +65,8 @@ def show_depths(catalogue: Table, bands: Sequence[str]) -> Figure:
         )
         axis.set_title(f"{band}: {middle:.2f}", fontsize=9)
         axis.tick_params(labelsize=6)
+        axis.xaxis.set_major_locator(MaxNLocator(3))
+        axis.yaxis.set_major_locator(MaxNLocator(4))
     axes[0].invert_xaxis()
     figure.colorbar(image, ax=axes, label="5-sigma depth less its median, mag", shrink=0.8)
     figure.supxlabel("RA, deg", fontsize=9)

@@ -1,0 +1,161 @@
+"""Is the truth recovered? Reads the products of `make sample`, and of the real releases where they were made."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from astropy.table import Table
+from felis.datamodel import Schema
+
+from dmu0.surveys import Survey, load_survey
+from dmu3.catalogues import read_catalogues
+from dmu3.truth import read_truth
+from dmu5.catalogue import read_catalogue
+from dmu5.diagnostics import (
+    compare_with_baseline,
+    good_flux,
+    primary,
+    star_completeness,
+    star_fluxes,
+    star_offsets,
+    stellar_locus,
+)
+from dmu5.schema import catalogue_columns
+from dmu5.selection_function import area_of_survey
+
+pytestmark = pytest.mark.release
+BANDS = ("g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk")
+
+
+def released(name: str) -> tuple[Survey, Table]:
+    """A survey and its catalogue; skips if it was not released."""
+    survey = load_survey(name)
+    if not (survey.folders[5] / "release" / "index.html").exists():
+        pytest.skip(f"not released here: make release SURVEY={name}")
+    return survey, read_catalogue(survey)
+
+
+@pytest.fixture(scope="module")
+def sample() -> tuple[Survey, Table]:
+    """The sample and its catalogue, all rows."""
+    return released("sample")
+
+
+@pytest.fixture(scope="module")
+def objects(sample: tuple[Survey, Table]) -> Table:
+    """One row an object."""
+    return primary(sample[1])
+
+
+@pytest.fixture(scope="module")
+def truth(sample: tuple[Survey, Table]) -> Table:
+    """Every true source."""
+    return read_truth(sample[0])
+
+
+@pytest.fixture(scope="module")
+def gama9(realdata) -> Table:
+    """Objects of the nine real bands."""
+    return primary(released("tests/real/gama9.yaml")[1])
+
+
+def test_every_band_has_its_columns(sample: tuple[Survey, Table]) -> None:
+    """All ten bands have the same columns, those of the schema; each is measured somewhere."""
+    survey, catalogue = sample
+    assert survey.bands == BANDS
+    assert catalogue.colnames == [column.name for column in catalogue_columns(BANDS)]
+    stems = [{name.removeprefix(f"{b}_") for name in catalogue.colnames if name.startswith(f"{b}_")} for b in BANDS]
+    assert all(stem == stems[0] for stem in stems)
+    for band in BANDS:
+        assert good_flux(catalogue, f"{band}_psfFlux", snr_min=5).sum() > 100, band
+
+
+def test_stars_are_found(sample: tuple[Survey, Table], objects: Table, truth: Table) -> None:
+    """Of the isolated true stars with 5 sigma in any band, at least 95% are in the catalogue."""
+    inside = area_of_survey(sample[0], truth["ra"], truth["dec"])
+    found = star_completeness(truth, objects, BANDS, inside=inside)
+    assert found.wanted > 100
+    assert found.fraction >= 0.95, f"{found.found} of {found.wanted}"
+
+
+@pytest.mark.parametrize("band", BANDS)
+def test_psf_fluxes_of_stars(objects: Table, truth: Table, band: str) -> None:
+    """Isolated stars brighter than 20 sigma have forced PSF fluxes right to 2% in the median."""
+    comparison = star_fluxes(truth, objects, band)
+    assert len(comparison) >= 30
+    assert abs(comparison.bias) <= 0.02, f"{100 * comparison.bias:+.2f}% of {len(comparison)} stars"
+
+
+def test_positions_of_stars(objects: Table, truth: Table) -> None:
+    """Bright isolated stars are within 30 mas of the truth in the median, and without a shift of the frame."""
+    positions = star_offsets(truth, objects, BANDS)
+    assert len(positions) > 50
+    assert positions.radial <= 30
+    assert np.hypot(*positions.bias) <= 15
+
+
+def test_one_row_an_object(sample: tuple[Survey, Table], objects: Table, truth: Table) -> None:
+    """No objectId twice; isolated bright stars are primary exactly once, across the edges of patches too."""
+    assert len(np.unique(sample[1]["objectId"])) == len(sample[1])
+    inside = truth[area_of_survey(sample[0], truth["ra"], truth["dec"])]
+    bright = inside[(inside["type"] == "star") & (inside["flux_i"] > 20_000) & (inside["flux_i"] < 200_000)]
+    scale = np.cos(np.radians(np.median(bright["dec"])))
+    east = (np.asarray(objects["coord_ra"])[None] - np.asarray(bright["ra"])[:, None]) * scale * 3600
+    north = (np.asarray(objects["coord_dec"])[None] - np.asarray(bright["dec"])[:, None]) * 3600
+    seen = (np.hypot(east, north) < 0.2).sum(axis=1)
+    assert (seen > 1).sum() == 0
+
+
+def test_no_flux_without_data(objects: Table) -> None:
+    """Where a band has no data its fluxes are NaN and flagged; no value is repeated over and over."""
+    for band in BANDS:
+        flux = np.asarray(objects[f"{band}_psfFlux"])
+        empty = np.asarray(objects[f"{band}_coverage"]) == 0
+        assert np.isnan(flux[empty]).all()
+        assert np.asarray(objects[f"{band}_psfFlux_flag"])[np.isnan(flux)].all()
+        values, counts = np.unique(flux[np.isfinite(flux)], return_counts=True)
+        assert counts.max() <= 2, f"{band}: {values[counts.argmax()]} comes {counts.max()} times"
+
+
+def test_agrees_with_the_baseline(sample: tuple[Survey, Table], objects: Table) -> None:
+    """2-arcsec fluxes are those of SWarp and SExtractor to 5% in every band: zero points are not off."""
+    compared = compare_with_baseline(objects, read_catalogues(sample[0], primary=True), BANDS)
+    for row in compared:
+        assert row["n"] >= 30
+        assert abs(row["ratio"] - 1) < 0.05, f"{row['band']}: {row['ratio']:.3f}"
+
+
+def test_products_can_be_read(sample: tuple[Survey, Table]) -> None:
+    """pandas and astropy read the same rows as the page says; the schema beside them is valid Felis."""
+    survey, catalogue = sample
+    folder = survey.folders[5] / "catalogue"
+    frame = pd.read_parquet(folder / "parquet")
+    assert len(frame) == len(Table.read(folder / "object.fits")) == len(catalogue)
+    schema = Schema.model_validate(yaml.safe_load((folder / "schema.yaml").read_text()))
+    assert [column.name for column in schema.tables[0].columns] == list(frame.columns)
+    page = (survey.folders[5] / "release" / "index.html").read_text()
+    assert "sky_8524.png" in page
+    assert (survey.folders[5] / "release" / "sky_8524.png").stat().st_size > 10_000
+
+
+def test_real_stars_are_dwarfs(gama9: Table) -> None:
+    """Stars of 0.5 < g-i < 1.5 of the real nine bands have the J-Ks of dwarfs, to 0.1 mag in the median."""
+    offset, count = stellar_locus(gama9).offset()
+    assert count >= 10
+    assert abs(offset) <= 0.1, f"{offset:+.3f} mag of {count} stars"
+
+
+def test_real_bands_are_all_measured(gama9: Table) -> None:
+    """Each of the nine real bands has objects above 5 sigma."""
+    for band in ("u", "g", "r", "i", "vz", "vy", "vj", "vh", "vk"):
+        assert good_flux(gama9, f"{band}_psfFlux", snr_min=5).sum() > 100, band
+
+
+def test_real_h_frames_make_a_catalogue(realdata) -> None:
+    """The four H frames give a catalogue with stars on both patches."""
+    _, catalogue = released("tests/real/video_h.yaml")
+    objects = primary(catalogue)
+    assert set(np.unique(objects["patch"])) == {41, 42}
+    assert good_flux(objects, "vh_psfFlux", snr_min=20).sum() > 100
