@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,12 +34,12 @@ def as_bytes(hdus: fits.HDUList) -> bytes:
 
 
 @pytest.fixture
-def survey(tmp_path, monkeypatch, local_archive, write_casu, rng) -> Survey:
+def survey(tmp_path, monkeypatch, local_archive, casu_files, rng) -> Survey:
     """A survey of one tract and two patches, all of whose archives are the local one."""
     monkeypatch.setattr(paths.DataFolders.__init__, "__defaults__", (tmp_path / "project",))
     monkeypatch.setenv("NETRC", str(tmp_path / "no netrc"))
     base = local_archive.address
-    _fill_archive(local_archive, tmp_path, write_casu, rng)
+    _fill_archive(local_archive, casu_files, rng)
     query = {
         "vsa": "SELECT multiframeID, fileName, confidenceName FROM m WHERE f IN ({filters}) AND d < {dec} + {radius}",
         "vsa_files": f"{base}/vsa",
@@ -70,19 +69,27 @@ def survey(tmp_path, monkeypatch, local_archive, write_casu, rng) -> Survey:
     return load_survey(str(path))
 
 
-def _fill_archive(archive, folder: Path, write_casu, rng) -> None:
+@pytest.fixture(scope="module")
+def casu_files(tmp_path_factory, write_casu) -> dict[str, bytes]:
+    """Three stacks with their maps, by name."""
+    rng = np.random.default_rng(500)
+    folder = tmp_path_factory.mktemp("casu")
+    files = {}
+    for stack in STACKS:
+        images = {detector: rng.integers(8000, 8800, (40, 50)).astype(np.int32) for detector in (1, 2)}
+        maps = {detector: 100 + image % 5 for detector, image in images.items()}
+        for name, content in ((stack, images), (f"{stack}_conf", maps)):
+            files[name] = write_casu(folder / f"{name}.fit", content).read_bytes()
+    return files
+
+
+def _fill_archive(archive, casu_files: dict[str, bytes], rng) -> None:
     """Three stacks with maps, one coadd of two, PSFs for both, and tables."""
     rows = []
     for number, stack in enumerate(STACKS):
-        images = {detector: rng.integers(8000, 8800, (40, 50)).astype(np.int32) for detector in (1, 2)}
-        for name, content in (
-            (stack, images),
-            (f"{stack}_conf", {key: 100 + image % 5 for key, image in images.items()}),
-        ):
-            data = write_casu(folder / "made.fit", content).read_bytes()
-            (folder / "made.fit").unlink()
-            archive.files[f"/vsa?file=%2Fdisk1%2F{name}.fit&MFID={number}&rID=0"] = data
-            archive.files[f"/eso/{name}.fits.fz"] = data
+        for name in (stack, f"{stack}_conf"):
+            archive.files[f"/vsa?file=%2Fdisk1%2F{name}.fit&MFID={number}&rID=0"] = casu_files[name]
+            archive.files[f"/eso/{name}.fits.fz"] = casu_files[name]
         rows.append((number, f"server:/disk1/{stack}.fit", f"server:/disk1/{stack}_conf.fit"))
     header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 34.0, "CRVAL2": -5.0})
     header.update({"CRPIX1": 1.0, "CRPIX2": 1.0, "CD1_1": -4.67e-5, "CD2_2": 4.67e-5})
