@@ -1,0 +1,205 @@
+"""Calibrated visits, read back and drawn so that a bad detector shows."""
+
+from __future__ import annotations
+
+import numpy as np
+from astropy.table import Table, vstack
+from lsst.daf.butler import Butler
+from lsst.images import Image
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+
+from dmu4.background import fit_background
+from dmu4.detector_mask import detector_mask
+
+MAPS = {
+    "seeing": ("seeing (arcsec)", "viridis"),
+    "zero_point_offset": ("zero point minus header (mag)", "cividis"),
+    "noise_ratio": ("scatter of empty pixels / predicted", "viridis"),
+    "astrometric_scatter": ("astrometric scatter, one axis (arcsec)", "cividis"),
+    "psf_size_residual": ("PSF: dT/T of reserved stars", "cividis"),
+    "sky_gradient": ("sky: largest minus smallest (ADU)", "viridis"),
+}
+"""Column of a summary -> label and colours of its map."""
+
+
+def read_summaries(butler: Butler) -> Table:
+    """The summaries of all visits in one table, one row a detector; empty if there are none."""
+    references = sorted(butler.query_datasets("visit_summary", explain=False), key=lambda ref: ref.dataId["visit"])
+    if not references:
+        return Table()
+    table = vstack([butler.get(reference) for reference in references], metadata_conflicts="silent")
+    table["zero_point_offset"] = np.asarray(table["zero_point"]) - np.asarray(table["zero_point_header"])
+    return table
+
+
+def read_sources(butler: Butler, visit: int) -> Table:
+    """The sources of all detectors of a visit, with the column ``detector``; empty if there are none."""
+    parts = []
+    for reference in butler.query_datasets("source", visit=visit, explain=False):
+        part = butler.get(reference)
+        part["detector"] = int(reference.dataId["detector"])
+        parts.append(part)
+    return vstack(parts, metadata_conflicts="silent") if parts else Table()
+
+
+def visit_table(summaries: Table) -> Table:
+    """One row a visit: medians over its detectors, and how many of them are accepted."""
+    rows = []
+    for visit in np.unique(summaries["visit"]):
+        part = summaries[summaries["visit"] == visit]
+        medians = [float(np.median(np.asarray(part[name]))) for name in ("seeing", "zero_point", "noise_ratio")]
+        scatter = float(np.median(np.asarray(part["astrometric_scatter"])) * 1000)
+        refined = int((np.asarray(part["status"]).astype(str) == "calibrated").sum())
+        rows.append(
+            (int(visit), str(part["band"][0]), len(part), refined, int(part["accepted"].sum()), *medians, scatter)
+        )
+    names = ("visit", "band", "detectors", "from stars", "accepted", "seeing", "zero point", "noise ratio", "scatter")
+    table = Table(rows=rows, names=names)
+    for name, unit in (("seeing", "arcsec"), ("zero point", "mag"), ("scatter", "mas")):
+        table[name].unit = unit
+        table[name].format = ".3f"
+    table["noise ratio"].format = ".3f"
+    return table
+
+
+def draw_maps(figure: Figure, summaries: Table, column: str, *, columns: int = 4) -> None:
+    """The detectors of each visit on the sky, coloured by one figure; rejected ones are hatched.
+
+    Parameters
+    ----------
+    figure
+        Empty.
+    summaries
+        Of `read_summaries`.
+    column
+        A key of `MAPS`.
+    columns
+        Panels a row.
+    """
+    label, colours = MAPS[column]
+    values = np.asarray(summaries[column], float)
+    low, high = np.nanpercentile(values, [2, 98]) if np.isfinite(values).any() else (0.0, 1.0)
+    visits = sorted(np.unique(summaries["visit"]), key=lambda visit: _order(summaries, visit))
+    rows = -(-len(visits) // columns)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    drawn = None
+    for number, axis in enumerate(axes.flat):
+        if number >= len(visits):
+            axis.set_visible(False)
+            continue
+        part = summaries[summaries["visit"] == visits[number]]
+        drawn = _detectors(axis, part, np.asarray(part[column], float), colours, low, high)
+        axis.set_title(f"{part['band'][0]}  {visits[number]}", fontsize=8)
+        axis.tick_params(labelsize=6)
+        if number % columns == 0:
+            axis.set_ylabel("north (arcmin)", fontsize=7)
+        if number >= len(visits) - columns:
+            axis.set_xlabel("east (arcmin)", fontsize=7)
+    if drawn is not None:
+        figure.colorbar(drawn, ax=axes, label=label, shrink=0.7)
+
+
+def _order(summaries: Table, visit: int) -> tuple[float, int]:
+    band = str(summaries["band"][summaries["visit"] == visit][0])
+    return ("vz", "vy", "vj", "vh", "vk").index(band), int(visit)
+
+
+def _detectors(axis: Axes, part: Table, values: np.ndarray, colours: str, low: float, high: float) -> PolyCollection:
+    """Outlines of the detectors of a visit in arcmin from its middle, east to the left."""
+    ra0, dec0 = float(np.mean(part["ra"])), float(np.mean(part["dec"]))
+    outlines = np.array([[_arcmin(row[f"ra{k}"], row[f"dec{k}"], ra0, dec0) for k in range(4)] for row in part])
+    hatched = ~np.asarray(part["accepted"], bool)
+    collection = PolyCollection(outlines, array=values, cmap=colours, edgecolors="0.3", linewidths=0.5)
+    collection.set_clim(low, high)
+    axis.add_collection(collection)
+    for outline in outlines[hatched]:
+        axis.fill(*outline.T, fill=False, hatch="xxx", edgecolor="tab:red", linewidth=1.2)
+    for row, outline in zip(part, outlines, strict=True):
+        axis.text(*outline.mean(axis=0), str(row["detector"]), ha="center", va="center", fontsize=6, color="w")
+    axis.autoscale_view()
+    axis.set_aspect("equal")
+    axis.invert_xaxis()
+    return collection
+
+
+def _arcmin(ra: float, dec: float, ra0: float, dec0: float) -> tuple[float, float]:
+    return ((ra - ra0 + 180) % 360 - 180) * np.cos(np.radians(dec0)) * 60, (dec - dec0) * 60
+
+
+def draw_arrows(axes: tuple[Axes, Axes], sources: Table) -> None:
+    """Offsets of stars from their references on the sky, with the header's transformation and the refined one.
+
+    Parameters
+    ----------
+    axes
+        Two, side by side.
+    sources
+        Of one visit, of `read_sources`.
+    """
+    matched = sources[np.asarray(sources["astrometry_used"], bool)]
+    ra0, dec0 = float(np.mean(matched["coord_ra"])), float(np.mean(matched["coord_dec"]))
+    east, north = _arcmin(np.asarray(matched["coord_ra"]), np.asarray(matched["coord_dec"]), ra0, dec0)
+    for axis, suffix, title in ((axes[0], "_before", "header"), (axes[1], "", "refined")):
+        u, v = np.asarray(matched[f"east{suffix}"]), np.asarray(matched[f"north{suffix}"])
+        arrows = axis.quiver(east, north, -u, v, angles="uv", scale=2000, width=0.002, color="tab:blue")
+        axis.quiverkey(arrows, 0.85, 1.03, 100, "100 mas", labelpos="W")
+        rms = np.sqrt(np.mean(u**2 + v**2) / 2)
+        axis.set_title(f"{title}: {rms:.0f} mas rms, one axis", loc="left", fontsize=9)
+        axis.set_xlabel("east (arcmin)")
+        axis.set_aspect("equal")
+        axis.invert_xaxis()
+    axes[0].set_ylabel("north (arcmin)")
+
+
+def draw_residuals(axes: tuple[Axes, Axes], sources: Table) -> None:
+    """Magnitude residuals against flux, and PSF size residuals of used and reserved stars."""
+    flux = np.asarray(sources["psf_flux"])
+    magnitude = 31.4 - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
+    used = np.asarray(sources["photometry_used"], bool)
+    axes[0].plot(magnitude[used], np.asarray(sources["dmag"])[used], ".", color="tab:blue", ms=4)
+    axes[0].set(xlabel="magnitude (AB)", ylabel="detector - reference (mag)", ylim=(-0.35, 0.35))
+    for name, marker, colour in (("psf_used", ".", "tab:blue"), ("psf_reserved", "s", "tab:orange")):
+        chosen = np.asarray(sources[name], bool)
+        label = name.removeprefix("psf_")
+        axes[1].plot(magnitude[chosen], np.asarray(sources["psf_dt"])[chosen], marker, color=colour, ms=4, label=label)
+    axes[1].set(xlabel="magnitude (AB)", ylabel="dT / T, star - PSF", ylim=(-0.2, 0.2))
+    axes[1].legend(fontsize=8)
+    for axis in axes:
+        axis.axhline(0, color="0.5", lw=0.8)
+
+
+def draw_background(axes: tuple[Axes, Axes, Axes], pawprint: Image, *, seeing: float) -> float:
+    """A detector as it came, its sky, and what is left when the sky is subtracted.
+
+    Parameters
+    ----------
+    axes
+        Three, side by side.
+    pawprint
+        Counts.
+    seeing
+        FWHM in pixels.
+
+    Returns
+    -------
+    float
+        Largest minus smallest sky, counts.
+    """
+    image = pawprint.array
+    mask = detector_mask(image, None, saturation=np.inf)
+    background = fit_background(image, mask, fwhm=seeing)
+    model = background.image()
+    for axis, pixels, middle, title in (
+        (axes[0], image, background.level, "stack"),
+        (axes[1], model, background.level, "sky"),
+        (axes[2], image - model, 0.0, "stack - sky"),
+    ):
+        reach = 4 * background.noise
+        drawn = axis.imshow(pixels, origin="lower", cmap="gray", vmin=middle - reach / 2, vmax=middle + reach)
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("x (px)")
+        axis.figure.colorbar(drawn, ax=axis, shrink=0.6, label="ADU" if axis is axes[2] else None)
+    axes[0].set_ylabel("y (px)")
+    return background.gradient
