@@ -9,7 +9,7 @@ from typing import Literal
 import astropy.units as u
 import numpy as np
 from lsst.daf.butler import DeferredDatasetHandle
-from lsst.images import Box, SkyProjection, VisitImage
+from lsst.images import Box, Image, Mask, SkyProjection, VisitImage
 from scipy import ndimage
 
 from dmu0.tract import Patch
@@ -36,24 +36,23 @@ class OpenInput:
     record: InputRecord
 
 
-def pixels_of(image: VisitImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image (nJy), variance (nJy^2) and mask bits of a visit image, as new arrays.
+def pixels_of(image: Image, variance: Image, mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (nJy), variance (nJy^2) and mask bits of the planes of a visit image, as new arrays.
 
     Raises
     ------
     UnusableInput
-        If its unit is not a flux density.
+        If the unit is not a flux density.
     """
     try:
         scale = (1 * image.unit).to_value(u.nJy)
     except (u.UnitConversionError, TypeError) as error:
         raise UnusableInput(f"its unit is {image.unit}, not nJy") from error
-    values = np.array(image.image.array, np.float32)
-    variance = np.array(image.variance.array, np.float32)
+    values, noise = np.array(image.array, np.float32), np.array(variance.array, np.float32)
     if scale != 1:
         values *= np.float32(scale)
-        variance *= np.float32(scale**2)
-    return values, variance, from_mask(image.mask)
+        noise *= np.float32(scale**2)
+    return values, noise, from_mask(mask)
 
 
 def typical_variance(variance: np.ndarray, mask: np.ndarray, *, drop: int) -> float:
@@ -138,17 +137,19 @@ def open_input(
     projection: SkyProjection = handle.get(component="sky_projection")
     wcs, data_id = patch.tract.wcs, handle.dataId
     grid = coordinate_grid(patch.outer_bbox, projection_map(wcs, projection), step=step)
-    place = CoaddInput("", bbox, grid, pixels_of, 1.0, seeing)
+    place = CoaddInput("", bbox, grid, lambda area: (), 1.0, seeing)
     if input_box(place, patch.outer_bbox.y.start, patch.outer_bbox.y.stop, settings.order) is None:
         raise UnusableInput("it does not reach the patch")
-    image, variance, mask = pixels = pixels_of(handle.get())
+    whole: VisitImage = handle.get()
+    image, variance, mask = pixels = pixels_of(whole.image, whole.variance, whole.mask)
     weight = factor * weight_of(typical_variance(variance, mask, drop=settings.drop), seeing, weighting=weighting)
     kernel = sky_noise_kernel(image, variance, mask, drop=settings.drop) if settings.n_noise else np.ones((1, 1))
     kept = pixels if keep(sum(plane.nbytes for plane in pixels)) else None
 
     def read(area: Box) -> tuple[np.ndarray, ...]:
         if kept is None:
-            return pixels_of(handle.get(parameters={"bbox": area}))
+            planes = ("image", "variance", "mask")
+            return pixels_of(*(handle.get(component=plane, parameters={"bbox": area}) for plane in planes))
         part = area.slice_within(bbox)
         return tuple(plane[part].copy() for plane in kept)
 
@@ -170,4 +171,4 @@ def open_input(
         day_obs=int(data_id["day_obs"]),
         polygon=outline(bbox, projection, wcs),
     )
-    return OpenInput(source, handle.get(component="psf"), record)
+    return OpenInput(source, whole.psf, record)

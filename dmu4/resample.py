@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numba
 import numpy as np
+from astropy import units
 from astropy.wcs import WCS
 from lsst.images import Box, SkyProjection
 from numba import njit
@@ -98,10 +99,15 @@ def projection_map(output: WCS | SkyProjection, source: WCS | SkyProjection) -> 
     """The map from pixels of one projection to pixels of another; both count from zero."""
     to_sky = output.as_astropy() if isinstance(output, SkyProjection) else output
     to_pixel = source.as_astropy() if isinstance(source, SkyProjection) else source
+    # LSST's projections count in radians, FITS's in degrees.
+    degrees = [(1 * units.Unit(view.world_axis_units[0])).to_value("deg") for view in (to_sky, to_pixel)]
 
     def apply(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        u, v = to_pixel.world_to_pixel_values(*to_sky.pixel_to_world_values(x, y))
-        return np.asarray(u, float), np.asarray(v, float)
+        sky = to_sky.pixel_to_world_values(x, y)
+        pixels = to_pixel.world_to_pixel_values(*(np.asarray(angle) * degrees[0] / degrees[1] for angle in sky))
+        # A position that has no pixel is NaN, or an absurdly large number.
+        first, second = (np.where(np.abs(values) < 1e9, values, np.nan) for values in pixels)
+        return first, second
 
     return apply
 
