@@ -155,6 +155,6 @@ def count_figure(report: Table, *, min_stars: int) -> Figure:
     axis.axhline(min_stars, color=ORANGE, lw=1.5, ls="--", label=f"minimum {min_stars}")
     axis.set_xticks(range(len(bands)), bands)
     axis.set(xlabel="band", ylabel="point sources (dark: error < 5%)", yscale="log")
-    axis.legend(ncols=3)
+    figure.legend(loc="outside upper center", ncols=5)
     plt.close(figure)
     return figure
