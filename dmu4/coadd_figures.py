@@ -1,0 +1,150 @@
+"""Figures of coadds: before and after rejection, in colour, maps over the patches, and checks of noise and PSF."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from dmu4.coadd_review import STAR_RADII, CoaddReview, of_band
+from obs_vista.bands import BAND_ORDER
+
+_COLOURS = plt.get_cmap("tab10").colors
+_MARKERS = "osD^vP*X<>h"
+
+
+def bands_of(reviews: Sequence[CoaddReview]) -> list[str]:
+    """The bands that there are, from blue to red."""
+    have = {review.band for review in reviews}
+    return [band for band in BAND_ORDER if band in have]
+
+
+def patches_of(reviews: Sequence[CoaddReview]) -> list[tuple[int, int]]:
+    """The (tract, patch) pairs that there are."""
+    return sorted({(review.tract, review.patch) for review in reviews})
+
+
+def _bare(axis: plt.Axes, title: str) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.set_title(title, fontsize=8)
+
+
+def plot_coadds(reviews: Sequence[CoaddReview]) -> Figure:
+    """Every coadd, a row a patch and a column a band, in units of its noise; rejected regions are outlined."""
+    bands, patches = bands_of(reviews), patches_of(reviews)[:6]
+    figure, axes = plt.subplots(
+        len(patches), len(bands), figsize=(1.45 * len(bands) + 0.4, 1.6 * len(patches) + 0.3), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    found = {(review.tract, review.patch, review.band): review for review in reviews}
+    for row, (tract, patch) in zip(axes, patches, strict=True):
+        for axis, band in zip(row, bands, strict=True):
+            review = found.get((tract, patch, band))
+            _bare(axis, f"{tract} {patch} {band}")
+            if review is None:
+                axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes)
+                continue
+            shown = axis.imshow(review.picture, origin="lower", cmap="gray", vmin=-2, vmax=12)
+            if review.clipped.max() > 0.2:
+                axis.contour(review.clipped, levels=[0.2], colors="tab:orange", linewidths=0.6)
+    figure.colorbar(shown, ax=axes, label="signal to noise", shrink=0.6)
+    return figure
+
+
+def plot_before_after(before: np.ndarray, review: CoaddReview) -> Figure:
+    """A coadd without and with rejection, and what the comparison of epochs took away."""
+    figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.9), layout="constrained")
+    name = f"tract {review.tract}, patch {review.patch}, {review.band}"
+    pictures = ((before, f"{name}\nwithout rejection"), (review.picture, "with rejection"))
+    for axis, (picture, title) in zip(axes, pictures, strict=False):
+        shown = axis.imshow(picture, origin="lower", cmap="gray", vmin=-2, vmax=8)
+        _bare(axis, title)
+    figure.colorbar(shown, ax=axes[:2], label="signal to noise", shrink=0.8)
+    shown = axes[2].imshow(before - review.picture, origin="lower", cmap="cividis", vmin=-3, vmax=8)
+    _bare(axes[2], "difference")
+    figure.colorbar(shown, ax=axes[2], label="in units of the noise", shrink=0.8)
+    return figure
+
+
+def plot_colour(reviews: Sequence[CoaddReview]) -> Figure | None:
+    """The patches in colour: the bluest, a middle and the reddest band; None if a patch has fewer than three."""
+    bands = bands_of(reviews)
+    if len(bands) < 3:
+        return None
+    chosen = (bands[-1], bands[len(bands) // 2], bands[0])
+    found = {(review.tract, review.patch, review.band): review.picture for review in reviews}
+    patches = [where for where in patches_of(reviews) if all((*where, band) in found for band in chosen)][:4]
+    if not patches:
+        return None
+    figure, axes = plt.subplots(1, len(patches), figsize=(2.9 * len(patches), 3.3), squeeze=False, layout="constrained")
+    for axis, where in zip(axes[0], patches, strict=True):
+        planes = [np.arcsinh(np.nan_to_num(found[*where, band]) / 4) for band in chosen]
+        shape = np.min([plane.shape for plane in planes], axis=0)
+        picture = np.stack([plane[: shape[0], : shape[1]] for plane in planes], axis=-1)
+        axis.imshow(np.clip(picture / 3.5 + 0.06, 0, 1), origin="lower")
+        _bare(axis, f"{where[0]} {where[1]}")
+    figure.suptitle(f"red {chosen[0]}, green {chosen[1]}, blue {chosen[2]}", fontsize=9)
+    return figure
+
+
+def plot_maps(reviews: Sequence[CoaddReview], quantity: str) -> Figure:
+    """Maps of one quantity: ``exposures``, ``depth`` or ``seeing``; a row a patch, a column a band."""
+    label = {"exposures": "inputs", "depth": '5 sigma in 2" (AB mag)', "seeing": "FWHM (arcsec)"}[quantity]
+    bands, patches = bands_of(reviews), patches_of(reviews)[:6]
+    figure, axes = plt.subplots(
+        len(patches), len(bands), figsize=(1.7 * len(bands) + 0.4, 1.5 * len(patches) + 0.5), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for column, band in enumerate(bands):
+        maps = {(review.tract, review.patch): getattr(review, quantity) for review in of_band(reviews, band)}
+        values = np.concatenate([values.ravel() for values in maps.values()])
+        low, high = np.nanpercentile(values, [1, 99]) if np.isfinite(values).any() else (0, 1)
+        low, high = (0, max(high, 1)) if quantity == "exposures" else (low - 0.01, high + 0.01)
+        for axis, where in zip(axes[:, column], patches, strict=True):
+            _bare(axis, f"{where[0]} {where[1]} {band}")
+            if where in maps:
+                shown = axis.imshow(maps[where], origin="lower", cmap="viridis", vmin=low, vmax=high)
+        bar = figure.colorbar(shown, ax=axes[:, column], location="bottom", shrink=0.9, aspect=12)
+        bar.set_label(label, fontsize=7)
+        bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def plot_empty(reviews: Sequence[CoaddReview]) -> Figure:
+    """Scatter of empty 2" apertures over the quoted error, with and without the correlation of pixels."""
+    figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    bands = bands_of(reviews)
+    for n, (label, colour) in enumerate(
+        (("independent pixels", _COLOURS[7]), ("scaled with the noise planes", _COLOURS[0]))
+    ):
+        x = [bands.index(review.band) + 0.2 * (n - 0.5) for review in reviews]
+        axis.plot(x, [review.empty[n] for review in reviews], _MARKERS[n], color=colour, label=label)
+    axis.axhspan(0.9, 1.1, color="0.9", zorder=0)
+    axis.axhline(1.0, color="0.5", linewidth=0.8)
+    axis.set_xticks(range(len(bands)), bands)
+    axis.set_xlabel("band")
+    axis.set_ylabel("scatter / quoted error")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def plot_stars(reviews: Sequence[CoaddReview]) -> Figure:
+    """How the shape of stars differs from the PSF of their cell, with the number of inputs."""
+    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for n, band in enumerate(bands_of(reviews)):
+        stars = np.concatenate([review.stars for review in of_band(reviews, band)])
+        if len(stars):
+            shift = 0.06 * (n - 5)
+            exact = stars[:, 2] == 0
+            style = {"color": _COLOURS[n % 10], "markersize": 4}
+            axis.plot(stars[exact, 1] + shift, 100 * stars[exact, 0], _MARKERS[n], label=band, **style)
+            axis.plot(stars[~exact, 1] + shift, 100 * stars[~exact, 0], _MARKERS[n], fillstyle="none", **style)
+    axis.axhspan(-1, 1, color="0.92", zorder=0)
+    axis.set_xlabel("number of inputs at the star (open symbols: INEXACT_PSF)")
+    axis.set_ylabel(f'flux in {STAR_RADII[0]:.0f}" / {STAR_RADII[1]:.0f}",\nstar less PSF (%)')
+    axis.set_ylim(-8, 8)
+    axis.legend(fontsize=7, ncols=5)
+    return figure

@@ -1,0 +1,253 @@
+"""Looking over coadds: figures, small pictures, empty apertures and stars of each, read one coadd at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import sep
+from astropy.table import Table
+from lsst.daf.butler import Butler, DatasetRef
+from lsst.images.cells import CellCoadd
+from scipy import ndimage
+from tqdm.auto import tqdm
+
+from dmu0.skymap import make_sky_map
+from dmu0.surveys import Survey
+from dmu4.cell_coadd import DEPTH_RADIUS, depth_map, has_data, pixel_scale, seeing_map
+from dmu4.covariance import aperture_sums, robust_scatter
+from dmu4.repository import chosen_patches
+from dmu4.stars import find_sources, select_stars
+from dmu4.tasks.coadd_patch import CoaddPatchConfig, CoaddPatchTask
+from obs_vista.bands import BAND_ORDER
+from obs_vista.masks import BIT, from_mask
+
+PICTURE = 300
+"""Pixels along the longer side of a picture."""
+
+STAR_RADII = (1.0, 2.0)
+"""Radii in arcsec whose flux ratio says whether a star has the shape of the coadd's PSF."""
+
+
+@dataclass(frozen=True)
+class CoaddReview:
+    """What is shown and checked of one coadd.
+
+    Parameters
+    ----------
+    tract, patch, band
+        Which one.
+    figures
+        The coadd's metadata.
+    picture
+        Signal to noise of binned pixels; NaN without data.
+    clipped, exposures
+        Binned: fraction of pixels with a rejected input, and number of inputs.
+    depth, seeing
+        Of the cells: AB mag of 5 sigma in a 2" aperture, and arcsec.
+    empty
+        Scatter of empty 2" apertures over the quoted error, without and with `aperture_error_scale`, and their number.
+    stars
+        Columns: deviation of a star's flux ratio in `STAR_RADII` from that of its cell's PSF; inputs; whether any of
+        its pixels is INEXACT_PSF (1 or 0).
+    """
+
+    tract: int
+    patch: int
+    band: str
+    figures: dict[str, int | float | str]
+    picture: np.ndarray
+    clipped: np.ndarray
+    exposures: np.ndarray
+    depth: np.ndarray
+    seeing: np.ndarray
+    empty: tuple[float, float, int]
+    stars: np.ndarray
+
+
+def _has(butler: Butler, dataset_type: str) -> bool:
+    return any(known.name == dataset_type for known in butler.registry.queryDatasetTypes(dataset_type))
+
+
+def find_coadds(butler: Butler, survey: Survey, tracts: str = "") -> list[DatasetRef]:
+    """The coadds of a release, by tract, patch and band from blue to red."""
+    if not _has(butler, "deep_coadd"):
+        return []
+    chosen = chosen_patches(survey, tracts)
+    refs = [
+        ref
+        for ref in butler.query_datasets("deep_coadd", explain=False, limit=None)
+        if int(ref.dataId["patch"]) in chosen.get(int(ref.dataId["tract"]), ())
+    ]
+    return sorted(refs, key=lambda r: (r.dataId["tract"], r.dataId["patch"], BAND_ORDER.index(r.dataId["band"])))
+
+
+def review_coadds(butler: Butler, survey: Survey, tracts: str = "") -> list[CoaddReview]:
+    """Look over all coadds of a release; one is in memory at a time."""
+    refs, sky_map = find_coadds(butler, survey, tracts), make_sky_map(survey.sky_map)
+    reviews = []
+    for ref in tqdm(refs, desc="Coadds", unit="coadd"):
+        patch = sky_map.tract(int(ref.dataId["tract"])).patch(int(ref.dataId["patch"]))
+        exposures = None
+        if _has(butler, "coadd_exposures"):
+            found = butler.find_dataset("coadd_exposures", ref.dataId)
+            exposures = butler.get(found).array if found is not None else None
+        review = review_coadd(butler.get(ref), exposures, scale=pixel_scale(patch))
+        reviews.append(replace(review, patch=patch.id))
+    return reviews
+
+
+def review_coadd(coadd: CellCoadd, exposures: np.ndarray | None, *, scale: float) -> CoaddReview:
+    """Look over one coadd.
+
+    Parameters
+    ----------
+    exposures
+        Number of inputs of each pixel; None: 1 where there are data.
+    scale
+        Arcsec per pixel.
+    """
+    mask = from_mask(coadd.mask)
+    good = has_data(mask)
+    exposures = good.astype(np.int16) if exposures is None else exposures
+    image = np.where(good, coadd.image.array, 0).astype(np.float32)
+    variance = np.where(good, coadd.variance.array, 0).astype(np.float32)
+    factor = max(max(good.shape) // PICTURE, 1)
+    weight = binned(good.astype(float), factor)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        picture = np.where(weight > 0, binned(image, factor) / np.sqrt(binned(variance, factor) / factor**2), np.nan)
+    return CoaddReview(
+        tract=coadd.tract,
+        patch=coadd.patch.id,
+        band=str(coadd.band),
+        figures=dict(coadd.metadata),
+        picture=picture,
+        clipped=binned(((mask & BIT["CLIPPED"]) != 0).astype(float), factor),
+        exposures=binned(exposures.astype(float), factor),
+        depth=depth_map(coadd, pixel_scale=scale),
+        seeing=seeing_map(coadd, pixel_scale=scale),
+        empty=empty_apertures(coadd, image, variance, good, scale=scale),
+        stars=star_shapes(coadd, image, variance, mask, exposures, scale=scale),
+    )
+
+
+def binned(array: np.ndarray, factor: int) -> np.ndarray:
+    """Means over blocks of factor x factor pixels; an incomplete last row or column is left out."""
+    ny, nx = (size // factor for size in array.shape)
+    return array[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor).mean(axis=(1, 3))
+
+
+def sky_pixels(image: np.ndarray, variance: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Pixels with data and away from sources: those 2.5 sigma above the smoothed sky, widened by 7 pixels."""
+    scaled = np.divide(image, np.sqrt(variance), out=np.zeros_like(image), where=variance > 0)
+    smooth = ndimage.gaussian_filter(scaled, 2.0)
+    level = np.median(smooth[good])
+    bright = smooth - level > 2.5 * robust_scatter(smooth[good])
+    return good & ~ndimage.maximum_filter(bright, size=15)
+
+
+def empty_apertures(
+    coadd: CellCoadd, image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, scale: float
+) -> tuple[float, float, int]:
+    """Scatter of empty apertures over their quoted error, plain and scaled for correlated noise, and their number."""
+    if not good.any():
+        return float("nan"), float("nan"), 0
+    sky = sky_pixels(image, variance, good)
+    sums, variances, _, _ = aperture_sums(image, variance, sky, radius=DEPTH_RADIUS / scale)
+    ratio = robust_scatter(sums / np.sqrt(variances))
+    return ratio, ratio / float(coadd.metadata.get("aperture_error_scale", np.nan)), len(sums)
+
+
+def star_shapes(
+    coadd: CellCoadd, image: np.ndarray, variance: np.ndarray, mask: np.ndarray, exposures: np.ndarray, *, scale: float
+) -> np.ndarray:
+    """Compare bright stars with the PSF of their cell; see `CoaddReview.stars`."""
+    seeing = float(coadd.metadata.get("seeing", np.nan)) / scale
+    if not np.isfinite(seeing):
+        return np.zeros((0, 3))
+    sources = find_sources(image, np.sqrt(np.where(variance > 0, variance, 1e30)), mask, fwhm=seeing, threshold=5.0)
+    if not len(sources):
+        return np.zeros((0, 3))
+    stars = np.flatnonzero(select_stars(sources, fwhm=seeing, min_signal_to_noise=80.0))
+    x, y = sources.x[stars], sources.y[stars]
+    own = _flux_ratio(image, x, y, scale)
+    reach, rows = round(STAR_RADII[1] / scale), []
+    for n in range(len(stars)):
+        i, j = round(float(x[n])), round(float(y[n]))
+        inside = reach <= i < image.shape[1] - reach and reach <= j < image.shape[0] - reach
+        cell = coadd.grid.index_of(x=i + coadd.bbox.x.start, y=j + coadd.bbox.y.start)
+        if not inside or not coadd.bounds.contains_cell(cell):
+            continue
+        stamp = np.ascontiguousarray(coadd.psf[cell].array, np.float32)
+        middle = np.array([stamp.shape[0] // 2], float)
+        around = mask[j - reach : j + reach + 1, i - reach : i + reach + 1]
+        inexact = float(((around & BIT["INEXACT_PSF"]) != 0).any())
+        rows.append((own[n] / _flux_ratio(stamp, middle, middle, scale)[0] - 1, exposures[j, i], inexact))
+    return np.array(rows, float).reshape(-1, 3)
+
+
+def _flux_ratio(image: np.ndarray, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
+    """Flux in the smaller over that in the larger circle of `STAR_RADII`."""
+    small, large = (sep.sum_circle(image, x, y, radius / scale, subpix=5)[0] for radius in STAR_RADII)
+    return small / large
+
+
+def without_rejection(butler: Butler, survey: Survey, review: CoaddReview) -> np.ndarray | None:
+    """The picture of a coadd as it would be had no epoch been compared with the others; None if it was imported."""
+    where = {"skymap": survey.sky_map.name, "tract": review.tract, "patch": review.patch, "band": review.band}
+    if "n_inputs" not in review.figures:
+        return None
+    query = "skymap = '{skymap}' AND tract = {tract} AND patch = {patch} AND band = '{band}'".format(**where)
+    images = butler.query_datasets("visit_image", where=query, explain=False, limit=None)
+    summaries = [butler.get("visit_summary", visit=visit) for visit in sorted({ref.dataId["visit"] for ref in images})]
+    patch = make_sky_map(survey.sky_map).tract(review.tract).patch(review.patch)
+    config = CoaddPatchConfig()
+    config.reject, config.noisePlanes, config.threads = False, 0, survey.engine.threads
+    task = CoaddPatchTask(config=config)
+    inputs = task.open_inputs([butler.getDeferred(ref) for ref in images], summaries, patch)
+    coadd = task.run(inputs, patch, skymap=survey.sky_map.name, band=review.band).coadd
+    return review_coadd(coadd, None, scale=pixel_scale(patch)).picture
+
+
+def figures_table(reviews: Iterable[CoaddReview]) -> Table:
+    """One row a coadd: inputs, coverage, seeing, depth, rejection, and how errors compare with empty apertures."""
+    rows = [
+        (
+            review.tract,
+            review.patch,
+            review.band,
+            int(review.figures.get("n_inputs", 1)),
+            float(review.figures.get("coverage", np.nan)),
+            float(review.figures.get("seeing", np.nan)),
+            float(review.figures.get("depth5", np.nan)),
+            float(review.figures.get("clipped_fraction", np.nan)),
+            float(review.figures.get("aperture_error_scale", np.nan)),
+            review.empty[1],
+        )
+        for review in reviews
+    ]
+    names = (
+        "tract",
+        "patch",
+        "band",
+        "inputs",
+        "coverage",
+        "seeing",
+        "depth5",
+        "clipped",
+        "error_scale",
+        "empty_ratio",
+    )
+    table = Table(rows=rows or None, names=names, dtype=(int, int, str, int, *([float] * 6)))
+    for name, unit, digits in (("seeing", "arcsec", 2), ("depth5", "mag(AB)", 2)):
+        table[name].unit = unit
+        table[name].info.format = f".{digits}f"
+    for name in ("coverage", "clipped", "error_scale", "empty_ratio"):
+        table[name].info.format = ".3f"
+    return table
+
+
+def of_band(reviews: Iterable[CoaddReview], band: str) -> list[CoaddReview]:
+    """The reviews of one band."""
+    return [review for review in reviews if review.band == band]
