@@ -29,7 +29,7 @@ class Background:
     gradient
         Largest minus smallest value of the model.
     noise
-        Scatter of the pixels that are left when sources are masked.
+        Scatter of the pixels taken for sky: some per cent low, because the tails of the noise are left out.
     objects
         Boolean [y, x]: pixels taken for sources and their halos.
     free
