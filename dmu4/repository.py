@@ -16,7 +16,7 @@ from lsst.daf.butler import Butler, CollectionType, Config, DatasetRef, DatasetT
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
 from dmu0.manifest import read_manifest
-from dmu0.skymap import make_sky_map
+from dmu0.skymap import make_sky_map, survey_patches
 from dmu0.surveys import Survey
 from dmu2.refcat import read_shard
 from obs_vista import VIRCAM
@@ -107,19 +107,9 @@ def chosen_patches(survey: Survey, tracts: str = "") -> dict[int, list[int]]:
     ValueError
         If ``tracts`` names one that the survey does not have.
     """
-    wanted = [int(word) for word in tracts.split()] or list(survey.tracts)
-    unknown = [tract for tract in wanted if tract not in survey.tracts]
-    if unknown:
-        raise ValueError(f"tract {unknown[0]} is not in survey {survey.name}, which has {list(survey.tracts)}.")
-    sky_map = make_sky_map(survey.sky_map)
-    chosen = {}
-    for number in wanted:
-        tract, patches = sky_map.tract(number), survey.tracts[number]
-        chosen[number] = (
-            sorted(patch.id for patch in tract.patches)
-            if patches == "all"
-            else [tract.patch(patch).id for patch in patches]
-        )
+    chosen: dict[int, list[int]] = {}
+    for patch in survey_patches(survey, tracts):
+        chosen.setdefault(patch.tract.id, []).append(patch.id)
     return chosen
 
 

@@ -121,6 +121,7 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
                 cwd=str(step.path.parent),
                 progress_bar=False,
                 log_output=False,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
         except PapermillExecutionError as error:
             os.replace(part, failed_notebook(record))
