@@ -54,8 +54,6 @@ class BandFluxes:
         Flux of each object's model, 0 where it could not be fitted.
     in_circles, in_kron
         Light of the model, of unit flux, inside the circles [N, circle] and the Kron ellipse [N, 1].
-    residual
-        Image less all models [y, x].
     extendedness
         0, 1 or NaN.
     saturated
@@ -71,7 +69,6 @@ class BandFluxes:
     model: np.ndarray
     in_circles: np.ndarray
     in_kron: np.ndarray
-    residual: np.ndarray
     extendedness: np.ndarray
     saturated: np.ndarray
     depth5: np.ndarray
@@ -121,7 +118,7 @@ def measure_band(
     factors: NoiseFactors,
     gaap_sigma: float,
     extended_limit: float,
-) -> BandFluxes:
+) -> tuple[BandFluxes, np.ndarray]:
     """Point-source and Gaussian-aperture fluxes of all objects in one band, and what the other apertures need.
 
     Parameters
@@ -140,11 +137,16 @@ def measure_band(
         Gaussian aperture in pixels.
     extended_limit
         See `dmu4.reference_shapes.ShapeSettings`.
+
+    Returns
+    -------
+    fluxes, residual
+        What the band says, and its image less all models [y, x].
     """
     image, variance, good = (cube.plane(name, band) for name in ("image", "variance", "good"))
     psf, cell = flat_psf(cube, band), cube.cell_of(x=profiles.x, y=profiles.y)
     if not good.any() or not psf.any():
-        return _nothing(len(profiles), conics.shape[1], image.shape)
+        return _nothing(len(profiles), conics.shape[1]), np.zeros_like(image)
     models = render(profiles, psf_transforms(psf, profiles.size), cell)
     fitted = fit_fluxes(models, image=image, variance=variance, good=good, pairs=pairs)
     flux = np.nan_to_num(fitted.flux)
@@ -161,7 +163,7 @@ def measure_band(
     psf_power = np.sum(np.square(psf, dtype=float), axis=(1, 2))[cell]
     covered = np.where(np.isfinite(fitted.flux), fitted.covered, 0)
     errors = factors.psf * point[:, 1] * blending
-    return BandFluxes(
+    fluxes = BandFluxes(
         psf=make_flux(point[:, 0], errors, covered, saturated),
         gaap=_gaap(
             profiles, models, flux, planes, psf=psf, cell=cell, sigma=gaap_sigma, factor=factors.gaap, bad=saturated
@@ -169,12 +171,12 @@ def measure_band(
         model=flux,
         in_circles=sum_stamps(models, x=profiles.x, y=profiles.y, conics=conics),
         in_kron=sum_stamps(models, x=profiles.x, y=profiles.y, conics=kron),
-        residual=planes["residual"],
         extendedness=classify(point[:, 2], factors.psf * point[:, 3], point[:, 0] / errors, limit=extended_limit),
         saturated=saturated,
         depth5=_depth(planes, psf_power, factors.psf, ix, iy),
         input_count=cube.plane("input_count", band)[iy, ix],
     )
+    return fluxes, planes["residual"]
 
 
 def _near(flagged: np.ndarray) -> np.ndarray:
@@ -190,7 +192,7 @@ def _gaap(profiles, models, flux, planes, *, psf, cell, sigma, factor, bad) -> F
     return make_flux(sums[:, 1] + own, factor * np.sqrt(sums[:, 2]), filled, bad)
 
 
-def _nothing(n: int, circles: int, shape: tuple[int, int]) -> BandFluxes:
+def _nothing(n: int, circles: int) -> BandFluxes:
     """The answer of a band without any data."""
     nan, yes = np.full(n, np.nan), np.ones(n, bool)
     empty = Flux(value=nan, error=nan, flag=yes)
@@ -200,7 +202,6 @@ def _nothing(n: int, circles: int, shape: tuple[int, int]) -> BandFluxes:
         model=np.zeros(n),
         in_circles=np.zeros((n, circles)),
         in_kron=np.zeros((n, 1)),
-        residual=np.zeros(shape, np.float32),
         extendedness=nan,
         saturated=~yes,
         depth5=nan,

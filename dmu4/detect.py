@@ -97,17 +97,18 @@ def subtract_sky(cube: PatchCube, *, box: int, threads: int = 1) -> PatchCube:
         Bands worked on at once.
     """
 
-    def one(band: int) -> np.ndarray:
+    flat = cube.image.copy()
+
+    def one(band: int) -> None:
         image, good = cube.plane("image", band), cube.plane("good", band)
         sigma = psf_sigma(mean_psf(cube, band))
-        if not good.any() or not np.isfinite(sigma):
-            return image
-        masked = source_mask(image, cube.plane("variance", band), good, sigma=sigma)
-        return np.where(good, image - fit_sky(image, good, masked, box=box), 0)
+        if good.any() and np.isfinite(sigma):
+            masked = source_mask(image, cube.plane("variance", band), good, sigma=sigma)
+            flat[..., band] = np.where(good, image - fit_sky(image, good, masked, box=box), 0)
 
     with ThreadPoolExecutor(threads) as pool:
-        planes = list(pool.map(one, range(len(cube.bands))))
-    return replace(cube, image=np.stack(planes, axis=-1).astype(np.float32))
+        list(pool.map(one, range(len(cube.bands))))
+    return replace(cube, image=flat)
 
 
 def significance_map(
@@ -156,7 +157,9 @@ def combined_map(significance: np.ndarray, good: np.ndarray) -> np.ndarray:
     significance, good
         Maps [y, x, band]; a band counts at a pixel only where it is good.
     """
-    total = np.sum(np.square(np.maximum(significance, 0), where=good, out=np.zeros_like(significance)), axis=-1)
+    total = np.zeros(significance.shape[:2], np.float32)
+    for band in range(significance.shape[2]):
+        total += np.where(good[..., band], np.square(np.maximum(significance[..., band], 0)), 0)
     counted = good.sum(axis=-1)
     combined = np.zeros(total.shape, np.float32)
     levels = np.linspace(0, 8, 33)
@@ -235,14 +238,15 @@ def detect(cube: PatchCube, settings: DetectionSettings) -> Detections:
         Thresholds and limits.
     """
     n = len(cube.bands)
+    significance = np.zeros(cube.image.shape, np.float32)
 
-    def one(band: int) -> np.ndarray:
+    def one(band: int) -> None:
         noise = cube.plane("noise", band) if cube.has_noise[band] else None
         planes = [cube.plane(name, band) for name in ("image", "variance", "good")]
-        return significance_map(*planes, mean_psf(cube, band), noise)
+        significance[..., band] = significance_map(*planes, mean_psf(cube, band), noise)
 
     with ThreadPoolExecutor(settings.threads) as pool:
-        significance = np.stack(list(pool.map(one, range(n))), axis=-1)
+        list(pool.map(one, range(n)))
     combined = combined_map(significance, cube.good)
     limits = {"threshold": settings.threshold, "floor": settings.floor}
     with ThreadPoolExecutor(settings.threads) as pool:

@@ -108,8 +108,10 @@ def measure(
 
     pairs = find_overlaps(profiles)
 
+    residual = np.zeros_like(cube.image)
+
     def one(band: int) -> BandFluxes:
-        return measure_band(
+        measured, residual[..., band] = measure_band(
             cube,
             band,
             profiles=profiles,
@@ -120,10 +122,10 @@ def measure(
             gaap_sigma=GAAP_SIGMA / cube.pixel_scale,
             extended_limit=settings.shapes.extended_limit,
         )
+        return measured
 
     with ThreadPoolExecutor(settings.threads) as pool:
         bands = list(pool.map(one, range(len(cube.bands))))
-    residual = np.stack([band.residual for band in bands], axis=-1)
     planes = (residual, cube.variance, cube.good)
     in_circles = sum_apertures(*planes, x=shapes.x, y=shapes.y, conics=round_ones)
     in_kron = sum_apertures(*planes, x=shapes.x, y=shapes.y, conics=kron)

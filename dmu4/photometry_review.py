@@ -41,6 +41,8 @@ def bands_of(objects: Table) -> list[str]:
 
 def read_patch(butler: Butler, *, skymap: str, tract: int, patch: int) -> PatchCube | None:
     """All bands of a patch, less their residual sky; None if it has no coadd."""
+    if not butler.registry.queryDatasetTypes("deep_coadd"):
+        return None
     where = {"skymap": skymap, "tract": tract, "patch": patch}
     refs = butler.query_datasets("deep_coadd", data_id=where, explain=False, limit=None)
     if not refs:
@@ -51,9 +53,9 @@ def read_patch(butler: Butler, *, skymap: str, tract: int, patch: int) -> PatchC
 
 def band_summary(objects: Table) -> Table:
     """One row a band: how many primary objects it saw, how many it can be used for, its depth and its error floor."""
-    primary = objects[np.asarray(objects["detect_isPrimary"])]
+    primary = objects[np.asarray(objects["detect_isPrimary"])] if len(objects) else objects
     rows = []
-    for band in bands_of(objects):
+    for band in bands_of(primary) if len(primary) else ():
         covered = np.asarray(primary[f"{band}_coverage"]) > 0
         rows.append(
             (
