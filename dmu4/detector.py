@@ -185,7 +185,7 @@ def calibrate(given: DetectorImage, references: References, settings: Settings) 
         x=sources.x[stars],
         y=sources.y[stars],
         signal_to_noise=sources.signal_to_noise[stars],
-        fwhm=_size_to_fwhm(sources, stars, fwhm),
+        fwhm=fwhm if len(stars) < settings.min_psf_stars else _size_to_fwhm(sources, stars),
         min_stars=settings.min_psf_stars,
     )
     fits = measure(image, errors, psf.psf, x=sources.x, y=sources.y, fwhm=psf.fwhm)
@@ -308,10 +308,8 @@ def _psf_stars(sources: Sources, wcs: WCS, references: References, fwhm: float, 
     return select_stars(sources, fwhm=fwhm, min_signal_to_noise=settings.psf_signal_to_noise, is_reference=is_reference)
 
 
-def _size_to_fwhm(sources: Sources, stars: np.ndarray, fwhm: float) -> float:
-    """FWHM in pixels from the median size of the stars; the header's where there are none."""
-    if len(stars) == 0:
-        return fwhm
+def _size_to_fwhm(sources: Sources, stars: np.ndarray) -> float:
+    """FWHM in pixels from the median size of the stars."""
     return float(2.3548 * np.sqrt(np.median(sources.moments.size[stars]) / 2))
 
 

@@ -10,131 +10,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import galsim
 import numpy as np
-import piff
-from lsst.images import Box
-from lsst.images.psfs import PiffWrapper
 from scipy.optimize import least_squares
 
 from dmu4.moments import adaptive_moments
-from dmu4.psf_grid import draw, fit_stars, interpolant_table, local_grid, normal_equations, solve_amplitudes
+from dmu4.psf_grid import fit_stars, interpolant_table, normal_equations, solve_amplitudes
+from dmu4.psf_model import WING_KNOTS, GridPsf, Moffat, moffat_grid
 
 FWHM_OF_SIGMA = 2.3548
 ERROR_FLOOR = 0.01
 """Errors of a star's pixels are at least this fraction of its light, so that a few bright stars do not decide alone."""
 
-NODES_PER_FWHM = 5.0
-"""Nodes of the grid across the seeing: with fewer, the interpolant shows in the size of stars."""
-
-WING_KNOTS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5)
-"""Radii, in FWHM, at which the wings of stars are compared with the Moffat profile."""
+FEWEST = 3
+"""Stars without which nothing is fitted."""
 
 SPLINES_PER_FWHM = 2.5
 """Splines across the seeing: the detail that stars sampled at VISTA's pixels can tell."""
-
-
-@dataclass(frozen=True)
-class Moffat:
-    """An elliptical Moffat profile: ``(1 + r^2 / alpha^2)^-beta``.
-
-    Parameters
-    ----------
-    fwhm
-        In pixels, of the geometric mean axis.
-    beta
-        Slope of the wings.
-    e1, e2
-        Reduced shear of the ellipse.
-    wings
-        Factors on the profile at the radii `WING_KNOTS`, as stars show them; empty for none.
-    """
-
-    fwhm: float
-    beta: float = 3.0
-    e1: float = 0.0
-    e2: float = 0.0
-    wings: tuple[float, ...] = ()
-
-    def radius2(self, *, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-        """Square of the elliptical radius in pixels^2."""
-        r2 = ((1 - self.e1) ** 2 + self.e2**2) * dx**2 + ((1 + self.e1) ** 2 + self.e2**2) * dy**2
-        return (r2 - 4 * self.e2 * dx * dy) / (1 - self.e1**2 - self.e2**2)
-
-    def at(self, *, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-        """Values; their sum over an infinite plane of pixels is 1 but for what the factors on the wings change."""
-        alpha2 = self.fwhm**2 / (4 * (2 ** (1 / self.beta) - 1))
-        r2 = self.radius2(dx=dx, dy=dy)
-        profile = (self.beta - 1) / (np.pi * alpha2) * (1 + r2 / alpha2) ** -self.beta
-        if self.wings:
-            profile = profile * np.interp(np.sqrt(np.maximum(r2, 0)) / self.fwhm, WING_KNOTS, self.wings)
-        return profile
-
-
-@dataclass(frozen=True)
-class GridPsf:
-    """A PSF as a grid of nodes that vary with position.
-
-    Parameters
-    ----------
-    coefficients
-        [n, n, terms]: polynomial coefficients of each node; n is odd, and the sum of the nodes is 1 everywhere.
-    centre, half
-        (x, y) of the detector's centre and half its extent in pixels: the polynomial's variables run from -1 to 1.
-    order
-        Order of the polynomial.
-    moffat
-        The profile that the wings follow.
-    scale
-        Pixels between two nodes.
-    """
-
-    coefficients: np.ndarray
-    centre: tuple[float, float]
-    half: tuple[float, float]
-    order: int
-    moffat: Moffat
-    scale: float = 1.0
-
-    @property
-    def size(self) -> int:
-        """Nodes along each side."""
-        return self.coefficients.shape[0]
-
-    def basis(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Polynomial terms [position, term] in Piff's order: powers of x outside, of y inside."""
-        u = (np.atleast_1d(x) - self.centre[0]) / self.half[0]
-        v = (np.atleast_1d(y) - self.centre[1]) / self.half[1]
-        return _terms(u, v, self.order)
-
-    @property
-    def pixel_sum(self) -> float:
-        """Sum of the pixels of a star of unit flux in the middle of the detector, mean over places within a pixel."""
-        x, y = self.centre
-        shifts = (0.125, 0.375, 0.625, 0.875)
-        sums = [self.star(x=x + dx, y=y + dy, radius=self.stamp_size // 2).sum() for dx in shifts for dy in shifts]
-        return float(np.mean(sums))
-
-    @property
-    def stamp_size(self) -> int:
-        """Pixels along each side that hold the whole grid; odd."""
-        return 2 * int(self.scale * (self.size // 2)) + 1
-
-    @property
-    def wing(self) -> float:
-        """Fraction of a star's light that the Moffat profile has outside the grid."""
-        half = self.scale * (self.size // 2)
-        axis = np.arange(-3 * half, 3 * half + 0.5)
-        profile = self.moffat.at(dx=axis, dy=axis[:, None])
-        inside = (np.abs(axis) <= half) & (np.abs(axis[:, None]) <= half)
-        return float(profile[~inside].sum() / profile.sum())
-
-    def star(self, *, x: float, y: float, radius: int) -> np.ndarray:
-        """Pixels of a star of unit flux at (x, y), on a stamp around the nearest pixel."""
-        shape = (2 * radius + 1, 2 * radius + 1)
-        left, bottom = round(x) - radius, round(y) - radius
-        grid = local_grid(self.coefficients, self.basis(x=x, y=y)[0])
-        return draw(grid, self.scale, x, y, left, bottom, shape, interpolant_table())
 
 
 @dataclass(frozen=True)
@@ -162,7 +53,7 @@ class PsfFit:
     psf
         The model.
     state
-        ``fitted``, ``moffat`` (few stars: one round profile) or ``header`` (no star: a profile of the header's seeing).
+        ``fitted``, ``moffat`` (few stars: one profile) or ``header`` (hardly any: a profile of the header's seeing).
     used, reserved
         Boolean arrays over the stars given: in the fit, or kept for the check.
     fwhm
@@ -210,23 +101,35 @@ def fit_psf(
     fwhm
         Seeing in pixels, from the header or from the stars.
     min_stars
-        With fewer stars the profile is a Moffat that fits them; without any it has the seeing given.
+        With fewer stars the profile is a Moffat that fits them; with less than three it has the seeing given.
     reserve
         Fraction of the stars kept for the check: every fifth in order of brightness, the brightest ones too.
     iterations
         Rounds of grid, positions and fluxes, and outlier rejection.
     """
     count = len(x)
-    none = np.zeros(count, bool)
-    if count == 0:
-        return PsfFit(_moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=np.empty((0, 3)))
+    none, unknown = np.zeros(count, bool), np.full((count, 3), np.nan)
+    if count < FEWEST:  # two sources of one size are no crowd: they may as well be galaxies
+        return PsfFit(
+            moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=np.full((count, 3), np.nan)
+        )
     reserved = none.copy()
     if count >= 2 * min_stars:
         every = max(2, round(1 / reserve))
         reserved[np.argsort(-signal_to_noise)[every // 2 :: every]] = True
     used = ~reserved
     moffat = fit_moffat(image, errors, x=x[used], y=y[used], fwhm=fwhm)
-    psf = _moffat_grid(moffat, image.shape)
+    if count < min_stars and not 0.75 < moffat.fwhm / fwhm < 1.33:  # these are no stars: trust the header
+        return PsfFit(moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=unknown)
+    reserved = none.copy()
+    if count >= 2 * min_stars:
+        every = max(2, round(1 / reserve))
+        reserved[np.argsort(-signal_to_noise)[every // 2 :: every]] = True
+    used = ~reserved
+    moffat = fit_moffat(image, errors, x=x[used], y=y[used], fwhm=fwhm)
+    if count < min_stars and not 0.75 < moffat.fwhm / fwhm < 1.33:  # these are no stars: trust the header
+        return PsfFit(moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=unknown)
+    psf = moffat_grid(moffat, image.shape)
     state = "moffat"
     if used.sum() >= min_stars:
         psf, used = _fit_grid(image, errors, psf, x=x, y=y, used=used, iterations=iterations)
@@ -239,17 +142,12 @@ def polynomial_order(stars: int) -> int:
     return 0 if stars < 20 else 1 if stars < 120 else 2
 
 
-def node_spacing(fwhm: float) -> float:
-    """Pixels between nodes: a fixed share of the seeing, so that every PSF is sampled alike and has as many nodes."""
-    return fwhm / NODES_PER_FWHM
-
-
 def fit_moffat(image: np.ndarray, errors: PixelErrors, *, x: np.ndarray, y: np.ndarray, fwhm: float) -> Moffat:
     """The profile that fits the stars best: a Moffat, with factors on its wings.
 
     The brightest thirty are taken: wings matter more than numbers. Each has its own flux, position and local sky.
     """
-    rough = _moffat_grid(Moffat(fwhm), image.shape)
+    rough = moffat_grid(Moffat(fwhm), image.shape)
     fitted = measure(image, errors, rough, x=x, y=y, fwhm=fwhm)
     pixels = _star_pixels(image, errors, fitted, rough.moffat)
     if pixels is None:
@@ -353,76 +251,6 @@ def measure(
     )
     fits[:, :2] *= psf.pixel_sum
     return fits
-
-
-def to_piff(psf: GridPsf, *, x: np.ndarray, y: np.ndarray, reserved: np.ndarray, bbox: Box) -> PiffWrapper:
-    """The PSF as an LSST image component that holds a Piff object.
-
-    Parameters
-    ----------
-    psf
-        The fitted grid.
-    x, y, reserved
-        Stars of the fit, and which of them were held out; stored with the PSF.
-    bbox
-        Where the PSF may be evaluated.
-    """
-    model = piff.PixelGrid(scale=psf.scale, size=psf.size, interp="galsim.Quintic()")
-    interp = piff.BasisPolynomial(order=psf.order)
-    interp.q = _raw_polynomial(psf).reshape(psf.size**2, -1)
-    result = piff.SimplePSF(model, interp)
-    result.wcs = {0: galsim.PixelScale(1.0)}
-    result.pointing = None
-    result.stars = [
-        PsfStar(galsim.PositionD(float(xs), float(ys)), is_reserve=bool(held))
-        for xs, ys, held in zip(x, y, reserved, strict=True)
-    ]
-    return PiffWrapper(result, bbox, psf.stamp_size)
-
-
-@dataclass(frozen=True)
-class PsfStar:
-    """What is stored of a star: where it was, and whether it was used."""
-
-    image_pos: galsim.PositionD
-    is_reserve: bool
-    is_flagged: bool = False
-
-
-def _terms(u: np.ndarray, v: np.ndarray, order: int) -> np.ndarray:
-    return np.stack([u**i * v**j for i in range(order + 1) for j in range(order + 1 - i)], axis=1)
-
-
-def _raw_polynomial(psf: GridPsf) -> np.ndarray:
-    """Coefficients of the powers of pixel positions, which is what Piff interpolates in."""
-    if psf.order == 0:
-        return psf.coefficients
-    points = np.linspace(-1, 1, psf.order + 2)
-    u, v = (grid.ravel() for grid in np.meshgrid(points, points))
-    x, y = psf.centre[0] + u * psf.half[0], psf.centre[1] + v * psf.half[1]
-    scale = max(*psf.centre, *psf.half)
-    powers = [i + j for i in range(psf.order + 1) for j in range(psf.order + 1 - i)]
-    raw = _terms(x / scale, y / scale, psf.order)
-    change = np.linalg.lstsq(raw, _terms(u, v, psf.order), rcond=None)[0]
-    return psf.coefficients @ change.T / scale ** np.array(powers)
-
-
-def _moffat_grid(moffat: Moffat, shape: tuple[int, int]) -> GridPsf:
-    """A PSF that is the same everywhere; wide enough to hold all but some thousandths of the light."""
-    scale = node_spacing(moffat.fwhm)
-    half = int(np.ceil(min(30, max(10, 5 * moffat.fwhm)) / scale))
-    offset = scale * np.arange(-half, half + 1.0)
-    dx, dy = np.meshgrid(offset, offset)
-    grid = moffat.at(dx=dx, dy=dy)
-    ny, nx = shape
-    return GridPsf(
-        coefficients=(grid / grid.sum())[:, :, None],
-        centre=((nx - 1) / 2, (ny - 1) / 2),
-        half=(nx / 2, ny / 2),
-        order=0,
-        moffat=moffat,
-        scale=scale,
-    )
 
 
 def _fit_grid(

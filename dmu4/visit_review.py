@@ -26,6 +26,8 @@ MAPS = {
 
 def read_summaries(butler: Butler) -> Table:
     """The summaries of all visits in one table, one row a detector; empty if there are none."""
+    if not butler.registry.queryDatasetTypes("visit_summary"):  # no step has ever made one
+        return Table()
     references = sorted(butler.query_datasets("visit_summary", explain=False), key=lambda ref: ref.dataId["visit"])
     if not references:
         return Table()
