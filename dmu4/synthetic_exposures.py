@@ -69,9 +69,10 @@ class Exposure:
         """Add a star at an output pixel."""
         u, v = (float(value) for value in self.map(x, y))
         star, whole = self.psf.compute_stellar_image(x=u, y=v), Box.from_shape(self.shape)
-        if not (12 < u < self.shape[1] - 13 and 12 < v < self.shape[0] - 13):
+        if not (-12 < u < self.shape[1] + 12 and -12 < v < self.shape[0] + 12):
             return
-        self.image[star.bbox.slice_within(whole)] += flux * star.array
+        common = star.bbox.intersection(whole)
+        self.image[common.slice_within(whole)] += flux * star.array[common.slice_within(star.bbox)]
 
     def source(self) -> CoaddInput:
         """The exposure as the engine takes it."""
