@@ -1,4 +1,4 @@
-"""The PSF of a detector as a model: a profile, a grid of nodes that varies with position, and the stored Piff object."""
+"""The PSF of a detector as a model: a profile, a grid of nodes that varies with position, the stored Piff object."""
 
 from __future__ import annotations
 
