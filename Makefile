@@ -67,7 +67,7 @@ bench: $(ENVIRONMENT)
 lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m importlinter.cli lint
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()"
 
 lock: .venv/.made-from
 	.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --extra test --no-emit-index-url --no-header \
