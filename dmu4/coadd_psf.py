@@ -15,9 +15,9 @@ from dmu4.resample import CoordinateGrid, interpolate, lanczos_table
 from obs_vista.masks import BIT
 
 PHASES = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
-"""Positions (x, y) of a star within its pixel. Interpolation treats each a little differently, and these four average to
-the mean over all; a star on a pixel's centre alone would give a PSF whose peak is 3% too high at a seeing of 2 px. None
-is at 0.5, where Piff and LSST's box of its stamp round to different pixels."""
+"""Positions (x, y) of a star within its pixel. Interpolation treats each a little differently, and these four average
+to the mean over all; a star on a pixel's centre alone would give a PSF whose peak is 3% too high at a seeing of 2 px.
+None is at 0.5, where Piff and LSST's box of its stamp round to different pixels."""
 
 NODES = 3
 """Places along each axis of a detector where its PSF is drawn; bilinear in between."""
