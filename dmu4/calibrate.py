@@ -211,6 +211,7 @@ def fit_zero_point(
         chosen = valid & (scale * flux > limit * reference_error)
         if chosen.sum() >= max(min_stars, 20):
             break
+    reference_error = _typical_error(flux, reference_error, chosen)
     floor = intrinsic
     used = chosen
     for _ in range(10):
@@ -240,6 +241,20 @@ def fit_zero_point(
         gradient=gradient,
         gradient_error=gradient_error,
     )
+
+
+def _typical_error(flux: np.ndarray, error: np.ndarray, chosen: np.ndarray, neighbours: int = 5) -> np.ndarray:
+    """Errors of references as those of stars of similar flux have them (their running median).
+
+    A catalogue's error follows its own flux, noise and all; as a weight it would pull the mean towards references
+    that fluctuated down. One that is twice the typical error or more stays: it comes from another catalogue.
+    """
+    typical = error.copy()
+    order = np.flatnonzero(chosen)[np.argsort(flux[chosen])]
+    for k, number in enumerate(order):
+        median = np.median(error[order[max(0, k - neighbours) : k + neighbours + 1]])
+        typical[number] = max(median, error[number] if error[number] > 2 * median else 0.0)
+    return typical
 
 
 def _plane(

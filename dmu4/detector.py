@@ -134,8 +134,8 @@ class DetectorCalibration:
 
     @property
     def seeing(self) -> float:
-        """FWHM in arcsec at the centre of the detector."""
-        return self.psf.fwhm * self.pixel_scale
+        """FWHM of the PSF's profile in arcsec (`psf.fwhm` is that of a Gaussian of its moments, wider by the wings)."""
+        return self.psf.psf.moffat.fwhm * self.pixel_scale
 
     @property
     def status(self) -> str:

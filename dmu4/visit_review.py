@@ -9,9 +9,12 @@ from lsst.images import Image
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from dmu4.background import fit_background
 from dmu4.detector_mask import detector_mask
+
+OUTLINED = [withStroke(linewidth=1.5, foreground="0.2")]
 
 MAPS = {
     "seeing": ("seeing (arcsec)", "viridis"),
@@ -66,7 +69,7 @@ def visit_table(summaries: Table) -> Table:
     return table
 
 
-def draw_maps(figure: Figure, summaries: Table, column: str, *, columns: int = 4) -> None:
+def draw_maps(figure: Figure, summaries: Table, column: str, *, columns: int = 3) -> None:
     """The detectors of each visit on the sky, coloured by one figure; rejected ones are hatched.
 
     Parameters
@@ -119,7 +122,15 @@ def _detectors(axis: Axes, part: Table, values: np.ndarray, colours: str, low: f
     for outline in outlines[hatched]:
         axis.fill(*outline.T, fill=False, hatch="xxx", edgecolor="tab:red", linewidth=1.2)
     for row, outline in zip(part, outlines, strict=True):
-        axis.text(*outline.mean(axis=0), str(row["detector"]), ha="center", va="center", fontsize=6, color="w")
+        axis.text(
+            *outline.mean(axis=0),
+            str(row["detector"]),
+            ha="center",
+            va="center",
+            fontsize=6,
+            color="w",
+            path_effects=OUTLINED,
+        )
     axis.autoscale_view()
     axis.set_aspect("equal")
     axis.invert_xaxis()
