@@ -160,12 +160,13 @@ def make_provenance(
             table[name][row] = getattr(records[n], name)
     where = np.argwhere(planes.cell_counts[:, :, used] > 0)
     contributions = CoaddProvenance.make_empty_contribution_table(len(where))
+    overlaps = {n: _overlap(inputs[n], box, cell) for n in used}
     for row, (i, j, k) in enumerate(where):
         n = used[k]
-        record, (middle, overlap) = records[n], _overlap(inputs[n], box, cell, int(i), int(j))
+        record, (overlap, middle) = records[n], overlaps[n][:, i, j]
         values = {
             "cell_i": i, "cell_j": j, "instrument": record.instrument, "visit": record.visit,
-            "detector": record.detector, "overlaps_center": middle, "overlap_fraction": overlap,
+            "detector": record.detector, "overlaps_center": bool(middle), "overlap_fraction": overlap,
             "unmasked_fraction": planes.cell_counts[i, j, n] / cell**2,
             "weight": inputs[n].weight if nominal[i, j, n] else 0.0,
             "psf_shape_xx": np.nan, "psf_shape_yy": np.nan, "psf_shape_xy": np.nan, "psf_shape_flag": False,
@@ -175,15 +176,17 @@ def make_provenance(
     return CoaddProvenance(table, contributions)
 
 
-def _overlap(source: CoaddInput, box: Box, cell: int, i: int, j: int) -> tuple[bool, float]:
-    """Whether an input covers the middle of a cell, and the part of the cell that it covers, from 25 points."""
-    inside = []
+def _overlap(source: CoaddInput, box: Box, cell: int) -> np.ndarray:
+    """The part of each cell (cell row, cell column) that an input covers, and whether it covers its middle."""
+    shape = (box.y.size // cell, box.x.size // cell)
+    inside = np.empty((5, 5, *shape), bool)
     for b in range(5):
         for a in range(5):
-            x, y = box.x.start + (j + (a + 0.5) / 5) * cell, box.y.start + (i + (b + 0.5) / 5) * cell
-            u_in, v_in, _ = source.grid.at(x=x - 0.5, y=y - 0.5)
-            inside.append(bool(source.bbox.contains(x=round(u_in), y=round(v_in))))
-    return inside[12], float(np.mean(inside))
+            x = box.x.start + (np.arange(shape[1]) + (a + 0.5) / 5) * cell - 0.5
+            y = box.y.start + (np.arange(shape[0]) + (b + 0.5) / 5) * cell - 0.5
+            u_in, v_in = source.grid.nearest(*np.meshgrid(x, y))
+            inside[a, b] = source.bbox.contains(x=np.nan_to_num(u_in, nan=-1e9), y=np.nan_to_num(v_in, nan=-1e9))
+    return np.stack([inside.mean(axis=(0, 1)), inside[2, 2]])
 
 
 def describe_coadd(planes: CoaddPlanes, stamps: np.ndarray, *, pixel_scale: float) -> dict[str, int | float | str]:

@@ -29,11 +29,20 @@ class UnusableInput(ValueError):
 
 @dataclass(frozen=True)
 class OpenInput:
-    """A detector image that overlaps the patch, with what its coadd needs beside the pixels."""
+    """A detector image that overlaps the patch, with what its coadd needs beside the pixels.
+
+    Parameters
+    ----------
+    source, psf, record
+        For the engine, for the cells' PSFs, for provenance.
+    psf_correction
+        Total flux of a star over its flux from the PSF, whose stamp has a sum of 1.
+    """
 
     source: CoaddInput
     psf: Psf
     record: InputRecord
+    psf_correction: float = 1.0
 
 
 def pixels_of(image: Image, variance: Image, mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -171,4 +180,6 @@ def open_input(
         day_obs=int(data_id["day_obs"]),
         polygon=outline(bbox, projection, wcs),
     )
-    return OpenInput(source, whole.psf, record)
+    field = whole.aperture_corrections.get("psf")
+    correction = float(field(x=bbox.x.center, y=bbox.y.center)) if field is not None else 1.0
+    return OpenInput(source, whole.psf, record, correction)

@@ -82,6 +82,16 @@ class CoordinateGrid:
             planes.append(along + (padded[1:, :-1] - plane) * (0.5 / self.step))
         return CoordinateGrid(self.x // 2, self.y // 2, self.step // 2, *planes, self.error)
 
+    def nearest(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Input positions of output positions, from the nearest node and its slopes: good to a fraction of a pixel."""
+        i = np.clip(np.rint((x - self.x) / self.step).astype(int), 0, self.u.shape[1] - 2)
+        j = np.clip(np.rint((y - self.y) / self.step).astype(int), 0, self.u.shape[0] - 2)
+        s, t = (x - self.x) / self.step - i, (y - self.y) / self.step - j
+        return tuple(
+            plane[j, i] + s * (plane[j, i + 1] - plane[j, i]) + t * (plane[j + 1, i] - plane[j, i])
+            for plane in (self.u, self.v)
+        )
+
     def at(self, *, x: float, y: float) -> tuple[float, float, np.ndarray]:
         """Input position of one output position, and the 2 x 2 matrix d(u, v) / d(x, y) there."""
         i = min(max(int((x - self.x) // self.step), 0), self.u.shape[1] - 2)

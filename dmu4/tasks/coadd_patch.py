@@ -223,8 +223,10 @@ class CoaddPatchTask(PipelineTask):
         psfs = [one.psf for one in inputs]
         stamps = cell_psfs(sources, psfs, nominal, box, cell=cell, order=settings.order)
         provenance = make_provenance(sources, [one.record for one in inputs], planes, nominal, box)
+        weights = planes.cell_counts.sum(axis=(0, 1)) * [source.weight for source in sources]
         metadata = {
             "n_inputs": len(inputs),
+            "psf_correction": float(np.average([one.psf_correction for one in inputs], weights=weights)),
             "clipped_fraction": float(planes.clipped.sum() / max(planes.cell_counts.sum(), 1)),
             "lanczos_order": settings.order,
             "weighting": str(self.config.weighting),
