@@ -9,6 +9,7 @@ from astropy.table import Table
 from astropy.visualization import make_lupton_rgb
 from lsst.daf.butler import Butler
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
@@ -188,6 +189,16 @@ def plot_kinds(objects: Table) -> Figure:
     left.set(ylim=(0.5, -2.5), xlabel=f"{band} point-source magnitude (AB)")
     left.set_ylabel(f"{band}: 2-arcsec less point-source magnitude")
     left.legend()
+    _plot_colours(right, primary, bands)
+    return figure
+
+
+def _plot_colours(axis: Axes, primary: Table, bands: Sequence[str]) -> None:
+    """Two colours of the bright objects: g - i and J - Ks where they exist, else those of the first and last bands."""
+    if len(bands) < 3:
+        axis.text(0.5, 0.5, f"no two colours of {' and '.join(bands)} alone", ha="center", transform=axis.transAxes)
+        axis.set_axis_off()
+        return
     blue, red = (("g", "i"), ("vj", "vk")) if {"g", "i", "vj", "vk"} <= set(bands) else (bands[:2], bands[-2:])
     good = np.ones(len(primary), bool)
     for name in {*blue, *red}:
@@ -199,9 +210,8 @@ def plot_kinds(objects: Table) -> Figure:
     reference = np.asarray(primary["refExtendedness"])
     for kind, colour, marker in ((1, GALAXY, "o"), (0, STAR, "^")):
         mine = good & (reference == kind)
-        right.scatter(colours[0][mine], colours[1][mine], s=10, c=colour, marker=marker, alpha=0.7, lw=0)
-    right.set(xlabel=f"{blue[0]} - {blue[1]} (AB, GAaP)", ylabel=f"{red[0]} - {red[1]} (AB, GAaP)")
-    return figure
+        axis.scatter(colours[0][mine], colours[1][mine], s=10, c=colour, marker=marker, alpha=0.7, lw=0)
+    axis.set(xlabel=f"{blue[0]} - {blue[1]} (AB, GAaP)", ylabel=f"{red[0]} - {red[1]} (AB, GAaP)")
 
 
 def empty_aperture_ratios(cube: PatchCube, objects: Table, *, count: int = 4000, clear: float = 2.5) -> Table:
