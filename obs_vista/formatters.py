@@ -44,12 +44,15 @@ class _DetectorFormatter(FormatterV2):
         """
         detector = int(self.data_id["detector"])
         parameters = self.file_descriptor.parameters or {}
-        with fits.open(path, memmap=False) as hdus:
+        # Of sixteen extensions one is wanted: the others are not made into images, which takes three times as long.
+        with fits.open(path, memmap=False, disable_image_compression=True) as hdus:
             extensions = detector_extensions(hdus)
             if detector not in extensions:
                 have = ", ".join(str(number) for number in sorted(extensions))
                 raise LookupError(f"{Path(path).name} has no extension of detector {detector}; it has {have}.")
             hdu = hdus[extensions[detector]]
+            if "ZIMAGE" in hdu.header:
+                hdu = fits.CompImageHDU(bintable=hdu)
             full = Box.from_shape(hdu.shape)
             if component == "bbox":
                 return full

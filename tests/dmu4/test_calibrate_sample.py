@@ -56,10 +56,13 @@ def _extreme_visits(summaries: Table, band: str) -> dict[str, int]:
 
 
 def test_all_detectors_are_there(summaries: Table, band: str) -> None:
-    """Every visit has its sixteen detectors, each with one state."""
+    """Three visits a band have detectors on the patches of the release, each once and with one state."""
     part = summaries[np.asarray(summaries["band"]).astype(str) == band]
+    assert len(np.unique(part["visit"])) >= 3
     for visit in np.unique(part["visit"]):
-        assert sorted(part["detector"][part["visit"] == visit]) == list(range(1, 17))
+        numbers = part["detector"][part["visit"] == visit]
+        assert len(set(numbers)) == len(numbers)
+        assert set(numbers) <= set(range(1, 17))
     assert set(np.asarray(part["status"]).astype(str)) <= {"calibrated", "header_solution"}
 
 
