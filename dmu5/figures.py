@@ -41,7 +41,11 @@ def show_sky(catalogue: Table, band: str) -> Figure:
     magnitude = magnitudes(np.asarray(catalogue[f"{band}_psfFlux"]))
     size = np.clip(2 * (27 - np.nan_to_num(magnitude, nan=27)), 1, 60)
     axis.scatter(ra[~usable], dec[~usable], s=4, color="0.8", label=f"not usable in {band}")
-    points = axis.scatter(ra[usable], dec[usable], s=size[usable], c=magnitude[usable], cmap="cividis_r")
+    known = magnitude[usable & np.isfinite(magnitude)]
+    low, high = np.percentile(known, [1, 95]) if len(known) else (15, 25)
+    points = axis.scatter(
+        ra[usable], dec[usable], s=size[usable], c=magnitude[usable], cmap="cividis_r", vmin=low, vmax=high
+    )
     if usable.any():
         figure.colorbar(points, ax=axis, label=f"{band} PSF magnitude, AB", shrink=0.8)
     axis.invert_xaxis()

@@ -74,7 +74,7 @@ def mosaic(survey: Survey, band: str, *, tract: int) -> np.ndarray | None:
 def colour_picture(red: np.ndarray, green: np.ndarray, blue: np.ndarray, *, size: int = 1600) -> np.ndarray:
     """An RGB picture [y, x, 3] of three images in nJy, north up (Lupton et al. 2004, PASP 116, 133).
 
-    Each band is scaled so that its noise is as bright as that of the others; pixels without data are dark.
+    Bands are scaled so that sources are white in the median; pixels without data are dark.
 
     Parameters
     ----------
@@ -84,13 +84,19 @@ def colour_picture(red: np.ndarray, green: np.ndarray, blue: np.ndarray, *, size
         Longest side of the picture in pixels; larger images are averaged down.
     """
     planes = [_shrink(plane, size) for plane in (red, green, blue)]
-    scaled = []
+    clean, noises = [], []
     for plane in planes:
         good = np.isfinite(plane)
         middle = float(np.median(plane[good])) if good.any() else 0.0
-        noise = 1.4826 * float(np.median(np.abs(plane[good] - middle))) if good.any() else 1.0
-        scaled.append(np.where(good, (plane - middle) / max(noise, 1e-30), 0))
-    return make_lupton_rgb(*scaled, minimum=-1.0, stretch=12.0, Q=8)[::-1]
+        noises.append(max(1.4826 * float(np.median(np.abs(plane[good] - middle))) if good.any() else 1.0, 1e-30))
+        clean.append(np.where(good, plane - middle, 0))
+    bright = np.logical_and.reduce([plane > 10 * noise for plane, noise in zip(clean, noises, strict=True)])
+    typical = [
+        float(np.median(plane[bright])) if bright.any() else noise for plane, noise in zip(clean, noises, strict=True)
+    ]
+    scaled = [plane / level for plane, level in zip(clean, typical, strict=True)]
+    grain = float(np.median([noise / level for noise, level in zip(noises, typical, strict=True)]))
+    return make_lupton_rgb(*scaled, minimum=-0.5 * grain, stretch=15 * grain, Q=8)[::-1]
 
 
 def _shrink(image: np.ndarray, size: int) -> np.ndarray:
