@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.stats import mad_std
 from astropy.table import Column, Table
 
-from dmu0.skymap import Patch, make_sky_map
+from dmu0.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu3.inputs import InputError, OpenFiles, patch_detectors, place_on_grid, read_coadd, read_detector_row
 from dmu3.swarp import Coadd, CoaddError, choose_engine, coadd, wcs_header
@@ -71,37 +71,6 @@ def image_path(folder: Path, *, tract: int, patch: int, band: str) -> Path:
 def weight_path(image: Path) -> Path:
     """The weight map of a baseline image."""
     return image.with_name(image.stem + ".weight.fits")
-
-
-def survey_patches(survey: Survey, tracts: str = "") -> list[Patch]:
-    """The patches of a survey, in order.
-
-    Parameters
-    ----------
-    survey
-        The survey.
-    tracts
-        Tracts to keep, separated by spaces; all of the survey if empty.
-
-    Raises
-    ------
-    ValueError
-        If a tract is not one of the survey's.
-    """
-    wanted = [int(tract) for tract in tracts.split()] or list(survey.tracts)
-    unknown = [tract for tract in wanted if tract not in survey.tracts]
-    if unknown:
-        raise ValueError(
-            f"Survey {survey.name} has no tract {unknown[0]}; it has {', '.join(map(str, survey.tracts))}."
-        )
-    sky_map = make_sky_map(survey.sky_map)
-    patches = []
-    for number in wanted:
-        tract = sky_map.tract(number)
-        names = survey.tracts[number]
-        chosen = list(tract.patches) if names == "all" else [tract.patch(name) for name in names]
-        patches += sorted(chosen, key=lambda patch: patch.id)
-    return patches
 
 
 def write_coadd(coadd: Coadd, path: Path, patch: Patch, *, cards: dict[str, object]) -> None:

@@ -205,6 +205,8 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
         butler.collections.register(run, CollectionType.RUN)
         inputs = [name for name in (run, RELEASE, INPUTS) if has_collection(butler, name)]
         chained = butler.clone(collections=inputs, run=run)
+        # A graph can only be built on dataset types that are known, also where nothing of them was ever made.
+        Pipeline.from_uri(PIPELINE.as_uri()).to_graph(butler.registry).register_dataset_types(butler)
         for task in STEPS[step]:
             rows += _run_task(chained, survey, task, run=run, where=_where(survey, tracts))
         newest(butler, step, run)
