@@ -1,0 +1,139 @@
+"""Cell coadds: round trips, cells, provenance, depth and seeing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from lsst.images import Box, Polygon
+from lsst.images.cells import CellCoadd, CellIJ
+
+import dmu4.synthetic_exposures as scene
+from dmu0.skymap import make_sky_map
+from dmu0.surveys import SkyMap
+from dmu4.cell_coadd import (
+    InputRecord,
+    cell_size,
+    correlation_of,
+    depth_map,
+    make_cell_coadd,
+    make_provenance,
+    pixel_scale,
+    seeing_map,
+)
+from dmu4.coadd import CoaddSettings, make_coadd
+from dmu4.coadd_psf import cell_psfs, mark_inexact, nominal_inputs
+from obs_vista.masks import BIT, from_mask
+
+
+@pytest.fixture(scope="module")
+def patch():
+    """A patch of 300 pixels."""
+    return make_sky_map(SkyMap(name="small", patch_inner=280, patch_border=10)).tract(8524).patch("30,31")
+
+
+@pytest.fixture(scope="module")
+def made(patch):
+    """Planes and coadd of two inputs that leave a strip of the patch without data."""
+    box = patch.outer_bbox
+    images = [
+        scene.Exposure(box, shape=(220, 130), seed=1, fwhm=2.2, correlation=0.3),
+        scene.Exposure(box, shape=(220, 130), seed=2, fwhm=2.6, sigma=1.4, correlation=0.3),
+    ]
+    sources = [image.source() for image in images]
+    planes = make_coadd(sources, box, cell=75, settings=CoaddSettings(rejection=None))
+    nominal = nominal_inputs(planes.cell_counts)
+    mark_inexact(planes, nominal, cell=75)
+    stamps = cell_psfs(sources, [image.psf for image in images], nominal, box, cell=75, order=3)
+    outline = Polygon(x_vertices=np.array([0.0, 9, 9, 0]), y_vertices=np.array([0.0, 0, 9, 9]))
+    records = [InputRecord("VIRCAM", 7 + n, 13, "VIRCAM-H", 20091103, outline) for n in range(2)]
+    provenance = make_provenance(sources, records, planes, nominal, box)
+    coadd = make_cell_coadd(
+        planes, stamps, patch, skymap="small", band="vh", provenance=provenance, metadata={"n_inputs": 2}
+    )
+    return planes, coadd
+
+
+@pytest.mark.parametrize(
+    ("ny", "nx", "size"),
+    [(4200, 4200, 150), (900, 900, 150), (2600, 2600, 130), (4100, 4200, 100), (301, 301, 43), (7, 13, 1)],
+)
+def test_cell_size(ny, nx, size):
+    """The largest divisor of both sides, up to 150 pixels."""
+    assert cell_size(Box.factory[5 : 5 + ny, 3 : 3 + nx]) == size
+
+
+def test_round_trip_through_a_file(made, patch, tmp_path):
+    """What is written comes back: pixels, mask, PSF, noise, provenance, figures; and so does a part."""
+    planes, coadd = made
+    coadd.write(str(tmp_path / "c.fits"))
+    back = CellCoadd.read(str(tmp_path / "c.fits"))
+    np.testing.assert_array_equal(back.image.array, planes.image)
+    np.testing.assert_array_equal(back.variance.array, planes.variance)
+    np.testing.assert_array_equal(from_mask(back.mask), planes.mask)
+    np.testing.assert_array_equal(back.noise_realizations[0].array, planes.noise[0])
+    assert back.bbox == patch.outer_bbox
+    assert back.patch.id == patch.id
+    assert back.metadata["n_inputs"] == 2
+    assert len(back.provenance.inputs) == 2
+    box = back.grid.bbox_of(CellIJ(i=1, j=1))
+    part = CellCoadd.read(str(tmp_path / "c.fits"), bbox=box)
+    np.testing.assert_array_equal(part.image.array, planes.image[75:150, 75:150])
+
+
+def test_psf_exists_where_data_do(made):
+    """Stamps are of odd size and sum 1 in cells with data, and absent in the others."""
+    planes, coadd = made
+    for cell in (CellIJ(i=i, j=j) for i in range(4) for j in range(4)):
+        has_data = (planes.count[75 * cell.i : 75 * cell.i + 75, 75 * cell.j : 75 * cell.j + 75] > 0).any()
+        assert coadd.bounds.contains_cell(cell) == has_data
+        if has_data:
+            assert coadd.psf[cell].array.sum() == pytest.approx(1, abs=1e-7)
+            assert coadd.psf[cell].array.shape[0] % 2 == 1
+
+
+def test_provenance_tells_each_cell(made):
+    """Cells list the inputs that reach them, with coverage; the middle ones are whole."""
+    planes, coadd = made
+    table = coadd.provenance.contributions
+    assert len(table) == (planes.cell_counts > 0).sum()
+    whole = table[(table["cell_i"] == 1) & (table["cell_j"] == 1)]
+    assert list(whole["visit"]) == [7, 8]
+    assert whole["overlaps_center"].all()
+    assert (whole["unmasked_fraction"] > 0.95).all()
+    assert whole["weight"][0] == pytest.approx(1.4**2 * whole["weight"][1])
+
+
+def test_positions_are_those_of_the_tract(made, patch):
+    """The coadd's projection is that of the tract, to a thousandth of a pixel."""
+    coadd = made[1]
+    x, y = patch.outer_bbox.x.start + 12.0, patch.outer_bbox.y.start + 200.0
+    theirs = coadd.sky_projection.pixel_to_sky(x=x, y=y)
+    assert theirs.separation(patch.tract.wcs.pixel_to_world(x, y)).arcsec < 1e-4
+
+
+def test_depth_and_seeing_maps(made, patch):
+    """Depth is that of correlated noise in a 2-arcsec aperture; seeing is between those of the inputs."""
+    _, coadd = made
+    scale = pixel_scale(patch)
+    seeing, depth = seeing_map(coadd, pixel_scale=scale), depth_map(coadd, pixel_scale=scale)
+    assert 2.2 * 0.3412 * 0.97 < seeing[1, 1] < 2.6 * 0.3412 * 1.08
+    # White noise of 1 and 1.4 per input pixel of 0.3412": errors add to the correlated noise's excess of about 2.
+    white = np.sqrt(np.pi) / 0.3412 / np.sqrt(1 + 1 / 1.4**2)
+    assert depth[1, 1] == pytest.approx(31.4 - 2.5 * np.log10(5 * white * 1.6), abs=0.25)
+    assert coadd.metadata["depth5"] == pytest.approx(np.nanmedian(depth), abs=0.2)
+    assert correlation_of(coadd, max_lag=3)[3, 4] > 0.5
+    assert correlation_of(coadd, CellIJ(i=1, j=1), max_lag=3)[3, 4] == pytest.approx(0.8, abs=0.15)
+
+
+def test_empty_coadd_has_no_provenance(patch):
+    """Without inputs there is nothing to tell, and no error."""
+    planes = make_coadd([], patch.outer_bbox, cell=75, settings=CoaddSettings(n_noise=0))
+    assert make_provenance([], [], planes, nominal_inputs(planes.cell_counts), patch.outer_bbox) is None
+    stamps = np.full((4, 4, 11, 11), np.nan)
+    coadd = make_cell_coadd(dataclasses.replace(planes), stamps, patch, skymap="small", band="vh")
+    assert len(coadd.bounds.missing) == 16
+    assert (from_mask(coadd.mask) == BIT["NO_DATA"]).all()
+    with pytest.raises(ValueError, match="no noise plane"):
+        correlation_of(coadd)
