@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dmu4.coadd_review import STAR_RADII, CoaddReview, of_band
 from obs_vista.bands import BAND_ORDER
@@ -134,10 +135,11 @@ def plot_empty(reviews: Sequence[CoaddReview]) -> Figure:
 def plot_stars(reviews: Sequence[CoaddReview]) -> Figure:
     """How the shape of stars differs from the PSF of their cell, with the number of inputs."""
     figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    for n, band in enumerate(bands_of(reviews)):
+    bands = bands_of(reviews)
+    for n, band in enumerate(bands):
         stars = np.concatenate([review.stars for review in of_band(reviews, band)])
         if len(stars):
-            shift = 0.06 * (n - 5)
+            shift = 0.07 * (n - 0.5 * (len(bands) - 1))
             exact = stars[:, 2] == 0
             style = {"color": _COLOURS[n % 10], "markersize": 4}
             axis.plot(stars[exact, 1] + shift, 100 * stars[exact, 0], _MARKERS[n], label=band, **style)
@@ -146,5 +148,6 @@ def plot_stars(reviews: Sequence[CoaddReview]) -> Figure:
     axis.set_xlabel("number of inputs at the star (open symbols: INEXACT_PSF)")
     axis.set_ylabel(f'flux in {STAR_RADII[0]:.0f}" / {STAR_RADII[1]:.0f}",\nstar less PSF (%)')
     axis.set_ylim(-8, 8)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(fontsize=7, ncols=5)
     return figure
