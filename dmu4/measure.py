@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from dmu4.band_fluxes import BandFluxes, Flux, make_flux, measure_band
 from dmu4.detect import mean_psf, psf_sigma
 from dmu4.forced import find_overlaps
 from dmu4.local_sky import source_mask
-from dmu4.noise_factor import NoiseFactors, measure_factors
+from dmu4.noise_factor import NoiseFactors, measure_factors, scale_to_empty
 from dmu4.object_table import APERTURES, COVERAGE_RADIUS, GAAP_SIGMA, REFERENCE_PIXEL
 from dmu4.patch_cube import PatchCube
 from dmu4.reference_shapes import ReferenceShapes, ShapeSettings, flat_psf, measure_reference, model_profiles
@@ -36,6 +36,9 @@ class MeasurementSettings:
     flux_floor: float = 0.01
     threads: int = 2
 
+
+CLEAR = 2.5
+"""Arcsec between empty places and objects."""
 
 MIN_FLOOR_STARS = 8
 """Bright stars that a measured flux floor rests on."""
@@ -105,9 +108,7 @@ def measure(
     profiles = model_profiles(cube, shapes)
     round_ones = circles(np.array(APERTURES) * REFERENCE_PIXEL / cube.pixel_scale, length=len(x))
     kron = ellipses(shapes.covariance, shapes.kron)
-
     pairs = find_overlaps(profiles)
-
     residual = np.zeros_like(cube.image)
 
     def one(band: int) -> BandFluxes:
@@ -127,11 +128,21 @@ def measure(
     with ThreadPoolExecutor(settings.threads) as pool:
         bands = list(pool.map(one, range(len(cube.bands))))
     planes = (residual, cube.variance, cube.good)
+    scaled = scale_to_empty(
+        factors,
+        *planes,
+        x=shapes.x,
+        y=shapes.y,
+        clear=CLEAR / cube.pixel_scale,
+        gaap_sigma=GAAP_SIGMA / cube.pixel_scale,
+    )
     in_circles = sum_apertures(*planes, x=shapes.x, y=shapes.y, conics=round_ones)
     in_kron = sum_apertures(*planes, x=shapes.x, y=shapes.y, conics=kron)
     columns = common_values(cube, shapes)
     for number, (label, band) in enumerate(zip(cube.bands, bands, strict=True)):
-        columns |= band_values(label, number, band, in_circles, in_kron, kron, factors[number], settings)
+        gaap = replace(band.gaap, error=band.gaap.error * scaled[number].gaap / factors[number].gaap)
+        band = replace(band, gaap=gaap)
+        columns |= band_values(label, number, band, in_circles, in_kron, kron, scaled[number], settings)
     return columns
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from dmu4.apertures import circles, sum_apertures
 from dmu4.forced import project
@@ -127,6 +129,72 @@ def measure_factors(
         circle=np.array([_scatter(pulls[:, k]) for k in range(len(radii))]),
         places=len(x),
     )
+
+
+def scale_to_empty(
+    factors: Sequence[NoiseFactors],
+    residual: np.ndarray,
+    variance: np.ndarray,
+    good: np.ndarray,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    clear: float,
+    gaap_sigma: float,
+    count: int = 2000,
+) -> list[NoiseFactors]:
+    """Raise the factors until empty apertures between the objects scatter by what they predict.
+
+    A realization of the noise has what resampling does to pixels, but not what is left of the sky on larger scales,
+    nor the sources too faint to be detected. Both are in the image less the models of all objects. Point-source
+    fluxes are left as they are: the fit looks at scales on which the realization is right.
+
+    Parameters
+    ----------
+    factors
+        Of each band, from its noise realization.
+    residual, variance, good
+        Cubes [y, x, band]: the image less all models, its variance, and the pixels with data.
+    x, y
+        Array positions of the objects.
+    clear
+        Distance in pixels to keep from them.
+    gaap_sigma
+        Aperture of GAaP in pixels: its fluxes are noisy like a circle of twice that radius.
+    count
+        Places to try.
+
+    Returns
+    -------
+    list
+        The factors, none smaller than before; unchanged in a band with fewer than `MIN_PLACES` empty places.
+    """
+    radii = factors[0].radius
+    at_x, at_y = empty_places(good.any(axis=-1), None, margin=int(radii[-1]) + 1, count=count, seed=2)
+    if len(at_x):
+        distance, _ = cKDTree(np.column_stack([x, y])).query(np.column_stack([at_x, at_y]))
+        at_x, at_y = at_x[distance > clear], at_y[distance > clear]
+    conics = circles(radii, length=len(at_x))
+    sums = sum_apertures(residual, variance, good, x=at_x, y=at_y, conics=conics)
+    scaled = []
+    for band, one in enumerate(factors):
+        whole = sums.filled[:, -1, band] > 0.98
+        if np.count_nonzero(whole) < MIN_PLACES:
+            scaled.append(one)
+            continue
+        pulls = sums.flux[whole, :, band] / (one.circle * np.sqrt(sums.variance[whole, :, band]))
+        excess = np.maximum([clipped_moments(pulls[:, k])[1] for k in range(len(radii))], 1)
+        of_gaap = float(np.interp(2 * gaap_sigma, radii, excess))
+        scaled.append(
+            NoiseFactors(
+                psf=one.psf,
+                gaap=one.gaap * of_gaap,
+                radius=radii,
+                circle=one.circle * excess,
+                places=one.places,
+            )
+        )
+    return scaled
 
 
 def _scatter(pulls: np.ndarray) -> float:

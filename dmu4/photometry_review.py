@@ -17,8 +17,7 @@ from dmu4.apertures import circles, sum_apertures
 from dmu4.consolidate import stack_patches
 from dmu4.detect import subtract_sky
 from dmu4.local_sky import clipped_moments
-from dmu4.measure import noise_factors
-from dmu4.object_table import APERTURES, REFERENCE_PIXEL
+from dmu4.object_table import REFERENCE_PIXEL
 from dmu4.patch_cube import PatchCube
 from dmu4.tasks.detect_patch import load_cube
 
@@ -214,8 +213,10 @@ def _plot_colours(axis: Axes, primary: Table, bands: Sequence[str]) -> None:
     axis.set(xlabel=f"{blue[0]} - {blue[1]} (AB, GAaP)", ylabel=f"{red[0]} - {red[1]} (AB, GAaP)")
 
 
-def empty_aperture_ratios(cube: PatchCube, objects: Table, *, count: int = 4000, clear: float = 2.5) -> Table:
-    """Scatter of 2-arcsec circles between the objects over the error that the catalogue would quote for them.
+def empty_aperture_ratios(cube: PatchCube, objects: Table, *, count: int = 6000) -> Table:
+    """Scatter of 2-arcsec circles between the objects over the errors that the table quotes for faint objects.
+
+    Places keep 3 arcsec from every object, and 8 from those above 50 sigma in the band, whose wings are light too.
 
     Parameters
     ----------
@@ -225,8 +226,6 @@ def empty_aperture_ratios(cube: PatchCube, objects: Table, *, count: int = 4000,
         Objects of its tract.
     count
         Places to try.
-    clear
-        Distance to the nearest object in arcsec.
 
     Returns
     -------
@@ -236,20 +235,23 @@ def empty_aperture_ratios(cube: PatchCube, objects: Table, *, count: int = 4000,
     rng = np.random.default_rng(3)
     radius = 12 * REFERENCE_PIXEL / cube.pixel_scale
     x, y = rng.uniform(radius, cube.shape[1] - radius, count), rng.uniform(radius, cube.shape[0] - radius, count)
+    places = np.column_stack([x, y])
     known = np.column_stack([objects["x"] - cube.x0, objects["y"] - cube.y0])
-    distance, _ = cKDTree(known).query(np.column_stack([x, y]))
-    free = distance * cube.pixel_scale > clear
-    x, y = x[free], y[free]
-    sums = sum_apertures(cube.image, cube.variance, cube.good, x=x, y=y, conics=circles([radius], length=len(x)))
+    free = cKDTree(known).query(places)[0] * cube.pixel_scale > 3
+    sums = sum_apertures(cube.image, cube.variance, cube.good, x=x, y=y, conics=circles([radius], length=count))
     rows = []
-    for number, (band, factors) in enumerate(zip(cube.bands, noise_factors(cube, 2), strict=True)):
-        whole = sums.filled[:, 0, number] > 0.99
-        ratio = np.nan
-        if np.count_nonzero(whole) >= 50:
-            error = factors.circle[APERTURES.index(12)] * np.sqrt(sums.variance[whole, 0, number])
-            ratio = clipped_moments(sums.flux[whole, 0, number] / error)[1]
-        rows.append((band, int(np.count_nonzero(whole)), round(ratio, 3), round(factors.circle[3], 2)))
-    return Table(rows=rows, names=("band", "places", "ratio", "noise_factor"))
+    for number, band in enumerate(cube.bands):
+        error, flux = (np.asarray(objects[f"{band}_{name}"]) for name in ("ap12FluxErr", "ap12Flux"))
+        bright, faint = flux > 50 * error, (flux < 10 * error) & ~np.asarray(objects[f"{band}_ap12Flux_flag"])
+        chosen = free & (sums.filled[:, 0, number] > 0.99)
+        if bright.any():
+            chosen &= cKDTree(known[bright]).query(places)[0] * cube.pixel_scale > 8
+        ratio, n = np.nan, int(np.count_nonzero(chosen))
+        if n >= 50 and faint.any():
+            _, nearest = cKDTree(known[faint]).query(places[chosen])
+            ratio = round(clipped_moments(sums.flux[chosen, 0, number] / error[faint][nearest])[1], 3)
+        rows.append((band, n, ratio))
+    return Table(rows=rows, names=("band", "places", "ratio"), dtype=(str, int, float))
 
 
 def duplicate_primaries(objects: Table, *, radius: float) -> int:
@@ -263,12 +265,11 @@ def duplicate_primaries(objects: Table, *, radius: float) -> int:
 
 
 def plot_empty(ratios: Table) -> Figure:
-    """Scatter of empty apertures over quoted error, and the noise factor, of each band."""
+    """Scatter of empty apertures over quoted error of each band."""
     figure, axis = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
     place = np.arange(len(ratios))
     axis.axhspan(0.9, 1.1, color="0.9", label="1 +- 0.1")
     axis.plot(place, ratios["ratio"], "o", color=STAR, label="scatter over quoted error")
-    axis.plot(place, ratios["noise_factor"], "s", color=GALAXY, mfc="none", label="noise factor")
     axis.set_xticks(place, [f"{band}\n{n}" for band, n in ratios.iterrows("band", "places")])
     axis.set(ylim=(0, None), xlabel="band and number of empty places", ylabel="ratio, 2-arcsec circles")
     axis.legend()

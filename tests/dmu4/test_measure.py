@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from dmu4.band_fluxes import Flux, make_flux, sky_variance
 from dmu4.detect import DetectionSettings, detect, subtract_sky
 from dmu4.measure import MeasurementSettings, flux_floor, measure
-from dmu4.noise_factor import measure_factors
+from dmu4.noise_factor import NoiseFactors, measure_factors, scale_to_empty
 from dmu4.object_table import APERTURES, make_object_table, object_columns, object_id
 from dmu4.patch_cube import BandPlanes, make_cube
 from dmu4.synthetic import correlated_noise, make_patch, make_scene, psf_stamp
@@ -145,6 +145,23 @@ def test_factors_of_correlated_noise(rng):
     nothing = measure_factors(coloured, planes["variance"], ~good, **settings, radii=radii, gaap_sigma=5.95)
     assert nothing.places == 0
     assert nothing.psf == 1
+
+
+def test_errors_are_scaled_to_empty_apertures(rng):
+    """Structure that the noise realization does not have raises the errors of wide apertures, not of narrow ones."""
+    shape, radii = (400, 400), np.array([3.0, 6, 12])
+    white = rng.normal(0, 3, shape)
+    lumps = correlated_noise(rng, shape, sigma=0.4, width=10)
+    factors = [NoiseFactors(psf=1.0, gaap=1.0, radius=radii, circle=np.ones(3), places=100)] * 2
+    residual = np.stack([white, white + lumps], axis=-1).astype(np.float32)
+    planes = (residual, np.full(residual.shape, 9, np.float32), np.ones(residual.shape, bool))
+    settings = {"x": np.array([200.0]), "y": np.array([200.0]), "clear": 15}
+    flat, lumpy = scale_to_empty(factors, *planes, **settings, gaap_sigma=6.0)
+    assert flat.circle == pytest.approx([1, 1, 1], abs=0.15)
+    assert lumpy.circle[0] < 1.25
+    # Inside 12 px the lumps add 0.4 x area x about 0.75 to a noise of 3 x sqrt(area).
+    assert 1.8 < lumpy.circle[2] < 2.8
+    assert lumpy.gaap == pytest.approx(lumpy.circle[2])
 
 
 def test_flags_say_what_a_flux_lacks():
