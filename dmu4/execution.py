@@ -205,8 +205,7 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
         butler.collections.register(run, CollectionType.RUN)
         inputs = [name for name in (run, RELEASE, INPUTS) if has_collection(butler, name)]
         chained = butler.clone(collections=inputs, run=run)
-        # A graph can only be built on dataset types that are known, also where nothing of them was ever made.
-        Pipeline.from_uri(PIPELINE.as_uri()).to_graph(butler.registry).register_dataset_types(butler)
+        _register_dataset_types(chained)
         for task in STEPS[step]:
             rows += _run_task(chained, survey, task, run=run, where=_where(survey, tracts))
         newest(butler, step, run)
@@ -217,6 +216,14 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
             first = report[report["task"] == task][0]
             raise StepFailed(f"{step}: all {len(states)} quanta of {task} failed; the first: {first['reason']}")
     return report
+
+
+def _register_dataset_types(butler: Butler) -> None:
+    """Make the products of every task known: a graph can only be built on known types, also where none was made."""
+    for task in (task for tasks in STEPS.values() for task in tasks):
+        # One by one, because two tasks make deep_coadd, of different bands.
+        graph = Pipeline.from_uri(f"{PIPELINE.as_uri()}#{task}").to_graph(butler.registry)
+        graph.register_dataset_types(butler)
 
 
 def _run_task(butler: Butler, survey: Survey, task: str, *, run: str, where: str) -> list[tuple]:
