@@ -106,8 +106,9 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
         stop_leftovers(record)
         sidecar(record).unlink(missing_ok=True)
         failed_notebook(record).unlink(missing_ok=True)
-        os.environ.update({MARK: str(record), RUN_ID: identity, "JUPYTER_PREFER_ENV_PATH": "1"}
-            | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # threads are the tasks' own business)
+        os.environ.update({MARK: str(record), RUN_ID: identity, "JUPYTER_PREFER_ENV_PATH": "1"})
+        # Threads are the tasks' own business: those of the linear algebra would only spin on busy cores.
+        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
         os.environ.pop("MPLBACKEND", None)  # figures belong into the notebook, whatever the shell says
         started, clock = datetime.now(UTC), time.monotonic()
         part = record.with_name(f"{record.stem}.part.ipynb")
