@@ -104,6 +104,38 @@ def draw(grid, scale, x, y, left, bottom, shape, table):
 
 
 @njit(nogil=True, cache=True)
+def _one_star_equations(image, variance, gain_slope, error_floor, flux, model, ddx, ddy, left, bottom):
+    """Normal matrix and right-hand side for flux, x and y of one star, chi square, and how many pixels count."""
+    ny, nx = image.shape
+    size = model.shape[0]
+    m, b = np.zeros((3, 3)), np.zeros(3)
+    chi, used = 0.0, 0
+    for j in range(max(0, -bottom), min(size, ny - bottom)):
+        for i in range(max(0, -left), min(size, nx - left)):
+            v = variance[bottom + j, left + i]
+            if not v < np.inf:
+                continue
+            p = model[j, i]
+            light = max(0.0, flux * p)
+            w = 1.0 / (v + gain_slope * light + (error_floor * light) ** 2)
+            px, py = flux * ddx[j, i], flux * ddy[j, i]
+            r = image[bottom + j, left + i]
+            m[0, 0] += w * p * p
+            m[0, 1] += w * p * px
+            m[0, 2] += w * p * py
+            m[1, 1] += w * px * px
+            m[1, 2] += w * px * py
+            m[2, 2] += w * py * py
+            rest = r - flux * p
+            b[0] += w * p * r
+            b[1] += w * px * rest
+            b[2] += w * py * rest
+            chi += w * rest * rest
+            used += 1
+    return m, b, chi, used
+
+
+@njit(nogil=True, cache=True)
 def fit_stars(
     image, variance, gain_slope, error_floor, coefficients, scale, basis, x, y, radius, iterations, max_shift, table
 ):
@@ -135,7 +167,6 @@ def fit_stars(
     """
     count = len(x)
     out = np.full((count, 7), np.nan)
-    ny, nx = image.shape
     size = 2 * radius + 1
     sx, wx, dwx = np.zeros(size, np.int64), np.zeros((size, TAPS)), np.zeros((size, TAPS))
     sy, wy, dwy = np.zeros(size, np.int64), np.zeros((size, TAPS)), np.zeros((size, TAPS))
@@ -151,31 +182,9 @@ def fit_stars(
             _apply(grid, sx, wx, sy, wy, model)
             _apply(grid, sx, dwx, sy, wy, ddx)
             _apply(grid, sx, wx, sy, dwy, ddy)
-            m = np.zeros((3, 3))
-            b = np.zeros(3)
-            chi, used = 0.0, 0
-            for j in range(max(0, -bottom), min(size, ny - bottom)):
-                for i in range(max(0, -left), min(size, nx - left)):
-                    v = variance[bottom + j, left + i]
-                    if not v < np.inf:
-                        continue
-                    p = model[j, i]
-                    light = max(0.0, flux * p)
-                    w = 1.0 / (v + gain_slope * light + (error_floor * light) ** 2)
-                    px, py = flux * ddx[j, i], flux * ddy[j, i]
-                    r = image[bottom + j, left + i]
-                    m[0, 0] += w * p * p
-                    m[0, 1] += w * p * px
-                    m[0, 2] += w * p * py
-                    m[1, 1] += w * px * px
-                    m[1, 2] += w * px * py
-                    m[2, 2] += w * py * py
-                    rest = r - flux * p
-                    b[0] += w * p * r
-                    b[1] += w * px * rest
-                    b[2] += w * py * rest
-                    chi += w * rest * rest
-                    used += 1
+            m, b, chi, used = _one_star_equations(
+                image, variance, gain_slope, error_floor, flux, model, ddx, ddy, left, bottom
+            )
             if used < 9 or m[0, 0] <= 0:
                 break
             if step == 0 or iterations == 0 or b[0] <= 0:
