@@ -255,11 +255,15 @@ def make_coadd(inputs: Sequence[CoaddInput], box: Box, *, cell: int, settings: C
     weights = np.array([source.weight for source in inputs], float)
     weights = (weights / weights.max(initial=1e-300)).astype(np.float32)
     with ThreadPoolExecutor(settings.threads) as pool:
-        for rows in bands_of_rows(inputs, box, cell=cell, memory=settings.memory, planes=4 + settings.n_noise):
+        # Image, variance, mask and noise; the comparison of epochs needs the image again, and its local brightness.
+        held = 3 + settings.n_noise + (3 if settings.rejection else 0)
+        for rows in bands_of_rows(inputs, box, cell=cell, memory=settings.memory, planes=held):
             band = _load_band(inputs, box, rows, settings, pool)
             starts = range(rows[0], rows[1], cell)
             jobs = [pool.submit(_add_cell_row, band, weights, box, y, cell, settings, result) for y in starts]
             result.clipped[:] += sum(job.result() for job in jobs)
+            # Otherwise the next band would be read while this one is still held.
+            del band, jobs
     return result
 
 

@@ -160,7 +160,7 @@ class CoaddPatchTask(PipelineTask):
         """
         settings = self.config.settings()
         rows = {(int(row["visit"]), int(row["detector"])): row for table in summaries for row in table}
-        left, reasons, opened = settings.memory, Counter(), []
+        left, reasons, opened = settings.memory // 2, Counter(), []
 
         def keep(size: int) -> bool:
             nonlocal left
