@@ -144,7 +144,8 @@ class Engine(_Section):
     """How the pipeline is run, and where its registry is."""
 
     kind: Literal["local", "bps"] = "local"
-    threads: int = Field(2, ge=1, description="threads inside a quantum")
+    processes: int = Field(2, ge=1, description="for local: processes that share the quanta of a task")
+    threads: int = Field(2, ge=1, description="threads inside a quantum, shared by the processes")
     site: str = Field("local", description="for bps: a file in dmu4/bps, or a path")
     registry: str | None = Field(None, description="database of the Butler registry; null: SQLite")
 

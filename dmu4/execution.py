@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from dmu0.surveys import Survey
 from dmu4 import bps_engine
 from dmu4.repository import INPUTS, RELEASE, chosen_patches, has_collection, newest, open_butler
+from dmu4.workers import run_shares, shares
 
 PIPELINE = Path(__file__).parent / "pipelines" / "release.yaml"
 
@@ -83,7 +84,7 @@ def _where(survey: Survey, tracts: str) -> str:
     return f"skymap = '{survey.sky_map.name}' AND ({' OR '.join(parts)}) AND band IN ({bands})"
 
 
-def _configured(survey: Survey, task: str) -> Pipeline:
+def _configured(survey: Survey, task: str, *, threads: int) -> Pipeline:
     """The pipeline of one task with what the survey says about it."""
     pipeline = Pipeline.from_uri(f"{PIPELINE.as_uri()}#{task}")
     settings: dict[str, object] = {}
@@ -99,7 +100,7 @@ def _configured(survey: Survey, task: str) -> Pipeline:
             "maxNoiseRatio": limits.noise_ratio_max,
         }
     if task in {"coadd_patch", "detect_patch", "measure_patch"}:
-        settings["threads"] = survey.engine.threads
+        settings["threads"] = threads
     if task == "measure_patch":
         settings["bands"] = list(survey.bands)
     for key, value in settings.items():
@@ -226,18 +227,45 @@ def _register_dataset_types(butler: Butler) -> None:
         graph.register_dataset_types(butler)
 
 
+def run_quanta(butler: Butler, survey: Survey, task: str, *, where: str, threads: int, share: bool = False) -> None:
+    """Run the quanta of a task that have not been run yet.
+
+    Parameters
+    ----------
+    butler
+        Writeable, with the collections to read from as defaults and the output collection as run.
+    survey
+        The survey.
+    task
+        Label of the task.
+    where
+        Data query.
+    threads
+        Threads inside a quantum.
+    share
+        Share the quanta among processes, as many as the survey's engine says.
+    """
+    executor = SeparablePipelineExecutor(
+        butler, clobber_output=True, skip_existing_in=[butler.run], raise_on_partial_outputs=False
+    )
+    graph = executor.build_quantum_graph(_configured(survey, task, threads=threads), where=where)
+    if not len(graph):
+        return
+    executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
+    conditions = shares(task, list(graph.quanta_by_task[task]), survey.engine.processes) if share else []
+    if conditions:
+        inputs = list(butler.collections.defaults)
+        run_shares(survey, task, conditions, run=butler.run, where=where, inputs=inputs)
+    else:
+        _execute(butler, graph)
+
+
 def _run_task(butler: Butler, survey: Survey, task: str, *, run: str, where: str) -> list[tuple]:
-    pipeline = _configured(survey, task)
     if engine_kind(survey) == "bps":
+        pipeline = _configured(survey, task, threads=survey.engine.threads)
         bps_engine.run_task(butler, survey, pipeline, task, run=run, where=where)
     else:
-        executor = SeparablePipelineExecutor(
-            butler, clobber_output=True, skip_existing_in=[run], raise_on_partial_outputs=False
-        )
-        graph = executor.build_quantum_graph(pipeline, where=where)
-        if len(graph):
-            executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
-            _execute(butler, graph)
+        run_quanta(butler, survey, task, where=where, threads=survey.engine.threads, share=True)
     return _report(butler, task, run) if butler.registry.queryDatasetTypes(f"{task}_metadata") else []
 
 
