@@ -145,7 +145,7 @@ class Engine(_Section):
 
     kind: Literal["local", "bps"] = "local"
     processes: int = Field(2, ge=1, description="for local: processes that share the quanta of a task")
-    threads: int = Field(2, ge=1, description="threads inside a quantum, shared by the processes")
+    threads: int = Field(2, ge=1, description="threads inside quanta, of all processes together")
     site: str = Field("local", description="for bps: a file in dmu4/bps, or a path")
     registry: str | None = Field(None, description="database of the Butler registry; null: SQLite")
 

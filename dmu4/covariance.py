@@ -134,7 +134,7 @@ def aperture_sums(
     Returns
     -------
     sums, variances, x, y
-        Sum of the image, sum of the variance over the same pixels (what independent pixels would have), and centre of each.
+        Sum of the image, of the variance over the same pixels (as for independent pixels), and centre of each.
     """
     weights = aperture_weights(radius)
     half = weights.shape[0] // 2

@@ -84,7 +84,7 @@ def _where(survey: Survey, tracts: str) -> str:
     return f"skymap = '{survey.sky_map.name}' AND ({' OR '.join(parts)}) AND band IN ({bands})"
 
 
-def _configured(survey: Survey, task: str, *, threads: int) -> Pipeline:
+def _configured(survey: Survey, task: str) -> Pipeline:
     """The pipeline of one task with what the survey says about it."""
     pipeline = Pipeline.from_uri(f"{PIPELINE.as_uri()}#{task}")
     settings: dict[str, object] = {}
@@ -100,7 +100,7 @@ def _configured(survey: Survey, task: str, *, threads: int) -> Pipeline:
             "maxNoiseRatio": limits.noise_ratio_max,
         }
     if task in {"coadd_patch", "detect_patch", "measure_patch"}:
-        settings["threads"] = threads
+        settings["threads"] = max(1, survey.engine.threads // survey.engine.processes)
     if task == "measure_patch":
         settings["bands"] = list(survey.bands)
     for key, value in settings.items():
@@ -227,7 +227,7 @@ def _register_dataset_types(butler: Butler) -> None:
         graph.register_dataset_types(butler)
 
 
-def run_quanta(butler: Butler, survey: Survey, task: str, *, where: str, threads: int, share: bool = False) -> None:
+def run_quanta(butler: Butler, survey: Survey, task: str, *, where: str, share: bool) -> None:
     """Run the quanta of a task that have not been run yet.
 
     Parameters
@@ -240,18 +240,18 @@ def run_quanta(butler: Butler, survey: Survey, task: str, *, where: str, threads
         Label of the task.
     where
         Data query.
-    threads
-        Threads inside a quantum.
     share
-        Share the quanta among processes, as many as the survey's engine says.
+        Share the quanta among processes, as many as the survey's engine says. A process that has a share works on it
+        itself, and finds dataset types and configuration written already.
     """
     executor = SeparablePipelineExecutor(
         butler, clobber_output=True, skip_existing_in=[butler.run], raise_on_partial_outputs=False
     )
-    graph = executor.build_quantum_graph(_configured(survey, task, threads=threads), where=where)
+    graph = executor.build_quantum_graph(_configured(survey, task), where=where)
     if not len(graph):
         return
-    executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
+    if share:
+        executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
     conditions = shares(task, list(graph.quanta_by_task[task]), survey.engine.processes) if share else []
     if conditions:
         inputs = list(butler.collections.defaults)
@@ -262,10 +262,10 @@ def run_quanta(butler: Butler, survey: Survey, task: str, *, where: str, threads
 
 def _run_task(butler: Butler, survey: Survey, task: str, *, run: str, where: str) -> list[tuple]:
     if engine_kind(survey) == "bps":
-        pipeline = _configured(survey, task, threads=survey.engine.threads)
+        pipeline = _configured(survey, task)
         bps_engine.run_task(butler, survey, pipeline, task, run=run, where=where)
     else:
-        run_quanta(butler, survey, task, where=where, threads=survey.engine.threads, share=True)
+        run_quanta(butler, survey, task, where=where, share=True)
     return _report(butler, task, run) if butler.registry.queryDatasetTypes(f"{task}_metadata") else []
 
 

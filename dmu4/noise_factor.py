@@ -143,7 +143,7 @@ def scale_to_empty(
     gaap_sigma: float,
     count: int = 2000,
 ) -> list[NoiseFactors]:
-    """Raise the factors until empty apertures between the objects scatter by what they predict.
+    """Change the factors until empty apertures between the objects scatter by what they predict.
 
     A realization of the noise has what resampling does to pixels, but not what is left of the sky on larger scales,
     nor the sources too faint to be detected. Both are in the image less the models of all objects. Point-source
@@ -167,7 +167,7 @@ def scale_to_empty(
     Returns
     -------
     list
-        The factors, none smaller than before; unchanged in a band with fewer than `MIN_PLACES` empty places.
+        The factors; unchanged in a band with fewer than `MIN_PLACES` empty places.
     """
     radii = factors[0].radius
     at_x, at_y = empty_places(good.any(axis=-1), None, margin=int(radii[-1]) + 1, count=count, seed=2)
@@ -183,7 +183,7 @@ def scale_to_empty(
             scaled.append(one)
             continue
         pulls = sums.flux[whole, :, band] / (one.circle * np.sqrt(sums.variance[whole, :, band]))
-        excess = np.maximum([clipped_moments(pulls[:, k])[1] for k in range(len(radii))], 1)
+        excess = np.array([clipped_moments(pulls[:, k])[1] for k in range(len(radii))])
         of_gaap = float(np.interp(2 * gaap_sigma, radii, excess))
         scaled.append(
             NoiseFactors(

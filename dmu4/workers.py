@@ -79,7 +79,6 @@ def run_shares(
                 "run": run,
                 "where": f"({where}) AND {condition}",
                 "inputs": list(inputs),
-                "threads": max(1, survey.engine.threads // len(conditions)),
             }
             command = [sys.executable, "-m", "dmu4.workers", json.dumps(order)]
             log = Path(folder) / f"{number}.log"
@@ -99,10 +98,10 @@ def main(order: dict) -> None:
     survey = load_survey(order["survey"])
     with open_butler(survey, collections=(), writeable=True) as butler:
         chained = butler.clone(collections=order["inputs"], run=order["run"])
-        run_quanta(chained, survey, order["task"], where=order["where"], threads=order["threads"])
+        run_quanta(chained, survey, order["task"], where=order["where"], share=False)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("order", type=json.loads, help="survey, task, run, where, inputs and threads, as JSON")
+    parser.add_argument("order", type=json.loads, help="survey, task, run, where and inputs, as JSON")
     main(parser.parse_args().order)
