@@ -40,6 +40,9 @@ class MeasurementSettings:
 CLEAR = 2.5
 """Arcsec between empty places and objects."""
 
+BRIGHT = 50.0
+"""Signal to noise above which the wings of an object reach further than its model."""
+
 MIN_FLOOR_STARS = 8
 """Bright stars that a measured flux floor rests on."""
 
@@ -135,6 +138,7 @@ def measure(
         y=shapes.y,
         clear=CLEAR / cube.pixel_scale,
         gaap_sigma=GAAP_SIGMA / cube.pixel_scale,
+        bright=np.column_stack([band.psf.value > BRIGHT * band.psf.error for band in bands]),
     )
     in_circles = sum_apertures(*planes, x=shapes.x, y=shapes.y, conics=round_ones)
     in_kron = sum_apertures(*planes, x=shapes.x, y=shapes.y, conics=kron)

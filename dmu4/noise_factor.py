@@ -141,7 +141,8 @@ def scale_to_empty(
     y: np.ndarray,
     clear: float,
     gaap_sigma: float,
-    count: int = 2000,
+    bright: np.ndarray | None = None,
+    count: int = 6000,
 ) -> list[NoiseFactors]:
     """Change the factors until empty apertures between the objects scatter by what they predict.
 
@@ -161,6 +162,8 @@ def scale_to_empty(
         Distance in pixels to keep from them.
     gaap_sigma
         Aperture of GAaP in pixels: its fluxes are noisy like a circle of twice that radius.
+    bright
+        Objects whose wings no model follows [object, band]; places keep three times ``clear`` from them.
     count
         Places to try.
 
@@ -179,6 +182,9 @@ def scale_to_empty(
     scaled = []
     for band, one in enumerate(factors):
         whole = sums.filled[:, -1, band] > 0.98
+        if bright is not None and bright[:, band].any():
+            far = cKDTree(np.column_stack([x, y])[bright[:, band]]).query(np.column_stack([at_x, at_y]))[0]
+            whole &= far > 3 * clear
         if np.count_nonzero(whole) < MIN_PLACES:
             scaled.append(one)
             continue
