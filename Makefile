@@ -8,6 +8,8 @@ TRACTS ?=
 JOBS ?= 2
 ENGINE ?=
 export FUSION_ENGINE := $(ENGINE)
+# Without compiled bytecode every notebook would compile its libraries anew: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 TESTS ?= tests
 
 STAGES := 0 1 2 3 4 5
