@@ -36,7 +36,8 @@ def as_bytes(hdus: fits.HDUList) -> bytes:
 @pytest.fixture
 def survey(tmp_path, monkeypatch, local_archive, casu_files, rng) -> Survey:
     """A survey of one tract and two patches, all of whose archives are the local one."""
-    monkeypatch.setattr(paths.DataFolders.__init__, "__defaults__", (tmp_path / "project",))
+    root = tmp_path / "project"
+    monkeypatch.setattr(Survey, "folders", property(lambda self: paths.DataFolders(self.name, root)))
     monkeypatch.setenv("NETRC", str(tmp_path / "no netrc"))
     base = local_archive.address
     _fill_archive(local_archive, casu_files, rng)
@@ -206,7 +207,8 @@ def test_a_killed_run_is_continued(survey, local_archive, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fetch_inputs(survey, progress=False, patience=QUICK)
     monkeypatch.undo()
-    monkeypatch.setattr(paths.DataFolders.__init__, "__defaults__", (survey.path.parent / "project",))
+    root = survey.path.parent / "project"
+    monkeypatch.setattr(Survey, "folders", property(lambda self: paths.DataFolders(self.name, root)))
     with (survey.folders[0] / "downloads.jsonl").open("a") as stream:
         stream.write('{"path": "vis')
     local_archive.faults.clear()

@@ -30,7 +30,8 @@ STACKS = ("v20091103_00354_st", "v20091103_00361_st")
 @pytest.fixture
 def make_survey(tmp_path, monkeypatch):
     """A function that makes a survey whose data folders are in a temporary place."""
-    monkeypatch.setattr(paths.DataFolders.__init__, "__defaults__", (tmp_path / "project",))
+    root = tmp_path / "project"
+    monkeypatch.setattr(Survey, "folders", property(lambda self: paths.DataFolders(self.name, root)))
 
     def make(source: str = "archive", **changes: object) -> Survey:
         content = {

@@ -27,7 +27,8 @@ SHAPES = {"v20091103_00354_st": (40, 50), "v20091103_00361_st": (47, 44), "v2009
 @pytest.fixture
 def make_survey(tmp_path, monkeypatch, write_casu, rng):
     """A function that makes a survey of three sound stacks with their maps, fetched (the default) or local."""
-    monkeypatch.setattr(paths.DataFolders.__init__, "__defaults__", (tmp_path / "project",))
+    root = tmp_path / "project"
+    monkeypatch.setattr(Survey, "folders", property(lambda self: paths.DataFolders(self.name, root)))
 
     def make(source: str = "archive") -> Survey:
         content = {
