@@ -52,7 +52,7 @@ def good_flux(catalogue: Table, flux: str, *, snr_min: float = 0.0) -> np.ndarra
     """
     value, error = np.asarray(catalogue[flux], float), np.asarray(catalogue[f"{flux}Err"], float)
     there = np.isfinite(value) & (error > 0) & ~np.asarray(catalogue[f"{flux}_flag"], bool)
-    return there & (value > snr_min * np.where(error > 0, error, np.inf))
+    return there & (np.divide(value, error, out=np.full(value.shape, -np.inf), where=there) > snr_min)
 
 
 def depth_at(catalogue: Table, ra: np.ndarray, dec: np.ndarray, bands: Sequence[str], *, radius: float = 30.0) -> Table:
