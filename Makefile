@@ -61,7 +61,7 @@ status: $(ENVIRONMENT)
 	@$(WORKFLOW) status $(SAID)
 
 test: sample
-	$(PYTHON) -m pytest --numprocesses $(JOBS) $(TESTS)
+	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 bench: $(ENVIRONMENT)
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(PYTHON) $$file || exit 1; done
