@@ -71,9 +71,8 @@ lint: $(ENVIRONMENT)
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()"
 
-lock: .venv/.made-from
-	.venv/bin/uv pip compile --quiet --universal --python-version 3.12 --extra test --no-emit-index-url --no-header \
-	  --output-file requirements.lock pyproject.toml
+lock:
+	@bash workflow/make_environment.sh lock
 
 $(STAGES:%=clean-dmu%): clean-dmu%:
 	$(if $(NAME),rm -rf "dmu$*/data/$(NAME)",$(error There is no survey $(SURVEY)))

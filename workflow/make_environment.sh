@@ -1,14 +1,7 @@
 #!/usr/bin/env bash
-# Make .venv from requirements.lock with Python >= 3.12. Run by make; needs only some Python 3 with pip, or uv.
+# Make .venv from requirements.lock with Python >= 3.12, or with the argument "lock" the lock from pyproject.toml.
+# Run by make; needs only some Python 3 with pip, or uv.
 set -euo pipefail
-
-# Tool settings in pyproject.toml do not matter to the environment; the project table and its entry points do.
-digest=$(cat requirements.lock <(sed -n '/^\[project/,/^\[tool/p' pyproject.toml) | cksum)
-if [ -x .venv/bin/python ] && [ "$(cat .venv/.made-from 2>/dev/null)" = "$digest" ]; then
-  touch .venv/.made-from
-  exit 0
-fi
-echo "Making .venv from requirements.lock ..."
 
 # A Python that is good enough: on the path, or one of pyenv's versions that no shim points at.
 good_python() {
@@ -42,6 +35,20 @@ find_uv() {
   rm -rf .uv && mv .uv.part .uv
   echo "$PWD/.uv/bin/uv"
 }
+
+if [ "${1:-}" = lock ]; then
+  uv=$(find_uv)
+  exec "$uv" pip compile --quiet --universal --python-version 3.12 --extra test --no-emit-index-url --no-header \
+    --output-file requirements.lock pyproject.toml
+fi
+
+# Tool settings in pyproject.toml do not matter to the environment; the project table and its entry points do.
+digest=$(cat requirements.lock <(sed -n '/^\[project/,/^\[tool/p' pyproject.toml) | cksum)
+if [ -x .venv/bin/python ] && [ "$(cat .venv/.made-from 2>/dev/null)" = "$digest" ]; then
+  touch .venv/.made-from
+  exit 0
+fi
+echo "Making .venv from requirements.lock ..."
 
 uv=$(find_uv)
 python=$(good_python)

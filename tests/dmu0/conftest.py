@@ -169,6 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         status = "OVERFLOW" if len(table) > limit else "OK"
         votable.resources[0].type = "results"
         votable.resources[0].infos.append(Info(name="QUERY_STATUS", value=status))
+        votable.set_all_tables_format("binary2")  # astropy's writer of text cells corrupts the heap (its issue 20419)
         stream = io.BytesIO()
         votable.to_xml(stream)
         body = stream.getvalue()

@@ -231,7 +231,7 @@ def test_eso_stands_in_for_vsa(survey, local_archive):
             }
         )
         stream = io.BytesIO()
-        links.write(stream, format="votable")
+        links.write(stream, format="votable", tabledata_format="binary2")
         local_archive.files[f"/links/{stack}"] = (
             stream.getvalue()
             .replace(b"<RESOURCE", b'<RESOURCE type="results"', 1)
