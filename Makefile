@@ -60,8 +60,9 @@ $(foreach stage,$(STAGES),$(eval $(call stage_rule,$(stage))))
 status: $(ENVIRONMENT)
 	@$(WORKFLOW) status $(SAID)
 
+# A worker that dies ends the tests: with a new one in its place they would wait for ever.
 test: sample
-	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
+	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --max-worker-restart 0 $(TESTS)
 
 bench: $(ENVIRONMENT)
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(PYTHON) $$file || exit 1; done

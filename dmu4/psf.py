@@ -11,37 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from dmu4.moments import adaptive_moments
-from dmu4.psf_grid import fit_stars, interpolant_table, normal_equations, solve_amplitudes
-from dmu4.psf_model import WING_KNOTS, GridPsf, Moffat, moffat_grid
+from dmu4.psf_grid import interpolant_table, normal_equations, solve_amplitudes
+from dmu4.psf_model import GridPsf, Moffat, moffat_grid
+from dmu4.psf_profile import ERROR_FLOOR, PixelErrors, adjust_wings, fit_moffat, measure
 
 FWHM_OF_SIGMA = 2.3548
-ERROR_FLOOR = 0.01
-"""Errors of a star's pixels are at least this fraction of its light, so that a few bright stars do not decide alone."""
-
 FEWEST = 3
 """Stars without which nothing is fitted."""
 
 SPLINES_PER_FWHM = 2.5
 """Splines across the seeing: the detail that stars sampled at VISTA's pixels can tell."""
-
-
-@dataclass(frozen=True)
-class PixelErrors:
-    """What the errors of pixels are made of.
-
-    Parameters
-    ----------
-    sky
-        Variance of the empty sky [y, x]; infinite where a pixel must not count.
-    slope
-        Variance added by each unit of a source's light (1/gain for one exposure); 0 if unknown.
-    """
-
-    sky: np.ndarray
-    slope: float
 
 
 @dataclass(frozen=True)
@@ -121,17 +102,12 @@ def fit_psf(
     moffat = fit_moffat(image, errors, x=x[used], y=y[used], fwhm=fwhm)
     if count < min_stars and not 0.75 < moffat.fwhm / fwhm < 1.33:  # these are no stars: trust the header
         return PsfFit(moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=unknown)
-    reserved = none.copy()
-    if count >= 2 * min_stars:
-        every = max(2, round(1 / reserve))
-        reserved[np.argsort(-signal_to_noise)[every // 2 :: every]] = True
-    used = ~reserved
-    moffat = fit_moffat(image, errors, x=x[used], y=y[used], fwhm=fwhm)
-    if count < min_stars and not 0.75 < moffat.fwhm / fwhm < 1.33:  # these are no stars: trust the header
-        return PsfFit(moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=unknown)
     psf = moffat_grid(moffat, image.shape)
     state = "moffat"
     if used.sum() >= min_stars:
+        psf, used = _fit_grid(image, errors, psf, x=x, y=y, used=used, iterations=2)
+        # The wings were compared with a Moffat whose core is a few per cent off; the grid's core is not.
+        psf = moffat_grid(adjust_wings(image, errors, psf, x=x[used], y=y[used]), image.shape)
         psf, used = _fit_grid(image, errors, psf, x=x, y=y, used=used, iterations=iterations)
         state = "fitted"
     return _check(image, errors, PsfFit(psf, state, used, reserved, moffat.fwhm), x=x, y=y, snr=signal_to_noise)
@@ -140,117 +116,6 @@ def fit_psf(
 def polynomial_order(stars: int) -> int:
     """How fast the PSF may vary: constant below 20 stars, linear to 120, quadratic beyond."""
     return 0 if stars < 20 else 1 if stars < 120 else 2
-
-
-def fit_moffat(image: np.ndarray, errors: PixelErrors, *, x: np.ndarray, y: np.ndarray, fwhm: float) -> Moffat:
-    """The profile that fits the stars best: a Moffat, with factors on its wings.
-
-    The brightest thirty are taken: wings matter more than numbers. Each has its own flux, position and local sky.
-    """
-    rough = moffat_grid(Moffat(fwhm), image.shape)
-    fitted = measure(image, errors, rough, x=x, y=y, fwhm=fwhm)
-    pixels = _star_pixels(image, errors, fitted, rough.moffat)
-    if pixels is None:
-        return Moffat(fwhm)
-    dx, dy, value, weight = pixels
-    core = np.hypot(dx, dy) <= max(5, 2.5 * fwhm)
-    dx_core, dy_core, value_core, weight_core = dx[core], dy[core], value[core], weight[core]
-
-    def residual(p: np.ndarray) -> np.ndarray:
-        return (value_core - p[4] * Moffat(p[0], p[1], p[2], p[3]).at(dx=dx_core, dy=dy_core)) * weight_core
-
-    bounds = ([0.5 * fwhm, 1.8, -0.4, -0.4, 0.5], [2.5 * fwhm, 9.0, 0.4, 0.4, 2.0])
-    solution = least_squares(residual, [fwhm, 3.0, 0, 0, 1.0], bounds=bounds, loss="soft_l1", f_scale=3.0, max_nfev=25)
-    *shape, amplitude = (float(value) for value in solution.x)
-    moffat = Moffat(*shape)
-    return replace(moffat, wings=_wing_factors(moffat, dx, dy, value / amplitude, weight * amplitude))
-
-
-def _star_pixels(
-    image: np.ndarray, errors: PixelErrors, fitted: np.ndarray, profile: Moffat
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] | None:
-    """Pixels of the brightest stars: offsets from the star, value over its flux, and one over the error of that."""
-    fwhm = profile.fwhm
-    radius = max(8, round(6 * fwhm))
-    offset = np.arange(-radius, radius + 1)
-    parts = []
-    for k in np.argsort(-np.nan_to_num(fitted[:, 0]))[:30]:
-        flux, cx, cy = fitted[k, 0], fitted[k, 2], fitted[k, 3]
-        if not flux > 0:
-            continue
-        xi, yi = round(cx) + offset, round(cy) + offset
-        xi, yi = xi[(xi >= 0) & (xi < image.shape[1])], yi[(yi >= 0) & (yi < image.shape[0])]
-        cut = slice(yi[0], yi[-1] + 1), slice(xi[0], xi[-1] + 1)
-        value, sky = image[cut] / flux, errors.sky[cut] / flux**2
-        gx, gy = np.meshgrid(xi - cx, yi - cy)
-        distance = np.hypot(gx, gy)
-        good = np.isfinite(sky)
-        around = good & (distance > 4.5 * fwhm)
-        local_sky = np.median(value[around]) if around.sum() > 50 else 0.0
-        good &= distance <= 5 * fwhm
-        model = profile.at(dx=gx, dy=gy)
-        error = np.sqrt(sky + errors.slope / flux * model + (0.02 * model) ** 2)
-        parts.append((gx[good], gy[good], value[good] - local_sky, 1 / error[good]))
-    if not parts:
-        return None
-    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
-
-
-def _wing_factors(
-    moffat: Moffat, dx: np.ndarray, dy: np.ndarray, value: np.ndarray, weight: np.ndarray
-) -> tuple[float, ...]:
-    """What the wings of stars are over those of a Moffat profile, at `WING_KNOTS`.
-
-    A mean over each ring, clipped so that neighbours do not count; where it is uncertain it is pulled to one.
-    """
-    radius = np.sqrt(np.maximum(moffat.radius2(dx=dx, dy=dy), 0)) / moffat.fwhm
-    model = moffat.at(dx=dx, dy=dy)
-    factors = [1.0]
-    for knot in WING_KNOTS[1:]:
-        ring = np.abs(radius - knot) < 0.25
-        d, m, w = value[ring], model[ring], weight[ring]
-        factor, kept = 1.0, np.ones(len(d), bool)
-        variance = 0.25
-        for _ in range(6):
-            information = np.sum((w * m)[kept] ** 2) + 1 / 0.25
-            factor = (np.sum((w**2 * m * d)[kept]) + 1 / 0.25) / information
-            variance = 1 / information
-            kept = np.abs((d - factor * m) * w) < 2.5
-        factors.append(float(np.clip(factor, 0.0, 3.0)) if variance < 0.2 else factors[-1])
-    return tuple(factors)
-
-
-def measure(
-    image: np.ndarray,
-    errors: PixelErrors,
-    psf: GridPsf,
-    *,
-    x: np.ndarray,
-    y: np.ndarray,
-    fwhm: float,
-    error_floor: float = ERROR_FLOOR,
-) -> np.ndarray:
-    """PSF flux and position of each source: the columns of `psf_grid.fit_stars`.
-
-    Fluxes are for a PSF whose pixels sum to 1, as LSST's images normalise it; the interpolant misses that by 1e-3.
-    """
-    fits = fit_stars(
-        np.ascontiguousarray(image, np.float32),
-        np.ascontiguousarray(errors.sky, np.float32),
-        errors.slope,
-        error_floor,
-        psf.coefficients,
-        psf.scale,
-        psf.basis(x=x, y=y),
-        np.ascontiguousarray(x, np.float64),
-        np.ascontiguousarray(y, np.float64),
-        max(4, round(1.8 * fwhm)),
-        5,
-        max(1.0, 0.5 * fwhm),
-        interpolant_table(),
-    )
-    fits[:, :2] *= psf.pixel_sum
-    return fits
 
 
 def _fit_grid(

@@ -117,9 +117,12 @@ class GridPsf:
     def star(self, *, x: float, y: float, radius: int) -> np.ndarray:
         """Pixels of a star of unit flux at (x, y), on a stamp around the nearest pixel."""
         shape = (2 * radius + 1, 2 * radius + 1)
-        left, bottom = round(x) - radius, round(y) - radius
+        return self.draw(x=x, y=y, left=round(x) - radius, bottom=round(y) - radius, shape=shape)
+
+    def draw(self, *, x: float, y: float, left: int, bottom: int, shape: tuple[int, int]) -> np.ndarray:
+        """Pixels [y, x] of a star of unit flux at (x, y), on a stamp whose first pixel is (left, bottom)."""
         grid = local_grid(self.coefficients, self.basis(x=x, y=y)[0])
-        return draw(grid, self.scale, x, y, left, bottom, shape, interpolant_table())
+        return draw(grid, self.scale, x, y, int(left), int(bottom), shape, interpolant_table())
 
 
 def node_spacing(fwhm: float) -> float:

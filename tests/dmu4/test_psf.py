@@ -8,8 +8,9 @@ import pytest
 from lsst.images import Box
 
 from dmu4.moments import adaptive_moments
-from dmu4.psf import PixelErrors, PsfFit, fit_psf, measure, polynomial_order
+from dmu4.psf import PsfFit, fit_psf, polynomial_order
 from dmu4.psf_model import GridPsf, Moffat, to_piff
+from dmu4.psf_profile import PixelErrors, measure
 from dmu4.stars import find_sources, select_stars
 from dmu4.synthetic_detector import SyntheticDetector, make_detector_scene
 

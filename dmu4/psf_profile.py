@@ -1,0 +1,181 @@
+"""The profile of the stars of a detector: a Moffat whose wings are what the brightest stars show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from dmu4.psf_grid import fit_stars, interpolant_table
+from dmu4.psf_model import WING_KNOTS, GridPsf, Moffat, moffat_grid
+
+ERROR_FLOOR = 0.01
+"""Errors of a star's pixels are at least this fraction of its light, so that a few bright stars do not decide alone."""
+
+
+@dataclass(frozen=True)
+class PixelErrors:
+    """What the errors of pixels are made of.
+
+    Parameters
+    ----------
+    sky
+        Variance of the empty sky [y, x]; infinite where a pixel must not count.
+    slope
+        Variance added by each unit of a source's light (1/gain for one exposure); 0 if unknown.
+    """
+
+    sky: np.ndarray
+    slope: float
+
+
+def measure(
+    image: np.ndarray,
+    errors: PixelErrors,
+    psf: GridPsf,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    fwhm: float,
+    error_floor: float = ERROR_FLOOR,
+) -> np.ndarray:
+    """PSF flux and position of each source: the columns of `psf_grid.fit_stars`.
+
+    Fluxes are for a PSF whose pixels sum to 1, as LSST's images normalise it; the interpolant misses that by 1e-3.
+    """
+    fits = fit_stars(
+        np.ascontiguousarray(image, np.float32),
+        np.ascontiguousarray(errors.sky, np.float32),
+        errors.slope,
+        error_floor,
+        psf.coefficients,
+        psf.scale,
+        psf.basis(x=x, y=y),
+        np.ascontiguousarray(x, np.float64),
+        np.ascontiguousarray(y, np.float64),
+        max(4, round(1.8 * fwhm)),
+        5,
+        max(1.0, 0.5 * fwhm),
+        interpolant_table(),
+    )
+    fits[:, :2] *= psf.pixel_sum
+    return fits
+
+
+def fit_moffat(image: np.ndarray, errors: PixelErrors, *, x: np.ndarray, y: np.ndarray, fwhm: float) -> Moffat:
+    """The profile that fits the stars best: a Moffat, with factors on its wings.
+
+    The brightest thirty are taken: wings matter more than numbers. Each has its own flux, position and local sky. All
+    radii are multiples of the seeing; a second pass takes the seeing that the first found, so that the profile does not
+    depend on the guess.
+    """
+    profile = Moffat(fwhm)
+    for _ in range(2):
+        rough = moffat_grid(Moffat(profile.fwhm), image.shape)
+        fitted = measure(image, errors, rough, x=x, y=y, fwhm=profile.fwhm)
+        pixels = _star_pixels(image, errors, fitted, rough)
+        if pixels is None:
+            return profile
+        profile = _fit_profile(pixels, fwhm=profile.fwhm)
+    return profile
+
+
+class _StarPixels(NamedTuple):
+    """Pixels of stars: offsets from the star, value over its flux, one over the error of that, and the model."""
+
+    dx: np.ndarray
+    dy: np.ndarray
+    value: np.ndarray
+    weight: np.ndarray
+    model: np.ndarray
+
+
+def _fit_profile(pixels: _StarPixels, *, fwhm: float) -> Moffat:
+    """A Moffat for the core of the stars, then factors on its wings."""
+    core = np.hypot(pixels.dx, pixels.dy) <= max(5, 2.5 * fwhm)
+    dx, dy, value, weight, _ = (column[core] for column in pixels)
+
+    def residual(p: np.ndarray) -> np.ndarray:
+        return (value - p[4] * Moffat(p[0], p[1], p[2], p[3]).at(dx=dx, dy=dy)) * weight
+
+    bounds = ([0.5 * fwhm, 1.8, -0.4, -0.4, 0.5], [2.5 * fwhm, 9.0, 0.4, 0.4, 2.0])
+    solution = least_squares(residual, [fwhm, 3.0, 0, 0, 1.0], bounds=bounds, loss="soft_l1", f_scale=3.0, max_nfev=25)
+    *shape, amplitude = (float(value) for value in solution.x)
+    moffat = Moffat(*shape)
+    model = amplitude * moffat.at(dx=pixels.dx, dy=pixels.dy)
+    return replace(moffat, wings=_wing_factors(moffat, pixels._replace(model=model)))
+
+
+def adjust_wings(image: np.ndarray, errors: PixelErrors, psf: GridPsf, *, x: np.ndarray, y: np.ndarray) -> Moffat:
+    """The profile of a fitted grid with its wings as stars show them beside the grid's core."""
+    fitted = measure(image, errors, psf, x=x, y=y, fwhm=psf.moffat.fwhm)
+    pixels = _star_pixels(image, errors, fitted, psf)
+    if pixels is None:
+        return psf.moffat
+    factors = np.multiply(psf.moffat.wings or 1.0, _wing_factors(psf.moffat, pixels))
+    return replace(psf.moffat, wings=tuple(float(factor) for factor in factors))
+
+
+def _star_pixels(
+    image: np.ndarray, errors: PixelErrors, fitted: np.ndarray, psf: GridPsf, count: int = 30
+) -> _StarPixels | None:
+    """Pixels of the brightest stars, out to 5 FWHM.
+
+    The sky of each star is taken where it has hardly any light, 7 to 10 FWHM out: nearer, the sky would be the wings.
+    """
+    fwhm = psf.moffat.fwhm
+    radius = max(12, round(10 * fwhm))
+    offset = np.arange(-radius, radius + 1)
+    parts = []
+    for k in np.argsort(-np.nan_to_num(fitted[:, 0]))[:count]:
+        flux, cx, cy = fitted[k, 0] / psf.pixel_sum, fitted[k, 2], fitted[k, 3]
+        if not flux > 0:
+            continue
+        xi, yi = round(cx) + offset, round(cy) + offset
+        xi, yi = xi[(xi >= 0) & (xi < image.shape[1])], yi[(yi >= 0) & (yi < image.shape[0])]
+        cut = slice(yi[0], yi[-1] + 1), slice(xi[0], xi[-1] + 1)
+        value, sky = image[cut] / flux, errors.sky[cut] / flux**2
+        dx, dy = np.meshgrid(xi - cx, yi - cy)
+        distance = np.hypot(dx, dy)
+        good = np.isfinite(sky)
+        around = good & (distance > 7 * fwhm)
+        local_sky = _clipped_mean(value[around]) if around.sum() > 50 else 0.0
+        good &= distance <= 5 * fwhm
+        model = psf.draw(x=cx, y=cy, left=xi[0], bottom=yi[0], shape=value.shape)
+        error = np.sqrt(sky + errors.slope / flux * np.maximum(model, 0) + (0.02 * model) ** 2)
+        parts.append((dx[good], dy[good], value[good] - local_sky, 1 / error[good], model[good]))
+    if not parts:
+        return None
+    return _StarPixels(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _clipped_mean(values: np.ndarray) -> float:
+    """Mean of the values within 2.5 sigma of it: as the rings of the wings are averaged, so is the sky."""
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - middle)))
+    for _ in range(4):
+        middle = float(values[np.abs(values - middle) <= 2.5 * spread].mean())
+    return middle
+
+
+def _wing_factors(moffat: Moffat, pixels: _StarPixels) -> tuple[float, ...]:
+    """What the wings of stars are over those of their model, at `WING_KNOTS`.
+
+    A mean over each ring, clipped so that neighbours do not count; where it is uncertain it is pulled to one.
+    """
+    radius = np.sqrt(np.maximum(moffat.radius2(dx=pixels.dx, dy=pixels.dy), 0)) / moffat.fwhm
+    factors = [1.0]
+    for knot in WING_KNOTS[1:]:
+        ring = np.abs(radius - knot) < 0.25
+        d, m, w = pixels.value[ring], pixels.model[ring], pixels.weight[ring]
+        factor, kept = 1.0, np.ones(len(d), bool)
+        variance = 0.25
+        for _ in range(6):
+            information = np.sum((w * m)[kept] ** 2) + 1 / 0.25
+            factor = (np.sum((w**2 * m * d)[kept]) + 1 / 0.25) / information
+            variance = 1 / information
+            kept = np.abs((d - factor * m) * w) < 2.5
+        factors.append(float(np.clip(factor, 0.0, 10.0)) if variance < 0.2 else factors[-1])
+    return tuple(factors)
