@@ -30,7 +30,7 @@ def weight_transforms(psf: np.ndarray, *, sigma: float) -> tuple[np.ndarray, np.
     Parameters
     ----------
     psf
-        PSF stamps [cell, y, x] of sum 1.
+        PSF stamps [cell, y, x]; their sum is the fraction of the light on a stamp.
     sigma
         Aperture before the seeing in pixels.
 

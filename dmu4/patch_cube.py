@@ -31,6 +31,8 @@ class BandPlanes:
         One realization [y, x] of the noise with its covariance, in nJy; None where none was made.
     input_count
         Number of images in each pixel [y, x].
+    psf_light
+        Fraction of a star's light that falls on a PSF stamp.
     """
 
     image: np.ndarray
@@ -39,6 +41,7 @@ class BandPlanes:
     psf: np.ndarray
     noise: np.ndarray | None
     input_count: np.ndarray
+    psf_light: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class PatchCube:
     input_count
         [y, x, band].
     psf
-        [band, cell y, cell x, y, x]: stamps of one odd size, each of sum 1; zero where a band has no PSF at all.
+        [band, cell y, cell x, y, x]: stamps of one odd size, so normalised that fluxes fitted with them are total
+        fluxes: the sum is the fraction of the light on a stamp. Zero where a band has no PSF at all.
     has_noise
         [band]: `noise` is a realization of the noise; if not it is zero.
     """
@@ -147,11 +151,11 @@ def make_cube(planes: Mapping[str, BandPlanes], *, x0: int, y0: int, pixel_scale
         if one.noise is not None:
             cubes["noise"][..., number] = np.where(good & np.isfinite(one.noise), one.noise, 0)
     has_noise = np.array([planes[band].noise is not None for band in bands])
-    psf = _stack_psfs([planes[band].psf for band in bands])
+    psf = _stack_psfs([planes[band].psf for band in bands], [planes[band].psf_light for band in bands])
     return PatchCube(bands=bands, x0=x0, y0=y0, pixel_scale=pixel_scale, psf=psf, has_noise=has_noise, **cubes)
 
 
-def _stack_psfs(psfs: Sequence[np.ndarray]) -> np.ndarray:
+def _stack_psfs(psfs: Sequence[np.ndarray], light: Sequence[float]) -> np.ndarray:
     """Stamps of all bands in one size; a cell without a PSF takes that of the nearest cell that has one."""
     size = max(max(psf.shape[2:]) for psf in psfs)
     rows, columns = max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs)
@@ -170,7 +174,7 @@ def _stack_psfs(psfs: Sequence[np.ndarray]) -> np.ndarray:
         dj = (j[..., None] + 0.5) / columns - (have_j + 0.5) / have.shape[1]
         nearest = np.argmin(di**2 + dj**2, axis=-1)
         chosen = filled[have_i[nearest], have_j[nearest]]
-        stacked[number] = chosen / chosen.sum(axis=(2, 3), keepdims=True)
+        stacked[number] = chosen * (light[number] / chosen.sum(axis=(2, 3), keepdims=True))
     return stacked
 
 
@@ -208,6 +212,7 @@ def planes_of_coadd(coadd: CellCoadd, *, input_count: np.ndarray | None = None) 
         psf=psf,
         noise=noise,
         input_count=_count_inputs(coadd) if input_count is None else input_count,
+        psf_light=1 / float(coadd.metadata.get("psf_correction", 1.0)),
     )
 
 

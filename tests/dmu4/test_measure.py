@@ -61,6 +61,16 @@ def test_fluxes_of_isolated_stars(patch, band):
     assert not values[f"{label}_psfFlux_flag"][row][bright].any()
 
 
+def test_fluxes_are_total(patch):
+    """Where PSF stamps hold 97% of the light, PSF and GAaP fluxes are 1/0.97 larger (empty places may be others)."""
+    _, cube, values, _, _ = patch
+    _, total = catalogue(replace(cube, psf=(0.97 * cube.psf).astype(np.float32)))
+    assert len(total["x"]) == len(values["x"])
+    for name in ("i_psfFlux", "i_gaap1p0Flux"):
+        both = np.isfinite(values[name]) & (np.abs(values[name]) > 0)
+        assert np.median(total[name][both] / values[name][both]) == pytest.approx(1 / 0.97, abs=0.004)
+
+
 def test_positions_and_kinds(patch):
     """Bright isolated stars lie within 15 mas in the median; stars come out as points, large galaxies as extended."""
     scene, cube, values, row, isolated = patch

@@ -179,6 +179,20 @@ def test_input_counts_come_from_their_map(sky):
     assert set(np.unique(cube.input_count)) == {7}
 
 
+def test_light_beyond_the_psf_stamps(sky):
+    """A coadd whose PSF stamps miss some light says so, and its PSFs sum to what is on them."""
+    _, patches, _, coadds = sky
+    coadd = coadds[patches[0].id, "i"]
+    cube, _ = load_cube([Handle({"band": "i"}, coadd)])
+    np.testing.assert_allclose(cube.psf.sum(axis=(3, 4)), 1, rtol=1e-6)
+    coadd.metadata["psf_correction"] = 1.02
+    try:
+        missing, _ = load_cube([Handle({"band": "i"}, coadd)])
+    finally:
+        del coadd.metadata["psf_correction"]
+    np.testing.assert_allclose(missing.psf, cube.psf / 1.02, rtol=1e-5, atol=1e-12)
+
+
 def test_nothing_to_do_is_said(sky):
     """A patch without any data, and a tract without patches, are no work, with the reason."""
     sky_map, patches, _, coadds = sky

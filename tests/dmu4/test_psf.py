@@ -144,3 +144,26 @@ def test_grid_of_a_known_profile() -> None:
 def test_order_follows_the_stars() -> None:
     """Few stars: constant; more: linear; many: quadratic."""
     assert [polynomial_order(count) for count in (8, 19, 20, 119, 120, 500)] == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("guess", [2.0, 3.0])
+def test_broad_wings(rng: np.random.Generator, guess: float) -> None:
+    """Of stars with a twelfth of their light in a halo, the light within 3 to 8 pixels is right to 0.8 per cent."""
+    core, halo = galsim.Moffat(beta=3.2, fwhm=2.1, flux=0.92), galsim.Moffat(beta=3.0, fwhm=8.0, flux=0.08)
+    star, shape = galsim.Add([core, halo]), (700, 700)
+    image = galsim.ImageD(*shape, scale=1.0)
+    x, y = (grid.ravel() + rng.uniform(-0.5, 0.5, 100) for grid in np.meshgrid(*[np.linspace(35, 665, 10)] * 2))
+    flux = 10 ** rng.uniform(2.8, 4.3, len(x))
+    for xs, ys, fs in zip(x, y, flux, strict=True):
+        part = galsim.BoundsI(round(xs) - 29, round(xs) + 31, round(ys) - 29, round(ys) + 31) & image.bounds
+        (fs * star).drawImage(image=image[part], center=(xs + 1, ys + 1), add_to_image=True)
+    pixels = (image.array + rng.normal(size=shape)).astype(np.float32)
+    errors = PixelErrors(np.ones(shape, np.float32), 0.0)
+    fit = fit_psf(pixels, errors, x=x, y=y, signal_to_noise=flux / 3, fwhm=guess)
+    true = star.drawImage(nx=61, ny=61, scale=1.0).array
+    model = fit.psf.star(x=350.0, y=350.0, radius=30)
+    distance = np.hypot(*np.meshgrid(np.arange(-30, 31), np.arange(-30, 31)))
+    for radius in (3, 5, 8):
+        assert model[distance < radius].sum() * (1 - fit.psf.wing) == pytest.approx(
+            true[distance < radius].sum(), abs=0.008
+        )
