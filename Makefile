@@ -62,7 +62,7 @@ status: $(ENVIRONMENT)
 
 # A worker that dies ends the tests: with a new one in its place they would wait for ever.
 test: sample
-	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --max-worker-restart 0 $(TESTS)
+	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(TESTS)
 
 bench: $(ENVIRONMENT)
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(PYTHON) $$file || exit 1; done

@@ -1,70 +1,25 @@
-"""Releases of two surveys of real images, by the same make target as any other survey."""
+"""The release of four H frames of one VIRCAM detector, on the HSC grid."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from dmu0.surveys import Survey, load_survey
+from dmu0.surveys import Survey
 from dmu4.repository import open_butler
 from dmu5.catalogue import read_catalogue
-from dmu5.diagnostics import primary, stellar_locus
-
-PROJECT = Path(__file__).resolve().parents[2]
-
-
-def release(name: str) -> Survey:
-    """Make the release of a survey of this folder, unless it is made already."""
-    environment = os.environ | {"VIRTUAL_ENV": sys.prefix, "MAKEFLAGS": ""}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    command = ["make", "release", f"SURVEY=tests/real/{name}.yaml", "JOBS=1"]
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return load_survey(f"tests/real/{name}.yaml")
+from dmu5.diagnostics import primary
 
 
 @pytest.fixture(scope="module")
-def gama9(realdata: Path) -> Survey:
-    """Nine bands of one field, as coadds."""
-    return release("gama9")
-
-
-@pytest.fixture(scope="module")
-def video_h(realdata: Path) -> Survey:
+def video_h(release: Callable[[str], Survey]) -> Survey:
     """Four H stacks of one detector."""
     return release("video_h")
-
-
-@pytest.mark.slow
-def test_gama9_has_all_bands(gama9: Survey) -> None:
-    """A catalogue of thousands of objects with fluxes in all nine bands."""
-    catalogue = primary(read_catalogue(gama9))
-    assert gama9.bands == ("u", "g", "r", "i", "vz", "vy", "vj", "vh", "vk")
-    assert len(catalogue) > 2000
-    for band in gama9.bands:
-        flux, error = (np.asarray(catalogue[f"{band}_gaap1p0Flux{end}"], float) for end in ("", "Err"))
-        good = np.isfinite(flux)
-        assert good.mean() > 0.95, band
-        assert (error[good] > 0).all(), band
-        assert (flux[good] > 5 * error[good]).sum() > 100, band
-
-
-@pytest.mark.slow
-def test_gama9_stars_lie_on_the_dwarf_sequence(gama9: Survey) -> None:
-    """Median J-Ks (AB) of the stars with 0.5 < g-i < 1.5 is within 0.1 mag of the dwarf sequence."""
-    locus = stellar_locus(primary(read_catalogue(gama9)))
-    offset, count = locus.offset()
-    print(f"gama9: J-Ks of {count} stars is {offset:+.3f} mag from the dwarf sequence (limit 0.1)")
-    assert count >= 15
-    assert abs(offset) < 0.1
 
 
 def stars_of(sources: Table, *, signal_to_noise: float) -> Table:
@@ -102,7 +57,6 @@ def test_video_frames_agree_in_position(video_h: Survey) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="one frame differs from the others by about 0.035 mag, limit 0.03; the cause is not found")
 def test_video_frames_agree_in_flux(video_h: Survey) -> None:
     """Stars of the four H frames agree within 0.03 mag in the median, pair by pair."""
     for count, _, _, difference in compare_frames(video_h):
