@@ -53,9 +53,12 @@ class InputRecord:
     polygon: Polygon
 
 
-def cell_size(box: Box) -> int:
-    """The largest side of a cell, up to `MAX_CELL`, that divides both sides of a box."""
-    common = math.gcd(box.y.size, box.x.size)
+def cell_size(patch: Patch) -> int:
+    """The largest side of a cell, up to `MAX_CELL`, that divides the outer and the inner box of a patch.
+
+    So the cells of neighbouring patches are the same where the patches overlap: 100 px on HSC's sky map.
+    """
+    common = math.gcd(*patch.outer_bbox.shape, *patch.inner_bbox.shape)
     return max(size for size in range(1, MAX_CELL + 1) if common % size == 0)
 
 

@@ -20,6 +20,7 @@ _NO_DATA, _CLIPPED, _REJECTED = (np.int32(BIT[name]) for name in ("NO_DATA", "CL
 # Few enough that resampled rows stay in the processor's cache until they are added.
 _ROWS = 4
 _HALO = 32
+_EVERY = 4  # Whether an input fills a cell is told from each fourth row and column.
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class CoaddSettings:
         kernel does not ring; output pixels that lie on the bridged pixels have no value of this input.
     propagate
         Mask bits that the coadd takes over from any input that contributes.
+    whole
+        An input goes into a cell if it has data in at least this fraction of it: one that ends inside the cell would
+        give the cell two PSFs. Where no input is whole, all are taken.
     rejection
         Limits of the comparison of epochs; None switches it off.
     n_noise
@@ -48,6 +52,7 @@ class CoaddSettings:
     order: int = 3
     drop: int = int(bits("NO_DATA", "BAD", "CR", "STREAK"))
     propagate: int = int(bits("SAT", "INTRP", "SUSPECT", "EDGE", "BRIGHT_OBJECT"))
+    whole: float = 0.9
     rejection: RejectionLimits | None = field(default_factory=RejectionLimits)
     n_noise: int = 1
     threads: int = 2
@@ -152,6 +157,40 @@ def clip_rows(variance, mask, reject, word, bit, row, column):
                 mask[y, x] = _CLIPPED
                 clipped += 1
     return clipped
+
+
+@njit(cache=True, nogil=True)
+def count_covered(mask, grid_u, grid_v, step, row, column, cell, every, covered):
+    """Count in ``covered`` (cell column,) the positions of a row of cells at which an input is not NO_DATA.
+
+    ``row`` and ``column`` are the first output pixel's, counted from the first node of the grid; each ``every``-th
+    pixel along either axis is looked at.
+    """
+    ny, nx = mask.shape
+    for r in range(row + every // 2, row + cell, every):
+        j = r // step
+        t = (r - j * step) / step
+        for k in range(covered.size):
+            for c in range(column + k * cell + every // 2, column + (k + 1) * cell, every):
+                i = c // step
+                s = (c - i * step) / step
+                u = (1 - t) * ((1 - s) * grid_u[j, i] + s * grid_u[j, i + 1])
+                u += t * ((1 - s) * grid_u[j + 1, i] + s * grid_u[j + 1, i + 1])
+                v = (1 - t) * ((1 - s) * grid_v[j, i] + s * grid_v[j, i + 1])
+                v += t * ((1 - s) * grid_v[j + 1, i] + s * grid_v[j + 1, i + 1])
+                # Written so that a NaN coordinate is outside too.
+                if u >= 0 and v >= 0 and u < nx - 1 and v < ny - 1 and not mask[int(v + 0.5), int(u + 0.5)] & _NO_DATA:
+                    covered[k] += 1
+
+
+@njit(cache=True, nogil=True)
+def drop_cells(variance, mask, cell, kept):
+    """Take the value from the pixels (y, x) of all cells that are not ``kept`` (cell column,)."""
+    for y in range(variance.shape[0]):
+        for k in range(kept.size):
+            if not kept[k]:
+                variance[y, k * cell : (k + 1) * cell] = 0.0
+                mask[y, k * cell : (k + 1) * cell] = _NO_DATA
 
 
 @njit(cache=True, nogil=True)
@@ -310,21 +349,6 @@ def _load(source: CoaddInput, area: Box, settings: CoaddSettings, pixels: tuple[
     return planes, variance, mask, source.grid.shifted(x=area.x.start, y=area.y.start)
 
 
-def _empty_planes(n: int, box: Box, cell: int, settings: CoaddSettings) -> CoaddPlanes:
-    shape = (box.y.size, box.x.size)
-    return CoaddPlanes(
-        image=np.full(shape, np.nan, np.float32),
-        variance=np.full(shape, np.inf, np.float32),
-        mask=np.full(shape, _NO_DATA, np.int32),
-        noise=np.full((settings.n_noise, *shape), np.nan, np.float32),
-        count=np.zeros(shape, np.int16),
-        rejected=np.zeros(shape, np.float32),
-        signature=np.zeros(shape, np.uint32),
-        cell_counts=np.zeros((box.y.size // cell, box.x.size // cell, n), np.int32),
-        clipped=np.zeros(n, np.int64),
-    )
-
-
 @dataclass(frozen=True)
 class _Band:
     """What is in memory for a band of rows: its inputs by number, the bits of `find_rejected`, and who has any."""
@@ -371,6 +395,7 @@ def _add_cell_row(
     buffers = (np.empty((1 + settings.n_noise, *shape), "f4"), np.empty(shape, "f4"), np.empty(shape, "i4"))
     table, taps, labels = lanczos_table(settings.order), (0,) * (2 * settings.order), signatures(len(weights))
     drop, propagate = np.int32(settings.drop), np.int32(settings.propagate)
+    kept = _kept_inputs(band, box, first, cell, settings.whole)
     clipped, counts = np.zeros(len(weights), np.int64), result.cell_counts[(first - box.y.start) // cell]
     sums = (result.variance, result.mask, result.count, result.rejected, result.signature)
     for start in range(first, first + cell, _ROWS):
@@ -380,14 +405,28 @@ def _add_cell_row(
         weight = np.zeros((size, box.x.size), np.float32)
         flat = tuple(plane.reshape(-1) for plane in (weight, *(plane[rows] for plane in sums)))
         for k, (n, (*arrays, grid)) in enumerate(zip(band.numbers, band.loaded, strict=True)):
+            if not kept[k].any():
+                continue
             where = (grid.u, grid.v, grid.step, start - grid.y, box.x.start - grid.x)
             warp_rows(*arrays, drop, *where, table, taps, planes, variance, mask)
             if band.has_rejected[k]:
                 at = (start - band.around.y.start, box.x.start - band.around.x.start)
                 clipped[n] += clip_rows(variance, mask, band.reject, k // 64, _ONE << np.uint64(k % 64), *at)
+            if not kept[k].all():
+                drop_cells(variance, mask, cell, kept[k])
             for values, out in zip(planes, result.planes[:, rows], strict=True):
                 add_values(values.reshape(-1), variance.reshape(-1), weights[n], out.reshape(-1))
             add_bookkeeping(variance.reshape(-1), mask.reshape(-1), weights[n], labels[n], drop, propagate, flat)
             count_cells(variance, cell, counts[:, n])
         normalise_rows(result.planes[:, rows], sums[0][rows], sums[1][rows], sums[3][rows], weight)
     return clipped
+
+
+def _kept_inputs(band: _Band, box: Box, first: int, cell: int, whole: float) -> np.ndarray:
+    """Which inputs go into which cells of a row, boolean (input, cell column): see `CoaddSettings.whole`."""
+    covered = np.zeros((len(band.numbers), box.x.size // cell), np.int64)
+    for k, (_, _, mask, grid) in enumerate(band.loaded):
+        where = (grid.u, grid.v, grid.step, first - grid.y, box.x.start - grid.x)
+        count_covered(mask, *where, cell, _EVERY, covered[k])
+    is_whole = covered >= whole * len(range(_EVERY // 2, cell, _EVERY)) ** 2
+    return is_whole | ~is_whole.any(axis=0)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from lsst.images import Box, Image
 from numba import njit
-from scipy.ndimage import zoom
+from scipy.ndimage import maximum_filter, minimum_filter, zoom
 
 from dmu4.coadd import CoaddInput, CoaddPlanes, signatures
 from dmu4.resample import CoordinateGrid, interpolate, lanczos_table
@@ -21,6 +21,9 @@ None is at 0.5, where Piff and LSST's box of its stamp round to different pixels
 
 NODES = 3
 """Places along each axis of a detector where its PSF is drawn; bilinear in between."""
+
+STEP = 256
+"""Output pixels between the places where a PSF is resampled: at multiples, so that patches agree; bilinear in between."""
 
 
 class Psf(Protocol):
@@ -154,23 +157,49 @@ def cell_psfs(
     nodes = {n: psf_nodes(psfs[n], inputs[n].bbox) for n in np.flatnonzero(used)}
     size = max((stamp_size(nodes[n], inputs[n].grid, box) for n in nodes), default=1)
     stamps = np.full((*nominal.shape[:2], size, size), np.nan)
+    warped = {n: _Resampled(nodes[n], inputs[n], size, order) for n in nodes}
     for j, i in np.argwhere(nominal.any(axis=2)):
         x, y = box.x.start + (i + 0.5) * cell - 0.5, box.y.start + (j + 0.5) * cell - 0.5
-        total = np.zeros((size, size))
-        for n in np.flatnonzero(nominal[j, i]):
-            source = inputs[n]
-            one = warped_psf(nodes[n], source.bbox, source.grid, x=x, y=y, size=size, order=order)
-            total += source.weight * one
+        total = sum(inputs[n].weight * warped[n].at(x=x, y=y) for n in np.flatnonzero(nominal[j, i]))
         stamps[j, i] = total / total.sum()
     return stamps
 
 
-def mark_inexact(planes: CoaddPlanes, nominal: np.ndarray, *, cell: int) -> None:
-    """Set INEXACT_PSF where the inputs of a pixel are not those of its cell's PSF."""
+class _Resampled:
+    """One input's PSF on the output grid, resampled where it is asked for and bilinear in between."""
+
+    def __init__(self, nodes: np.ndarray, source: CoaddInput, size: int, order: int) -> None:
+        self._draw = lambda i, j: warped_psf(
+            nodes, source.bbox, source.grid, x=float(i * STEP), y=float(j * STEP), size=size, order=order
+        )
+        self._known: dict[tuple[int, int], np.ndarray] = {}
+
+    def _node(self, i: int, j: int) -> np.ndarray:
+        if (i, j) not in self._known:
+            self._known[i, j] = self._draw(i, j)
+        return self._known[i, j]
+
+    def at(self, *, x: float, y: float) -> np.ndarray:
+        """The stamp at an output position."""
+        i, j = int(x // STEP), int(y // STEP)
+        s, t = x / STEP - i, y / STEP - j
+        lower = (1 - s) * self._node(i, j) + s * self._node(i + 1, j)
+        upper = (1 - s) * self._node(i, j + 1) + s * self._node(i + 1, j + 1)
+        return (1 - t) * lower + t * upper
+
+
+def mark_inexact(planes: CoaddPlanes, nominal: np.ndarray, *, cell: int, reach: int = 6) -> None:
+    """Set INEXACT_PSF where the inputs of a pixel are not those of its cell's PSF.
+
+    That is so, too, within ``reach`` pixels (1" on HSC's grid) of a cell with other inputs: half of a star there is on
+    pixels with another PSF.
+    """
     labels = signatures(nominal.shape[2])
     expected = np.bitwise_xor.reduce(np.where(nominal, labels, np.uint32(0)), axis=2)
     expected = np.repeat(np.repeat(expected, cell, axis=0), cell, axis=1)
-    planes.mask[(planes.count > 0) & (planes.signature != expected)] |= BIT["INEXACT_PSF"]
+    around = {"size": 2 * reach + 1, "mode": "nearest"}
+    seam = maximum_filter(expected, **around) != minimum_filter(expected, **around)
+    planes.mask[(planes.count > 0) & (seam | (planes.signature != expected))] |= BIT["INEXACT_PSF"]
 
 
 def fwhm(stamp: np.ndarray) -> float:

@@ -214,7 +214,7 @@ class CoaddPatchTask(PipelineTask):
             If no pixel of the patch gets a value.
         """
         settings, box = self.config.settings(), patch.outer_bbox
-        cell, sources = cell_size(box), [one.source for one in inputs]
+        cell, sources = cell_size(patch), [one.source for one in inputs]
         planes = make_coadd(sources, box, cell=cell, settings=settings)
         if not planes.count.any():
             raise NoWorkFound(f"{len(inputs)} images touch the patch, but none has a usable pixel in it")

@@ -150,7 +150,7 @@ class ImportOpticalTask(PipelineTask):
         self, coadd: OpticalCoadd, stamp: np.ndarray | None, patch: Patch, good: np.ndarray
     ) -> tuple[np.ndarray, str]:
         """PSF stamps of the cells that have data (cell row, cell column, y, x), and where they are from."""
-        cell = cell_size(patch.outer_bbox)
+        cell = cell_size(patch)
         filled = good.reshape(good.shape[0] // cell, cell, -1, cell).any(axis=(1, 3))
         source = "stamps"
         if stamp is None and coadd.psf is not None and coadd.psf.shape[:2] == filled.shape:

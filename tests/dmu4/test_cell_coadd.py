@@ -6,12 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from lsst.images import Box, Polygon
+from astropy.wcs import WCS
+from lsst.images import Polygon
 from lsst.images.cells import CellCoadd, CellIJ
 
 import dmu4.synthetic_exposures as scene
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap
+from dmu0.tract import Tract
 from dmu4.cell_coadd import (
     InputRecord,
     cell_size,
@@ -56,12 +58,15 @@ def made(patch):
 
 
 @pytest.mark.parametrize(
-    ("ny", "nx", "size"),
-    [(4200, 4200, 150), (900, 900, 150), (2600, 2600, 130), (4100, 4200, 100), (301, 301, 43), (7, 13, 1)],
+    ("inner", "border", "size"),
+    [(4000, 100, 100), (800, 50, 100), (2600, 0, 130), (301, 0, 43), (13, 7, 1)],
 )
-def test_cell_size(ny, nx, size):
-    """The largest divisor of both sides, up to 150 pixels."""
-    assert cell_size(Box.factory[5 : 5 + ny, 3 : 3 + nx]) == size
+def test_cell_size(inner, border, size):
+    """The largest divisor of the inner and the outer side, up to 150 pixels: neighbours have cells in common."""
+    tract = Tract(1, 150.0, 2.0, WCS(naxis=2), (9, 9), (inner, inner), border)
+    first, second = tract.patch("3,4"), tract.patch("4,4")
+    assert cell_size(first) == size
+    assert (second.outer_bbox.x.start - first.outer_bbox.x.start) % size == 0
 
 
 def test_round_trip_through_a_file(made, patch, tmp_path):

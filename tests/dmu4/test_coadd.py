@@ -48,6 +48,21 @@ def test_one_aligned_input_comes_back():
     assert (planes.count == 1).all()
 
 
+def test_only_whole_inputs_where_there_are_some():
+    """An input that ends inside a cell is left out of it if another fills the cell, and taken if none does."""
+    long = scene.Exposure(BOX, shape=(320, 320), seed=1)
+    short = scene.Exposure(BOX, shape=(320, 320), seed=2)
+    ends = (BOX.x.start - 10, BOX.x.start - 10 - 100)  # the second ends at output column 210
+    for image, x0 in zip((long, short), ends, strict=True):
+        image.map = lambda x, y, x0=x0: (np.asarray(x) - x0, np.asarray(y) - (BOX.y.start - 10))
+    both, alone = coadd([long, short], cell=100), coadd([short], cell=100)
+    assert (both.count[:, :200] == 2).all()
+    assert (both.count[:, 200:] == 1).all()
+    assert (both.rejected == 0).all()
+    assert (alone.count[:, 200:206] == 1).all()
+    assert (alone.count[:, 210:] == 0).all()
+
+
 def test_weights_are_those_given(rng):
     """Two constant inputs give their weighted mean and its variance."""
     images = exposures(2, rng)
