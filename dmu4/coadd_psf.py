@@ -23,7 +23,7 @@ NODES = 3
 """Places along each axis of a detector where its PSF is drawn; bilinear in between."""
 
 STEP = 256
-"""Output pixels between the places where a PSF is resampled: at multiples, so that patches agree; bilinear in between."""
+"""Output pixels between the places where a PSF is resampled: at multiples, so that patches agree."""
 
 
 class Psf(Protocol):
