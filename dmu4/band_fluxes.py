@@ -58,6 +58,8 @@ class BandFluxes:
         0, 1 or NaN.
     saturated
         A saturated pixel lies within two pixels of the centre.
+    inexact_psf
+        The pixel at the centre is INEXACT_PSF.
     depth5
         AB magnitude of a 5-sigma point source.
     input_count
@@ -71,6 +73,7 @@ class BandFluxes:
     in_kron: np.ndarray
     extendedness: np.ndarray
     saturated: np.ndarray
+    inexact_psf: np.ndarray
     depth5: np.ndarray
     input_count: np.ndarray
 
@@ -159,7 +162,8 @@ def measure_band(
     ix, iy = (
         np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in ((profiles.x, cube.shape[1]), (profiles.y, cube.shape[0]))
     )
-    saturated = _near(cube.plane("mask", band) & np.uint16(BIT["SAT"]) != 0)[iy, ix]
+    mask = cube.plane("mask", band)
+    saturated = _near(mask & np.uint16(BIT["SAT"]) != 0)[iy, ix]
     psf_power = np.sum(np.square(psf, dtype=float), axis=(1, 2))[cell]
     covered = np.where(np.isfinite(fitted.flux), fitted.covered, 0)
     errors = factors.psf * point[:, 1] * blending
@@ -173,6 +177,7 @@ def measure_band(
         in_kron=sum_stamps(models, x=profiles.x, y=profiles.y, conics=kron),
         extendedness=classify(point[:, 2], factors.psf * point[:, 3], point[:, 0] / errors, limit=extended_limit),
         saturated=saturated,
+        inexact_psf=mask[iy, ix] & np.uint16(BIT["INEXACT_PSF"]) != 0,
         depth5=_depth(planes, psf_power, factors.psf, ix, iy),
         input_count=cube.plane("input_count", band)[iy, ix],
     )
@@ -204,6 +209,7 @@ def _nothing(n: int, circles: int) -> BandFluxes:
         in_kron=np.zeros((n, 1)),
         extendedness=nan,
         saturated=~yes,
+        inexact_psf=~yes,
         depth5=nan,
         input_count=np.zeros(n, np.int32),
     )

@@ -207,6 +207,7 @@ def band_values(
         f"{label}_inputCount": band.input_count,
         f"{label}_coverage": coverage,
         f"{label}_depth5": band.depth5,
+        f"{label}_pixelFlags_inexact_psfCenter": band.inexact_psf,
         f"{label}_usable": usable,
     }
 

@@ -120,6 +120,12 @@ def band_columns(band: str) -> list[ObjectColumn]:
         ObjectColumn(
             f"{band}_depth5", "f4", "mag(AB)", f"Magnitude of a 5-sigma point source in {band} at the position"
         ),
+        ObjectColumn(
+            f"{band}_pixelFlags_inexact_psfCenter",
+            "?",
+            "",
+            f"An image of {band} begins or ends at the object: its PSF there is not exact",
+        ),
         ObjectColumn(f"{band}_usable", "?", "", f"{band} has data, a PSF and no saturation at the object"),
     ]
 
