@@ -97,6 +97,11 @@ class FluxComparison:
         """Median of the ratio minus one; NaN if there is nothing to compare."""
         return float(np.median(self.ratio) - 1) if len(self) else float("nan")
 
+    @property
+    def scatter(self) -> float:
+        """Scatter of the ratio, from its quartiles; NaN if there is nothing to compare."""
+        return float(0.7413 * np.subtract(*np.percentile(self.ratio, [75, 25]))) if len(self) else float("nan")
+
 
 def compare_fluxes(
     truth: Table,

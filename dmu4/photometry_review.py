@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from astropy.table import Table
@@ -213,45 +213,64 @@ def _plot_colours(axis: Axes, primary: Table, bands: Sequence[str]) -> None:
     axis.set(xlabel=f"{blue[0]} - {blue[1]} (AB, GAaP)", ylabel=f"{red[0]} - {red[1]} (AB, GAaP)")
 
 
-def empty_aperture_ratios(cube: PatchCube, objects: Table, *, count: int = 6000) -> Table:
-    """Scatter of 2-arcsec circles between the objects over the errors that the table quotes for faint objects.
+def empty_aperture_ratios(cubes: Iterable[PatchCube], objects: Table, *, count: int = 6000) -> Table:
+    """Scatter of 2-arcsec circles between the objects over the errors that the table would quote for objects there.
 
     Places keep 3 arcsec from every object, and 8 from those above 50 sigma in the band, whose wings are light too.
 
     Parameters
     ----------
-    cube
-        All bands of a patch, less their residual sky.
+    cubes
+        All bands of each patch, less their residual sky. A few patches are enough; one alone is good to 5%.
     objects
-        Objects of its tract.
+        Objects of their tract.
     count
-        Places to try.
+        Places to try in each patch.
 
     Returns
     -------
     Table
         band, places, ratio; NaN where there are fewer than 50 places.
     """
+    pulls: dict[str, list[np.ndarray]] = {}
+    for cube in cubes:
+        for band, values in _empty_pulls(cube, objects, count).items():
+            pulls.setdefault(band, []).append(values)
+    rows = []
+    for band, parts in pulls.items():
+        values = np.concatenate(parts)
+        ratio = round(float(clipped_moments(values)[1]), 3) if len(values) >= 50 else np.nan
+        rows.append((band, len(values), ratio))
+    return Table(rows=rows or None, names=("band", "places", "ratio"), dtype=(str, int, float))
+
+
+def _empty_pulls(cube: PatchCube, objects: Table, count: int) -> dict[str, np.ndarray]:
+    """Band -> flux over quoted error of the empty places of one patch."""
     rng = np.random.default_rng(3)
     radius = 12 * REFERENCE_PIXEL / cube.pixel_scale
     x, y = rng.uniform(radius, cube.shape[1] - radius, count), rng.uniform(radius, cube.shape[0] - radius, count)
     places = np.column_stack([x, y])
     known = np.column_stack([objects["x"] - cube.x0, objects["y"] - cube.y0])
     free = cKDTree(known).query(places)[0] * cube.pixel_scale > 3
-    sums = sum_apertures(cube.image, cube.variance, cube.good, x=x, y=y, conics=circles([radius], length=count))
-    rows = []
+    planes = (cube.image, cube.variance, cube.good)
+    sums = sum_apertures(*planes, x=x, y=y, conics=circles([radius], length=count))
+    of_objects = sum_apertures(*planes, x=known[:, 0], y=known[:, 1], conics=circles([radius], length=len(known)))
+    pulls = {}
     for number, band in enumerate(cube.bands):
         error, flux = (np.asarray(objects[f"{band}_{name}"]) for name in ("ap12FluxErr", "ap12Flux"))
         bright, faint = flux > 50 * error, (flux < 10 * error) & ~np.asarray(objects[f"{band}_ap12Flux_flag"])
+        faint &= of_objects.variance[:, 0, number] > 0
         chosen = free & (sums.filled[:, 0, number] > 0.99)
         if bright.any():
             chosen &= cKDTree(known[bright]).query(places)[0] * cube.pixel_scale > 8
-        ratio, n = np.nan, int(np.count_nonzero(chosen))
-        if n >= 50 and faint.any():
+        pulls[band] = np.empty(0)
+        if chosen.any() and faint.any():
             _, nearest = cKDTree(known[faint]).query(places[chosen])
-            ratio = round(clipped_moments(sums.flux[chosen, 0, number] / error[faint][nearest])[1], 3)
-        rows.append((band, n, ratio))
-    return Table(rows=rows, names=("band", "places", "ratio"), dtype=(str, int, float))
+            # What the table would quote at a place: its variance, times what the errors have over that nearby.
+            factor = error[faint] / np.sqrt(of_objects.variance[faint, 0, number])
+            quoted = factor[nearest] * np.sqrt(sums.variance[chosen, 0, number])
+            pulls[band] = sums.flux[chosen, 0, number] / quoted
+    return pulls
 
 
 def duplicate_primaries(objects: Table, *, radius: float) -> int:

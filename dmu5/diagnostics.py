@@ -161,9 +161,24 @@ def _pairs(truth: Table, catalogue: Table):
     )
 
 
-def star_fluxes(truth: Table, catalogue: Table, band: str, *, kind: str = "psfFlux") -> FluxComparison:
-    """Unflagged fluxes of isolated stars of more than 20 sigma, beside their true ones."""
-    good = catalogue[good_flux(catalogue, f"{band}_{kind}")]
+def star_fluxes(
+    truth: Table, catalogue: Table, band: str, *, kind: str = "psfFlux", exact_psf: bool | None = None
+) -> FluxComparison:
+    """Unflagged fluxes of isolated stars of more than 20 sigma, beside their true ones.
+
+    Parameters
+    ----------
+    truth, catalogue
+        The true sources, and the objects.
+    band, kind
+        Which flux.
+    exact_psf
+        Only where the PSF is exact (or is not, for False); None for all.
+    """
+    chosen = good_flux(catalogue, f"{band}_{kind}")
+    if exact_psf is not None:
+        chosen &= np.asarray(catalogue[f"{band}_pixelFlags_inexact_psfCenter"]) != exact_psf
+    good = catalogue[chosen]
     columns = ("coord_ra", "coord_dec", f"{band}_{kind}", f"{band}_{kind}Err")
     return compare_fluxes(truth, *(np.asarray(good[name]) for name in columns), band, radius=MATCH_RADIUS)
 

@@ -80,7 +80,7 @@ def test_figures_are_drawn(rng):
     # Objects lie where the scene's are, so that the places between them are empty.
     n = len(scene.x)
     objects["x"][:n], objects["y"][:n] = scene.x + 1000, scene.y + 2000
-    ratios = empty_aperture_ratios(cube, objects[:n])
+    ratios = empty_aperture_ratios([cube], objects[:n])
     assert list(ratios["band"]) == list(BANDS)
     assert (np.asarray(ratios["places"]) > 0).all()
     figures = [plot_patch(cube, objects), plot_counts(objects), plot_kinds(objects), plot_empty(ratios)]
