@@ -239,13 +239,14 @@ def empty_aperture_ratios(cubes: Iterable[PatchCube], objects: Table, *, count: 
     rows = []
     for band, parts in pulls.items():
         values = np.concatenate(parts)
-        ratio = round(float(clipped_moments(values)[1]), 3) if len(values) >= 50 else np.nan
+        known = values[np.isfinite(values)]
+        ratio = round(float(clipped_moments(known)[1]), 3) if len(known) >= 50 else np.nan
         rows.append((band, len(values), ratio))
     return Table(rows=rows or None, names=("band", "places", "ratio"), dtype=(str, int, float))
 
 
 def _empty_pulls(cube: PatchCube, objects: Table, count: int) -> dict[str, np.ndarray]:
-    """Band -> flux over quoted error of the empty places of one patch."""
+    """Band -> flux over quoted error of the empty places of one patch; NaN where there is no error to quote."""
     rng = np.random.default_rng(3)
     radius = 12 * REFERENCE_PIXEL / cube.pixel_scale
     x, y = rng.uniform(radius, cube.shape[1] - radius, count), rng.uniform(radius, cube.shape[0] - radius, count)
@@ -263,8 +264,8 @@ def _empty_pulls(cube: PatchCube, objects: Table, count: int) -> dict[str, np.nd
         chosen = free & (sums.filled[:, 0, number] > 0.99)
         if bright.any():
             chosen &= cKDTree(known[bright]).query(places)[0] * cube.pixel_scale > 8
-        pulls[band] = np.empty(0)
-        if chosen.any() and faint.any():
+        pulls[band] = np.full(np.count_nonzero(chosen), np.nan)
+        if faint.any():
             _, nearest = cKDTree(known[faint]).query(places[chosen])
             # What the table would quote at a place: its variance, times what the errors have over that nearby.
             factor = error[faint] / np.sqrt(of_objects.variance[faint, 0, number])
