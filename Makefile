@@ -39,12 +39,15 @@ help: ## print this help
 	@echo "make lock                pin the dependencies again"
 	@echo "make clean-dmuN SURVEY=. remove the products of one stage"
 
-sample: ## the release of the sample tile
-	@$(MAKE) --no-print-directory release SURVEY=sample
-
 # Only what is stale is run: the workflow compares digests, writes plan.mk with what is left to do, and calls make for it.
+# No make in between: a process between this make and the workflow would live on when this make is killed.
+RELEASE = $(WORKFLOW) release --jobs "$(if $(findstring jobserver,$(MAKEFLAGS)),,$(JOBS))"
+
+sample: $(ENVIRONMENT) ## the release of the sample tile
+	+@$(RELEASE) --survey sample --tracts ""
+
 release: $(ENVIRONMENT)
-	+@$(WORKFLOW) release $(SAID) --jobs "$(if $(findstring jobserver,$(MAKEFLAGS)),,$(JOBS))"
+	+@$(RELEASE) $(SAID)
 
 ifneq ($(NAME),)
 -include dmu0/data/$(NAME)/plan.mk
