@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +26,13 @@ def header_metadata(header: fits.Header) -> dict[str, MetadataValue]:
     }
 
 
+@lru_cache(maxsize=64)
+def _extensions_of(path: str, modified: int, size: int) -> dict[int, int]:
+    """Where each detector is in a file, as `detector_extensions`; kept, for all detectors of a file are wanted."""
+    with fits.open(path, memmap=False, disable_image_compression=True) as hdus:
+        return detector_extensions(hdus)
+
+
 class _DetectorFormatter(FormatterV2):
     """Reads one detector of a multi-extension file, found by its number and not by its place."""
 
@@ -44,12 +52,13 @@ class _DetectorFormatter(FormatterV2):
         """
         detector = int(self.data_id["detector"])
         parameters = self.file_descriptor.parameters or {}
+        state = Path(path).stat()
+        extensions = _extensions_of(path, state.st_mtime_ns, state.st_size)
+        if detector not in extensions:
+            have = ", ".join(str(number) for number in sorted(extensions))
+            raise LookupError(f"{Path(path).name} has no extension of detector {detector}; it has {have}.")
         # Of sixteen extensions one is wanted: the others are not made into images, which takes three times as long.
         with fits.open(path, memmap=False, disable_image_compression=True) as hdus:
-            extensions = detector_extensions(hdus)
-            if detector not in extensions:
-                have = ", ".join(str(number) for number in sorted(extensions))
-                raise LookupError(f"{Path(path).name} has no extension of detector {detector}; it has {have}.")
             hdu = hdus[extensions[detector]]
             if "ZIMAGE" in hdu.header:
                 hdu = fits.CompImageHDU(bintable=hdu)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -45,7 +47,7 @@ class Handle:
     """Stands for a visit image in a Butler that lies somewhere else on the sky."""
 
     def __init__(self, visit: int, detector: int, *, ra: float = 10.0) -> None:
-        self.dataId = {"visit": visit, "detector": detector}
+        self.dataId, self.ref = {"visit": visit, "detector": detector}, SimpleNamespace(id=(visit, detector, ra))
         box = Box.factory[0:100, 0:100]
         frame = DetectorFrame(instrument="VIRCAM", detector=detector, visit=visit, bbox=box)
         wcs = tangent_wcs(ra=ra, dec=20.0, pixel_scale=0.34, x=50, y=50)
