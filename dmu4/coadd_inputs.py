@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +17,7 @@ from dmu4.cell_coadd import InputRecord, outline
 from dmu4.coadd import CoaddInput, CoaddSettings, input_box
 from dmu4.coadd_psf import Psf
 from dmu4.covariance import MAX_LAG, noise_correlation, noise_kernel
+from dmu4.recent import Recent
 from dmu4.resample import coordinate_grid, projection_map
 from obs_vista.masks import bits, from_mask
 
@@ -46,36 +46,8 @@ class OpenInput:
     psf_correction: float = 1.0
 
 
-class RecentImages:
-    """Visit images that were read lately: the next patch of the band needs most of them again.
-
-    Parameters
-    ----------
-    memory
-        Bytes of pixels to hold at most.
-    """
-
-    def __init__(self, memory: int) -> None:
-        self._memory = memory
-        self._images: OrderedDict[object, VisitImage] = OrderedDict()
-
-    def find(self, handle: DeferredDatasetHandle) -> VisitImage | None:
-        """The image of a handle, if it is held."""
-        found = self._images.get(handle.ref.id)
-        if found is not None:
-            self._images.move_to_end(handle.ref.id)
-        return found
-
-    def add(self, handle: DeferredDatasetHandle, image: VisitImage) -> None:
-        """Hold an image, and let go of the oldest ones where the limit is reached."""
-        self._images[handle.ref.id] = image
-        sizes = [3 * one.image.array.nbytes for one in self._images.values()]
-        while len(sizes) > 1 and sum(sizes) > self._memory:
-            self._images.popitem(last=False)
-            del sizes[0]
-
-
-RECENT = RecentImages(256_000_000)
+RECENT = Recent(256_000_000, lambda image: 3 * image.image.array.nbytes)
+"""Visit images: the next patch of the band needs most of them again."""
 
 
 def pixels_of(image: Image, variance: Image, mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -183,8 +155,7 @@ def open_input(
     place = CoaddInput("", bbox, grid, lambda area: (), 1.0, seeing)
     if input_box(place, patch.outer_bbox.y.start, patch.outer_bbox.y.stop, settings.order) is None:
         raise UnusableInput("it does not reach the patch")
-    whole: VisitImage = handle.get() if recent is None else recent
-    RECENT.add(handle, whole)
+    whole: VisitImage = RECENT.get(handle)
     image, variance, mask = pixels = pixels_of(whole.image, whole.variance, whole.mask)
     weight = factor * weight_of(typical_variance(variance, mask, drop=settings.drop), seeing, weighting=weighting)
     kernel = sky_noise_kernel(image, variance, mask, drop=settings.drop) if settings.n_noise else np.ones((1, 1))

@@ -30,12 +30,16 @@ from dmu4.detector import DetectorCalibration, DetectorError, DetectorImage, Set
 from dmu4.detector_mask import sky_pedestal
 from dmu4.detector_tables import source_table, summary_table
 from dmu4.psf_model import to_piff
+from dmu4.recent import Recent
 from dmu4.references import around_detector
 from obs_vista.bands import get_band
 from obs_vista.camera import get_detector, make_detector
 from obs_vista.headers import icrs_wcs
 from obs_vista.masks import to_mask
 from obs_vista.noise import measured_sky_noise, pawprint_variance, predicted_sky_noise, skynoise_variance
+
+SHARDS = Recent(128_000_000, lambda table: sum(column.nbytes for column in table.columns.values()))
+"""Reference shards: the detectors of a field share them."""
 
 
 class CalibrateDetectorConnections(PipelineTaskConnections, dimensions=("instrument", "visit", "detector")):
@@ -137,7 +141,7 @@ class CalibrateDetectorTask(PipelineTask):
         data_id = butlerQC.quantum.dataId
         pawprint = butlerQC.get(inputRefs.pawprint)
         confidence = butlerQC.get(inputRefs.confidence) if hasattr(inputRefs, "confidence") else None
-        shards = [handle.get() for handle in butlerQC.get(inputRefs.references)]
+        shards = [SHARDS.get(handle) for handle in butlerQC.get(inputRefs.references)]
         outputs = self.run(pawprint=pawprint, confidence=confidence, shards=shards, data_id=data_id)
         butlerQC.put(outputs, outputRefs)
 
