@@ -212,6 +212,6 @@ def fwhm(stamp: np.ndarray) -> float:
     half = stamp.shape[0] // 2
     reach = min(half, 12)
     core = stamp[half - reach : half + reach + 1, half - reach : half + reach + 1]
-    fine = zoom(core, 8, order=3, grid_mode=False)
+    fine = zoom(core, 5, order=3, grid_mode=False)
     pixel = (core.shape[0] - 1) / (fine.shape[0] - 1)
     return float(2 * np.sqrt((fine > fine.max() / 2).sum() * pixel**2 / np.pi))

@@ -88,6 +88,15 @@ def test_psf_fluxes_of_stars(objects: Table, truth: Table, band: str) -> None:
     assert abs(comparison.bias) <= 0.02, f"{100 * comparison.bias:+.2f}% of {len(comparison)} stars"
 
 
+@pytest.mark.parametrize("band", [band for band in BANDS if band.startswith("v")])
+def test_fluxes_do_not_jump_where_the_psf_is_exact(objects: Table, truth: Table, band: str) -> None:
+    """Of stars where the coadd's PSF is exact, PSF fluxes scatter by less than 2%, across cells and patches."""
+    exact, inexact = (star_fluxes(truth, objects, band, exact_psf=kind) for kind in (True, False))
+    assert len(exact) > 2 * len(inexact) > 0
+    assert abs(exact.bias) <= 0.01, f"{100 * exact.bias:+.2f}% of {len(exact)} stars"
+    assert exact.scatter < 0.02, f"{100 * exact.scatter:.2f}% of {len(exact)} stars"
+
+
 def test_positions_of_stars(objects: Table, truth: Table) -> None:
     """Bright isolated stars are within 30 mas of the truth in the median, and without a shift of the frame."""
     positions = star_offsets(truth, objects, BANDS)

@@ -132,7 +132,8 @@ class CoaddPatchTask(PipelineTask):
     3. Pixels are resampled once, on the fly; no warp is stored.
     4. With three epochs or more, what one shows and the others do not is rejected.
     5. Noise with each input's variance and correlation goes through the same sums, for the errors of fluxes.
-    6. The PSF of a cell is that of the inputs in most of its pixels; elsewhere pixels are marked INEXACT_PSF.
+    6. An input goes into the cells that it fills, where any input does; so each cell has one PSF, of the same weights.
+       Near cells with other inputs, and where no input fills the cell, pixels are marked INEXACT_PSF.
     """
 
     ConfigClass = CoaddPatchConfig

@@ -21,7 +21,7 @@ from dmu4.covariance import aperture_weights
 from dmu4.rejection import RejectionLimits
 from dmu4.resample import coordinate_grid, projection_map
 
-PATCH, DETECTOR, CELL = 4200, 2048, 150
+PATCH, DETECTOR, CELL = 4200, 2048, 100
 FWHM, SIGMA = 2.2, 1.0
 
 
