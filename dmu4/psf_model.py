@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import galsim
 import numpy as np
@@ -92,7 +93,7 @@ class GridPsf:
         v = (np.atleast_1d(y) - self.centre[1]) / self.half[1]
         return terms_of(u, v, self.order)
 
-    @property
+    @cached_property
     def pixel_sum(self) -> float:
         """Sum of the pixels of a star of unit flux in the middle of the detector, mean over places within a pixel."""
         x, y = self.centre

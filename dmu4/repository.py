@@ -72,6 +72,19 @@ def open_butler(survey: Survey, *, collections: str = RELEASE, writeable: bool =
     )
 
 
+_IMAGES = "lsst.images.formatters.GenericFormatter"
+REPOSITORY_CONFIG = {
+    "datastore": {
+        "formatters": {
+            "CellCoadd": {"formatter": _IMAGES, "parameters": {"recipe": "whole_stamps"}},
+            "write_recipes": {_IMAGES: {"whole_stamps": {"psf": {"tile_shape": [1, 256, 256, 256]}}}},
+        }
+    }
+}
+"""What differs from the Butler's defaults: the PSF stamps of a row of cells are compressed as one piece. Otherwise each
+row of each stamp is one, 70,000 pieces for a full patch, which take longer to read than the images."""
+
+
 def _create(survey: Survey) -> None:
     """Create an empty repository, whole or not at all."""
     folder = repository_folder(survey)
@@ -79,7 +92,7 @@ def _create(survey: Survey) -> None:
         return
     part = folder.with_name("repo_part")
     shutil.rmtree(part, ignore_errors=True)
-    config = Config()
+    config = Config(REPOSITORY_CONFIG)
     if survey.engine.registry is not None:
         config["registry", "db"] = survey.engine.registry
     Butler.makeRepo(str(part), config=config)

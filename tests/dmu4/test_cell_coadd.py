@@ -6,7 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.wcs import WCS
+from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.images import Polygon
 from lsst.images.cells import CellCoadd, CellIJ
 
@@ -26,6 +28,7 @@ from dmu4.cell_coadd import (
 )
 from dmu4.coadd import CoaddSettings, make_coadd
 from dmu4.coadd_psf import cell_psfs, mark_inexact, nominal_inputs
+from dmu4.repository import REPOSITORY_CONFIG
 from obs_vista.masks import BIT, from_mask
 
 
@@ -67,6 +70,21 @@ def test_cell_size(inner, border, size):
     first, second = tract.patch("3,4"), tract.patch("4,4")
     assert cell_size(first) == size
     assert (second.outer_bbox.x.start - first.outer_bbox.x.start) % size == 0
+
+
+def test_psf_stamps_are_stored_by_rows_of_cells(made, tmp_path):
+    """In our repositories the PSFs of a row of cells are one piece, and come back as they were."""
+    coadd = made[1]
+    Butler.makeRepo(str(tmp_path / "repo"), config=Config(REPOSITORY_CONFIG))
+    with Butler.from_config(str(tmp_path / "repo"), writeable=True, run="run") as butler:
+        butler.registry.registerDatasetType(DatasetType("coadd", (), "CellCoadd", universe=butler.dimensions))
+        ref = butler.put(coadd, "coadd")
+        with fits.open(butler.getURI(ref).ospath, disable_image_compression=True) as hdus:
+            assert hdus["PSF"].header["NAXIS2"] == coadd.bounds.subgrid_size.i
+        back = butler.get(ref)
+    for cell in coadd.bounds.cell_indices():
+        if coadd.bounds.contains_cell(cell):
+            np.testing.assert_array_equal(back.psf[cell].array, coadd.psf[cell].array)
 
 
 def test_round_trip_through_a_file(made, patch, tmp_path):
