@@ -36,8 +36,9 @@ def _bare(axis: plt.Axes, title: str) -> None:
 def plot_coadds(reviews: Sequence[CoaddReview]) -> Figure:
     """Every coadd, a row a patch and a column a band, in units of its noise; rejected regions are outlined."""
     bands, patches = bands_of(reviews), patches_of(reviews)[:6]
+    side = float(np.clip(14.5 / max(len(bands), 1), 1.45, 4.5))  # inches: few bands are shown larger
     figure, axes = plt.subplots(
-        len(patches), len(bands), figsize=(1.45 * len(bands) + 0.4, 1.6 * len(patches) + 0.3), squeeze=False,
+        len(patches), len(bands), figsize=(side * len(bands) + 0.4, (side + 0.15) * len(patches) + 0.3), squeeze=False,
         layout="constrained",
     )  # fmt: skip
     found = {(review.tract, review.patch, review.band): review for review in reviews}
