@@ -292,8 +292,30 @@ def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, re
             "zero_point": half.zero_points.get(band),
             "psf": "stamps" if (band, tract, patch) in stamps else "stars",
         }
-        butler.put(source, "optical_coadd_source", tract=tract, patch=patch, band=band, run=run)
-        report.counts["optical_coadd_source"] = report.counts.get("optical_coadd_source", 0) + 1
+        _put_source(butler, source, report, tract=tract, patch=patch, band=band, run=run)
+    if survey.optical is not None and survey.optical.kind == "lsst":
+        _put_butler_sources(butler, survey, tracts, run, report)
+
+
+def _put_butler_sources(butler: Butler, survey: Survey, tracts: str, run: str, report: RepositoryReport) -> None:
+    """Name the repository and the collection of each coadd that another Butler has; those it lacks are left out."""
+    from dmu0.archives import Archives  # astroquery is slow to import
+    from dmu0.archives.optical import butler_coadds
+
+    repository, collection = str(survey.optical.butler), str(survey.optical.collection)
+    for (tract, patch, band), where in butler_coadds(Archives(survey, tracts)).items():
+        if not where:
+            report.left_out.append(
+                (f"deep_coadd of tract {tract}, patch {patch}, {band}", f"{repository} has none in {collection}")
+            )
+            continue
+        source = {"kind": "lsst", "path": repository, "collection": collection, "psf_path": None, "psf": "cells"}
+        _put_source(butler, source, report, tract=tract, patch=patch, band=band, run=run)
+
+
+def _put_source(butler: Butler, source: dict, report: RepositoryReport, **data_id: int | str) -> None:
+    butler.put(source, "optical_coadd_source", **data_id)
+    report.counts["optical_coadd_source"] = report.counts.get("optical_coadd_source", 0) + 1
 
 
 def make_repository(survey: Survey, *, run: str, tracts: str = "") -> RepositoryReport:
