@@ -46,8 +46,8 @@ class OpenInput:
     psf_correction: float = 1.0
 
 
-RECENT = Recent(256_000_000, lambda image: 3 * image.image.array.nbytes)
-"""Visit images: the next patch of the band needs most of them again."""
+VISIT_IMAGES = Recent(256_000_000, lambda image: 3 * image.image.array.nbytes)
+"""Those read lately: the next patch of the band needs most of them again."""
 
 
 def pixels_of(image: Image, variance: Image, mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -147,7 +147,7 @@ def open_input(
     UnusableInput
         If it does not reach the patch, or has no usable pixel.
     """
-    recent = RECENT.find(handle)
+    recent = VISIT_IMAGES.find(handle)
     bbox: Box = handle.get(component="bbox") if recent is None else recent.bbox
     projection: SkyProjection = handle.get(component="sky_projection") if recent is None else recent.sky_projection
     wcs, data_id = patch.tract.wcs, handle.dataId
@@ -155,7 +155,7 @@ def open_input(
     place = CoaddInput("", bbox, grid, lambda area: (), 1.0, seeing)
     if input_box(place, patch.outer_bbox.y.start, patch.outer_bbox.y.stop, settings.order) is None:
         raise UnusableInput("it does not reach the patch")
-    whole: VisitImage = RECENT.get(handle)
+    whole: VisitImage = VISIT_IMAGES.get(handle)
     image, variance, mask = pixels = pixels_of(whole.image, whole.variance, whole.mask)
     weight = factor * weight_of(typical_variance(variance, mask, drop=settings.drop), seeing, weighting=weighting)
     kernel = sky_noise_kernel(image, variance, mask, drop=settings.drop) if settings.n_noise else np.ones((1, 1))

@@ -81,8 +81,8 @@ REPOSITORY_CONFIG = {
         }
     }
 }
-"""What differs from the Butler's defaults: the PSF stamps of a row of cells are compressed as one piece. Otherwise each
-row of each stamp is one, 70,000 pieces for a full patch, which take longer to read than the images."""
+"""What differs from the Butler's defaults: the PSF stamps of a row of cells are compressed as one piece; otherwise each
+row of each stamp would be one."""
 
 
 def _create(survey: Survey) -> None:

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+
+Answer = TypeVar("Answer")
 
 LOGINS = MappingProxyType(
     {
@@ -187,9 +189,13 @@ def login_hint(archive: str, host: str) -> str:
     return f"set {names}, or add {host} to netrc" if names else f"add {host} to netrc"
 
 
-def ask_repeatedly[T](
-    ask: Callable[[], T], patience: Patience, *, passing: tuple[type[Exception], ...], wait: Callable[[float], None]
-) -> T:
+def ask_repeatedly(
+    ask: Callable[[], Answer],
+    patience: Patience,
+    *,
+    passing: tuple[type[Exception], ...],
+    wait: Callable[[float], None],
+) -> Answer:
     """Call something until it succeeds, waiting longer each time; the last error is raised as `ArchiveError`.
 
     Parameters
