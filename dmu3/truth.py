@@ -68,6 +68,11 @@ def isolated_stars(truth: Table, band: str, *, radius: float = 3.0, fraction: fl
     return (np.asarray(truth["type"]) == "star") & (neighbour_fraction(truth, band, radius=radius) < fraction)
 
 
+def quartile_scatter(values: np.ndarray) -> float:
+    """Standard deviation that a Gaussian of the same quartiles has; NaN if there are no values."""
+    return float(0.7413 * np.subtract(*np.percentile(values, [75, 25]))) if len(values) else float("nan")
+
+
 @dataclass(frozen=True)
 class FluxComparison:
     """Measured fluxes beside true ones, of the sources of both catalogues that match.
@@ -100,7 +105,7 @@ class FluxComparison:
     @property
     def scatter(self) -> float:
         """Scatter of the ratio, from its quartiles; NaN if there is nothing to compare."""
-        return float(0.7413 * np.subtract(*np.percentile(self.ratio, [75, 25]))) if len(self) else float("nan")
+        return quartile_scatter(self.ratio)
 
 
 def compare_fluxes(

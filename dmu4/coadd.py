@@ -12,7 +12,7 @@ from numba import njit
 
 from dmu4.covariance import correlated_noise
 from dmu4.rejection import RejectionLimits, find_rejected
-from dmu4.resample import CoordinateGrid, fill_defects, lanczos_table, warp_rows
+from dmu4.resample import CoordinateGrid, along_row, fill_defects, lanczos_table, warp_rows
 from obs_vista.masks import BIT, bits
 
 _ONE = np.uint64(1)
@@ -169,15 +169,11 @@ def count_covered(mask, grid_u, grid_v, step, row, column, cell, every, covered)
     ny, nx = mask.shape
     for r in range(row + every // 2, row + cell, every):
         j = r // step
-        t = (r - j * step) / step
         for k in range(covered.size):
             for c in range(column + k * cell + every // 2, column + (k + 1) * cell, every):
                 i = c // step
-                s = (c - i * step) / step
-                u = (1 - t) * ((1 - s) * grid_u[j, i] + s * grid_u[j, i + 1])
-                u += t * ((1 - s) * grid_u[j + 1, i] + s * grid_u[j + 1, i + 1])
-                v = (1 - t) * ((1 - s) * grid_v[j, i] + s * grid_v[j, i + 1])
-                v += t * ((1 - s) * grid_v[j + 1, i] + s * grid_v[j + 1, i + 1])
+                left_u, left_v, du, dv, _ = along_row(grid_u, grid_v, i, j, r / step - j, step)
+                u, v = left_u + du * (c - i * step), left_v + dv * (c - i * step)
                 # Written so that a NaN coordinate is outside too.
                 if u >= 0 and v >= 0 and u < nx - 1 and v < ny - 1 and not mask[int(v + 0.5), int(u + 0.5)] & _NO_DATA:
                     covered[k] += 1

@@ -225,7 +225,7 @@ _FAST = {"contract", "reassoc", "nsz"}
 
 
 @njit(cache=True, nogil=True)
-def _along_row(grid_u, grid_v, i, j, t, step):
+def along_row(grid_u, grid_v, i, j, t, step):
     """Of a grid cell and a row in it: coordinates at its left, their slopes, and input pixels per output pixel."""
     u, v = (1 - t) * grid_u[j, i] + t * grid_u[j + 1, i], (1 - t) * grid_v[j, i] + t * grid_v[j + 1, i]
     du = ((1 - t) * grid_u[j, i + 1] + t * grid_u[j + 1, i + 1] - u) / step
@@ -286,7 +286,7 @@ def warp_rows(
     for r in range(out_mask.shape[0]):
         j = (row + r) // step
         for i in range(column // step, (column + out_mask.shape[1] - 1) // step + 1):
-            u_left, v_left, du, dv, area = _along_row(grid_u, grid_v, i, j, (row + r) / step - j, step)
+            u_left, v_left, du, dv, area = along_row(grid_u, grid_v, i, j, (row + r) / step - j, step)
             for c in range(max(i * step - column, 0), min((i + 1) * step - column, out_mask.shape[1])):
                 u, v = u_left + du * (column + c - i * step), v_left + dv * (column + c - i * step)
                 for p in range(planes.shape[0]):

@@ -10,7 +10,7 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from dmu2.matching import match
-from dmu3.truth import FluxComparison, compare_fluxes, isolated_stars, neighbour_fraction
+from dmu3.truth import FluxComparison, compare_fluxes, isolated_stars, neighbour_fraction, quartile_scatter
 
 AB_ZERO_POINT = 31.4
 """AB magnitude of 1 nJy."""
@@ -250,8 +250,8 @@ def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str
         alone = (np.asarray(theirs[f"{band}_flags"]) == 0) & (np.asarray(ours["blend_size"]) == 1)
         good = good_flux(ours, f"{band}_ap06Flux") & alone & (error > 0) & (flux > 20 * error)
         ratio = np.asarray(ours[f"{band}_ap06Flux"], float)[good] / flux[good]
-        low, middle, high = np.percentile(ratio, [25, 50, 75]) if len(ratio) else (np.nan,) * 3
-        rows.append((band, len(ratio), middle, 0.741 * (high - low)))
+        middle = float(np.median(ratio)) if len(ratio) else np.nan
+        rows.append((band, len(ratio), middle, quartile_scatter(ratio)))
     return Table(rows=rows, names=["band", "n", "ratio", "scatter"], dtype=["U2", int, float, float])
 
 
