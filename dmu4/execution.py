@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,17 +14,23 @@ import numpy as np
 from astropy.table import Table
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, Progress
 from lsst.daf.butler.progress import ProgressHandler
-from lsst.pipe.base import Pipeline, QuantumSuccessCaveats, TaskFactory
-from lsst.pipe.base.mp_graph_executor import MPGraphExecutor, MPGraphExecutorError
-from lsst.pipe.base.quantum_graph import PredictedQuantumGraph
+from lsst.pipe.base import Pipeline, QuantumSuccessCaveats
 from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
-from lsst.pipe.base.single_quantum_executor import SingleQuantumExecutor
 from tqdm.auto import tqdm
 
 from dmu0.surveys import Survey
 from dmu4 import bps_engine
-from dmu4.repository import INPUTS, RELEASE, chosen_patches, has_collection, newest, open_butler
-from dmu4.workers import run_shares, shares
+from dmu4.quanta import QuantumRunner
+from dmu4.repository import (
+    INPUTS,
+    RELEASE,
+    chosen_patches,
+    has_collection,
+    newest,
+    open_butler,
+    repository_folder,
+)
+from dmu4.workers import groups, run_shared
 
 PIPELINE = Path(__file__).parent / "pipelines" / "release.yaml"
 
@@ -38,8 +44,6 @@ a detector that fails costs no coadd."""
 
 COLUMNS = ("task", "data_id", "state", "reason", "seconds")
 """Columns of a report: one row a quantum, ``state`` is done, skipped or failed."""
-
-_TWO_YEARS = 63_072_000.0  # s; the executor wants a limit, and a quantum has none
 
 
 def engine_kind(survey: Survey) -> str:
@@ -106,19 +110,6 @@ def _configured(survey: Survey, task: str) -> Pipeline:
     for key, value in settings.items():
         pipeline.addConfigOverride(task, key, value)
     return pipeline
-
-
-def _execute(butler: Butler, graph: PredictedQuantumGraph) -> None:
-    """Run the quanta of a graph in this process; a failure stops only what reads its output."""
-    one = SingleQuantumExecutor(
-        butler=butler, task_factory=TaskFactory(), clobber_outputs=True, raise_on_partial_outputs=False
-    )
-    executor = MPGraphExecutor(num_proc=1, timeout=_TWO_YEARS, quantum_executor=one)
-    try:
-        executor.execute(graph)
-    except MPGraphExecutorError as error:
-        # Which quanta failed, and why, is read from their logs; the exception only says that there are some.
-        logging.getLogger(__name__).info("%s", error)
 
 
 def _data_id(ref: DatasetRef) -> str:
@@ -198,8 +189,6 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
         raise ValueError(f"There is no step {step!r}; choose from {', '.join(STEPS)}.")
     if progress:
         Progress.set_handler(_Bars())
-    for name in ("lsst.pipe.base", *STEPS[step]):
-        logging.getLogger(name).setLevel(logging.INFO)
     run = f"{step}/{current_run_id()}"
     rows: list[tuple] = []
     with open_butler(survey, collections=(), writeable=True) as butler:
@@ -227,37 +216,52 @@ def _register_dataset_types(butler: Butler) -> None:
         graph.register_dataset_types(butler)
 
 
-def run_quanta(butler: Butler, survey: Survey, task: str, *, where: str, share: bool) -> None:
-    """Run the quanta of a task that have not been run yet.
+def _run_locally(butler: Butler, survey: Survey, task: str, *, where: str) -> None:
+    """Run the quanta of a task that have not been done yet, on this machine.
 
     Parameters
     ----------
     butler
         Writeable, with the collections to read from as defaults and the output collection as run.
     survey
-        The survey.
+        The survey; its engine says in how many processes.
     task
         Label of the task.
     where
         Data query.
-    share
-        Share the quanta among processes, as many as the survey's engine says. A process that has a share works on it
-        itself, and finds dataset types and configuration written already.
     """
+    _forget_failed(butler, task)
     executor = SeparablePipelineExecutor(
         butler, clobber_output=True, skip_existing_in=[butler.run], raise_on_partial_outputs=False
     )
-    graph = executor.build_quantum_graph(_configured(survey, task), where=where)
+    builder = executor.make_quantum_graph_builder(_configured(survey, task), where)
+    components = builder.finish(attach_datastore_records=True)
+    graph = components.assemble()
     if not len(graph):
         return
-    if share:
-        executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
-    conditions = shares(task, list(graph.quanta_by_task[task]), survey.engine.processes) if share else []
-    if conditions:
-        inputs = list(butler.collections.defaults)
-        run_shares(survey, task, conditions, run=butler.run, where=where, inputs=inputs)
+    executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
+    shared = groups(graph, task, survey.engine.processes)
+    if shared:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"{task}.qg"
+            components.write(file)
+            run_shared(repository_folder(survey), file, shared, survey.engine.processes, title=task)
     else:
-        _execute(butler, graph)
+        runner = QuantumRunner(butler, graph)
+        for quantum_id in tqdm(graph, desc=task, mininterval=1.0, leave=False):
+            runner.run(quantum_id)
+        runner.register()
+
+
+def _forget_failed(butler: Butler, task: str) -> None:
+    """Remove what quanta left that failed in an earlier attempt at the same result: they are run again."""
+    if not butler.registry.queryDatasetTypes(f"{task}_log"):
+        return
+    logs = butler.query_datasets(f"{task}_log", collections=butler.run, explain=False, limit=None)
+    done = butler.query_datasets(f"{task}_metadata", collections=butler.run, explain=False, limit=None)
+    ended = {ref.dataId for ref in done}
+    failed = [ref for ref in logs if ref.dataId not in ended]
+    butler.pruneDatasets(failed, disassociate=True, unstore=True, purge=True)
 
 
 def _run_task(butler: Butler, survey: Survey, task: str, *, run: str, where: str) -> list[tuple]:
@@ -265,7 +269,7 @@ def _run_task(butler: Butler, survey: Survey, task: str, *, run: str, where: str
         pipeline = _configured(survey, task)
         bps_engine.run_task(butler, survey, pipeline, task, run=run, where=where)
     else:
-        run_quanta(butler, survey, task, where=where, share=True)
+        _run_locally(butler, survey, task, where=where)
     return _report(butler, task, run) if butler.registry.queryDatasetTypes(f"{task}_metadata") else []
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -13,10 +15,10 @@ from astropy.table import Table
 from lsst.daf.butler import Butler, DatasetType
 
 from dmu0.manifest import write_manifest
-from dmu0.paths import DataFolders
+from dmu0.paths import PROJECT, DataFolders
 from dmu0.skymap import survey_patches
 from dmu0.surveys import Survey, load_survey
-from dmu4 import execution
+from dmu4 import execution, workers
 from dmu4.overview import dataset_counts, visit_table
 from dmu4.repository import chosen_patches, has_collection, make_repository, open_butler
 
@@ -170,6 +172,46 @@ def test_every_quantum_ends_in_one_state(toy_step: Survey) -> None:
     }
     [row] = execution.summary(report)
     assert (row["quanta"], row["done"], row["skipped"], row["failed"]) == (4, 2, 1, 1)
+
+
+@pytest.fixture
+def shared_step(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> Survey:
+    """The same step, shared among two processes."""
+    monkeypatch.setitem(workers.SHARED_BY, "toy", "detector")
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}{os.pathsep}{PROJECT}")
+    assert toy_step.engine.processes == 2
+    return toy_step
+
+
+def test_processes_share_the_work(shared_step: Survey) -> None:
+    """Two processes end with the same report and the same products as one."""
+    report = execution.run_step(shared_step, "toy_step", progress=False)
+    [row] = execution.summary(report)
+    assert (row["quanta"], row["done"], row["skipped"], row["failed"]) == (4, 2, 1, 1)
+    reasons = {row["reason"] for row in report}
+    assert reasons == {"", "there are no stars on it", "ValueError: the seeing is 9.9 arcsec"}
+    with open_butler(shared_step) as butler:
+        made = {ref.dataId["detector"]: butler.get(ref) for ref in butler.query_datasets("toy_product")}
+    assert made == {1: {"detector": 1}, 4: {"detector": 4}}
+
+
+def test_a_process_that_dies_costs_only_its_work(shared_step: Survey) -> None:
+    """The step ends with an error, the other process does the rest, and the next attempt starts from there."""
+    pipeline = execution.PIPELINE.read_text()
+    execution.PIPELINE.write_text(f"{pipeline}    config:\n      deadly: 1\n")
+    with pytest.raises(workers.WorkerFailed, match="toy: a process ended with 9"):
+        execution.run_step(shared_step, "toy_step", progress=False)
+    with open_butler(shared_step, collections="toy_step/first") as butler:
+        kept = {ref.dataId["detector"]: ref.id for ref in butler.query_datasets("toy_product")}
+    assert set(kept) == {4}
+
+
+def test_the_queue_keeps_groups_together_and_shares_the_last() -> None:
+    """A worker stays with its group, takes a free one next, and helps with the longest when none is free."""
+    quanta = {name: uuid4() for name in ("a1", "a2", "b1", "b2", "b3", "b4")}
+    queue = workers.WorkQueue({quanta[name]: name[0] for name in quanta})
+    taken = [queue.take(0), queue.take(1), queue.take(1), queue.take(1), queue.take(0), queue.take(1), queue.take(0)]
+    assert taken == [quanta[name] for name in ("b1", "a1", "a2", "b2", "b3", "b4")] + [None]
 
 
 def test_resume_runs_only_what_is_missing(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:

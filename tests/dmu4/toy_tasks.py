@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as connection_types
 from lsst.pex.config import Field
@@ -25,6 +27,7 @@ class ToyConfig(pipe_base.PipelineTaskConfig, pipelineConnections=ToyConnections
 
     empty = Field[int](doc="Detector for which there is no work.", default=2)
     broken = Field[int](doc="Detector that fails.", default=3)
+    deadly = Field[int](doc="Detector at which the process dies.", default=0)
 
 
 class ToyTask(pipe_base.PipelineTask):
@@ -38,6 +41,8 @@ class ToyTask(pipe_base.PipelineTask):
         detector = butlerQC.quantum.dataId["detector"]
         if detector == self.config.empty:
             raise pipe_base.NoWorkFound("there are no stars on it")
+        if detector == self.config.deadly:
+            os._exit(9)
         if detector == self.config.broken:
             raise ValueError("the seeing is 9.9 arcsec")
         butlerQC.put({"detector": detector}, outputRefs.product)

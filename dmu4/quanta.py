@@ -1,0 +1,81 @@
+"""Execute quanta with nothing but their files, and register what they made in batches.
+
+Processes that write to one SQLite registry wait for each other at every dataset; here each writes a few times a minute.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from uuid import UUID
+
+from lsst.daf.butler import Butler, DatasetRef, Quantum, QuantumBackedButler
+from lsst.daf.butler.datastore.record_data import DatastoreRecordData
+from lsst.pipe.base import TaskFactory
+from lsst.pipe.base.quantum_graph import PredictedQuantumGraph
+from lsst.pipe.base.single_quantum_executor import SingleQuantumExecutor
+
+REGISTER_AFTER = 15.0
+"""Seconds after which datasets are registered; a process that is killed loses what it made since it last did."""
+
+_logger = logging.getLogger(__name__)
+
+
+class QuantumRunner:
+    """Executes quanta of a graph in this process.
+
+    Parameters
+    ----------
+    butler
+        The repository, writeable.
+    graph
+        Quanta with datastore records, whose outputs are not registered yet. Files in their place are overwritten: a
+        process left them that was killed before it could register them.
+    """
+
+    def __init__(self, butler: Butler, graph: PredictedQuantumGraph) -> None:
+        self._butler, self._graph = butler, graph
+        self._quanta = graph.build_execution_quanta()
+        self._files = _files_only(butler, graph, list(self._quanta.values()))
+        self._executor = SingleQuantumExecutor(
+            butler=self._files,
+            task_factory=TaskFactory(),
+            assume_no_existing_outputs=True,
+            raise_on_partial_outputs=False,
+        )
+        self._made: list[DatasetRef] = []
+        self._last = time.monotonic()
+        for name in ("lsst.pipe.base", *graph.quanta_by_task):
+            logging.getLogger(name).setLevel(logging.INFO)
+
+    def run(self, quantum_id: UUID) -> None:
+        """Execute a quantum; if it fails, its log says why."""
+        quantum = self._quanta[quantum_id]
+        task = self._graph.quantum_only_xgraph.nodes[quantum_id]["pipeline_node"]
+        try:
+            self._executor.execute(task, quantum, quantum_id=quantum_id)
+        except Exception:  # whatever stops one quantum must not stop the others
+            _logger.exception("%s of %s failed", task.label, quantum.dataId)
+        self._made += itertools.chain.from_iterable(quantum.outputs.values())
+        if time.monotonic() - self._last > REGISTER_AFTER:
+            self.register()
+
+    def register(self) -> None:
+        """Make known to the repository what was made since the last time."""
+        stored = self._files.stored_many(self._made)
+        self._butler.transfer_from(self._files, [ref for ref in self._made if stored[ref]])
+        self._made.clear()
+        self._last = time.monotonic()
+
+
+def _files_only(butler: Butler, graph: PredictedQuantumGraph, quanta: list[Quantum]) -> QuantumBackedButler:
+    """A Butler without registry, which knows the inputs and the predicted outputs of some quanta."""
+    return QuantumBackedButler.from_predicted(
+        config=butler._config,
+        predicted_inputs=[ref.id for quantum in quanta for refs in quantum.inputs.values() for ref in refs],
+        predicted_outputs=[ref.id for quantum in quanta for refs in quantum.outputs.values() for ref in refs],
+        dimensions=butler.dimensions,
+        datastore_records=DatastoreRecordData.merge_mappings(*(quantum.datastore_records for quantum in quanta)),
+        dataset_types={node.name: node.dataset_type for node in graph.pipeline_graph.dataset_types.values()},
+    )
