@@ -72,17 +72,9 @@ def open_butler(survey: Survey, *, collections: str = RELEASE, writeable: bool =
     )
 
 
-_IMAGES = "lsst.images.formatters.GenericFormatter"
-REPOSITORY_CONFIG = {
-    "datastore": {
-        "formatters": {
-            "CellCoadd": {"formatter": _IMAGES, "parameters": {"recipe": "whole_stamps"}},
-            "write_recipes": {_IMAGES: {"whole_stamps": {"psf": {"tile_shape": [1, 256, 256, 256]}}}},
-        }
-    }
-}
-"""What differs from the Butler's defaults: the PSF stamps of a row of cells are compressed as one piece; otherwise each
-row of each stamp would be one."""
+_PIXELS = "obs_vista.formatters.PixelsAsTheyAre"
+REPOSITORY_CONFIG = {"datastore": {"formatters": {"CellCoadd": _PIXELS, "VisitImage": _PIXELS}}}
+"""What differs from the Butler's defaults."""
 
 
 def _create(survey: Survey) -> None:
