@@ -93,23 +93,26 @@ def plot_colour(reviews: Sequence[CoaddReview]) -> Figure | None:
 
 
 def plot_maps(reviews: Sequence[CoaddReview], quantity: str) -> Figure:
-    """Maps of one quantity: ``exposures``, ``depth`` or ``seeing``; a row a patch, a column a band."""
+    """Maps of one quantity over the patches of a tract: ``exposures``, ``depth`` or ``seeing``; one of each band."""
     label = {"exposures": "inputs", "depth": '5 sigma in 2" (AB mag)', "seeing": "FWHM (arcsec)"}[quantity]
-    bands, patches = bands_of(reviews), patches_of(reviews)[:6]
-    figure, axes = plt.subplots(
-        len(patches), len(bands), figsize=(1.7 * len(bands) + 0.4, 1.5 * len(patches) + 0.5), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    for column, band in enumerate(bands):
-        maps = {(review.tract, review.patch): getattr(review, quantity) for review in of_band(reviews, band)}
-        values = np.concatenate([values.ravel() for values in maps.values()])
+    bands = bands_of(reviews)
+    columns = min(len(bands), 5)
+    rows = -(-len(bands) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.9 * rows), squeeze=False, layout="constrained")
+    left, right, bottom, top = np.transpose([review.extent for review in reviews])
+    for axis in axes.flat[len(bands) :]:
+        axis.set_visible(False)
+    for axis, band in zip(axes.flat, bands, strict=False):
+        mine = of_band(reviews, band)
+        values = np.concatenate([getattr(review, quantity).ravel() for review in mine])
         low, high = np.nanpercentile(values, [1, 99]) if np.isfinite(values).any() else (0, 1)
         low, high = (0, max(high, 1)) if quantity == "exposures" else (low - 0.01, high + 0.01)
-        for axis, where in zip(axes[:, column], patches, strict=True):
-            _bare(axis, f"{where[0]} {where[1]} {band}")
-            if where in maps:
-                shown = axis.imshow(maps[where], origin="lower", cmap="viridis", vmin=low, vmax=high)
-        bar = figure.colorbar(shown, ax=axes[:, column], location="bottom", shrink=0.9, aspect=12)
+        for review in mine:
+            shown = axis.imshow(getattr(review, quantity), origin="lower", extent=review.extent, vmin=low, vmax=high)
+        _bare(axis, band)
+        axis.set_xlim(left.min(), right.max())
+        axis.set_ylim(bottom.min(), top.max())
+        bar = figure.colorbar(shown, ax=axis, location="bottom", shrink=0.9, aspect=12)
         bar.set_label(label, fontsize=7)
         bar.ax.tick_params(labelsize=7)
     return figure

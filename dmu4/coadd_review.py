@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import sep
@@ -38,6 +39,8 @@ class CoaddReview:
     ----------
     tract, patch, band
         Which one.
+    extent
+        Its edges in pixels of the tract: left, right, bottom, top.
     figures
         The coadd's metadata.
     picture
@@ -56,6 +59,7 @@ class CoaddReview:
     tract: int
     patch: int
     band: str
+    extent: tuple[float, float, float, float]
     figures: dict[str, int | float | str]
     picture: np.ndarray
     clipped: np.ndarray
@@ -84,45 +88,47 @@ def find_coadds(butler: Butler, survey: Survey, tracts: str = "") -> list[Datase
 
 
 def review_coadds(butler: Butler, survey: Survey, tracts: str = "") -> list[CoaddReview]:
-    """Look over all coadds of a release; one is in memory at a time."""
+    """Look over all coadds of a release; while one is read the ones before it are looked over."""
     refs, sky_map = find_coadds(butler, survey, tracts), make_sky_map(survey.sky_map)
-    reviews = []
-    for ref in tqdm(refs, desc="Coadds", unit="coadd"):
-        patch = sky_map.tract(int(ref.dataId["tract"])).patch(int(ref.dataId["patch"]))
-        exposures = None
-        if _has(butler, "coadd_exposures"):
-            found = butler.find_dataset("coadd_exposures", ref.dataId)
-            exposures = butler.get(found).array if found is not None else None
-        review = review_coadd(butler.get(ref), exposures, scale=pixel_scale(patch))
-        reviews.append(replace(review, patch=patch.id))
-    return reviews
+    reviews: list[CoaddReview | Future[CoaddReview]] = []
+    with ThreadPoolExecutor(survey.engine.threads) as pool:
+        for number, ref in enumerate(tqdm(refs, desc="Coadds", unit="coadd")):
+            patch = sky_map.tract(int(ref.dataId["tract"])).patch(int(ref.dataId["patch"]))
+            exposures = None
+            if _has(butler, "coadd_exposures"):
+                found = butler.find_dataset("coadd_exposures", ref.dataId)
+                exposures = butler.get(found).array if found is not None else None
+            coadd, scale = butler.get(ref), pixel_scale(patch)
+            reviews.append(pool.submit(review_coadd, coadd, exposures, patch=patch.id, scale=scale))
+            waiting = number - survey.engine.threads  # no more are in memory than there are threads, and one
+            if waiting >= 0:
+                reviews[waiting] = reviews[waiting].result()
+        return [review.result() if isinstance(review, Future) else review for review in reviews]
 
 
-def review_coadd(coadd: CellCoadd, exposures: np.ndarray | None, *, scale: float) -> CoaddReview:
+def review_coadd(coadd: CellCoadd, exposures: np.ndarray | None, *, patch: int, scale: float) -> CoaddReview:
     """Look over one coadd.
 
     Parameters
     ----------
+    patch
+        Its id on the sky map: another pipeline's coadd may bear another.
     exposures
         Number of inputs of each pixel; None: 1 where there are data.
     scale
         Arcsec per pixel.
     """
     mask = from_mask(coadd.mask)
-    good = has_data(mask)
+    image, variance, good = _planes(coadd, mask)
     exposures = good.astype(np.int16) if exposures is None else exposures
-    image = np.where(good, coadd.image.array, 0).astype(np.float32)
-    variance = np.where(good, coadd.variance.array, 0).astype(np.float32)
-    factor = max(max(good.shape) // PICTURE, 1)
-    weight = binned(good.astype(float), factor)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        picture = np.where(weight > 0, binned(image, factor) / np.sqrt(binned(variance, factor) / factor**2), np.nan)
+    factor = _binning(good)
     return CoaddReview(
         tract=coadd.tract,
-        patch=coadd.patch.id,
+        patch=patch,
         band=str(coadd.band),
+        extent=(coadd.bbox.x.start, coadd.bbox.x.stop, coadd.bbox.y.start, coadd.bbox.y.stop),
         figures=dict(coadd.metadata),
-        picture=picture,
+        picture=picture_of(image, variance, good),
         clipped=binned(((mask & BIT["CLIPPED"]) != 0).astype(float), factor),
         exposures=binned(exposures.astype(float), factor),
         depth=depth_map(coadd, pixel_scale=scale),
@@ -130,6 +136,25 @@ def review_coadd(coadd: CellCoadd, exposures: np.ndarray | None, *, scale: float
         empty=empty_apertures(coadd, image, variance, good, scale=scale),
         stars=star_shapes(coadd, image, variance, mask, exposures, scale=scale),
     )
+
+
+def _planes(coadd: CellCoadd, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image and variance, 0 where there are no data, and where there are some."""
+    good = has_data(mask)
+    image, variance = (np.where(good, plane.array, 0).astype(np.float32) for plane in (coadd.image, coadd.variance))
+    return image, variance, good
+
+
+def picture_of(image: np.ndarray, variance: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Signal to noise of binned pixels; NaN without data."""
+    factor = _binning(good)
+    weight = binned(good.astype(float), factor)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(weight > 0, binned(image, factor) / np.sqrt(binned(variance, factor) / factor**2), np.nan)
+
+
+def _binning(array: np.ndarray) -> int:
+    return max(max(array.shape) // PICTURE, 1)
 
 
 def binned(array: np.ndarray, factor: int) -> np.ndarray:
@@ -207,7 +232,7 @@ def without_rejection(butler: Butler, survey: Survey, review: CoaddReview) -> np
     task = CoaddPatchTask(config=config)
     inputs = task.open_inputs([butler.getDeferred(ref) for ref in images], summaries, patch)
     coadd = task.run(inputs, patch, skymap=survey.sky_map.name, band=review.band).coadd
-    return review_coadd(coadd, None, scale=pixel_scale(patch)).picture
+    return picture_of(*_planes(coadd, from_mask(coadd.mask)))
 
 
 def figures_table(reviews: Iterable[CoaddReview]) -> Table:
