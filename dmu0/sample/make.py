@@ -7,9 +7,10 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 
 import astropy.units as u
@@ -26,7 +27,6 @@ from dmu0.sample.vista_files import write_visit
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import Survey
 from dmu0.tables import write_table
-from dmu0.tract import Tract
 
 _RECORD = "sample.json"
 """Says what was made from which settings; written last."""
@@ -59,9 +59,10 @@ def is_current(survey: Survey) -> bool:
     return complete and made["digest"] == sample_digest(survey)
 
 
-def _write_optical(folder: Path, survey: Survey, tract: Tract, band: str, sky: Table, scene: Scene) -> None:
+def _write_optical(folder: Path, survey: Survey, tract_id: int, band: str, sky: Table, scene: Scene) -> None:
     """Simulate a band of the patches of a tract, and write them."""
-    patches = [tract.patch(patch) for patch in survey.tracts[tract.id]]
+    tract = make_sky_map(survey.sky_map).tract(tract_id)  # made here: a WCS loses digits on its way to a process
+    patches = [tract.patch(patch) for patch in survey.tracts[tract_id]]
     field = make_field(band, _hull(patches), tract.wcs, sky, scene, seed=survey.inputs.seed)
     coadds, stamps = survey.optical.coadds, survey.optical.psf_stamps
     for patch in patches:
@@ -159,11 +160,13 @@ def _write_sample(folder: Path, survey: Survey, *, progress: bool) -> None:
     scene, seed, centre = Scene.from_changes(survey.inputs.scene), survey.inputs.seed, field_centre(survey)
     sky = make_sky(scene, centre, half=half_width(survey, scene), seed=seed)
     visits = plan_visits(scene, survey.vista.bands if survey.vista else (), centre, seed=seed)
-    sky_map, detectors = make_sky_map(survey.sky_map), []
-    with ThreadPoolExecutor(2) as pool:
+    detectors = []
+    # Processes, for most of the time goes into headers and compression in Python; started afresh, because forked ones
+    # would inherit the locks of whatever threads a notebook has.
+    with ProcessPoolExecutor(survey.engine.processes, get_context("spawn")) as pool:
         stacks = [pool.submit(write_visit, folder / "vista", visit, sky, centre, scene, seed=seed) for visit in visits]
         coadds = [
-            pool.submit(_write_optical, folder, survey, sky_map.tract(tract), band, sky, scene)
+            pool.submit(_write_optical, folder, survey, tract, band, sky, scene)
             for band in (survey.optical.bands if survey.optical else ())
             for tract in survey.tracts
         ]
