@@ -35,7 +35,7 @@ STATES = ("ok", "quarantined", "missing")
 QUARANTINE = "quarantine"
 """Folder, below a survey's data folder of dmu0, of the files that failed; each has its reason beside it."""
 
-_PARALLEL_FROM = 2 * 1024**3  # bytes: starting processes costs a few seconds, about what reading this much does
+_PARALLEL_FROM = 40  # files: starting processes costs a few seconds, about what checking so many does
 
 Row = dict[str, str | int]
 
@@ -59,7 +59,7 @@ def check_inputs(
     progress
         Wraps the results as they come, given their number: ``lambda rows, total: tqdm(rows, total=total)``.
     workers
-        Processes that read files; chosen by the amount of data unless told.
+        Processes that read files; chosen by the number of new files unless told.
 
     Returns
     -------
@@ -72,9 +72,8 @@ def check_inputs(
     jobs = [
         (item, folders, survey.sky_map.kind != "single", known.get(_recorded(item.path, folders))) for item in inputs
     ]
-    size = sum(item.path.stat().st_size for item, _, _, old in jobs if old is None and item.path.exists())
     if workers is None:
-        workers = 1 if size < _PARALLEL_FROM else os.cpu_count() or 1
+        workers = 1 if sum(old is None for *_, old in jobs) < _PARALLEL_FROM else os.cpu_count() or 1
     rows = _map(_check, jobs, workers)
     rows = list(rows if progress is None else progress(rows, len(jobs)))
     _check_pairs(survey, rows, known)

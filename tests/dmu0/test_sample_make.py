@@ -67,7 +67,7 @@ def test_interrupted_sample_is_not_published(survey, monkeypatch) -> None:
         raise OSError("disk full")
 
     (survey.folders[0] / ".sample.part.vista").mkdir()  # what a killed run left
-    monkeypatch.setattr(make, "write_psf", fail)
+    monkeypatch.setattr(make, "write_catalogue", fail)
     with pytest.raises(OSError, match="disk full"):
         make.make_sample(survey, progress=False)
     assert [path.name for path in survey.folders[0].iterdir()] == [".sample.lock"]
