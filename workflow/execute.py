@@ -123,7 +123,7 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
                 cwd=str(step.path.parent),
                 progress_bar=False,
                 log_output=False,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except PapermillExecutionError as error:
             os.replace(part, failed_notebook(record))
