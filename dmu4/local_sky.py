@@ -89,7 +89,11 @@ def fit_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: int
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     mesh = ndimage.median_filter(mesh[tuple(nearest)], size=3, mode="nearest")
     # Linear between the centres of the boxes, level beyond them.
-    at_y = np.interp(np.arange(ny), 0.5 * (edges_y[:-1] + edges_y[1:]) - 0.5, np.arange(rows))
-    at_x = np.interp(np.arange(nx), 0.5 * (edges_x[:-1] + edges_x[1:]) - 0.5, np.arange(columns))
-    along_y = ndimage.map_coordinates(mesh, np.meshgrid(at_y, np.arange(columns), indexing="ij"), order=1)
-    return ndimage.map_coordinates(along_y, np.meshgrid(np.arange(ny), at_x, indexing="ij"), order=1).astype(np.float32)
+    return (_linear_weights(ny, edges_y) @ mesh @ _linear_weights(nx, edges_x).T).astype(np.float32)
+
+
+def _linear_weights(size: int, edges: np.ndarray) -> np.ndarray:
+    """Weight of each box (column) at each pixel (row) along an axis."""
+    boxes = len(edges) - 1
+    centres = 0.5 * (edges[:-1] + edges[1:]) - 0.5
+    return np.stack([np.interp(np.arange(size), centres, unit) for unit in np.eye(boxes)], axis=1)
