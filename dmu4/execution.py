@@ -150,7 +150,7 @@ def _report(butler: Butler, task: str, run: str) -> list[tuple]:
     rows, ended = [], set()
     for ref in butler.query_datasets(f"{task}_metadata", collections=run, explain=False, limit=None):
         metadata = butler.get(ref)
-        caveats = QuantumSuccessCaveats(metadata["quantum"].get("caveats", 0))
+        caveats = QuantumSuccessCaveats(int(metadata["quantum"].get("caveats", 0)))  # BPS leaves a float
         skipped = bool(caveats & QuantumSuccessCaveats.NO_WORK)
         reason = _no_work_reason(butler, task, ref, run) if skipped else ""
         rows.append((task, _data_id(ref), "skipped" if skipped else "done", reason, _seconds(metadata)))

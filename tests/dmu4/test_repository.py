@@ -195,6 +195,24 @@ def test_processes_share_the_work(shared_step: Survey) -> None:
     assert made == {1: {"detector": 1}, 4: {"detector": 4}}
 
 
+def test_bps_accounts_for_quanta_as_the_local_engine_does(shared_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submitted to BPS, every quantum ends in the same state for the same reason; products are registered."""
+    monkeypatch.setenv("FUSION_ENGINE", "bps")
+    report = execution.run_step(shared_step, "toy_step", progress=False)
+    states = {row["data_id"]: (row["state"], row["reason"]) for row in report}
+    assert states == {
+        "exposure=100 detector=1 band=vj": ("done", ""),
+        "exposure=100 detector=2 band=vj": ("skipped", "there are no stars on it"),
+        "exposure=100 detector=3 band=vj": ("failed", "ValueError: the seeing is 9.9 arcsec"),
+        "exposure=100 detector=4 band=vj": ("done", ""),
+    }
+    with open_butler(shared_step) as butler:
+        made = {ref.dataId["detector"]: butler.get(ref) for ref in butler.query_datasets("toy_product")}
+    assert made == {1: {"detector": 1}, 4: {"detector": 4}}
+    again = execution.run_step(shared_step, "toy_step", progress=False)
+    assert {row["data_id"]: (row["state"], row["reason"]) for row in again} == states
+
+
 def test_a_process_that_dies_costs_only_its_work(shared_step: Survey) -> None:
     """The step ends with an error, the other process does the rest, and the next attempt starts from there."""
     pipeline = execution.PIPELINE.read_text()
