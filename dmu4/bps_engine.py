@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import yaml
@@ -17,8 +19,26 @@ SITES = Path(__file__).parent / "bps"
 """Where the shipped sites are: one YAML file each."""
 
 
+_OLD_PYTHON = (
+    f". Python {sys.version.split()[0]} cannot read parts of large quantum graphs (CPython issue 127847), as bps does: "
+    "make the environment with Python 3.12.9, 3.13.2 or later."
+)
+
+
 class BpsFailed(RuntimeError):
     """A submission could not be made or did not end well."""
+
+
+def reads_parts_of_zips() -> bool:
+    """Whether this Python reads the right bytes from two members of a zip file in turn (CPython issue 127847)."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a", "123")
+        archive.writestr("b", "456")
+    with zipfile.ZipFile(file) as archive, archive.open("a") as a, archive.open("b") as b:
+        a.read(1)
+        b.seek(1)
+        return b.read(1) == b"5"
 
 
 def find_site(site: str) -> Path:
@@ -120,4 +140,5 @@ def run_task(butler: Butler, survey: Survey, pipeline: Pipeline, task: str, *, r
         )
     if done.returncode != 0:
         last = [line for line in log.read_text().split("\n") if line.strip()][-1:]
-        raise BpsFailed(f"bps submit of {task} ended with {done.returncode}: {''.join(last)} (all of it: {log})")
+        hint = "" if reads_parts_of_zips() else _OLD_PYTHON
+        raise BpsFailed(f"bps submit of {task} ended with {done.returncode}: {''.join(last)} (all of it: {log}){hint}")

@@ -18,7 +18,7 @@ from dmu0.manifest import write_manifest
 from dmu0.paths import PROJECT, DataFolders
 from dmu0.skymap import survey_patches
 from dmu0.surveys import Survey, load_survey
-from dmu4 import execution, workers
+from dmu4 import bps_engine, execution, workers
 from dmu4.overview import dataset_counts, visit_table
 from dmu4.repository import chosen_patches, has_collection, make_repository, open_butler
 
@@ -211,6 +211,18 @@ def test_bps_accounts_for_quanta_as_the_local_engine_does(shared_step: Survey, m
     assert made == {1: {"detector": 1}, 4: {"detector": 4}}
     again = execution.run_step(shared_step, "toy_step", progress=False)
     assert {row["data_id"]: (row["state"], row["reason"]) for row in again} == states
+
+
+def test_a_submission_that_fails_says_where_to_look(
+    shared_step: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error has bps's last line and its log, and names the Python if that cannot read parts of a graph."""
+    site = tmp_path / "site.yaml"
+    site.write_text(bps_engine.find_site("local").read_text().replace("sites.local.Local", "sites.local.Nowhere"))
+    engine = shared_step.engine.model_copy(update={"kind": "bps", "site": str(site)})
+    monkeypatch.setattr(bps_engine, "reads_parts_of_zips", lambda: False)
+    with pytest.raises(bps_engine.BpsFailed, match=r"bps submit of toy ended with 1: .*Nowhere.*bps\.log\).*127847"):
+        execution.run_step(shared_step.model_copy(update={"engine": engine}), "toy_step", progress=False)
 
 
 def test_a_process_that_dies_costs_only_its_work(shared_step: Survey) -> None:
