@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +29,7 @@ from dmu4.repository import (
     open_butler,
     repository_folder,
 )
-from dmu4.workers import groups, run_shared
+from dmu4.workers import SHARED_BY, Workers, groups
 
 PIPELINE = Path(__file__).parent / "pipelines" / "release.yaml"
 
@@ -196,8 +195,10 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
         inputs = [name for name in (run, RELEASE, INPUTS) if has_collection(butler, name)]
         chained = butler.clone(collections=inputs, run=run)
         _register_dataset_types(chained)
-        for task in STEPS[step]:
-            rows += _run_task(chained, survey, task, run=run, where=_where(survey, tracts))
+        shared = engine_kind(survey) == "local" and SHARED_BY.keys() & set(STEPS[step])
+        with Workers(repository_folder(survey), survey.engine.processes if shared else 0, STEPS[step]) as workers:
+            for task in STEPS[step]:
+                rows += _run_task(chained, survey, task, workers, run=run, where=_where(survey, tracts))
         newest(butler, step, run)
     report = Table(rows=rows or None, names=COLUMNS, dtype=(str, str, str, str, float))
     for task in STEPS[step]:
@@ -216,7 +217,7 @@ def _register_dataset_types(butler: Butler) -> None:
         graph.register_dataset_types(butler)
 
 
-def _run_locally(butler: Butler, survey: Survey, task: str, *, where: str) -> None:
+def _run_locally(butler: Butler, survey: Survey, task: str, workers: Workers, *, where: str) -> None:
     """Run the quanta of a task that have not been done yet, on this machine.
 
     Parameters
@@ -227,6 +228,8 @@ def _run_locally(butler: Butler, survey: Survey, task: str, *, where: str) -> No
         The survey; its engine says in how many processes.
     task
         Label of the task.
+    workers
+        Processes to share the quanta among.
     where
         Data query.
     """
@@ -242,10 +245,7 @@ def _run_locally(butler: Butler, survey: Survey, task: str, *, where: str) -> No
     executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
     shared = groups(graph, task, survey.engine.processes)
     if shared:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"{task}.qg"
-            components.write(file)
-            run_shared(repository_folder(survey), file, shared, survey.engine.processes, title=task)
+        workers.run(components, shared, title=task)
     else:
         runner = QuantumRunner(butler, graph)
         for quantum_id in tqdm(graph, desc=task, mininterval=1.0, leave=False):
@@ -264,12 +264,12 @@ def _forget_failed(butler: Butler, task: str) -> None:
     butler.pruneDatasets(failed, disassociate=True, unstore=True, purge=True)
 
 
-def _run_task(butler: Butler, survey: Survey, task: str, *, run: str, where: str) -> list[tuple]:
+def _run_task(butler: Butler, survey: Survey, task: str, workers: Workers, *, run: str, where: str) -> list[tuple]:
     if engine_kind(survey) == "bps":
         pipeline = _configured(survey, task)
         bps_engine.run_task(butler, survey, pipeline, task, run=run, where=where)
     else:
-        _run_locally(butler, survey, task, where=where)
+        _run_locally(butler, survey, task, workers, where=where)
     return _report(butler, task, run) if butler.registry.queryDatasetTypes(f"{task}_metadata") else []
 
 

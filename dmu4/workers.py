@@ -1,21 +1,23 @@
-"""Share the quanta of a task among processes of this machine: each starts Python once and asks for work to the end."""
+"""Share the quanta of tasks among processes of this machine, which start Python once and ask for work to the end."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 from uuid import UUID
 
 from lsst.daf.butler import Butler
-from lsst.pipe.base.quantum_graph import PredictedQuantumGraph
+from lsst.pipe.base.quantum_graph import PredictedQuantumGraph, PredictedQuantumGraphComponents
 from tqdm.auto import tqdm
 
 from dmu4.quanta import QuantumRunner
@@ -81,78 +83,126 @@ def groups(graph: PredictedQuantumGraph, task: str, processes: int) -> dict[UUID
     return {quantum_id: data_id[key] for data_id, quantum_id in sorted(quanta.items())}
 
 
-def run_shared(repository: Path, graph: Path, quanta: Mapping[UUID, object], processes: int, *, title: str) -> None:
-    """Run quanta in several processes, and wait for all of them.
+class Workers:
+    """Processes that execute the quanta of one task after another; they start while the first graph is being built.
 
     Parameters
     ----------
     repository
         Folder of the Butler repository.
-    graph
-        File of the graph.
-    quanta
-        Id of each quantum, and the group that it belongs to.
     processes
-        How many processes.
-    title
-        What the progress bar is called.
-
-    Raises
-    ------
-    WorkerFailed
-        If a process ends with an error; the others have done the rest by then. Failed quanta are no such error, they
-        are found in their logs.
+        How many; none start if this is fewer than two.
+    tasks
+        Labels of the tasks that will come, whose modules the processes import meanwhile.
     """
-    queue = WorkQueue(quanta)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        tqdm(total=len(quanta), desc=title, mininterval=1.0, leave=False) as bar,
-        ThreadPoolExecutor(processes) as pool,
-    ):
-        logs = [Path(folder) / f"{number}.log" for number in range(processes)]
-        command = [sys.executable, "-m", "dmu4.workers", str(repository), str(graph)]
-        fed = [pool.submit(_feed, command, number, queue, logs[number], bar) for number in range(processes)]
-        codes = [future.result() for future in fed]
-        for code, log in zip(codes, logs, strict=True):
-            if code != 0:
-                last = [line for line in log.read_text().split("\n") if line.strip()][-1:]
-                raise WorkerFailed(f"{title}: a process ended with {code}: {''.join(last)}")
+
+    def __init__(self, repository: Path, processes: int, tasks: Sequence[str]) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._logs = [Path(self._folder.name) / f"{number}.log" for number in range(processes if processes > 1 else 0)]
+        command = [sys.executable, "-m", "dmu4.workers", str(repository), *tasks]
+        self._processes = [_start(command, log) for log in self._logs]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        for process in self._processes:
+            if kind is not None:
+                process.kill()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()  # the end of its work
+            process.wait()
+            process.stdout.close()
+        self._folder.cleanup()
+
+    def run(self, components: PredictedQuantumGraphComponents, quanta: Mapping[UUID, object], *, title: str) -> None:
+        """Execute quanta, and wait until all of them have ended and what they made is registered.
+
+        Parameters
+        ----------
+        components
+            Their graph.
+        quanta
+            Id of each quantum, and the group that it belongs to.
+        title
+            What the progress bar is called.
+
+        Raises
+        ------
+        WorkerFailed
+            If a process ends; the others have done the rest by then. Failed quanta are no such error, they are found
+            in their logs.
+        """
+        queue, graph = WorkQueue(quanta), Path(self._folder.name) / f"{title}.qg"
+        components.write(graph)
+        with (
+            tqdm(total=len(quanta), desc=title, mininterval=1.0, leave=False) as bar,
+            ThreadPoolExecutor(len(self._processes)) as pool,
+        ):
+            fed = [pool.submit(self._feed, number, graph, queue, bar) for number in range(len(self._processes))]
+            for number, future in enumerate(fed):
+                if not future.result():
+                    last = [line for line in self._logs[number].read_text().split("\n") if line.strip()][-1:]
+                    code = self._processes[number].wait()
+                    raise WorkerFailed(f"{title}: a process ended with {code}: {''.join(last)}")
+
+    def _feed(self, number: int, graph: Path, queue: WorkQueue, bar: tqdm) -> bool:
+        """Give a worker one quantum after the other; whether it has done them all."""
+        alive = self._ask(number, f"graph {graph}")
+        while alive and (quantum := queue.take(number)) is not None:
+            alive = self._ask(number, f"run {quantum}")
+            bar.update()
+        return alive and self._ask(number, "register")
+
+    def _ask(self, number: int, order: str) -> bool:
+        """Send an order and wait for the answer; False if the process has ended."""
+        process = self._processes[number]
+        try:
+            process.stdin.write(f"{order}\n")
+        except BrokenPipeError:
+            return False
+        return bool(process.stdout.readline())
 
 
-def _feed(command: list[str], number: int, queue: WorkQueue, log: Path, bar: tqdm) -> int:
-    """Start a worker, give it one quantum after the other, and return what it ends with."""
+def _start(command: Sequence[str], log: Path) -> subprocess.Popen:
     environment = os.environ | {"NUMBA_NUM_THREADS": os.environ.get("NUMBA_NUM_THREADS", "2")}
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-        ) as process,
-    ):
-        with contextlib.suppress(BrokenPipeError):  # it has died; the code that it ended with is told
-            # A worker says a line when it is ready, and one after each quantum.
-            while process.stdout.readline() and (quantum := queue.take(number)) is not None:
-                process.stdin.write(f"{quantum}\n")
-                process.stdin.flush()
-                bar.update()
-            process.stdin.close()
-        return process.wait()
+    with log.open("w") as errors:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            bufsize=1,  # a line
+        )
 
 
-def main(repository: str, graph: str) -> None:
-    """Run the quanta whose ids are read from standard input."""
+def main(repository: str, tasks: Sequence[str]) -> None:
+    """Do what is read from standard input, a line each: load a graph, run a quantum, register what was made."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print goes to the log, not among the answers
-    with Butler.from_config(repository, writeable=True) as butler:
-        runner = QuantumRunner(butler, PredictedQuantumGraph.read_execution_quanta(graph))
-        print("ready", file=answers, flush=True)
+    for task in tasks:
+        if importlib.util.find_spec(f"dmu4.tasks.{task}"):
+            importlib.import_module(f"dmu4.tasks.{task}")
+    with contextlib.ExitStack() as stack:
+        butler = runner = None
         for line in sys.stdin:
-            runner.run(UUID(line.strip()))
+            order, _, what = line.strip().partition(" ")
+            if order == "graph":
+                # Not before the first graph is there: by then its dataset types and the run are known.
+                butler = butler or stack.enter_context(Butler.from_config(repository, writeable=True))
+                butler.registry.refresh()
+                runner = QuantumRunner(butler, PredictedQuantumGraph.read_execution_quanta(what))
+            elif order == "run":
+                runner.run(UUID(what))
+            elif order == "register":
+                runner.register()
             print("done", file=answers, flush=True)
-        runner.register()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("repository", help="folder of the Butler repository")
-    parser.add_argument("graph", help="file of the quantum graph")
+    parser.add_argument("tasks", nargs="*", help="labels of the tasks that will come")
     main(**vars(parser.parse_args()))
