@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
-from lsst.daf.butler import Butler, CollectionType, DatasetRef, Progress
+from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, Progress
 from lsst.daf.butler.progress import ProgressHandler
 from lsst.pipe.base import Pipeline, QuantumSuccessCaveats
 from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
@@ -233,7 +233,6 @@ def _run_locally(butler: Butler, survey: Survey, task: str, workers: Workers, *,
     where
         Data query.
     """
-    _forget_failed(butler, task)
     executor = SeparablePipelineExecutor(
         butler, clobber_output=True, skip_existing_in=[butler.run], raise_on_partial_outputs=False
     )
@@ -247,27 +246,41 @@ def _run_locally(butler: Butler, survey: Survey, task: str, workers: Workers, *,
     if shared:
         workers.run(components, shared, title=task)
     else:
-        runner = QuantumRunner(butler, graph)
+        runner = QuantumRunner(repository_folder(survey), butler, graph)
         for quantum_id in tqdm(graph, desc=task, mininterval=1.0, leave=False):
             runner.run(quantum_id)
         runner.register()
 
 
-def _forget_failed(butler: Butler, task: str) -> None:
-    """Remove what quanta left that failed in an earlier attempt at the same result: they are run again."""
+def _failed(butler: Butler, task: str) -> list[DataCoordinate]:
+    """Data ids of the quanta that failed in the output run: they have a log, but no metadata."""
     if not butler.registry.queryDatasetTypes(f"{task}_log"):
-        return
-    logs = butler.query_datasets(f"{task}_log", collections=butler.run, explain=False, limit=None)
-    done = butler.query_datasets(f"{task}_metadata", collections=butler.run, explain=False, limit=None)
-    ended = {ref.dataId for ref in done}
-    failed = [ref for ref in logs if ref.dataId not in ended]
-    butler.pruneDatasets(failed, disassociate=True, unstore=True, purge=True)
+        return []
+    logs, done = (
+        {ref.dataId for ref in butler.query_datasets(name, collections=butler.run, explain=False, limit=None)}
+        for name in (f"{task}_log", f"{task}_metadata")
+    )
+    return sorted(logs - done)
+
+
+def _forget(butler: Butler, dataset_types: Iterable[str], data_ids: Iterable[DataCoordinate]) -> None:
+    """Remove datasets from the output run."""
+    unwanted = set(data_ids)
+    for name in dataset_types if unwanted else ():
+        refs = butler.query_datasets(name, collections=butler.run, explain=False, limit=None)
+        refs = [ref for ref in refs if ref.dataId in unwanted]
+        butler.pruneDatasets(refs, disassociate=True, unstore=True, purge=True)
 
 
 def _run_task(butler: Butler, survey: Survey, task: str, workers: Workers, *, run: str, where: str) -> list[tuple]:
+    _forget(butler, [f"{task}_log"], _failed(butler, task))  # of an earlier attempt at the same result: they run again
     if engine_kind(survey) == "bps":
         pipeline = _configured(survey, task)
         bps_engine.run_task(butler, survey, pipeline, task, run=run, where=where)
+        butler.registry.refresh()
+        # It also registers what quanta wrote before they failed.
+        products = pipeline.to_graph(butler.registry).tasks[task].outputs.values()
+        _forget(butler, [product.dataset_type_name for product in products], _failed(butler, task))
     else:
         _run_locally(butler, survey, task, workers, where=where)
     return _report(butler, task, run) if butler.registry.queryDatasetTypes(f"{task}_metadata") else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from pathlib import Path
 from uuid import UUID
 
 from lsst.daf.butler import Butler, DatasetRef, Quantum, QuantumBackedButler
@@ -27,17 +28,19 @@ class QuantumRunner:
 
     Parameters
     ----------
+    repository
+        Folder of the repository.
     butler
-        The repository, writeable.
+        The same, writeable.
     graph
         Quanta with datastore records, whose outputs are not registered yet. Files in their place are overwritten: a
         process left them that was killed before it could register them.
     """
 
-    def __init__(self, butler: Butler, graph: PredictedQuantumGraph) -> None:
+    def __init__(self, repository: Path, butler: Butler, graph: PredictedQuantumGraph) -> None:
         self._butler, self._graph = butler, graph
         self._quanta = graph.build_execution_quanta()
-        self._files = _files_only(butler, graph, list(self._quanta.values()))
+        self._files = _files_only(repository, graph, list(self._quanta.values()))
         self._executor = SingleQuantumExecutor(
             butler=self._files,
             task_factory=TaskFactory(),
@@ -50,14 +53,16 @@ class QuantumRunner:
             logging.getLogger(name).setLevel(logging.INFO)
 
     def run(self, quantum_id: UUID) -> None:
-        """Execute a quantum; if it fails, its log says why."""
+        """Execute a quantum; if it fails, its log says why, and nothing else of it is registered."""
         quantum = self._quanta[quantum_id]
         task = self._graph.quantum_only_xgraph.nodes[quantum_id]["pipeline_node"]
+        outputs = quantum.outputs.values()
         try:
             self._executor.execute(task, quantum, quantum_id=quantum_id)
         except Exception:  # whatever stops one quantum must not stop the others
             _logger.exception("%s of %s failed", task.label, quantum.dataId)
-        self._made += itertools.chain.from_iterable(quantum.outputs.values())
+            outputs = [quantum.outputs[task.log_output.dataset_type_name]]
+        self._made += itertools.chain.from_iterable(outputs)
         if time.monotonic() - self._last > REGISTER_AFTER:
             self.register()
 
@@ -69,13 +74,13 @@ class QuantumRunner:
         self._last = time.monotonic()
 
 
-def _files_only(butler: Butler, graph: PredictedQuantumGraph, quanta: list[Quantum]) -> QuantumBackedButler:
+def _files_only(repository: Path, graph: PredictedQuantumGraph, quanta: list[Quantum]) -> QuantumBackedButler:
     """A Butler without registry, which knows the inputs and the predicted outputs of some quanta."""
     return QuantumBackedButler.from_predicted(
-        config=butler._config,
+        config=str(repository),
         predicted_inputs=[ref.id for quantum in quanta for refs in quantum.inputs.values() for ref in refs],
         predicted_outputs=[ref.id for quantum in quanta for refs in quantum.outputs.values() for ref in refs],
-        dimensions=butler.dimensions,
+        dimensions=graph.pipeline_graph.universe,
         datastore_records=DatastoreRecordData.merge_mappings(*(quantum.datastore_records for quantum in quanta)),
         dataset_types={node.name: node.dataset_type for node in graph.pipeline_graph.dataset_types.values()},
     )

@@ -193,7 +193,7 @@ def main(repository: str, tasks: Sequence[str]) -> None:
                 # Not before the first graph is there: by then its dataset types and the run are known.
                 butler = butler or stack.enter_context(Butler.from_config(repository, writeable=True))
                 butler.registry.refresh()
-                runner = QuantumRunner(butler, PredictedQuantumGraph.read_execution_quanta(what))
+                runner = QuantumRunner(Path(repository), butler, PredictedQuantumGraph.read_execution_quanta(what))
             elif order == "run":
                 runner.run(UUID(what))
             elif order == "register":

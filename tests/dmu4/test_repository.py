@@ -144,6 +144,15 @@ def test_tracts_are_chosen_by_name(survey: Survey) -> None:
         chosen_patches(survey, "9999")
 
 
+STATES = {
+    "exposure=100 detector=1 band=vj": ("done", ""),
+    "exposure=100 detector=2 band=vj": ("skipped", "there are no stars on it"),
+    "exposure=100 detector=3 band=vj": ("failed", "ValueError: the seeing is 9.9 arcsec"),
+    "exposure=100 detector=4 band=vj": ("done", ""),
+}
+"""How the quanta of the toy task end, by their data ids: state and reason."""
+
+
 @pytest.fixture
 def toy_step(survey: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Survey:
     """A step of one toy task, on the repository of the tiny survey."""
@@ -164,12 +173,7 @@ def test_every_quantum_ends_in_one_state(toy_step: Survey) -> None:
     """Done, skipped with its reason, failed with its reason; the counts add up."""
     report = execution.run_step(toy_step, "toy_step", progress=False)
     states = {row["data_id"]: (row["state"], row["reason"]) for row in report}
-    assert states == {
-        "exposure=100 detector=1 band=vj": ("done", ""),
-        "exposure=100 detector=2 band=vj": ("skipped", "there are no stars on it"),
-        "exposure=100 detector=3 band=vj": ("failed", "ValueError: the seeing is 9.9 arcsec"),
-        "exposure=100 detector=4 band=vj": ("done", ""),
-    }
+    assert states == STATES
     [row] = execution.summary(report)
     assert (row["quanta"], row["done"], row["skipped"], row["failed"]) == (4, 2, 1, 1)
 
@@ -200,12 +204,7 @@ def test_bps_accounts_for_quanta_as_the_local_engine_does(shared_step: Survey, m
     monkeypatch.setenv("FUSION_ENGINE", "bps")
     report = execution.run_step(shared_step, "toy_step", progress=False)
     states = {row["data_id"]: (row["state"], row["reason"]) for row in report}
-    assert states == {
-        "exposure=100 detector=1 band=vj": ("done", ""),
-        "exposure=100 detector=2 band=vj": ("skipped", "there are no stars on it"),
-        "exposure=100 detector=3 band=vj": ("failed", "ValueError: the seeing is 9.9 arcsec"),
-        "exposure=100 detector=4 band=vj": ("done", ""),
-    }
+    assert states == STATES
     with open_butler(shared_step) as butler:
         made = {ref.dataId["detector"]: butler.get(ref) for ref in butler.query_datasets("toy_product")}
     assert made == {1: {"detector": 1}, 4: {"detector": 4}}

@@ -43,6 +43,6 @@ class ToyTask(pipe_base.PipelineTask):
             raise pipe_base.NoWorkFound("there are no stars on it")
         if detector == self.config.deadly:
             os._exit(9)
-        if detector == self.config.broken:
-            raise ValueError("the seeing is 9.9 arcsec")
         butlerQC.put({"detector": detector}, outputRefs.product)
+        if detector == self.config.broken:  # after it has written something, which must not be taken for a product
+            raise ValueError("the seeing is 9.9 arcsec")
