@@ -16,6 +16,9 @@ from dmu4.detector_mask import detector_mask
 
 OUTLINED = [withStroke(linewidth=1.5, foreground="0.2")]
 
+NUMBERED = 5
+"""With more visits a row there is no room for the detectors' numbers."""
+
 MAPS = {
     "seeing": ("seeing (arcsec)", "viridis"),
     "zero_point_offset": ("zero point minus header (mag)", "cividis"),
@@ -69,7 +72,7 @@ def visit_table(summaries: Table) -> Table:
     return table
 
 
-def draw_maps(figure: Figure, summaries: Table, column: str, *, columns: int = 3) -> None:
+def draw_maps(figure: Figure, summaries: Table, column: str) -> None:
     """The detectors of each visit on the sky, north up and east left, coloured by one figure; rejected ones hatched.
 
     All visits are in one frame: a frame for each takes five times longer to draw.
@@ -82,14 +85,13 @@ def draw_maps(figure: Figure, summaries: Table, column: str, *, columns: int = 3
         Of `read_summaries`.
     column
         A key of `MAPS`.
-    columns
-        Visits a row.
     """
     label, colours = MAPS[column]
     values = np.asarray(summaries[column], float)
     low, high = np.nanpercentile(values, [2, 98]) if np.isfinite(values).any() else (0.0, 1.0)
     outlines = _outlines(summaries)
     visits = sorted(np.unique(summaries["visit"]), key=lambda visit: _order(summaries, visit))
+    columns = max(3, round(np.sqrt(0.6 * len(visits))))
     pitch = np.ptp(outlines, axis=(0, 1)) * [1.08, 1.2]
     places = np.array([visits.index(visit) for visit in summaries["visit"]])
     middles = np.stack([-(places % columns), -(places // columns)], axis=1) * pitch
@@ -101,20 +103,22 @@ def draw_maps(figure: Figure, summaries: Table, column: str, *, columns: int = 3
     for outline in outlines[~np.asarray(summaries["accepted"], bool)]:
         axis.fill(*outline.T, fill=False, hatch="xxx", edgecolor="tab:red", linewidth=1.2)
     centred = {"ha": "center", "va": "center", "in_layout": False}
-    for row, outline in zip(summaries, outlines, strict=True):
+    for row, outline in zip(summaries, outlines, strict=True) if columns <= NUMBERED else ():
         style = {"fontsize": 6, "color": "w", "path_effects": OUTLINED}
         axis.text(*outline.mean(axis=0), str(row["detector"]), **style, **centred)
     for number, visit in enumerate(visits):
         mine = places == number
         name = f"{summaries['band'][mine][0]}  {visit}"
-        axis.text(middles[mine][0, 0], outlines[mine][..., 1].max() + 0.06 * pitch[1], name, fontsize=8, **centred)
+        axis.text(
+            middles[mine][0, 0], outlines[mine][..., 1].max() + 0.06 * pitch[1], name, fontsize=24 / columns, **centred
+        )
     axis.set_aspect("equal")
     axis.autoscale_view()
     axis.invert_xaxis()
     axis.set_axis_off()
     bottom, bar = outlines[..., 1].min() - 0.06 * pitch[1], 2 * 10 ** round(np.log10(pitch[0] / 10))
     axis.plot([0, -bar], [bottom, bottom], color="k", linewidth=1.5)
-    axis.text(-bar / 2, bottom - 0.06 * pitch[1], f"{bar} arcmin", fontsize=8, **centred)
+    axis.text(-bar / 2, bottom - 0.02 * pitch[1], f"{bar} arcmin", fontsize=8, ha="center", va="top")
     figure.colorbar(drawn, ax=axis, label=label, shrink=0.7)
 
 
