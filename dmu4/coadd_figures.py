@@ -99,6 +99,7 @@ def plot_maps(reviews: Sequence[CoaddReview], quantity: str) -> Figure:
     columns = min(len(bands), 5)
     rows = -(-len(bands) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.9 * rows), squeeze=False, layout="constrained")
+    figure.suptitle(f"tract {reviews[0].tract}", fontsize=9)
     left, right, bottom, top = np.transpose([review.extent for review in reviews])
     for axis in axes.flat[len(bands) :]:
         axis.set_visible(False)

@@ -225,11 +225,11 @@ def _run_locally(butler: Butler, survey: Survey, task: str, workers: Workers, *,
     butler
         Writeable, with the collections to read from as defaults and the output collection as run.
     survey
-        The survey; its engine says in how many processes.
+        The survey.
     task
         Label of the task.
     workers
-        Processes to share the quanta among.
+        Processes to share the quanta among; where there are none, this one runs them.
     where
         Data query.
     """
@@ -242,8 +242,7 @@ def _run_locally(butler: Butler, survey: Survey, task: str, workers: Workers, *,
     if not len(graph):
         return
     executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
-    shared = groups(graph, task, survey.engine.processes)
-    if shared:
+    if workers and (shared := groups(graph, task)):
         workers.run(components, shared, title=task)
     else:
         runner = QuantumRunner(repository_folder(survey), butler, graph)
@@ -252,23 +251,22 @@ def _run_locally(butler: Butler, survey: Survey, task: str, workers: Workers, *,
         runner.register()
 
 
-def _failed(butler: Butler, task: str) -> list[DataCoordinate]:
+def _failed(butler: Butler, task: str) -> set[DataCoordinate]:
     """Data ids of the quanta that failed in the output run: they have a log, but no metadata."""
     if not butler.registry.queryDatasetTypes(f"{task}_log"):
-        return []
+        return set()
     logs, done = (
         {ref.dataId for ref in butler.query_datasets(name, collections=butler.run, explain=False, limit=None)}
         for name in (f"{task}_log", f"{task}_metadata")
     )
-    return sorted(logs - done)
+    return logs - done
 
 
-def _forget(butler: Butler, dataset_types: Iterable[str], data_ids: Iterable[DataCoordinate]) -> None:
+def _forget(butler: Butler, dataset_types: Iterable[str], data_ids: set[DataCoordinate]) -> None:
     """Remove datasets from the output run."""
-    unwanted = set(data_ids)
-    for name in dataset_types if unwanted else ():
+    for name in dataset_types if data_ids else ():
         refs = butler.query_datasets(name, collections=butler.run, explain=False, limit=None)
-        refs = [ref for ref in refs if ref.dataId in unwanted]
+        refs = [ref for ref in refs if ref.dataId in data_ids]
         butler.pruneDatasets(refs, disassociate=True, unstore=True, purge=True)
 
 

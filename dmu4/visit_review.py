@@ -118,7 +118,7 @@ def draw_maps(figure: Figure, summaries: Table, column: str) -> None:
     axis.set_axis_off()
     bottom, bar = outlines[..., 1].min() - 0.06 * pitch[1], 2 * 10 ** round(np.log10(pitch[0] / 10))
     axis.plot([0, -bar], [bottom, bottom], color="k", linewidth=1.5)
-    axis.text(-bar / 2, bottom - 0.02 * pitch[1], f"{bar} arcmin", fontsize=8, ha="center", va="top")
+    axis.text(0, bottom - 0.02 * pitch[1], f"{bar} arcmin, north up, east left", fontsize=8, va="top")
     figure.colorbar(drawn, ax=axis, label=label, shrink=0.7)
 
 

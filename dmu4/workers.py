@@ -33,9 +33,6 @@ SHARED_BY = {
 
 Other tasks run in one process."""
 
-LEAST_QUANTA = 4
-"""For fewer quanta the start of processes does not pay."""
-
 
 class WorkerFailed(RuntimeError):
     """A worker ended before its work was done, and not because of single quanta."""
@@ -75,10 +72,10 @@ class WorkQueue:
             return quantum
 
 
-def groups(graph: PredictedQuantumGraph, task: str, processes: int) -> dict[UUID, object]:
-    """The group of each quantum of a task; empty where it is not worth while to share them among processes."""
+def groups(graph: PredictedQuantumGraph, task: str) -> dict[UUID, object]:
+    """The group of each quantum of a task; empty where there is nothing to share."""
     quanta, key = graph.quanta_by_task[task], SHARED_BY.get(task)
-    if key is None or processes < 2 or len(quanta) < LEAST_QUANTA:
+    if key is None or len(quanta) < 2:
         return {}
     return {quantum_id: data_id[key] for data_id, quantum_id in sorted(quanta.items())}
 
@@ -91,7 +88,7 @@ class Workers:
     repository
         Folder of the Butler repository.
     processes
-        How many; none start if this is fewer than two.
+        How many; one alone would be no faster than the caller, and is not started.
     tasks
         Labels of the tasks that will come, whose modules the processes import meanwhile.
     """
@@ -101,6 +98,9 @@ class Workers:
         self._logs = [Path(self._folder.name) / f"{number}.log" for number in range(processes if processes > 1 else 0)]
         command = [sys.executable, "-m", "dmu4.workers", str(repository), *tasks]
         self._processes = [_start(command, log) for log in self._logs]
+
+    def __len__(self) -> int:
+        return len(self._processes)
 
     def __enter__(self) -> Self:
         return self

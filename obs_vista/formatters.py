@@ -31,8 +31,8 @@ def header_metadata(header: fits.Header) -> dict[str, MetadataValue]:
 class PixelsAsTheyAre(GenericFormatter):
     """Writes images of floating-point numbers uncompressed, and masks compressed.
 
-    Noise hardly shrinks without loss. On the sample compressed coadds are a sixth smaller, and take 5 times longer to
-    write and 3 times longer to read; compressed detectors are a quarter smaller, and take 2 and 4 times longer.
+    Noise hardly shrinks without loss. On the sample a compressed coadd has 9.7 instead of 11.8 MB, and takes 4.6 times
+    longer to write and 2.8 times longer to read; a compressed detector 1.06 instead of 1.36 MB, 2.4 and 3.9 times.
     """
 
     def _get_compression_options(self) -> dict[str, FitsCompressionOptions | None]:

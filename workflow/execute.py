@@ -123,6 +123,7 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
                 cwd=str(step.path.parent),
                 progress_bar=False,
                 log_output=False,
+                # Errors of cells are in the notebook; the kernel also calls it one that it is interrupted at its end.
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except PapermillExecutionError as error:
