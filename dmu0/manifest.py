@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from astropy.table import Table
 from dmu0.input_files import Input, confidence_path, find_inputs
 from dmu0.integrity import KINDS, check_file, check_pair, sha256
 from dmu0.paths import DataFolders
+from dmu0.processes import process_pool
 from dmu0.surveys import Survey
 from dmu0.tables import write_table
 
@@ -92,8 +91,7 @@ def _map(function: Callable[[tuple], Row], jobs: list[tuple], workers: int) -> I
     if workers == 1:
         yield from map(function, jobs)
         return
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with process_pool(workers) as pool:
         yield from pool.map(function, jobs, chunksize=4)
 
 

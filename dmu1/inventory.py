@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import re
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ from astropy.io import fits
 from astropy.table import Row, Table, vstack
 from astropy.time import Time
 
+from dmu0.processes import process_pool
 from dmu1 import describe, header_scan
 from dmu1.describe import CARDS, COLUMNS, describe_detector
 from dmu1.header_scan import read_headers
@@ -236,9 +235,7 @@ def _read_all(files: list[StackFile], workers: int) -> Iterator[list[dict[str, A
     if workers < 2 or len(files) < 50:
         yield from map(read_stack, files)
         return
-    # Spawned rather than forked: the parent may have threads, of a Butler or of a notebook.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with process_pool(workers) as pool:
         yield from pool.map(read_stack, files, chunksize=8)
 
 

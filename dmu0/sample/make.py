@@ -7,10 +7,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from dataclasses import asdict
-from multiprocessing import get_context
 from pathlib import Path
 
 import astropy.units as u
@@ -19,6 +18,7 @@ from astropy.table import Table
 from lsst.images import Box
 from tqdm import tqdm
 
+from dmu0.processes import process_pool
 from dmu0.sample.catalogues import ps1_catalogue, twomass_catalogue, write_catalogue
 from dmu0.sample.hsc_files import file_name, make_field, write_patch, write_psf
 from dmu0.sample.scene import VISTA_PIXEL, Scene, plan_visits
@@ -161,9 +161,7 @@ def _write_sample(folder: Path, survey: Survey, *, progress: bool) -> None:
     sky = make_sky(scene, centre, half=half_width(survey, scene), seed=seed)
     visits = plan_visits(scene, survey.vista.bands if survey.vista else (), centre, seed=seed)
     detectors = []
-    # Processes, for most of the time goes into headers and compression in Python; started afresh, because forked ones
-    # would inherit the locks of whatever threads a notebook has.
-    with ProcessPoolExecutor(survey.engine.processes, get_context("spawn")) as pool:
+    with process_pool(survey.engine.processes) as pool:  # most of the time goes into headers and compression, in Python
         stacks = [pool.submit(write_visit, folder / "vista", visit, sky, centre, scene, seed=seed) for visit in visits]
         coadds = [
             pool.submit(_write_optical, folder, survey, tract, band, sky, scene)
