@@ -12,7 +12,7 @@ import time
 import numpy as np
 
 from dmu4.detector import Settings, calibrate
-from dmu4.synthetic_detector import DetectorScene, make_detector_scene
+from tests.scenes.detectors import DetectorScene, make_detector_scene
 
 CASES = (
     ("2048 x 2048", DetectorScene(shape=(2048, 2048), stars=500, galaxies=3500, magnitudes=(14.5, 21.0), tilt=30), 8.0),

@@ -21,7 +21,7 @@ from photutils.psf import ImagePSF, PSFPhotometry, SourceGrouper
 from dmu4.apertures import circles, sum_apertures
 from dmu4.forced import fit_fluxes
 from dmu4.stamps import make_profiles, psf_transforms, render
-from dmu4.synthetic import Scene, draw, psf_stamp
+from tests.scenes.patches import Scene, draw, psf_stamp
 
 VARIANCE = 3.0  # px^2, that is a seeing of 0.7 arcsec at 0.168 arcsec a pixel
 SIGMA = 5.0  # nJy

@@ -7,7 +7,7 @@ import pytest
 
 from dmu4.apertures import circles, ellipses, sum_apertures, sum_stamps
 from dmu4.stamps import make_profiles, psf_transforms, render
-from dmu4.synthetic import psf_stamp
+from tests.scenes.patches import psf_stamp
 
 RADII = np.array([3, 6, 12.5])
 

@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from lsst.images import Box, DetectorFrame, SkyProjection
 
 from dmu4.astrometry import Astrometry, Positions, fit_astrometry, match, offsets
-from dmu4.synthetic_detector import PIXEL_SCALE, SyntheticDetector, make_detector_scene
+from tests.scenes.detectors import PIXEL_SCALE, SyntheticDetector, make_detector_scene
 
 
 def _fit(truth: SyntheticDetector, *, noise: float = 0.03, seed: int = 3, min_stars: int = 12) -> Astrometry:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dmu4.background import evaluate, fit_background
-from dmu4.synthetic_detector import make_detector_scene
 from obs_vista.masks import BIT
+from tests.scenes.detectors import make_detector_scene
 
 
 def _sersic(shape: tuple[int, int], *, radius: float) -> np.ndarray:

@@ -17,10 +17,10 @@ from lsst.images import Image, VisitImage
 from dmu4.astrometry import offsets
 from dmu4.detector import DetectorCalibration, Settings, calibrate
 from dmu4.references import around_detector, no_references
-from dmu4.synthetic_detector import DETECTOR, SyntheticDetector, make_detector_scene
 from dmu4.tasks.calibrate_detector import CalibrateDetectorConfig, CalibrateDetectorTask
 from obs_vista.formatters import header_metadata
 from obs_vista.masks import BIT, from_mask
+from tests.scenes.detectors import DETECTOR, SyntheticDetector, make_detector_scene
 
 
 class DataId(dict):

@@ -12,7 +12,7 @@ from lsst.daf.butler import Butler, Config, DatasetType
 from lsst.images import Polygon
 from lsst.images.cells import CellCoadd, CellIJ
 
-import dmu4.synthetic_exposures as scene
+import tests.scenes.exposures as scene
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap
 from dmu0.tract import Tract

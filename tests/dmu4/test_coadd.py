@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lsst.images import Box
 
-import dmu4.synthetic_exposures as scene
+import tests.scenes.exposures as scene
 from dmu4.coadd import CoaddSettings, bands_of_rows, make_coadd
 from dmu4.covariance import aperture_sums, robust_scatter
 from dmu4.rejection import RejectionLimits, seeing_tolerance

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lsst.images import Box
 
-import dmu4.synthetic_exposures as scene
+import tests.scenes.exposures as scene
 from dmu4.coadd import CoaddSettings, make_coadd
 from dmu4.coadd_psf import cell_psfs, fwhm, mark_inexact, nominal_inputs
 from dmu4.covariance import aperture_weights

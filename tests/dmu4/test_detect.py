@@ -19,7 +19,7 @@ from dmu4.detect import (
     subtract_sky,
 )
 from dmu4.footprints import Peaks, find_peaks, make_footprints
-from dmu4.synthetic import correlated_noise, make_patch, make_scene, psf_stamp
+from tests.scenes.patches import correlated_noise, make_patch, make_scene, psf_stamp
 
 BANDS = ("g", "i", "vk")
 PSF = (3.0, 2.2, 3.4)

@@ -7,7 +7,7 @@ import pytest
 
 from dmu4.forced import find_overlaps, fit_fluxes, subtract_models
 from dmu4.stamps import DISC_VARIANCES, DISC_WEIGHTS, make_profiles, psf_transforms, render
-from dmu4.synthetic import Scene, draw, psf_stamp
+from tests.scenes.patches import Scene, draw, psf_stamp
 
 SHAPE = (200, 220)
 VARIANCE = 3.0

@@ -7,7 +7,7 @@ import pytest
 
 from dmu4.forced import project
 from dmu4.gaap import gaap_size, gaap_weights, weight_transforms
-from dmu4.synthetic import Scene, correlated_noise, draw, psf_stamp
+from tests.scenes.patches import Scene, correlated_noise, draw, psf_stamp
 
 SIGMA = 5.95
 SHAPE = (140, 150)

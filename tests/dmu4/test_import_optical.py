@@ -9,7 +9,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 from lsst.pipe.base import NoWorkFound
 
-import dmu4.synthetic_exposures as scene
+import tests.scenes.exposures as scene
 from dmu0.optical import OpticalCoadd, OpticalError, on_patch, read_hsc, read_plain, read_psf
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap

@@ -14,7 +14,7 @@ from dmu4.measure import MeasurementSettings, flux_floor, measure
 from dmu4.noise_factor import NoiseFactors, measure_factors, scale_to_empty
 from dmu4.object_table import APERTURES, make_object_table, object_columns, object_id
 from dmu4.patch_cube import BandPlanes, make_cube
-from dmu4.synthetic import correlated_noise, make_patch, make_scene, psf_stamp
+from tests.scenes.patches import correlated_noise, make_patch, make_scene, psf_stamp
 
 BANDS = ("g", "i", "vk")
 PSF = (3.0, 2.2, 3.4)

@@ -16,11 +16,11 @@ from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap as SkyMapConfig
 from dmu4.object_table import object_columns
 from dmu4.patch_cube import planes_of_coadd
-from dmu4.synthetic import correlated_noise, draw, make_scene, psf_stamp
 from dmu4.tasks.consolidate_tract import ConsolidateTractConfig, ConsolidateTractTask
 from dmu4.tasks.detect_patch import DetectPatchConfig, DetectPatchTask, load_cube
 from dmu4.tasks.measure_patch import MeasurePatchConfig, MeasurePatchTask
 from obs_vista.masks import to_mask
+from tests.scenes.patches import correlated_noise, draw, make_scene, psf_stamp
 
 BANDS = {"i": (2.2, 6.0), "vk": (3.4, 12.0)}
 TRACT = 8524

@@ -21,7 +21,7 @@ from dmu4.photometry_review import (
     three_bands,
 )
 from dmu4.photometry_truth import flux_ratios, match_truth, plot_truth
-from dmu4.synthetic import make_patch, make_scene
+from tests.scenes.patches import make_patch, make_scene
 
 BANDS = ("g", "vk")
 

@@ -12,7 +12,7 @@ from dmu4.psf import PsfFit, fit_psf, polynomial_order
 from dmu4.psf_model import GridPsf, Moffat, to_piff
 from dmu4.psf_profile import PixelErrors, measure
 from dmu4.stars import find_sources, select_stars
-from dmu4.synthetic_detector import SyntheticDetector, make_detector_scene
+from tests.scenes.detectors import SyntheticDetector, make_detector_scene
 
 SKY_VARIANCE = 4.5**2
 

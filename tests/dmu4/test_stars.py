@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from dmu4.moments import adaptive_moments
 from dmu4.stars import find_sources, select_stars, stellar_size
-from dmu4.synthetic_detector import SyntheticDetector, make_detector_scene
+from tests.scenes.detectors import SyntheticDetector, make_detector_scene
 
 
 def _selected(truth: SyntheticDetector) -> tuple[int, int, int]:

@@ -21,11 +21,11 @@ from lsst.pipe.base import UnprocessableDataError
 
 from dmu4.detector import DetectorError, Settings, calibrate
 from dmu4.references import no_references
-from dmu4.synthetic_detector import DETECTOR, SyntheticDetector, make_detector_scene
 from dmu4.tasks.calibrate_detector import CalibrateDetectorConfig, CalibrateDetectorTask
 from dmu4.visit_quality import Limits, summarise
 from obs_vista.formatters import header_metadata
 from obs_vista.masks import BIT
+from tests.scenes.detectors import DETECTOR, SyntheticDetector, make_detector_scene
 
 
 class DataId(dict):

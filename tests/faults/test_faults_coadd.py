@@ -11,7 +11,7 @@ from astropy.table import Table
 from lsst.images import Box, DetectorFrame, SkyProjection
 from lsst.pipe.base import NoWorkFound
 
-import dmu4.synthetic_exposures as scene
+import tests.scenes.exposures as scene
 from dmu0.optical import read_hsc
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap

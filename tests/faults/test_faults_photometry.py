@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from dmu4.consolidate import settle_primaries
 from dmu4.detect import DetectionSettings, detect, subtract_sky
 from dmu4.measure import MeasurementSettings, measure
-from dmu4.synthetic import make_patch, make_scene
+from tests.scenes.patches import make_patch, make_scene
 
 BANDS = ("i", "vz", "vk")
 PSF = (2.2, 3.0, 3.4)
