@@ -13,11 +13,11 @@ from lsst.images import Box, Image, Mask, SkyProjection, VisitImage
 from scipy import ndimage
 
 from dmu0.tract import Patch
+from dmu4.butler.dataset_cache import Recent
 from dmu4.cell_coadd import InputRecord, outline
 from dmu4.coadd import CoaddInput, CoaddSettings, input_box
 from dmu4.coadd_psf import Psf
 from dmu4.covariance import MAX_LAG, noise_correlation, noise_kernel
-from dmu4.recent import Recent
 from dmu4.resample import coordinate_grid, projection_map
 from obs_vista.masks import bits, from_mask
 

@@ -16,9 +16,9 @@ from tqdm.auto import tqdm
 
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import Survey
+from dmu4.butler.repository import chosen_patches
 from dmu4.cell_coadd import DEPTH_RADIUS, depth_map, has_data, pixel_scale, seeing_map
 from dmu4.covariance import aperture_sums, robust_scatter
-from dmu4.repository import chosen_patches
 from dmu4.stars import find_sources, select_stars
 from dmu4.tasks.coadd_patch import CoaddPatchConfig, CoaddPatchTask
 from obs_vista.bands import BAND_ORDER

@@ -19,8 +19,7 @@ from tqdm.auto import tqdm
 
 from dmu0.surveys import Survey
 from dmu4 import bps_engine
-from dmu4.quanta import QuantumRunner
-from dmu4.repository import (
+from dmu4.butler.repository import (
     INPUTS,
     RELEASE,
     chosen_patches,
@@ -29,6 +28,7 @@ from dmu4.repository import (
     open_butler,
     repository_folder,
 )
+from dmu4.quanta import QuantumRunner
 from dmu4.workers import SHARED_BY, Workers, groups
 
 PIPELINE = Path(__file__).parent / "pipelines" / "release.yaml"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import Survey
-from dmu4.repository import DATASET_TYPES, INPUTS
+from dmu4.butler.repository import DATASET_TYPES, INPUTS
 from obs_vista.bands import get_band
 
 

@@ -22,7 +22,7 @@ from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
 from mocpy import MOC
 
 from dmu0.surveys import Survey
-from dmu4.repository import open_butler
+from dmu4.butler.repository import open_butler
 from dmu5.schema import CatalogueColumn, catalogue_columns, check_table, empty_table, with_schema, write_schema
 
 log = logging.getLogger(__name__)

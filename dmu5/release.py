@@ -17,7 +17,7 @@ from lsst.daf.butler import Butler, DatasetNotFoundError, MissingCollectionError
 
 from dmu0.skymap import survey_patches
 from dmu0.surveys import Survey
-from dmu4.repository import open_butler
+from dmu4.butler.repository import open_butler
 from dmu5.catalogue import parquet_path, write_ecsv
 
 PICTURE_BANDS = (("vk", "vh", "vj", "y", "z"), ("i", "r", "z", "vz", "vy"), ("g", "u", "r", "vz", "vy"))

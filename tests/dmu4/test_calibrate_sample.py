@@ -8,7 +8,7 @@ from astropy.table import Table
 from lsst.daf.butler import Butler
 
 from dmu0.surveys import load_survey
-from dmu4.repository import open_butler, repository_folder
+from dmu4.butler.repository import open_butler, repository_folder
 from dmu4.visit_review import read_sources, read_summaries
 from dmu4.visit_truth import compare_with_truth, read_truth
 from obs_vista.bands import VISTA_BANDS

@@ -16,6 +16,7 @@ import tests.scenes.exposures as scene
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap
 from dmu0.tract import Tract
+from dmu4.butler.repository import REPOSITORY_CONFIG
 from dmu4.cell_coadd import (
     InputRecord,
     cell_size,
@@ -28,7 +29,6 @@ from dmu4.cell_coadd import (
 )
 from dmu4.coadd import CoaddSettings, make_coadd
 from dmu4.coadd_psf import cell_psfs, mark_inexact, nominal_inputs
-from dmu4.repository import REPOSITORY_CONFIG
 from obs_vista.masks import BIT, from_mask
 
 

@@ -19,8 +19,8 @@ from dmu0.paths import PROJECT, DataFolders
 from dmu0.skymap import survey_patches
 from dmu0.surveys import Survey, load_survey
 from dmu4 import bps_engine, execution, workers
+from dmu4.butler.repository import chosen_patches, has_collection, make_repository, open_butler
 from dmu4.overview import dataset_counts, visit_table
-from dmu4.repository import chosen_patches, has_collection, make_repository, open_butler
 
 SURVEY = """
 name: tiny

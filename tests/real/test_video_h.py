@@ -11,7 +11,7 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
 from dmu0.surveys import Survey
-from dmu4.repository import open_butler
+from dmu4.butler.repository import open_butler
 from dmu5.catalogue import read_catalogue
 from dmu5.diagnostics import primary
 

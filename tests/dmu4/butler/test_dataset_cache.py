@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from dmu4.recent import Recent
+from dmu4.butler.dataset_cache import Recent
 
 
 class Handle:
