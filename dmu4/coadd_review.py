@@ -19,7 +19,7 @@ from dmu0.surveys import Survey
 from dmu4.butler.repository import chosen_patches
 from dmu4.cell_coadd import DEPTH_RADIUS, depth_map, has_data, pixel_scale, seeing_map
 from dmu4.covariance import aperture_sums, robust_scatter
-from dmu4.stars import find_sources, select_stars
+from dmu4.psf.stars import find_sources, select_stars
 from dmu4.tasks.coadd_patch import CoaddPatchConfig, CoaddPatchTask
 from obs_vista.bands import BAND_ORDER
 from obs_vista.masks import BIT, from_mask

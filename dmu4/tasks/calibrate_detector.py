@@ -30,7 +30,7 @@ from dmu4.calibrate import header_zero_point
 from dmu4.detector import DetectorCalibration, DetectorError, DetectorImage, Settings, calibrate
 from dmu4.detector_mask import sky_pedestal
 from dmu4.detector_tables import source_table, summary_table
-from dmu4.psf_model import to_piff
+from dmu4.psf.model import to_piff
 from dmu4.references import around_detector
 from obs_vista.bands import get_band
 from obs_vista.camera import get_detector, make_detector

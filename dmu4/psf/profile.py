@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import least_squares
 
-from dmu4.psf_grid import fit_stars, interpolant_table
-from dmu4.psf_model import WING_KNOTS, GridPsf, Moffat, moffat_grid
+from dmu4.psf.kernels import fit_stars, interpolant_table
+from dmu4.psf.model import WING_KNOTS, GridPsf, Moffat, moffat_grid
 
 ERROR_FLOOR = 0.01
 """Errors of a star's pixels are at least this fraction of its light, so that a few bright stars do not decide alone."""

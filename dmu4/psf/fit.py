@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dmu4.moments import adaptive_moments
-from dmu4.psf_grid import interpolant_table, normal_equations, solve_amplitudes
-from dmu4.psf_model import GridPsf, Moffat, moffat_grid
-from dmu4.psf_profile import ERROR_FLOOR, PixelErrors, adjust_wings, fit_moffat, measure
+from dmu4.psf.kernels import interpolant_table, normal_equations, solve_amplitudes
+from dmu4.psf.model import GridPsf, Moffat, moffat_grid
+from dmu4.psf.moments import adaptive_moments
+from dmu4.psf.profile import ERROR_FLOOR, PixelErrors, adjust_wings, fit_moffat, measure
 
 FWHM_OF_SIGMA = 2.3548
 FEWEST = 3

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from lsst.images import Box
 
-from dmu4.moments import adaptive_moments
-from dmu4.psf import PsfFit, fit_psf, polynomial_order
-from dmu4.psf_model import GridPsf, Moffat, to_piff
-from dmu4.psf_profile import PixelErrors, measure
-from dmu4.stars import find_sources, select_stars
+from dmu4.psf.fit import PsfFit, fit_psf, polynomial_order
+from dmu4.psf.model import GridPsf, Moffat, to_piff
+from dmu4.psf.moments import adaptive_moments
+from dmu4.psf.profile import PixelErrors, measure
+from dmu4.psf.stars import find_sources, select_stars
 from tests.scenes.detectors import SyntheticDetector, make_detector_scene
 
 SKY_VARIANCE = 4.5**2

@@ -8,7 +8,7 @@ import numpy as np
 import sep
 from scipy.spatial import cKDTree
 
-from dmu4.moments import Moments, adaptive_moments
+from dmu4.psf.moments import Moments, adaptive_moments
 from obs_vista.masks import bits
 
 UNFIT = bits("NO_DATA", "BAD", "SAT", "CR", "EDGE", "SUSPECT")

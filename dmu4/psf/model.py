@@ -11,7 +11,7 @@ import piff
 from lsst.images import Box
 from lsst.images.psfs import PiffWrapper
 
-from dmu4.psf_grid import draw, interpolant_table, local_grid
+from dmu4.psf.kernels import draw, interpolant_table, local_grid
 
 WING_KNOTS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5)
 """Radii, in FWHM, at which the wings of stars are compared with the Moffat profile."""

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from dmu4.moments import adaptive_moments
-from dmu4.stars import find_sources, select_stars, stellar_size
+from dmu4.psf.moments import adaptive_moments
+from dmu4.psf.stars import find_sources, select_stars, stellar_size
 from tests.scenes.detectors import SyntheticDetector, make_detector_scene
 
 
