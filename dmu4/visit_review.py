@@ -11,8 +11,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from dmu4.background import fit_background
-from dmu4.detector_mask import detector_mask
+from dmu4.detectors.background import fit_background
+from dmu4.detectors.mask import detector_mask
 
 OUTLINED = [withStroke(linewidth=1.5, foreground="0.2")]
 

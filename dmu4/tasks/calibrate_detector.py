@@ -26,12 +26,12 @@ from lsst.pipe.base import (
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
 from dmu4.butler.dataset_cache import Recent
-from dmu4.calibrate import header_zero_point
-from dmu4.detector import DetectorCalibration, DetectorError, DetectorImage, Settings, calibrate
-from dmu4.detector_mask import sky_pedestal
-from dmu4.detector_tables import source_table, summary_table
+from dmu4.detectors.calibration import DetectorCalibration, DetectorError, DetectorImage, Settings, calibrate
+from dmu4.detectors.mask import sky_pedestal
+from dmu4.detectors.reference_stars import around_detector
+from dmu4.detectors.tables import source_table, summary_table
+from dmu4.detectors.zero_point import header_zero_point
 from dmu4.psf.model import to_piff
-from dmu4.references import around_detector
 from obs_vista.bands import get_band
 from obs_vista.camera import get_detector, make_detector
 from obs_vista.headers import icrs_wcs

@@ -14,7 +14,7 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output
 
-from dmu4.visit_quality import Limits, summarise
+from dmu4.detectors.acceptance import Limits, summarise
 
 
 class SummariseVisitConnections(PipelineTaskConnections, dimensions=("instrument", "visit")):

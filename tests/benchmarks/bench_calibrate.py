@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from dmu4.detector import Settings, calibrate
+from dmu4.detectors.calibration import Settings, calibrate
 from tests.scenes.detectors import DetectorScene, make_detector_scene
 
 CASES = (

@@ -14,9 +14,9 @@ from astropy.time import Time
 from lsst.daf.butler import Timespan
 from lsst.images import Image, VisitImage
 
-from dmu4.astrometry import offsets
-from dmu4.detector import DetectorCalibration, Settings, calibrate
-from dmu4.references import around_detector, no_references
+from dmu4.detectors.astrometry import offsets
+from dmu4.detectors.calibration import DetectorCalibration, Settings, calibrate
+from dmu4.detectors.reference_stars import around_detector, no_references
 from dmu4.tasks.calibrate_detector import CalibrateDetectorConfig, CalibrateDetectorTask
 from obs_vista.formatters import header_metadata
 from obs_vista.masks import BIT, from_mask

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from dmu4.detectors.acceptance import Limits, rejection, summarise
 from dmu4.tasks.summarise_visit import SummariseVisitConfig, SummariseVisitTask
-from dmu4.visit_quality import Limits, rejection, summarise
 
 GOOD = {
     "zero_point": 28.0,

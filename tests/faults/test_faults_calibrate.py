@@ -19,10 +19,10 @@ from lsst.daf.butler import Timespan
 from lsst.images import Image
 from lsst.pipe.base import UnprocessableDataError
 
-from dmu4.detector import DetectorError, Settings, calibrate
-from dmu4.references import no_references
+from dmu4.detectors.acceptance import Limits, summarise
+from dmu4.detectors.calibration import DetectorError, Settings, calibrate
+from dmu4.detectors.reference_stars import no_references
 from dmu4.tasks.calibrate_detector import CalibrateDetectorConfig, CalibrateDetectorTask
-from dmu4.visit_quality import Limits, summarise
 from obs_vista.formatters import header_metadata
 from obs_vista.masks import BIT
 from tests.scenes.detectors import DETECTOR, SyntheticDetector, make_detector_scene

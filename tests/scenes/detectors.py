@@ -9,9 +9,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from dmu4.astrometry import Positions
-from dmu4.detector import DetectorImage
-from dmu4.references import References
+from dmu4.detectors.astrometry import Positions
+from dmu4.detectors.calibration import DetectorImage
+from dmu4.detectors.reference_stars import References
 from obs_vista.noise import pawprint_variance
 
 PIXEL_SCALE = 0.3414

@@ -8,8 +8,8 @@ import astropy.units as u
 import numpy as np
 from astropy.table import Table
 
-from dmu4.detector import DetectorCalibration, DetectorImage
-from dmu4.references import References
+from dmu4.detectors.calibration import DetectorCalibration, DetectorImage
+from dmu4.detectors.reference_stars import References
 from obs_vista.masks import BIT
 
 

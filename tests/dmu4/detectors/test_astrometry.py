@@ -7,7 +7,7 @@ import pytest
 from astropy.wcs import WCS
 from lsst.images import Box, DetectorFrame, SkyProjection
 
-from dmu4.astrometry import Astrometry, Positions, fit_astrometry, match, offsets
+from dmu4.detectors.astrometry import Astrometry, Positions, fit_astrometry, match, offsets
 from tests.scenes.detectors import PIXEL_SCALE, SyntheticDetector, make_detector_scene
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.calibrate import AB_ZERO_POINT, aperture_corrections, fit_zero_point, header_zero_point
+from dmu4.detectors.zero_point import AB_ZERO_POINT, aperture_corrections, fit_zero_point, header_zero_point
 
 SHAPE = (400, 400)
 

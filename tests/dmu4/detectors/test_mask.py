@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.detector_mask import detector_mask, find_cosmic_rays, sky_pedestal
+from dmu4.detectors.mask import detector_mask, find_cosmic_rays, sky_pedestal
 from obs_vista.masks import BIT
 
 

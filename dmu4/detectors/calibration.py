@@ -8,14 +8,14 @@ import numpy as np
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
-from dmu4.astrometry import Astrometry, fit_astrometry, match
-from dmu4.background import Background, fit_background, mask_objects
-from dmu4.calibrate import ApertureCorrections, ZeroPoint, aperture_corrections, fit_zero_point
-from dmu4.detector_mask import detector_mask, find_cosmic_rays
+from dmu4.detectors.astrometry import Astrometry, fit_astrometry, match
+from dmu4.detectors.background import Background, fit_background, mask_objects
+from dmu4.detectors.mask import detector_mask, find_cosmic_rays
+from dmu4.detectors.reference_stars import References
+from dmu4.detectors.zero_point import ApertureCorrections, ZeroPoint, aperture_corrections, fit_zero_point
 from dmu4.psf.fit import PsfFit, fit_psf
 from dmu4.psf.profile import PixelErrors, measure
 from dmu4.psf.stars import Sources, find_sources, select_stars
-from dmu4.references import References
 from obs_vista.masks import BIT, bits
 
 NO_DATA_VARIANCE = 1e12

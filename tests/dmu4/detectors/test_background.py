@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.background import evaluate, fit_background
+from dmu4.detectors.background import evaluate, fit_background
 from obs_vista.masks import BIT
 from tests.scenes.detectors import make_detector_scene
 

@@ -9,7 +9,7 @@ from astropy.table import Table, vstack
 from astropy.wcs import WCS
 
 from dmu2.refcat import sky_positions
-from dmu4.astrometry import Positions
+from dmu4.detectors.astrometry import Positions
 
 RADIAN_IN_MAS = np.degrees(1) * 3.6e6
 DAYS_PER_YEAR = 365.25
