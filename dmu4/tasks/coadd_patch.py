@@ -25,11 +25,11 @@ from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap as SkyMapConfig
 from dmu0.tract import Patch
-from dmu4.cell_coadd import cell_size, make_cell_coadd, make_provenance
-from dmu4.coadd import CoaddSettings, make_coadd
-from dmu4.coadd_inputs import OpenInput, UnusableInput, open_input
-from dmu4.coadd_psf import cell_psfs, mark_inexact, nominal_inputs
-from dmu4.rejection import RejectionLimits
+from dmu4.coadds.artefacts import RejectionLimits
+from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance
+from dmu4.coadds.inputs import OpenInput, UnusableInput, open_input
+from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs
+from dmu4.coadds.stack import CoaddSettings, make_coadd
 from obs_vista.masks import bits
 
 

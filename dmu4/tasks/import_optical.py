@@ -23,11 +23,11 @@ from dmu0.optical import OpticalCoadd, OpticalError, on_patch, read_hsc, read_ls
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap as SkyMapConfig
 from dmu0.tract import Patch
-from dmu4.cell_coadd import cell_size, has_data, make_cell_coadd
-from dmu4.coadd import CoaddPlanes
-from dmu4.coadd_inputs import sky_noise_kernel
-from dmu4.covariance import correlated_noise
-from dmu4.star_psf import psf_from_stars
+from dmu4.coadds.cell_coadd import cell_size, has_data, make_cell_coadd
+from dmu4.coadds.correlated_noise import correlated_noise
+from dmu4.coadds.inputs import sky_noise_kernel
+from dmu4.coadds.psf_from_stars import psf_from_stars
+from dmu4.coadds.stack import CoaddPlanes
 from obs_vista.bands import BAND_ORDER
 from obs_vista.masks import BIT
 

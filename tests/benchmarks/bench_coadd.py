@@ -16,10 +16,10 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from lsst.images import Box
 
-from dmu4.coadd import CoaddInput, CoaddSettings, make_coadd
-from dmu4.covariance import aperture_weights
-from dmu4.rejection import RejectionLimits
-from dmu4.resample import coordinate_grid, projection_map
+from dmu4.coadds.artefacts import RejectionLimits
+from dmu4.coadds.correlated_noise import aperture_weights
+from dmu4.coadds.resample import coordinate_grid, projection_map
+from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
 
 PATCH, DETECTOR, CELL = 4200, 2048, 100
 FWHM, SIGMA = 2.2, 1.0

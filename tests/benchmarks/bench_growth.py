@@ -13,8 +13,8 @@ import numpy as np
 from bench_coadd import CELL, DETECTOR, PATCH, detector_wcs, patch_wcs
 from lsst.images import Box
 
-from dmu4.coadd import CoaddInput, CoaddSettings, make_coadd
-from dmu4.resample import coordinate_grid, projection_map
+from dmu4.coadds.resample import coordinate_grid, projection_map
+from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
 
 
 def generated(n: int, box: Box) -> CoaddInput:

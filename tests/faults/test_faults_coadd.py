@@ -16,9 +16,9 @@ from dmu0.optical import read_hsc
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap
 from dmu0.tract import Patch, tangent_wcs
-from dmu4.cell_coadd import InputRecord
-from dmu4.coadd import CoaddSettings, make_coadd
-from dmu4.coadd_inputs import OpenInput, UnusableInput
+from dmu4.coadds.cell_coadd import InputRecord
+from dmu4.coadds.inputs import OpenInput, UnusableInput
+from dmu4.coadds.stack import CoaddSettings, make_coadd
 from dmu4.tasks.coadd_patch import CoaddPatchConfig, CoaddPatchTask, accepted_seeing
 from obs_vista.masks import BIT, from_mask
 

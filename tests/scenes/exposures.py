@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from lsst.images import Box, Image
 
-from dmu4.coadd import CoaddInput
-from dmu4.covariance import correlated_noise, noise_kernel
-from dmu4.resample import coordinate_grid
+from dmu4.coadds.correlated_noise import correlated_noise, noise_kernel
+from dmu4.coadds.resample import coordinate_grid
+from dmu4.coadds.stack import CoaddInput
 
 SCALE = 0.168 / 0.3412
 

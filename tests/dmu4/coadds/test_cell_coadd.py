@@ -17,7 +17,7 @@ from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap
 from dmu0.tract import Tract
 from dmu4.butler.repository import REPOSITORY_CONFIG
-from dmu4.cell_coadd import (
+from dmu4.coadds.cell_coadd import (
     InputRecord,
     cell_size,
     correlation_of,
@@ -27,8 +27,8 @@ from dmu4.cell_coadd import (
     pixel_scale,
     seeing_map,
 )
-from dmu4.coadd import CoaddSettings, make_coadd
-from dmu4.coadd_psf import cell_psfs, mark_inexact, nominal_inputs
+from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs
+from dmu4.coadds.stack import CoaddSettings, make_coadd
 from obs_vista.masks import BIT, from_mask
 
 

@@ -7,7 +7,7 @@ import pytest
 from astropy.wcs import WCS
 from lsst.images import Box
 
-from dmu4.resample import GridError, coordinate_grid, fill_defects, lanczos_table, projection_map, warp
+from dmu4.coadds.resample import GridError, coordinate_grid, fill_defects, lanczos_table, projection_map, warp
 from obs_vista.masks import BIT
 
 DROP = np.int32(BIT["NO_DATA"] | BIT["BAD"])

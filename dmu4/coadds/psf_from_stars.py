@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from lsst.images import Box
 
+from dmu4.coadds.resample import coordinate_grid, warp
 from dmu4.psf.stars import find_sources, select_stars, stellar_size
-from dmu4.resample import coordinate_grid, warp
 from obs_vista.masks import BIT
 
 MIN_STARS = 5

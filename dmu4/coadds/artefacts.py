@@ -11,7 +11,7 @@ from lsst.images import Box
 from numba import njit
 from scipy import ndimage
 
-from dmu4.resample import CoordinateGrid, lanczos_table, warp_rows
+from dmu4.coadds.resample import CoordinateGrid, lanczos_table, warp_rows
 
 MIN_EPOCHS = 3
 """With two inputs nobody can say which one is wrong."""

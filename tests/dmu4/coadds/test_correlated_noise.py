@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dmu4.covariance import (
+from dmu4.coadds.correlated_noise import (
     aperture_error_scale,
     aperture_sums,
     aperture_weights,

@@ -21,9 +21,9 @@ from lsst.images.cells import (
 )
 
 from dmu0.tract import Patch
-from dmu4.coadd import CoaddInput, CoaddPlanes
-from dmu4.coadd_psf import fwhm
-from dmu4.covariance import aperture_error_scale, noise_correlation
+from dmu4.coadds.correlated_noise import aperture_error_scale, noise_correlation
+from dmu4.coadds.psf import fwhm
+from dmu4.coadds.stack import CoaddInput, CoaddPlanes
 from obs_vista.masks import BIT, to_mask
 
 MAX_CELL = 150

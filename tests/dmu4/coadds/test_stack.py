@@ -9,10 +9,10 @@ import pytest
 from lsst.images import Box
 
 import tests.scenes.exposures as scene
-from dmu4.coadd import CoaddSettings, bands_of_rows, make_coadd
-from dmu4.covariance import aperture_sums, robust_scatter
-from dmu4.rejection import RejectionLimits, seeing_tolerance
-from dmu4.resample import coordinate_grid
+from dmu4.coadds.artefacts import RejectionLimits, seeing_tolerance
+from dmu4.coadds.correlated_noise import aperture_sums, robust_scatter
+from dmu4.coadds.resample import coordinate_grid
+from dmu4.coadds.stack import CoaddSettings, bands_of_rows, make_coadd
 from obs_vista.masks import BIT
 
 BOX = Box.factory[700:1000, 1500:1800]

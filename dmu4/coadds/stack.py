@@ -10,9 +10,9 @@ import numpy as np
 from lsst.images import Box
 from numba import njit
 
-from dmu4.covariance import correlated_noise
-from dmu4.rejection import RejectionLimits, find_rejected
-from dmu4.resample import CoordinateGrid, along_row, fill_defects, lanczos_table, warp_rows
+from dmu4.coadds.artefacts import RejectionLimits, find_rejected
+from dmu4.coadds.correlated_noise import correlated_noise
+from dmu4.coadds.resample import CoordinateGrid, along_row, fill_defects, lanczos_table, warp_rows
 from obs_vista.masks import BIT, bits
 
 _ONE = np.uint64(1)

@@ -14,11 +14,11 @@ from scipy import ndimage
 
 from dmu0.tract import Patch
 from dmu4.butler.dataset_cache import Recent
-from dmu4.cell_coadd import InputRecord, outline
-from dmu4.coadd import CoaddInput, CoaddSettings, input_box
-from dmu4.coadd_psf import Psf
-from dmu4.covariance import MAX_LAG, noise_correlation, noise_kernel
-from dmu4.resample import coordinate_grid, projection_map
+from dmu4.coadds.cell_coadd import InputRecord, outline
+from dmu4.coadds.correlated_noise import MAX_LAG, noise_correlation, noise_kernel
+from dmu4.coadds.psf import Psf
+from dmu4.coadds.resample import coordinate_grid, projection_map
+from dmu4.coadds.stack import CoaddInput, CoaddSettings, input_box
 from obs_vista.masks import bits, from_mask
 
 Weighting = Literal["variance", "point_source", "uniform"]

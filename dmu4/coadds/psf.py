@@ -10,8 +10,8 @@ from lsst.images import Box, Image
 from numba import njit
 from scipy.ndimage import maximum_filter, minimum_filter, zoom
 
-from dmu4.coadd import CoaddInput, CoaddPlanes, signatures
-from dmu4.resample import CoordinateGrid, interpolate, lanczos_table
+from dmu4.coadds.resample import CoordinateGrid, interpolate, lanczos_table
+from dmu4.coadds.stack import CoaddInput, CoaddPlanes, signatures
 from obs_vista.masks import BIT
 
 PHASES = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
