@@ -13,7 +13,7 @@ from dmu4.extendedness import classify, point_fluxes
 from dmu4.forced import fit_fluxes, own_overlap, project, subtract_models
 from dmu4.gaap import gaap_weights
 from dmu4.noise_factor import NoiseFactors
-from dmu4.patch_cube import PatchCube
+from dmu4.patches.cube import PatchCube
 from dmu4.reference_shapes import flat_psf
 from dmu4.stamps import Profiles, psf_transforms, render
 from obs_vista.masks import BIT

@@ -12,8 +12,8 @@ from scipy.spatial import cKDTree
 from scipy.stats import chi2, norm
 
 from dmu4.footprints import Footprints, Peaks, find_peaks, make_footprints
-from dmu4.local_sky import SAMPLE, clipped_moments, fit_sky, source_mask
-from dmu4.patch_cube import PatchCube
+from dmu4.patches.cube import PatchCube
+from dmu4.patches.sky import SAMPLE, clipped_moments, fit_sky, source_mask
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from dmu4.apertures import circles, sum_apertures
 from dmu4.forced import project
 from dmu4.gaap import gaap_weights
-from dmu4.local_sky import clipped_moments
+from dmu4.patches.sky import clipped_moments
 from dmu4.stamps import make_profiles, psf_transforms, render
 
 MIN_PLACES = 50

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from dmu4.local_sky import clipped_moments
+from dmu4.patches.sky import clipped_moments
 from dmu4.photometry_review import GALAXY, bands_of, magnitudes, median_of
 
 

@@ -11,7 +11,7 @@ from dmu4.detect import mean_psf, psf_sigma
 from dmu4.extendedness import classify, point_fluxes
 from dmu4.forced import find_overlaps, fit_fluxes, subtract_models
 from dmu4.kron import kron_radii
-from dmu4.patch_cube import PatchCube
+from dmu4.patches.cube import PatchCube
 from dmu4.shapes import disc_covariance, measure_shapes, psf_moments
 from dmu4.stamps import Profiles, make_profiles, psf_transforms, render
 

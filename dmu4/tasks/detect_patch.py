@@ -22,7 +22,7 @@ from lsst.pipe.base import (
 from lsst.pipe.base.connectionTypes import Input, Output
 
 from dmu4.detect import Detections, DetectionSettings, detect, subtract_sky
-from dmu4.patch_cube import PatchCube, make_cube, pixel_scale_of, planes_of_coadd
+from dmu4.patches.cube import PatchCube, make_cube, pixel_scale_of, planes_of_coadd
 
 
 class DetectPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch")):

@@ -23,7 +23,7 @@ from dmu0.tract import Patch
 from dmu4.detect import subtract_sky
 from dmu4.measure import MeasurementSettings, measure
 from dmu4.object_table import flux_names, make_object_table, object_id
-from dmu4.patch_cube import PatchCube
+from dmu4.patches.cube import PatchCube
 from dmu4.reference_shapes import ShapeSettings
 from dmu4.tasks.detect_patch import load_cube
 from obs_vista.bands import BAND_ORDER

@@ -13,7 +13,7 @@ from dmu4.detect import DetectionSettings, detect, subtract_sky
 from dmu4.measure import MeasurementSettings, flux_floor, measure
 from dmu4.noise_factor import NoiseFactors, measure_factors, scale_to_empty
 from dmu4.object_table import APERTURES, make_object_table, object_columns, object_id
-from dmu4.patch_cube import BandPlanes, make_cube
+from dmu4.patches.cube import BandPlanes, make_cube
 from tests.scenes.patches import correlated_noise, make_patch, make_scene, psf_stamp
 
 BANDS = ("g", "i", "vk")
