@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from dmu4.apertures import sum_stamps
-from dmu4.detect import mean_psf, psf_sigma
+from dmu4.detection.detect import mean_psf, psf_sigma
 from dmu4.extendedness import classify, point_fluxes
 from dmu4.forced import fit_fluxes, own_overlap, project, subtract_models
 from dmu4.gaap import gaap_weights

@@ -9,7 +9,7 @@ import numpy as np
 
 from dmu4.apertures import ApertureSums, circles, ellipses, sum_apertures
 from dmu4.band_fluxes import BandFluxes, Flux, make_flux, measure_band
-from dmu4.detect import mean_psf, psf_sigma
+from dmu4.detection.detect import mean_psf, psf_sigma
 from dmu4.forced import find_overlaps
 from dmu4.noise_factor import NoiseFactors, measure_factors, scale_to_empty
 from dmu4.object_table import APERTURES, COVERAGE_RADIUS, GAAP_SIGMA, REFERENCE_PIXEL

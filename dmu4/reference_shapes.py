@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmu4.detect import mean_psf, psf_sigma
+from dmu4.detection.detect import mean_psf, psf_sigma
 from dmu4.extendedness import classify, point_fluxes
 from dmu4.forced import find_overlaps, fit_fluxes, subtract_models
 from dmu4.kron import kron_radii

@@ -21,7 +21,7 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output
 
-from dmu4.detect import Detections, DetectionSettings, detect, subtract_sky
+from dmu4.detection.detect import Detections, DetectionSettings, detect, subtract_sky
 from dmu4.patches.cube import PatchCube, make_cube, pixel_scale_of, planes_of_coadd
 
 

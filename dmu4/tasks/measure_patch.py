@@ -20,7 +20,7 @@ from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap as SkyMapConfig
 from dmu0.tract import Patch
-from dmu4.detect import subtract_sky
+from dmu4.detection.detect import subtract_sky
 from dmu4.measure import MeasurementSettings, measure
 from dmu4.object_table import flux_names, make_object_table, object_id
 from dmu4.patches.cube import PatchCube

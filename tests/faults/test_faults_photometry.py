@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from dmu4.consolidate import settle_primaries
-from dmu4.detect import DetectionSettings, detect, subtract_sky
+from dmu4.detection.detect import DetectionSettings, detect, subtract_sky
 from dmu4.measure import MeasurementSettings, measure
 from tests.scenes.patches import make_patch, make_scene
 

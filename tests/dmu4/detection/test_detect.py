@@ -9,7 +9,7 @@ import pytest
 from scipy.signal import oaconvolve
 from scipy.spatial import cKDTree
 
-from dmu4.detect import (
+from dmu4.detection.detect import (
     DetectionSettings,
     combined_map,
     detect,
@@ -18,7 +18,7 @@ from dmu4.detect import (
     significance_map,
     subtract_sky,
 )
-from dmu4.footprints import Peaks, find_peaks, make_footprints
+from dmu4.detection.footprints import Peaks, find_peaks, make_footprints
 from tests.scenes.patches import correlated_noise, make_patch, make_scene, psf_stamp
 
 BANDS = ("g", "i", "vk")

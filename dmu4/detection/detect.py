@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from scipy.spatial import cKDTree
 from scipy.stats import chi2, norm
 
-from dmu4.footprints import Footprints, Peaks, find_peaks, make_footprints
+from dmu4.detection.footprints import Footprints, Peaks, find_peaks, make_footprints
 from dmu4.patches.cube import PatchCube
 from dmu4.patches.sky import SAMPLE, clipped_moments, fit_sky, source_mask
 
