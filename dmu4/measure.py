@@ -12,7 +12,7 @@ from dmu4.band_fluxes import BandFluxes, Flux, make_flux, measure_band
 from dmu4.detection.detect import mean_psf, psf_sigma
 from dmu4.forced import find_overlaps
 from dmu4.noise_factor import NoiseFactors, measure_factors, scale_to_empty
-from dmu4.object_table import APERTURES, COVERAGE_RADIUS, GAAP_SIGMA, REFERENCE_PIXEL
+from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMA, REFERENCE_PIXEL
 from dmu4.patches.cube import PatchCube
 from dmu4.patches.sky import source_mask
 from dmu4.reference_shapes import ReferenceShapes, ShapeSettings, flat_psf, measure_reference, model_profiles
@@ -95,7 +95,7 @@ def measure(
     Returns
     -------
     dict
-        Column name -> values, for the columns of `dmu4.object_table` that need no sky coordinates: ``x`` and ``y``
+        Column name -> values, for the columns of `dmu4.objects.columns` that need no sky coordinates: ``x`` and ``y``
         are tract pixels, ``x_error`` and ``y_error`` pixels.
     """
     factors = noise_factors(cube, settings.threads)

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
 from dmu4.apertures import circles, sum_apertures
-from dmu4.consolidate import stack_patches
 from dmu4.detection.detect import subtract_sky
-from dmu4.object_table import REFERENCE_PIXEL
+from dmu4.objects.columns import REFERENCE_PIXEL
+from dmu4.objects.consolidate import stack_patches
 from dmu4.patches.cube import PatchCube
 from dmu4.patches.sky import clipped_moments
 from dmu4.tasks.detect_patch import load_cube

@@ -22,7 +22,7 @@ from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap as SkyMapConfig
 from dmu0.tract import Tract
-from dmu4.consolidate import settle_primaries, stack_patches
+from dmu4.objects.consolidate import settle_primaries, stack_patches
 
 
 class ConsolidateTractConnections(PipelineTaskConnections, dimensions=("skymap", "tract")):
@@ -83,7 +83,7 @@ class ConsolidateTractTask(PipelineTask):
         Parameters
         ----------
         tables
-            Tables of `dmu4.object_table`, one a patch.
+            Tables of `dmu4.objects.columns`, one a patch.
         tract
             The tract.
         sky_map

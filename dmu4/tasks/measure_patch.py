@@ -22,7 +22,7 @@ from dmu0.surveys import SkyMap as SkyMapConfig
 from dmu0.tract import Patch
 from dmu4.detection.detect import subtract_sky
 from dmu4.measure import MeasurementSettings, measure
-from dmu4.object_table import flux_names, make_object_table, object_id
+from dmu4.objects.columns import flux_names, make_object_table, object_id
 from dmu4.patches.cube import PatchCube
 from dmu4.reference_shapes import ShapeSettings
 from dmu4.tasks.detect_patch import load_cube
@@ -135,7 +135,7 @@ class MeasurePatchTask(PipelineTask):
         Returns
         -------
         Struct
-            ``objects``: the table of `dmu4.object_table`.
+            ``objects``: the table of `dmu4.objects.columns`.
         """
         bands = [band for band in BAND_ORDER if band in self.config.bands or band in cube.bands]
         values = {}

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap as SkyMapConfig
-from dmu4.object_table import object_columns
+from dmu4.objects.columns import object_columns
 from dmu4.patches.cube import planes_of_coadd
 from dmu4.tasks.consolidate_tract import ConsolidateTractConfig, ConsolidateTractTask
 from dmu4.tasks.detect_patch import DetectPatchConfig, DetectPatchTask, load_cube

@@ -7,7 +7,7 @@ import pytest
 from astropy.table import Table
 from matplotlib import pyplot as plt
 
-from dmu4.object_table import make_object_table, object_id
+from dmu4.objects.columns import make_object_table, object_id
 from dmu4.photometry_review import (
     band_summary,
     bands_of,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from dmu4.object_table import make_object_table
+from dmu4.objects.columns import make_object_table
 
 BANDS = ("g", "i", "vj", "vk")
 ERROR = 40.0

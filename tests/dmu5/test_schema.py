@@ -11,7 +11,7 @@ import yaml
 from astropy.table import Table
 from felis.datamodel import Schema
 
-from dmu4.object_table import object_columns
+from dmu4.objects.columns import object_columns
 from dmu5.schema import (
     NAME_LENGTH,
     TEMPLATE,

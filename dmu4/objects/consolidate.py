@@ -10,7 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from dmu4.object_table import flux_names, make_object_table
+from dmu4.objects.columns import flux_names, make_object_table
 from obs_vista.bands import BAND_ORDER
 
 
@@ -20,7 +20,7 @@ def stack_patches(tables: Sequence[Table]) -> Table:
     Parameters
     ----------
     tables
-        Tables of `dmu4.object_table`; their bands may differ.
+        Tables of `dmu4.objects.columns`; their bands may differ.
 
     Raises
     ------

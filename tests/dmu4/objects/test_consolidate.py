@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.consolidate import settle_primaries, stack_patches
-from dmu4.object_table import make_object_table, object_id
+from dmu4.objects.columns import make_object_table, object_id
+from dmu4.objects.consolidate import settle_primaries, stack_patches
 
 
 def table(patch, n, bands=("g", "vk"), **values):
