@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from dmu4.apertures import circles, sum_apertures
 from dmu4.detection.detect import subtract_sky
+from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.objects.columns import REFERENCE_PIXEL
 from dmu4.objects.consolidate import stack_patches
 from dmu4.patches.cube import PatchCube

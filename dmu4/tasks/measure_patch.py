@@ -21,10 +21,10 @@ from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap as SkyMapConfig
 from dmu0.tract import Patch
 from dmu4.detection.detect import subtract_sky
-from dmu4.measure import MeasurementSettings, measure
+from dmu4.measurement.measure import MeasurementSettings, measure
+from dmu4.measurement.object_shapes import ShapeSettings
 from dmu4.objects.columns import flux_names, make_object_table, object_id
 from dmu4.patches.cube import PatchCube
-from dmu4.reference_shapes import ShapeSettings
 from dmu4.tasks.detect_patch import load_cube
 from obs_vista.bands import BAND_ORDER
 

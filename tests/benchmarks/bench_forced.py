@@ -18,9 +18,9 @@ from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 from photutils.psf import ImagePSF, PSFPhotometry, SourceGrouper
 
-from dmu4.apertures import circles, sum_apertures
-from dmu4.forced import fit_fluxes
-from dmu4.stamps import make_profiles, psf_transforms, render
+from dmu4.measurement.apertures import circles, sum_apertures
+from dmu4.measurement.forced import fit_fluxes
+from dmu4.measurement.stamps import make_profiles, psf_transforms, render
 from tests.scenes.patches import Scene, draw, psf_stamp
 
 VARIANCE = 3.0  # px^2, that is a seeing of 0.7 arcsec at 0.168 arcsec a pixel

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from dmu4.detection.detect import DetectionSettings, detect, subtract_sky
-from dmu4.measure import MeasurementSettings, measure
+from dmu4.measurement.measure import MeasurementSettings, measure
 from dmu4.objects.consolidate import settle_primaries
 from tests.scenes.patches import make_patch, make_scene
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from dmu4.stamps import StampSet
+from dmu4.measurement.stamps import StampSet
 
 SUB_ROWS = 8
 """Strips into which a pixel on the edge of an aperture is cut; its area is then right to about 1e-3."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmu4.detection.detect import mean_psf, psf_sigma
-from dmu4.extendedness import classify, point_fluxes
-from dmu4.forced import find_overlaps, fit_fluxes, subtract_models
-from dmu4.kron import kron_radii
+from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
+from dmu4.measurement.forced import find_overlaps, fit_fluxes, subtract_models
+from dmu4.measurement.kron import kron_radii
+from dmu4.measurement.point_sources import classify, point_fluxes
+from dmu4.measurement.stamps import Profiles, make_profiles, psf_transforms, render
 from dmu4.patches.cube import PatchCube
-from dmu4.shapes import disc_covariance, measure_shapes, psf_moments
-from dmu4.stamps import Profiles, make_profiles, psf_transforms, render
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ReferenceShapes:
     extendedness
         0, 1 or NaN.
     disc
-        Disc model [N, 3] of the extended objects, zero for the others; see `dmu4.stamps.Profiles`.
+        Disc model [N, 3] of the extended objects, zero for the others; see `dmu4.measurement.stamps.Profiles`.
     kron
         Kron radius in sigma of the moments.
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.forced import find_overlaps, fit_fluxes, subtract_models
-from dmu4.stamps import DISC_VARIANCES, DISC_WEIGHTS, make_profiles, psf_transforms, render
+from dmu4.measurement.forced import find_overlaps, fit_fluxes, subtract_models
+from dmu4.measurement.stamps import DISC_VARIANCES, DISC_WEIGHTS, make_profiles, psf_transforms, render
 from tests.scenes.patches import Scene, draw, psf_stamp
 
 SHAPE = (200, 220)

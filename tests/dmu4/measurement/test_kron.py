@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.apertures import ellipses, sum_apertures
-from dmu4.kron import LIMITS, kron_radii
-from dmu4.shapes import disc_covariance, measure_shapes, psf_moments
-from dmu4.stamps import make_profiles, psf_transforms, render
+from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
+from dmu4.measurement.apertures import ellipses, sum_apertures
+from dmu4.measurement.kron import LIMITS, kron_radii
+from dmu4.measurement.stamps import make_profiles, psf_transforms, render
 from tests.scenes.patches import Scene, add_gaussian, draw, psf_stamp
 
 SHAPE = (160, 160)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.forced import project
-from dmu4.gaap import gaap_size, gaap_weights, weight_transforms
+from dmu4.measurement.forced import project
+from dmu4.measurement.gaap import gaap_size, gaap_weights, weight_transforms
 from tests.scenes.patches import Scene, correlated_noise, draw, psf_stamp
 
 SIGMA = 5.95

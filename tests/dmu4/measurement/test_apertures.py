@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.apertures import circles, ellipses, sum_apertures, sum_stamps
-from dmu4.stamps import make_profiles, psf_transforms, render
+from dmu4.measurement.apertures import circles, ellipses, sum_apertures, sum_stamps
+from dmu4.measurement.stamps import make_profiles, psf_transforms, render
 from tests.scenes.patches import psf_stamp
 
 RADII = np.array([3, 6, 12.5])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmu4.stamps import Profiles, StampSet, frequency_squared, kernel_transforms, render
+from dmu4.measurement.stamps import Profiles, StampSet, frequency_squared, kernel_transforms, render
 
 NEGLIGIBLE = 1e-6
 """Frequencies at which the aperture has less than this share of its power are left out."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from dmu4.apertures import sum_stamps
 from dmu4.detection.detect import mean_psf, psf_sigma
-from dmu4.extendedness import classify, point_fluxes
-from dmu4.forced import fit_fluxes, own_overlap, project, subtract_models
-from dmu4.gaap import gaap_weights
-from dmu4.noise_factor import NoiseFactors
+from dmu4.measurement.apertures import sum_stamps
+from dmu4.measurement.error_scale import NoiseFactors
+from dmu4.measurement.forced import fit_fluxes, own_overlap, project, subtract_models
+from dmu4.measurement.gaap import gaap_weights
+from dmu4.measurement.object_shapes import flat_psf
+from dmu4.measurement.point_sources import classify, point_fluxes
+from dmu4.measurement.stamps import Profiles, psf_transforms, render
 from dmu4.patches.cube import PatchCube
-from dmu4.reference_shapes import flat_psf
-from dmu4.stamps import Profiles, psf_transforms, render
 from obs_vista.masks import BIT
 
 MIN_FILLED = 0.5
@@ -131,15 +131,15 @@ def measure_band(
     profiles
         Models of the objects.
     conics, kron
-        Circles [N, circle, 3] and Kron ellipses [N, 1, 3] as for `dmu4.apertures.sum_apertures`.
+        Circles [N, circle, 3] and Kron ellipses [N, 1, 3] as for `dmu4.measurement.apertures.sum_apertures`.
     pairs
-        Overlapping objects, from `dmu4.forced.find_overlaps`.
+        Overlapping objects, from `dmu4.measurement.forced.find_overlaps`.
     factors
         Of the correlated noise.
     gaap_sigma
         Gaussian aperture in pixels.
     extended_limit
-        See `dmu4.reference_shapes.ShapeSettings`.
+        See `dmu4.measurement.object_shapes.ShapeSettings`.
 
     Returns
     -------

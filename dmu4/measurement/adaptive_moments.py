@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from dmu4.stamps import DISC_VARIANCES, DISC_WEIGHTS, StampSet
+from dmu4.measurement.stamps import DISC_VARIANCES, DISC_WEIGHTS, StampSet
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def disc_covariance(observed: np.ndarray, psf: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray
-        [N, 3], as in `dmu4.stamps.Profiles`; zero where the source is no larger than the PSF.
+        [N, 3], as in `dmu4.measurement.stamps.Profiles`; zero where the source is no larger than the PSF.
     """
     size, psf_size = (np.sqrt(np.maximum(m[:, 0] * m[:, 1] - m[:, 2] ** 2, 0)) for m in (observed, psf))
     low, high = np.zeros(len(size)), 4 * np.maximum(size, 1e-6)

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from scipy.spatial import cKDTree
 
-from dmu4.stamps import Profiles, StampSet
+from dmu4.measurement.stamps import Profiles, StampSet
 
 MAX_NEIGHBOURS = 24
 """Neighbours whose overlap enters the error of a source: those that share most of it."""
