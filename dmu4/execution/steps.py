@@ -18,7 +18,6 @@ from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
 from tqdm.auto import tqdm
 
 from dmu0.surveys import Survey
-from dmu4 import bps_engine
 from dmu4.butler.repository import (
     INPUTS,
     RELEASE,
@@ -28,8 +27,9 @@ from dmu4.butler.repository import (
     open_butler,
     repository_folder,
 )
-from dmu4.quanta import QuantumRunner
-from dmu4.workers import SHARED_BY, Workers, groups
+from dmu4.execution import bps as bps_engine
+from dmu4.execution.quantum_runner import QuantumRunner
+from dmu4.execution.workers import SHARED_BY, Workers, groups
 
 PIPELINE = Path(__file__).parent / "pipelines" / "release.yaml"
 

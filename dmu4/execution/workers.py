@@ -20,7 +20,7 @@ from lsst.daf.butler import Butler
 from lsst.pipe.base.quantum_graph import PredictedQuantumGraph, PredictedQuantumGraphComponents
 from tqdm.auto import tqdm
 
-from dmu4.quanta import QuantumRunner
+from dmu4.execution.quantum_runner import QuantumRunner
 
 SHARED_BY = {
     "calibrate_detector": "detector",
@@ -96,7 +96,7 @@ class Workers:
     def __init__(self, repository: Path, processes: int, tasks: Sequence[str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._logs = [Path(self._folder.name) / f"{number}.log" for number in range(processes if processes > 1 else 0)]
-        command = [sys.executable, "-m", "dmu4.workers", str(repository), *tasks]
+        command = [sys.executable, "-m", "dmu4.execution.workers", str(repository), *tasks]
         self._processes = [_start(command, log) for log in self._logs]
 
     def __len__(self) -> int:

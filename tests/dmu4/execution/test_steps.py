@@ -18,8 +18,10 @@ from dmu0.manifest import write_manifest
 from dmu0.paths import PROJECT, DataFolders
 from dmu0.skymap import survey_patches
 from dmu0.surveys import Survey, load_survey
-from dmu4 import bps_engine, execution, workers
 from dmu4.butler.repository import chosen_patches, has_collection, make_repository, open_butler
+from dmu4.execution import bps as bps_engine
+from dmu4.execution import steps as execution
+from dmu4.execution import workers
 from dmu4.overview import dataset_counts, visit_table
 
 SURVEY = """
