@@ -14,11 +14,11 @@ from lsst.images import Box
 from dmu0.optical import nanojansky_per_count, sky_variance
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap
-from dmu4.coadd_review import sky_pixels
 from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums, robust_scatter
 from dmu4.coadds.inputs import sky_noise_kernel
 from dmu4.coadds.resample import coordinate_grid, projection_map
 from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
+from dmu4.review.coadds import sky_pixels
 from obs_vista.headers import icrs_wcs
 from obs_vista.masks import BIT
 

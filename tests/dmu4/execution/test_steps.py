@@ -22,7 +22,7 @@ from dmu4.butler.repository import chosen_patches, has_collection, make_reposito
 from dmu4.execution import bps as bps_engine
 from dmu4.execution import steps as execution
 from dmu4.execution import workers
-from dmu4.overview import dataset_counts, visit_table
+from dmu4.review.repository import dataset_counts, visit_table
 
 SURVEY = """
 name: tiny

@@ -9,8 +9,8 @@ from lsst.daf.butler import Butler
 
 from dmu0.surveys import load_survey
 from dmu4.butler.repository import open_butler, repository_folder
-from dmu4.visit_review import read_sources, read_summaries
-from dmu4.visit_truth import compare_with_truth, read_truth
+from dmu4.review.visit_truth import compare_with_truth, read_truth
+from dmu4.review.visits import read_sources, read_summaries
 from obs_vista.bands import VISTA_BANDS
 
 pytestmark = pytest.mark.release

@@ -13,8 +13,8 @@ import tests.scenes.exposures as scene
 from dmu0.optical import OpticalCoadd, OpticalError, on_patch, read_hsc, read_plain, read_psf
 from dmu0.skymap import make_sky_map
 from dmu0.surveys import SkyMap
-from dmu4.coadd_review import empty_apertures
 from dmu4.coadds.psf import fwhm
+from dmu4.review.coadds import empty_apertures
 from dmu4.tasks.import_optical import ImportOpticalConfig, ImportOpticalTask, read_source
 from obs_vista.masks import BIT, from_mask
 

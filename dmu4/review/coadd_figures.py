@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dmu4.coadd_review import STAR_RADII, CoaddReview, of_band
+from dmu4.review.coadds import STAR_RADII, CoaddReview, of_band
 from obs_vista.bands import BAND_ORDER
 
 _COLOURS = plt.get_cmap("tab10").colors

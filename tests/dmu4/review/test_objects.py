@@ -8,7 +8,8 @@ from astropy.table import Table
 from matplotlib import pyplot as plt
 
 from dmu4.objects.columns import make_object_table, object_id
-from dmu4.photometry_review import (
+from dmu4.review.object_truth import flux_ratios, match_truth, plot_truth
+from dmu4.review.objects import (
     band_summary,
     bands_of,
     duplicate_primaries,
@@ -20,7 +21,6 @@ from dmu4.photometry_review import (
     plot_patch,
     three_bands,
 )
-from dmu4.photometry_truth import flux_ratios, match_truth, plot_truth
 from tests.scenes.patches import make_patch, make_scene
 
 BANDS = ("g", "vk")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
 from dmu4.patches.sky import clipped_moments
-from dmu4.photometry_review import GALAXY, bands_of, magnitudes, median_of
+from dmu4.review.objects import GALAXY, bands_of, magnitudes, median_of
 
 
 def match_truth(objects: Table, truth: Table, *, clear: float = 2.0) -> Table:
