@@ -13,8 +13,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from lsst.sphgeom import LonLat, UnitVector3d
 
-from dmu0.surveys import SkyMap as SkyMapConfig
-from dmu0.surveys import Survey
+from dmu0.surveys import SkyMapConfig, Survey
 from dmu0.tract import Patch, Region, Tract, sky_polygon, tangent_wcs
 
 __all__ = [

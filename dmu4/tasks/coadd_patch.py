@@ -23,7 +23,7 @@ from lsst.pipe.base import (
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
 from dmu0.skymap import make_sky_map
-from dmu0.surveys import SkyMap as SkyMapConfig
+from dmu0.surveys import SkyMapConfig
 from dmu0.tract import Patch
 from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance

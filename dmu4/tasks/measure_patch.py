@@ -18,7 +18,7 @@ from lsst.pipe.base import (
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
 from dmu0.skymap import make_sky_map
-from dmu0.surveys import SkyMap as SkyMapConfig
+from dmu0.surveys import SkyMapConfig
 from dmu0.tract import Patch
 from dmu4.detection.detect import subtract_sky
 from dmu4.measurement.measure import MeasurementSettings, measure

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from dmu0.optical import OpticalError, on_patch, read_hsc, read_plain, read_psf, sky_variance, translate_mask
 from dmu0.skymap import make_sky_map
-from dmu0.surveys import SkyMap
+from dmu0.surveys import SkyMapConfig
 from dmu0.tract import Patch
 from obs_vista.masks import BIT
 
@@ -18,7 +18,7 @@ from obs_vista.masks import BIT
 @pytest.fixture(scope="module")
 def patch() -> Patch:
     """A small patch: 120 pixels with a border of 10."""
-    sky_map = make_sky_map(SkyMap(name="small", patch_inner=100, patch_border=10))
+    sky_map = make_sky_map(SkyMapConfig(name="small", patch_inner=100, patch_border=10))
     return sky_map.tract(8524).patch("30,31")
 
 
@@ -162,7 +162,7 @@ def test_real_hsc_cutout(realdata):
     np.testing.assert_allclose(coadd.image[good] / raw_image[good], 10 ** (0.4 * (31.4 - 27.0)), rtol=1e-5)
     for name in ("DETECTED", "BRIGHT_OBJECT", "CLIPPED", "INEXACT_PSF", "SAT", "INTRP", "CR"):
         np.testing.assert_array_equal((coadd.mask & BIT[name]) != 0, (raw_mask >> header[f"MP_{name}"]) & 1 == 1)
-    tract = make_sky_map(SkyMap(name="hscPdr2")).tract(9619)
+    tract = make_sky_map(SkyMapConfig(name="hscPdr2")).tract(9619)
     placed = on_patch(coadd, tract.patch("2,1"), name=path.name)
     own = coadd.wcs.pixel_to_world(150, 150)
     x, y = tract.wcs.world_to_pixel(own)

@@ -20,7 +20,7 @@ SMALL = {"detector_pixels": 60.0, "detector_pitch": 70.0, "galaxy_density": 20.0
 @pytest.fixture
 def survey(tmp_path, monkeypatch):
     """A small sample of two bands and one patch, in a folder of its own."""
-    monkeypatch.setattr("dmu0.surveys.DataFolders", lambda name: DataFolders(name, root=tmp_path))
+    monkeypatch.setattr("dmu0.surveys.keys.DataFolders", lambda name: DataFolders(name, root=tmp_path))
     monkeypatch.setattr(vista_files, "DETECTORS", (6, 13))
     return _small(load_survey("sample"), {})
 

@@ -14,7 +14,7 @@ from lsst.images import Box
 from lsst.sphgeom import LonLat, UnitVector3d
 
 from dmu0.skymap import CellsSkyMap, RingsSkyMap, SingleSkyMap, make_sky_map, sky_polygon
-from dmu0.surveys import SkyMap, load_survey
+from dmu0.surveys import SkyMapConfig, load_survey
 
 HSC = RingsSkyMap(name="hsc")
 
@@ -168,7 +168,7 @@ def test_wrong_positions_and_tracts_are_refused():
 
 def test_lsst_cells():
     """lsst_cells_v1 has the tracts of HSC's rings, 10 x 10 patches of 20 x 20 cells, and images of 3400 px."""
-    cells = make_sky_map(SkyMap(kind="cells", name="lsst_cells_v1"))
+    cells = make_sky_map(SkyMapConfig(kind="cells", name="lsst_cells_v1"))
     assert isinstance(cells, CellsSkyMap)
     assert len(cells) == len(HSC)
     tract = cells.tract(5063)
@@ -185,12 +185,12 @@ def test_lsst_cells():
 def test_cells_must_be_whole():
     """Patches that are not whole cells are refused with the numbers."""
     with pytest.raises(ValueError, match="got 4000 and 200"):
-        make_sky_map(SkyMap(kind="cells", name="mine", patch_inner=4000))
+        make_sky_map(SkyMapConfig(kind="cells", name="mine", patch_inner=4000))
 
 
 def test_single_tract():
     """A grid of its own is one patch, centred where the survey says."""
-    config = SkyMap(kind="single", name="one", pixel_scale=0.339, centre=(179.0, -0.5), shape=(2600, 2500))
+    config = SkyMapConfig(kind="single", name="one", pixel_scale=0.339, centre=(179.0, -0.5), shape=(2600, 2500))
     single = make_sky_map(config)
     assert isinstance(single, SingleSkyMap)
     patch = single.find_tract(179.0, -0.5).patch("0,0")

@@ -14,7 +14,7 @@ from lsst.pipe.base import NoWorkFound
 import tests.scenes.exposures as scene
 from dmu0.optical import read_hsc
 from dmu0.skymap import make_sky_map
-from dmu0.surveys import SkyMap
+from dmu0.surveys import SkyMapConfig
 from dmu0.tract import Patch, tangent_wcs
 from dmu4.coadds.cell_coadd import InputRecord
 from dmu4.coadds.inputs import OpenInput, UnusableInput
@@ -26,7 +26,7 @@ from obs_vista.masks import BIT, from_mask
 @pytest.fixture(scope="module")
 def patch() -> Patch:
     """A patch of 300 pixels."""
-    return make_sky_map(SkyMap(name="small", patch_inner=280, patch_border=10)).tract(8524).patch("30,31")
+    return make_sky_map(SkyMapConfig(name="small", patch_inner=280, patch_border=10)).tract(8524).patch("30,31")
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_26_no_value_where_nobody_looked(patch):
 
 def test_27_no_jump_between_patches():
     """27: a star in the overlap of two patches has the same pixels in both."""
-    tract = make_sky_map(SkyMap(name="small", patch_inner=280, patch_border=10)).tract(8524)
+    tract = make_sky_map(SkyMapConfig(name="small", patch_inner=280, patch_border=10)).tract(8524)
     boxes = [tract.patch(name).outer_bbox for name in ("30,31", "31,31")]
     both = Box.factory[boxes[0].y.start : boxes[0].y.stop, boxes[0].x.start : boxes[1].x.stop]
     star = (boxes[1].x.start + 10.0, both.y.center, 1e5)

@@ -47,9 +47,11 @@ def toy(tmp_path: Path) -> Path:
     """A project with the real workflow, surveys and bands, and three notebooks of its own."""
     for package in ("obs_vista", "workflow"):
         shutil.copytree(PROJECT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "dmu0" / "surveys").mkdir(parents=True)
-    for name in ("__init__.py", "paths.py", "surveys.py"):
-        shutil.copy(PROJECT / "dmu0" / name, tmp_path / "dmu0" / name)
+    for package in ("surveys", "files"):
+        shutil.copytree(
+            PROJECT / "dmu0" / package, tmp_path / "dmu0" / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    (tmp_path / "dmu0" / "__init__.py").touch()
     shutil.copy(PROJECT / "Makefile", tmp_path)
     (tmp_path / "dmu0" / "surveys" / "toy.yaml").write_text(SURVEY)
     for stage in (2, 3, 4):

@@ -14,7 +14,7 @@ from lsst.images.cells import CellCoadd, CellIJ
 
 import tests.scenes.exposures as scene
 from dmu0.skymap import make_sky_map
-from dmu0.surveys import SkyMap
+from dmu0.surveys import SkyMapConfig
 from dmu0.tract import Tract
 from dmu4.butler.repository import REPOSITORY_CONFIG
 from dmu4.coadds.cell_coadd import (
@@ -35,7 +35,7 @@ from obs_vista.masks import BIT, from_mask
 @pytest.fixture(scope="module")
 def patch():
     """A patch of 300 pixels."""
-    return make_sky_map(SkyMap(name="small", patch_inner=280, patch_border=10)).tract(8524).patch("30,31")
+    return make_sky_map(SkyMapConfig(name="small", patch_inner=280, patch_border=10)).tract(8524).patch("30,31")
 
 
 @pytest.fixture(scope="module")

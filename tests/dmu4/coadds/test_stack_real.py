@@ -13,7 +13,7 @@ from lsst.images import Box
 
 from dmu0.optical import nanojansky_per_count, sky_variance
 from dmu0.skymap import make_sky_map
-from dmu0.surveys import SkyMap
+from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums, robust_scatter
 from dmu4.coadds.inputs import sky_noise_kernel
 from dmu4.coadds.resample import coordinate_grid, projection_map
@@ -85,7 +85,7 @@ def common_box(frames: list[Frame], tract_wcs: WCS, outer: Box) -> Box:
 @pytest.fixture(scope="module")
 def tract():
     """HSC's tract 8525."""
-    return make_sky_map(SkyMap(name="hscPdr2")).tract(8525)
+    return make_sky_map(SkyMapConfig(name="hscPdr2")).tract(8525)
 
 
 @pytest.fixture(scope="module")

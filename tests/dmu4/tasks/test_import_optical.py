@@ -12,7 +12,7 @@ from lsst.pipe.base import NoWorkFound
 import tests.scenes.exposures as scene
 from dmu0.optical import OpticalCoadd, OpticalError, on_patch, read_hsc, read_plain, read_psf
 from dmu0.skymap import make_sky_map
-from dmu0.surveys import SkyMap
+from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.psf import fwhm
 from dmu4.review.coadds import empty_apertures
 from dmu4.tasks.import_optical import ImportOpticalConfig, ImportOpticalTask, read_source
@@ -22,7 +22,7 @@ from obs_vista.masks import BIT, from_mask
 @pytest.fixture(scope="module")
 def patch():
     """A patch of 600 pixels."""
-    return make_sky_map(SkyMap(name="small", patch_inner=580, patch_border=10)).tract(8524).patch("12,12")
+    return make_sky_map(SkyMapConfig(name="small", patch_inner=580, patch_border=10)).tract(8524).patch("12,12")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_unknown_kind():
 def test_real_hsc_cutout_and_its_catalogue(task, realdata):
     """The real cutout: compact sources agree with HSC's own PSF magnitudes to 0.06 mag in the median."""
     folder = realdata / "hsc_cutout"
-    patch = make_sky_map(SkyMap(name="hscPdr2")).tract(9619).patch("2,1")
+    patch = make_sky_map(SkyMapConfig(name="hscPdr2")).tract(9619).patch("2,1")
     coadd, stamp = read_hsc(folder / "hsc_i.fits"), read_psf(folder / "hsc_i_psf.fits")
     made = task.run(on_patch(coadd, patch, name="hsc_i"), stamp, patch, skymap="hscPdr2", band="i", name="hsc_i").coadd
     x0, y0 = coadd.origin
@@ -124,7 +124,7 @@ def _psf_magnitude(coadd: OpticalCoadd, stamp: np.ndarray, x: float, y: float) -
 
 def test_real_plain_coadd(task, realdata):
     """A VIKING image of real correlated noise: its noise plane has that correlation, its PSF comes from stars."""
-    patch = make_sky_map(SkyMap(kind="single", name="g9", pixel_scale=0.339, centre=(135, 0.5), shape=(900, 900)))
+    patch = make_sky_map(SkyMapConfig(kind="single", name="g9", pixel_scale=0.339, centre=(135, 0.5), shape=(900, 900)))
     patch = patch.tract(0).patch(0)
     coadd = read_plain(realdata / "gama_9band" / "Ks.fits", zero_point=30.0)
     cut = OpticalCoadd(coadd.image[:900, :900], coadd.variance[:900, :900], coadd.mask[:900, :900])

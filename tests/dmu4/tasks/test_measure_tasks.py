@@ -13,7 +13,7 @@ from lsst.pipe.base import NoWorkFound
 from scipy.spatial import cKDTree
 
 from dmu0.skymap import make_sky_map
-from dmu0.surveys import SkyMap as SkyMapConfig
+from dmu0.surveys import SkyMapConfig
 from dmu4.objects.columns import object_columns
 from dmu4.patches.cube import planes_of_coadd
 from dmu4.tasks.consolidate_tract import ConsolidateTractConfig, ConsolidateTractTask

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dmu0.paths import PROJECT, DataFolders
 from obs_vista.bands import BAND_ORDER, OPTICAL_BANDS, VISTA_BANDS
 
-SHIPPED = PROJECT / "dmu0" / "surveys"
+SHIPPED = Path(__file__).resolve().parent
 """The surveys that come with the project."""
 
 
@@ -109,7 +109,7 @@ class Optical(_Section):
         return self
 
 
-class SkyMap(_Section):
+class SkyMapConfig(_Section):
     """The pixel grid of the coadds."""
 
     kind: Literal["rings", "cells", "single"] = "rings"
@@ -123,7 +123,7 @@ class SkyMap(_Section):
     shape: tuple[int, int] | None = Field(None, description="for single: (ny, nx) px of the one patch")
 
     @model_validator(mode="after")
-    def _single_is_complete(self) -> SkyMap:
+    def _single_is_complete(self) -> SkyMapConfig:
         if self.kind == "single" and (self.centre is None or self.shape is None):
             raise ValueError("kind 'single' needs the keys 'centre' and 'shape'")
         return self
@@ -158,7 +158,7 @@ class Survey(_Section):
     inputs: Inputs
     vista: Vista | None = None
     optical: Optical | None = None
-    sky_map: SkyMap
+    sky_map: SkyMapConfig
     tracts: dict[int, tuple[int | str, ...] | Literal["all"]]
     references: References = References()
     engine: Engine = Engine()

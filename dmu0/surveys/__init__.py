@@ -1,0 +1,35 @@
+"""The surveys that are shipped, one YAML file each, and the keys that such a file has."""
+
+from dmu0.surveys.keys import (
+    SHIPPED,
+    CalibrationLimits,
+    Cuts,
+    Engine,
+    Inputs,
+    Optical,
+    References,
+    SkyMapConfig,
+    Survey,
+    SurveyError,
+    Vista,
+    find_survey,
+    load_survey,
+    shipped_surveys,
+)
+
+__all__ = [
+    "SHIPPED",
+    "CalibrationLimits",
+    "Cuts",
+    "Engine",
+    "Inputs",
+    "Optical",
+    "References",
+    "SkyMapConfig",
+    "Survey",
+    "SurveyError",
+    "Vista",
+    "find_survey",
+    "load_survey",
+    "shipped_surveys",
+]
