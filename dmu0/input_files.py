@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dmu0.integrity import CATALOGUE_KINDS, KINDS
-from dmu0.skymap import survey_patches
+from dmu0.sky.skymap import survey_patches
+from dmu0.sky.tract import Patch
 from dmu0.surveys import Survey
-from dmu0.tract import Patch
 from obs_vista.bands import get_band
 
 _SUFFIX = re.compile(r"\.fits?(\.fz)?$")

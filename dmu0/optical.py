@@ -15,7 +15,7 @@ from lsst.daf.butler import Butler
 from lsst.images import Box
 from scipy import ndimage
 
-from dmu0.tract import Patch
+from dmu0.sky.tract import Patch
 from obs_vista.masks import BIT, from_mask
 
 NJY_ZERO_POINT = 31.4

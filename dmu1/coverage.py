@@ -8,7 +8,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from dmu0.skymap import Patch, Tract, sky_polygon
+from dmu0.sky.skymap import Patch, Tract, sky_polygon
 from dmu0.surveys import Survey
 
 SAMPLES = 64

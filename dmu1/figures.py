@@ -14,7 +14,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
-from dmu0.skymap import Patch
+from dmu0.sky.skymap import Patch
 from dmu0.surveys import Vista
 from dmu1.coverage import image_corners
 from dmu1.selection import zero_point_limits

@@ -13,7 +13,7 @@ from astropy.table import Table
 from lsst.sphgeom import LonLat
 from mocpy import MOC
 
-from dmu0.skymap import Patch
+from dmu0.sky.skymap import Patch
 from dmu1.coverage import image_corners
 from obs_vista.bands import get_band
 

@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.stats import mad_std
 from astropy.table import Column, Table
 
-from dmu0.skymap import Patch, survey_patches
+from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu3.inputs import InputError, OpenFiles, patch_detectors, place_on_grid, read_coadd, read_detector_row
 from dmu3.swarp import Coadd, CoaddError, choose_engine, coadd, wcs_header

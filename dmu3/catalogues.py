@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Column, Table
 
-from dmu0.skymap import Patch, survey_patches
+from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu3.baseline import image_path, read_baseline, states_table
 from dmu3.detection import chi_square_image

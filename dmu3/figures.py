@@ -8,7 +8,7 @@ from astropy.stats import mad_std
 from astropy.table import Table
 from matplotlib.figure import Figure
 
-from dmu0.skymap import Patch
+from dmu0.sky.skymap import Patch
 from dmu0.surveys import Survey
 from dmu3.baseline import image_path, read_baseline
 from dmu3.catalogues import aperture_name

@@ -15,7 +15,7 @@ from astropy.table import Table
 from astropy.visualization import make_lupton_rgb
 from lsst.daf.butler import Butler, DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError
 
-from dmu0.skymap import survey_patches
+from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey
 from dmu4.butler.repository import open_butler
 from dmu5.catalogue import parquet_path, write_ecsv

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.stats import norm
 
-from dmu0.skymap import survey_patches
+from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey
 from dmu2.matching import match
 from dmu5.diagnostics import MATCH_RADIUS, depth_at, fluxes, good_flux, magnitudes

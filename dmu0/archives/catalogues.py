@@ -8,8 +8,8 @@ from astropy.table import Table, unique, vstack
 
 from dmu0.archives.session import ArchiveError
 from dmu0.archives.wanted import Archives, Request
+from dmu0.sky.tract import Tract
 from dmu0.surveys import SurveyError
-from dmu0.tract import Tract
 
 # Separates the queries of a table that is asked for in parts.
 _AND = "\n;\n"

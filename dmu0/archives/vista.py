@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 from dmu0.archives.session import ArchiveError
 from dmu0.archives.tap import datalink
 from dmu0.archives.wanted import VSA_FILES, Archives, Request
+from dmu0.sky.tract import Tract
 from dmu0.surveys import Survey
-from dmu0.tract import Tract
 
 
 def stack_path(survey: Survey, name: str) -> str | None:

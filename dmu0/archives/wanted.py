@@ -16,9 +16,9 @@ from astropy.table import Table
 
 from dmu0.archives.session import Patience, RateLimiter, make_session
 from dmu0.archives.tap import run_query
-from dmu0.skymap import survey_patches
+from dmu0.sky.skymap import survey_patches
+from dmu0.sky.tract import Patch, Tract
 from dmu0.surveys import Survey, SurveyError
-from dmu0.tract import Patch, Tract
 from obs_vista.bands import get_band
 
 SERVICES = MappingProxyType(

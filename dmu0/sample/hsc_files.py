@@ -18,7 +18,7 @@ from dmu0.sample.fits_files import write_fits
 from dmu0.sample.psf import FieldPsf, random_psf
 from dmu0.sample.render import profile_covariance, render
 from dmu0.sample.scene import OPTICAL_DEPTH, OPTICAL_SEEING, Scene
-from dmu0.tract import Patch
+from dmu0.sky.tract import Patch
 from obs_vista.bands import get_band
 
 FLUXMAG0 = 10 ** (0.4 * 27)

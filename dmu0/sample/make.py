@@ -24,7 +24,7 @@ from dmu0.sample.hsc_files import file_name, make_field, write_patch, write_psf
 from dmu0.sample.scene import VISTA_PIXEL, Scene, plan_visits
 from dmu0.sample.sky import make_sky
 from dmu0.sample.vista_files import write_visit
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import Survey
 from dmu0.tables import write_table
 

@@ -16,7 +16,7 @@ from lsst.daf.butler import Butler, CollectionType, Config, DatasetRef, DatasetT
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
 from dmu0.manifest import read_manifest
-from dmu0.skymap import make_sky_map, survey_patches
+from dmu0.sky.skymap import make_sky_map, survey_patches
 from dmu0.surveys import Survey
 from dmu2.refcat import read_shard
 from obs_vista import VIRCAM

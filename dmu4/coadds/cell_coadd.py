@@ -20,7 +20,7 @@ from lsst.images.cells import (
     PatchDefinition,
 )
 
-from dmu0.tract import Patch
+from dmu0.sky.tract import Patch
 from dmu4.coadds.correlated_noise import aperture_error_scale, noise_correlation
 from dmu4.coadds.psf import fwhm
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes

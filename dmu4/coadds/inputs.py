@@ -12,7 +12,7 @@ from lsst.daf.butler import DeferredDatasetHandle
 from lsst.images import Box, Image, Mask, SkyProjection, VisitImage
 from scipy import ndimage
 
-from dmu0.tract import Patch
+from dmu0.sky.tract import Patch
 from dmu4.butler.dataset_cache import Recent
 from dmu4.coadds.cell_coadd import InputRecord, outline
 from dmu4.coadds.correlated_noise import MAX_LAG, noise_correlation, noise_kernel

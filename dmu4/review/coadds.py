@@ -14,7 +14,7 @@ from lsst.images.cells import CellCoadd
 from scipy import ndimage
 from tqdm.auto import tqdm
 
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import Survey
 from dmu4.butler.repository import chosen_patches
 from dmu4.coadds.cell_coadd import DEPTH_RADIUS, depth_map, has_data, pixel_scale, seeing_map

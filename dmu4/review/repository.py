@@ -9,7 +9,7 @@ from lsst.daf.butler import Butler
 from lsst.sphgeom import ConvexPolygon, LonLat
 from matplotlib.figure import Figure
 
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import Survey
 from dmu4.butler.repository import DATASET_TYPES, INPUTS
 from obs_vista.bands import get_band

@@ -22,9 +22,9 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
+from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
-from dmu0.tract import Patch
 from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance
 from dmu4.coadds.inputs import OpenInput, UnusableInput, open_input

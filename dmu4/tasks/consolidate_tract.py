@@ -19,9 +19,9 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
+from dmu0.sky.tract import Tract
 from dmu0.surveys import SkyMapConfig
-from dmu0.tract import Tract
 from dmu4.objects.consolidate import settle_primaries, stack_patches
 
 

@@ -20,9 +20,9 @@ from lsst.pipe.base import (
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
 from dmu0.optical import OpticalCoadd, OpticalError, on_patch, read_hsc, read_lsst, read_plain, read_psf
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
+from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
-from dmu0.tract import Patch
 from dmu4.coadds.cell_coadd import cell_size, has_data, make_cell_coadd
 from dmu4.coadds.correlated_noise import correlated_noise
 from dmu4.coadds.inputs import sky_noise_kernel

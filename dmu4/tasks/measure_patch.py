@@ -17,9 +17,9 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
+from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
-from dmu0.tract import Patch
 from dmu4.detection.detect import subtract_sky
 from dmu4.measurement.measure import MeasurementSettings, measure
 from dmu4.measurement.object_shapes import ShapeSettings

@@ -16,7 +16,7 @@ from dmu0.sample.hsc_files import FLUXMAG0, MASK_PLANES, file_name, make_field, 
 from dmu0.sample.render import enclosed_fraction
 from dmu0.sample.scene import OPTICAL_DEPTH, Scene
 from dmu0.sample.sky import make_sky
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import load_survey
 
 SEED = 7

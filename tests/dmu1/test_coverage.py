@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from dmu0.skymap import RingsSkyMap, survey_patches
+from dmu0.sky.skymap import RingsSkyMap, survey_patches
 from dmu0.surveys import load_survey
 from dmu1.coverage import (
     JOB_COLUMNS,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from dmu0.skymap import survey_patches
+from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import load_survey
 from dmu1 import figures
 from dmu1.coverage import judge_patches, patch_overlaps, vista_jobs

@@ -9,7 +9,7 @@ import pytest
 from astropy.table import Table
 from mocpy import MOC
 
-from dmu0.skymap import RingsSkyMap
+from dmu0.sky.skymap import RingsSkyMap
 from dmu1.inventory import empty_inventory
 from dmu1.sky_maps import band_maps, band_moc, map_nside, moc_area, patches_moc, point_source_depth, write_maps
 

@@ -10,7 +10,7 @@ import pytest
 from astropy.table import Table
 from lsst.sphgeom import HtmPixelization
 
-from dmu0.skymap import sky_polygon
+from dmu0.sky.skymap import sky_polygon
 from dmu2.colour_terms import PUBLISHED, magnitudes
 from dmu2.merging import merge
 from dmu2.refcat import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu0.skymap import SingleSkyMap
+from dmu0.sky.skymap import SingleSkyMap
 from dmu3.catalogues import column_names, patch_catalogue
 from dmu3.detection import chi_square_image, gaussian_sigmas
 from dmu3.sextractor import SExtractorError, choose_engine, find_sextractor

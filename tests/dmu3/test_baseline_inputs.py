@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from dmu0.tract import tangent_wcs
+from dmu0.sky.tract import tangent_wcs
 from dmu3.inputs import (
     InputError,
     nanojansky_per_adu,

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from dmu0.tract import tangent_wcs
+from dmu0.sky.tract import tangent_wcs
 from dmu3.swarp import CoaddError, InputImage, choose_engine, coadd, find_swarp, wcs_header
 
 ENGINES = [

@@ -13,9 +13,9 @@ from lsst.pipe.base import NoWorkFound
 
 import tests.scenes.exposures as scene
 from dmu0.optical import read_hsc
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
+from dmu0.sky.tract import Patch, tangent_wcs
 from dmu0.surveys import SkyMapConfig
-from dmu0.tract import Patch, tangent_wcs
 from dmu4.coadds.cell_coadd import InputRecord
 from dmu4.coadds.inputs import OpenInput, UnusableInput
 from dmu4.coadds.stack import CoaddSettings, make_coadd

@@ -14,7 +14,7 @@ from astropy.table import Table
 
 from dmu0.manifest import check_inputs
 from dmu0.paths import DataFolders
-from dmu0.skymap import RingsSkyMap, survey_patches
+from dmu0.sky.skymap import RingsSkyMap, survey_patches
 from dmu0.surveys import Survey, load_survey
 from dmu0.tables import read_table
 from dmu1.summaries import make_coverage, make_inventory, make_maps, make_selection

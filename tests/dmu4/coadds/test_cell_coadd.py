@@ -13,9 +13,9 @@ from lsst.images import Polygon
 from lsst.images.cells import CellCoadd, CellIJ
 
 import tests.scenes.exposures as scene
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
+from dmu0.sky.tract import Tract
 from dmu0.surveys import SkyMapConfig
-from dmu0.tract import Tract
 from dmu4.butler.repository import REPOSITORY_CONFIG
 from dmu4.coadds.cell_coadd import (
     InputRecord,

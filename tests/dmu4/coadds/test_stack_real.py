@@ -12,7 +12,7 @@ from astropy.wcs import WCS
 from lsst.images import Box
 
 from dmu0.optical import nanojansky_per_count, sky_variance
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums, robust_scatter
 from dmu4.coadds.inputs import sky_noise_kernel

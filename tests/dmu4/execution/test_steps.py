@@ -16,7 +16,7 @@ from lsst.daf.butler import Butler, DatasetType
 
 from dmu0.manifest import write_manifest
 from dmu0.paths import PROJECT, DataFolders
-from dmu0.skymap import survey_patches
+from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey, load_survey
 from dmu4.butler.repository import chosen_patches, has_collection, make_repository, open_butler
 from dmu4.execution import bps as bps_engine

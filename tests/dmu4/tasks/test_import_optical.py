@@ -11,7 +11,7 @@ from lsst.pipe.base import NoWorkFound
 
 import tests.scenes.exposures as scene
 from dmu0.optical import OpticalCoadd, OpticalError, on_patch, read_hsc, read_plain, read_psf
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.psf import fwhm
 from dmu4.review.coadds import empty_apertures

@@ -12,7 +12,7 @@ from lsst.images.cells import CellCoadd, CellGrid, CellGridBounds, CellIJ, CellP
 from lsst.pipe.base import NoWorkFound
 from scipy.spatial import cKDTree
 
-from dmu0.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.objects.columns import object_columns
 from dmu4.patches.cube import planes_of_coadd

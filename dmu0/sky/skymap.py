@@ -13,8 +13,8 @@ from abc import ABC, abstractmethod
 import numpy as np
 from lsst.sphgeom import LonLat, UnitVector3d
 
+from dmu0.sky.tract import Patch, Region, Tract, sky_polygon, tangent_wcs
 from dmu0.surveys import SkyMapConfig, Survey
-from dmu0.tract import Patch, Region, Tract, sky_polygon, tangent_wcs
 
 __all__ = [
     "CellsSkyMap",

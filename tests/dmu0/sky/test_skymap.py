@@ -13,7 +13,7 @@ from astropy.coordinates import SkyCoord
 from lsst.images import Box
 from lsst.sphgeom import LonLat, UnitVector3d
 
-from dmu0.skymap import CellsSkyMap, RingsSkyMap, SingleSkyMap, make_sky_map, sky_polygon
+from dmu0.sky.skymap import CellsSkyMap, RingsSkyMap, SingleSkyMap, make_sky_map, sky_polygon
 from dmu0.surveys import SkyMapConfig, load_survey
 
 HSC = RingsSkyMap(name="hsc")
