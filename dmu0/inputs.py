@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from astropy.table import Table
 
-from dmu0.input_files import find_inputs
-from dmu0.integrity import KINDS
+from dmu0.files.expected import find_inputs
+from dmu0.files.integrity import KINDS
 from dmu0.sample.make import make_sample
 from dmu0.surveys import Survey, SurveyError
 

@@ -10,7 +10,7 @@ from astropy.table import Table
 from astropy.visualization import make_lupton_rgb
 from matplotlib.axes import Axes
 
-from dmu0.input_files import Input, find_inputs
+from dmu0.files.expected import Input, find_inputs
 from dmu0.surveys import Survey
 from obs_vista.bands import BAND_ORDER
 from obs_vista.headers import detector_extensions

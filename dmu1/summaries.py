@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from astropy.table import Table, vstack
 
-from dmu0.manifest import read_manifest
+from dmu0.files.manifest import read_manifest
+from dmu0.files.tables import read_table, write_table
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
-from dmu0.tables import read_table, write_table
 from dmu1.coverage import coadd_jobs, jobs_to_do, judge_patches, patch_overlaps, vista_jobs
 from dmu1.inventory import empty_inventory, stack_files, update_inventory
 from dmu1.selection import select

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table, vstack
 
-from dmu0.manifest import read_manifest
-from dmu0.paths import DataFolders
+from dmu0.files.manifest import read_manifest
+from dmu0.files.paths import DataFolders
+from dmu0.files.tables import read_table, write_table
 from dmu0.surveys import Survey
-from dmu0.tables import read_table, write_table
 from dmu2.catalogues import READERS, read_catalogue
 from dmu2.colour_terms import TABLE_COLUMNS
 

@@ -8,8 +8,8 @@ import numpy as np
 from astropy.table import Table
 from scipy.spatial import cKDTree
 
+from dmu0.files.tables import read_table
 from dmu0.surveys import Survey
-from dmu0.tables import read_table
 from dmu2.matching import match
 
 

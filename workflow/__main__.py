@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dmu0.paths import PROJECT
+from dmu0.files.paths import PROJECT
 from dmu0.surveys import Survey, SurveyError, load_survey
 from workflow.graph import GraphError, load_steps
 from workflow.records import StepState, release_states

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from dmu0.paths import PROJECT
+from dmu0.files.paths import PROJECT
 from dmu0.surveys import Survey
 from workflow.graph import Step, read_cells
 

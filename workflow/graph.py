@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dmu0.paths import PROJECT, DataFolders
+from dmu0.files.paths import PROJECT, DataFolders
 
 _NUMBERED = re.compile(r"^[1-9]_\w+\.ipynb$")
 _LINK = re.compile(r"\]\(([^)\s]+\.ipynb)\)")

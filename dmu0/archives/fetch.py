@@ -18,9 +18,9 @@ from dmu0.archives.session import AbsentError, ArchiveError, LoginError, Patienc
 from dmu0.archives.tap import save_table
 from dmu0.archives.transfer import download_file
 from dmu0.archives.wanted import Archives, Request
-from dmu0.integrity import check_file, sha256
-from dmu0.manifest import quarantine
-from dmu0.paths import DataFolders
+from dmu0.files.integrity import check_file, sha256
+from dmu0.files.manifest import quarantine
+from dmu0.files.paths import DataFolders
 from dmu0.surveys import Survey
 
 _LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from lsst.daf.butler import Butler, MissingDatasetTypeError
 from dmu0.archives.session import ArchiveError
 from dmu0.archives.tap import datalink
 from dmu0.archives.wanted import Archives, Request
-from dmu0.input_files import fill_pattern
+from dmu0.files.expected import fill_pattern
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SurveyError
 from obs_vista.bands import get_band

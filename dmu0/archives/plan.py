@@ -18,9 +18,9 @@ from dmu0.archives.optical import butler_coadds, hsc_files, lsst_files
 from dmu0.archives.session import ArchiveError, LoginError
 from dmu0.archives.vista import eso_stacks, vsa_stacks
 from dmu0.archives.wanted import Archives, Request
-from dmu0.integrity import check_file, sha256
-from dmu0.manifest import quarantine
-from dmu0.paths import DataFolders
+from dmu0.files.integrity import check_file, sha256
+from dmu0.files.manifest import quarantine
+from dmu0.files.paths import DataFolders
 
 _LOG = logging.getLogger(__name__)
 _SIZES_ASKED = 3

@@ -47,7 +47,7 @@ class Request:
     archive
         Key of the survey file's query that it comes from: vsa, eso, hsc, hsc_psf, ps1, twomass, gaia, vista, lsst.
     kind
-        What it is (`dmu0.integrity.KINDS`).
+        What it is (`dmu0.files.integrity.KINDS`).
     path
         Where it goes, relative to the survey's data folder of dmu0.
     address

@@ -13,7 +13,7 @@ from astropy.wcs import WCS
 from lsst.images import Box
 from scipy.ndimage import binary_dilation, convolve1d, gaussian_filter
 
-from dmu0.input_files import fill_pattern
+from dmu0.files.expected import fill_pattern
 from dmu0.sample.fits_files import write_fits
 from dmu0.sample.psf import FieldPsf, random_psf
 from dmu0.sample.render import profile_covariance, render

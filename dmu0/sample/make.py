@@ -18,6 +18,7 @@ from astropy.table import Table
 from lsst.images import Box
 from tqdm import tqdm
 
+from dmu0.files.tables import write_table
 from dmu0.processes import process_pool
 from dmu0.sample.catalogues import ps1_catalogue, twomass_catalogue, write_catalogue
 from dmu0.sample.hsc_files import file_name, make_field, write_patch, write_psf
@@ -26,7 +27,6 @@ from dmu0.sample.sky import make_sky
 from dmu0.sample.vista_files import write_visit
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import Survey
-from dmu0.tables import write_table
 
 _RECORD = "sample.json"
 """Says what was made from which settings; written last."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dmu0.paths import PROJECT, DataFolders
+from dmu0.files.paths import PROJECT, DataFolders
 from obs_vista.bands import BAND_ORDER, OPTICAL_BANDS, VISTA_BANDS
 
 SHIPPED = Path(__file__).resolve().parent

@@ -15,7 +15,7 @@ from astropy.time import Time, TimeDelta
 from lsst.daf.butler import Butler, CollectionType, Config, DatasetRef, DatasetType, FileDataset, Timespan
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
-from dmu0.manifest import read_manifest
+from dmu0.files.manifest import read_manifest
 from dmu0.sky.skymap import make_sky_map, survey_patches
 from dmu0.surveys import Survey
 from dmu2.refcat import read_shard

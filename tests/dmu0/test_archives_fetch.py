@@ -12,13 +12,13 @@ from astropy.io import fits
 from astropy.table import Table
 from lsst.daf.butler import Butler, CollectionType, DatasetType
 
-from dmu0 import paths
 from dmu0.archives import ArchiveError, Archives, Patience, fetch_inputs, make_plan
 from dmu0.archives.optical import butler_coadds
 from dmu0.archives.vista import stack_path
 from dmu0.archives.wanted import tract_circle
-from dmu0.integrity import sha256
-from dmu0.manifest import QUARANTINE, check_inputs
+from dmu0.files import paths
+from dmu0.files.integrity import sha256
+from dmu0.files.manifest import QUARANTINE, check_inputs
 from dmu0.surveys import Survey, SurveyError, load_survey
 
 STACKS = ("v20091103_00354_st", "v20091103_00361_st", "v20091104_00100_st")

@@ -9,7 +9,7 @@ from astropy.table import MaskedColumn, Table
 
 from dmu0.archives.session import ArchiveError, LoginError, Patience, RateLimiter, make_session
 from dmu0.archives.tap import run_query, save_table, without_masks
-from dmu0.integrity import check_file
+from dmu0.files.integrity import check_file
 
 QUICK = Patience(attempts=3, first_delay=0.01, longest_delay=0.05, read_timeout=0.5, per_second=1000)
 SOURCES = Table(

@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 from lsst.images import Box
 from scipy.spatial import cKDTree
 
-from dmu0.integrity import check_file
+from dmu0.files.integrity import check_file
 from dmu0.sample.hsc_files import FLUXMAG0, MASK_PLANES, file_name, make_field, pixel_noise, write_patch, write_psf
 from dmu0.sample.render import enclosed_fraction
 from dmu0.sample.scene import OPTICAL_DEPTH, Scene

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from dmu0.files.manifest import check_inputs
+from dmu0.files.paths import DataFolders
 from dmu0.inputs import get_inputs, list_inputs, summarise
-from dmu0.manifest import check_inputs
-from dmu0.paths import DataFolders
 from dmu0.sample import make, vista_files
 from dmu0.surveys import Inputs, SurveyError, load_survey
 

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.table import Table
 from scipy.spatial import cKDTree
 
-from dmu0.integrity import check_file, check_pair
+from dmu0.files.integrity import check_file, check_pair
 from dmu0.sample import vista_files
 from dmu0.sample.render import enclosed_fraction, noise_area
 from dmu0.sample.scene import VISTA_PIXEL, Scene, plan_visits

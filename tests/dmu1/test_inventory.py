@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.time import Time
 
-from dmu0.tables import read_table, write_table
+from dmu0.files.tables import read_table, write_table
 from dmu1.describe import CARDS, COLUMNS, describe_detector, pixels_to_icrs
 from dmu1.inventory import StackFile, empty_inventory, read_stack, read_stacks, stack_files, update_inventory
 from obs_vista.headers import icrs_wcs, merged_header

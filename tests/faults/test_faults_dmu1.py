@@ -12,11 +12,11 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 
-from dmu0.manifest import check_inputs
-from dmu0.paths import DataFolders
+from dmu0.files.manifest import check_inputs
+from dmu0.files.paths import DataFolders
+from dmu0.files.tables import read_table
 from dmu0.sky.skymap import RingsSkyMap, survey_patches
 from dmu0.surveys import Survey, load_survey
-from dmu0.tables import read_table
 from dmu1.summaries import make_coverage, make_inventory, make_maps, make_selection
 
 CENTRE = RingsSkyMap(name="rings", patch_inner=800, patch_border=50).tract(8524).patch("22,22").center

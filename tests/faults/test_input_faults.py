@@ -13,9 +13,9 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.table import Table
 
-from dmu0 import paths
-from dmu0.integrity import sha256
-from dmu0.manifest import QUARANTINE, changed_inputs, check_inputs
+from dmu0.files import paths
+from dmu0.files.integrity import sha256
+from dmu0.files.manifest import QUARANTINE, changed_inputs, check_inputs
 from dmu0.surveys import Survey, load_survey
 from dmu1.summaries import make_inventory, make_selection
 from obs_vista.headers import icrs_wcs, merged_header

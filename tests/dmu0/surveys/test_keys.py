@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dmu0.paths import PROJECT, DataFolders
+from dmu0.files.paths import PROJECT, DataFolders
 from dmu0.sky.skymap import make_sky_map, survey_patches
 from dmu0.surveys import SHIPPED, SurveyError, find_survey, load_survey, shipped_surveys
 from obs_vista.bands import VISTA_BANDS

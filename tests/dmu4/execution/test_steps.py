@@ -14,8 +14,8 @@ from astropy.io import fits
 from astropy.table import Table
 from lsst.daf.butler import Butler, DatasetType
 
-from dmu0.manifest import write_manifest
-from dmu0.paths import PROJECT, DataFolders
+from dmu0.files.manifest import write_manifest
+from dmu0.files.paths import PROJECT, DataFolders
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey, load_survey
 from dmu4.butler.repository import chosen_patches, has_collection, make_repository, open_butler

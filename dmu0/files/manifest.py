@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from dmu0.input_files import Input, confidence_path, find_inputs
-from dmu0.integrity import KINDS, check_file, check_pair, sha256
-from dmu0.paths import DataFolders
+from dmu0.files.expected import Input, confidence_path, find_inputs
+from dmu0.files.integrity import KINDS, check_file, check_pair, sha256
+from dmu0.files.paths import DataFolders
+from dmu0.files.tables import write_table
 from dmu0.processes import process_pool
 from dmu0.surveys import Survey
-from dmu0.tables import write_table
 
 COLUMNS = (
     ("path", "str", "", "the file: absolute, or relative to the survey's data folder of dmu0"),
@@ -144,7 +144,7 @@ def quarantine(folders: DataFolders, path: Path, reason: str, *, kind: str, name
     reason
         What is wrong with it.
     kind
-        What it was to be (`dmu0.integrity.KINDS`).
+        What it was to be (`dmu0.files.integrity.KINDS`).
     name
         The name that it should have had, if it has a temporary one.
 

@@ -10,10 +10,10 @@ import yaml
 from astropy.io import fits
 from astropy.table import Table
 
-from dmu0 import paths
-from dmu0.input_files import confidence_path, fill_pattern, find_inputs
-from dmu0.integrity import sha256
-from dmu0.manifest import (
+from dmu0.files import paths
+from dmu0.files.expected import confidence_path, fill_pattern, find_inputs
+from dmu0.files.integrity import sha256
+from dmu0.files.manifest import (
     COLUMNS,
     QUARANTINE,
     changed_inputs,
@@ -193,7 +193,7 @@ def test_unchanged_files_are_not_read_again(make_survey, fill, monkeypatch):
     folder = fill(survey)
     check_inputs(survey)
     read = []
-    monkeypatch.setattr("dmu0.manifest.sha256", lambda path: read.append(path.name) or "x")
+    monkeypatch.setattr("dmu0.files.manifest.sha256", lambda path: read.append(path.name) or "x")
     check_inputs(survey)
     assert read == []
     path = folder / "catalogues/ps1_1.fits"

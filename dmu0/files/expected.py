@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from dmu0.integrity import CATALOGUE_KINDS, KINDS
+from dmu0.files.integrity import CATALOGUE_KINDS, KINDS
 from dmu0.sky.skymap import survey_patches
 from dmu0.sky.tract import Patch
 from dmu0.surveys import Survey
