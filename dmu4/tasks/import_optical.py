@@ -19,7 +19,7 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
-from dmu0.optical import OpticalCoadd, OpticalError, on_patch, read_hsc, read_lsst, read_plain, read_psf
+from dmu0.published.coadds import OpticalCoadd, OpticalError, on_patch, read_hsc, read_lsst, read_plain, read_psf
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig

@@ -12,7 +12,7 @@ from lsst.images import Box, DetectorFrame, SkyProjection
 from lsst.pipe.base import NoWorkFound
 
 import tests.scenes.exposures as scene
-from dmu0.optical import read_hsc
+from dmu0.published.coadds import read_hsc
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch, tangent_wcs
 from dmu0.surveys import SkyMapConfig

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from lsst.images import Box
 
-from dmu0.optical import nanojansky_per_count, sky_variance
+from dmu0.published.coadds import nanojansky_per_count, sky_variance
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums, robust_scatter

@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 from lsst.pipe.base import NoWorkFound
 
 import tests.scenes.exposures as scene
-from dmu0.optical import OpticalCoadd, OpticalError, on_patch, read_hsc, read_plain, read_psf
+from dmu0.published.coadds import OpticalCoadd, OpticalError, on_patch, read_hsc, read_plain, read_psf
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.psf import fwhm

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from dmu0.optical import OpticalError, on_patch, read_hsc, read_plain, read_psf, sky_variance, translate_mask
+from dmu0.published.coadds import OpticalError, on_patch, read_hsc, read_plain, read_psf, sky_variance, translate_mask
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
