@@ -14,9 +14,9 @@ from astropy.table import Column, Table
 
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
-from dmu3.baseline import image_path, read_baseline, states_table
 from dmu3.detection import chi_square_image
 from dmu3.sextractor import SExtractorError, choose_engine, measure_bands
+from dmu3.steps import image_path, read_baseline, states_table
 from dmu3.swarp import Coadd
 
 log = logging.getLogger(__name__)

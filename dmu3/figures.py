@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from dmu0.sky.skymap import Patch
 from dmu0.surveys import Survey
-from dmu3.baseline import image_path, read_baseline
 from dmu3.catalogues import aperture_name
+from dmu3.steps import image_path, read_baseline
 from dmu3.truth import FluxComparison
 from obs_vista.bands import BAND_ORDER
 

@@ -17,7 +17,7 @@ from dmu0.files.paths import DataFolders
 from dmu0.files.tables import read_table
 from dmu0.sky.skymap import RingsSkyMap, survey_patches
 from dmu0.surveys import Survey, load_survey
-from dmu1.summaries import make_coverage, make_inventory, make_maps, make_selection
+from dmu1.steps import make_coverage, make_inventory, make_maps, make_selection
 
 CENTRE = RingsSkyMap(name="rings", patch_inner=800, patch_border=50).tract(8524).patch("22,22").center
 PRIMARY = {"INSTRUME": "VIRCAM", "RADECSYS": "FK5", "EQUINOX": 2000.0, "MJD-OBS": 55139.25, "ESO DET NDIT": 6}

@@ -17,7 +17,7 @@ from dmu0.files import paths
 from dmu0.files.integrity import sha256
 from dmu0.files.manifest import QUARANTINE, changed_inputs, check_inputs
 from dmu0.surveys import Survey, load_survey
-from dmu1.summaries import make_inventory, make_selection
+from dmu1.steps import make_inventory, make_selection
 from obs_vista.headers import icrs_wcs, merged_header
 from obs_vista.noise import NO_DATA_VARIANCE, pawprint_variance, predicted_sky_noise
 

@@ -10,8 +10,8 @@ from astropy.table import Table
 
 from dmu0.files.manifest import check_inputs
 from dmu0.files.paths import DataFolders
-from dmu0.inputs import get_inputs, list_inputs, summarise
 from dmu0.sample import make, vista_files
+from dmu0.steps import get_inputs, list_inputs, summarise
 from dmu0.surveys import Inputs, SurveyError, load_survey
 
 SMALL = {"detector_pixels": 60.0, "detector_pitch": 70.0, "galaxy_density": 20.0, "star_density": 1.0}
