@@ -83,16 +83,20 @@ def _strings(tree: ast.AST) -> set[str]:
 
 
 def _data_files(strings: set[str], folder: Path) -> set[Path]:
-    """Data files of the packages that a module names: beside it, or all YAML files of a folder beside it."""
+    """Data files that a module names, or all YAML files of a folder that it names.
+
+    Looked for beside the module and in the folders above it, up to that of its stage.
+    """
     found: set[Path] = set()
+    folders = [folder, *folder.parents[: len(folder.relative_to(PROJECT).parts) - 1]]
     for text in strings:
         if not re.fullmatch(r"[\w./-]{2,80}", text) or text.startswith(("/", ".")):
             continue
-        path = folder / text
-        if path.suffix in {".yaml", ".csv"} and path.is_file():
-            found.add(path)
-        elif path.is_dir() and path.name not in {"data", "surveys"}:
-            found.update(path.glob("*.yaml"))
+        for path in (place / text for place in folders):
+            if path.suffix in {".yaml", ".csv"} and path.is_file():
+                found.add(path)
+            elif path.is_dir() and path.name not in {"data", "surveys"}:
+                found.update(path.glob("*.yaml"))
     return found
 
 

@@ -1,0 +1,1 @@
+"""Coadds as others publish them."""

@@ -1,0 +1,1 @@
+"""The sky maps: tracts, patches and cells."""

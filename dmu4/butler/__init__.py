@@ -1,0 +1,1 @@
+"""The Butler repository of a survey."""

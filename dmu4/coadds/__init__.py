@@ -1,0 +1,1 @@
+"""Many images to one: resampled, compared, added, with their PSF and noise."""

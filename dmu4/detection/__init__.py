@@ -1,0 +1,1 @@
+"""Peaks and footprints in all bands of a patch."""

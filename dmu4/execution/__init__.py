@@ -1,0 +1,1 @@
+"""How quanta are run, on this machine or through BPS, and what became of each."""

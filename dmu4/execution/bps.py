@@ -15,7 +15,7 @@ from lsst.pipe.base import Pipeline
 
 from dmu0.surveys import Survey
 
-SITES = Path(__file__).parent / "bps"
+SITES = Path(__file__).parents[1] / "bps"
 """Where the shipped sites are: one YAML file each."""
 
 

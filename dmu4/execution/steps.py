@@ -27,11 +27,11 @@ from dmu4.butler.repository import (
     open_butler,
     repository_folder,
 )
-from dmu4.execution import bps as bps_engine
+from dmu4.execution import bps
 from dmu4.execution.quantum_runner import QuantumRunner
 from dmu4.execution.workers import SHARED_BY, Workers, groups
 
-PIPELINE = Path(__file__).parent / "pipelines" / "release.yaml"
+PIPELINE = Path(__file__).parents[1] / "pipelines" / "release.yaml"
 
 STEPS = {
     "single_frame": ("calibrate_detector", "summarise_visit"),
@@ -274,7 +274,7 @@ def _run_task(butler: Butler, survey: Survey, task: str, workers: Workers, *, ru
     _forget(butler, [f"{task}_log"], _failed(butler, task))  # of an earlier attempt at the same result: they run again
     if engine_kind(survey) == "bps":
         pipeline = _configured(survey, task)
-        bps_engine.run_task(butler, survey, pipeline, task, run=run, where=where)
+        bps.run_task(butler, survey, pipeline, task, run=run, where=where)
         butler.registry.refresh()
         # It also registers what quanta wrote before they failed.
         products = pipeline.to_graph(butler.registry).tasks[task].outputs.values()

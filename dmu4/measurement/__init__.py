@@ -1,0 +1,1 @@
+"""Fluxes, shapes and classes of all objects of a patch."""

@@ -1,0 +1,1 @@
+"""The columns of the object table, and one primary row for each object on the sky."""

@@ -1,0 +1,1 @@
+"""All bands of a patch on common pixels."""

@@ -19,9 +19,7 @@ from dmu0.files.paths import PROJECT, DataFolders
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey, load_survey
 from dmu4.butler.repository import chosen_patches, has_collection, make_repository, open_butler
-from dmu4.execution import bps as bps_engine
-from dmu4.execution import steps as execution
-from dmu4.execution import workers
+from dmu4.execution import bps, steps, workers
 from dmu4.review.repository import dataset_counts, visit_table
 
 SURVEY = """
@@ -169,18 +167,18 @@ def toy_step(survey: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     pipeline.write_text(
         "description: toy\ninstrument: obs_vista.VIRCAM\ntasks:\n  toy:\n    class: toy_tasks.ToyTask\n"
     )
-    monkeypatch.setattr(execution, "PIPELINE", pipeline)
-    monkeypatch.setattr(execution, "STEPS", {"toy_step": ("toy",)})
-    monkeypatch.setattr(execution, "_where", lambda survey, tracts: "instrument = 'VIRCAM'")
+    monkeypatch.setattr(steps, "PIPELINE", pipeline)
+    monkeypatch.setattr(steps, "STEPS", {"toy_step": ("toy",)})
+    monkeypatch.setattr(steps, "_where", lambda survey, tracts: "instrument = 'VIRCAM'")
     make_repository(survey, run="one")
     return survey
 
 
 def test_every_quantum_ends_in_one_state(toy_step: Survey) -> None:
     """Done, skipped with its reason, failed with its reason; the counts add up."""
-    report = execution.run_step(toy_step, "toy_step", progress=False)
+    report = steps.run_step(toy_step, "toy_step", progress=False)
     assert states_of(report) == STATES
-    [row] = execution.summary(report)
+    [row] = steps.summary(report)
     assert (row["quanta"], row["done"], row["skipped"], row["failed"]) == (4, 2, 1, 1)
 
 
@@ -195,7 +193,7 @@ def shared_step(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> Survey:
 
 def test_processes_share_the_work(shared_step: Survey) -> None:
     """Two processes end with the same report and the same products as one."""
-    report = execution.run_step(shared_step, "toy_step", progress=False)
+    report = steps.run_step(shared_step, "toy_step", progress=False)
     assert states_of(report) == STATES
     with open_butler(shared_step) as butler:
         made = {ref.dataId["detector"]: butler.get(ref) for ref in butler.query_datasets("toy_product")}
@@ -205,12 +203,12 @@ def test_processes_share_the_work(shared_step: Survey) -> None:
 def test_bps_accounts_for_quanta_as_the_local_engine_does(shared_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
     """Submitted to BPS, every quantum ends in the same state for the same reason; products are registered."""
     monkeypatch.setenv("FUSION_ENGINE", "bps")
-    report = execution.run_step(shared_step, "toy_step", progress=False)
+    report = steps.run_step(shared_step, "toy_step", progress=False)
     assert states_of(report) == STATES
     with open_butler(shared_step) as butler:
         made = {ref.dataId["detector"]: butler.get(ref) for ref in butler.query_datasets("toy_product")}
     assert made == {1: {"detector": 1}, 4: {"detector": 4}}
-    again = execution.run_step(shared_step, "toy_step", progress=False)
+    again = steps.run_step(shared_step, "toy_step", progress=False)
     assert states_of(again) == STATES
 
 
@@ -219,19 +217,19 @@ def test_a_submission_that_fails_says_where_to_look(
 ) -> None:
     """The error has bps's last line and its log, and names the Python if that cannot read parts of a graph."""
     site = tmp_path / "site.yaml"
-    site.write_text(bps_engine.find_site("local").read_text().replace("sites.local.Local", "sites.local.Nowhere"))
+    site.write_text(bps.find_site("local").read_text().replace("sites.local.Local", "sites.local.Nowhere"))
     engine = shared_step.engine.model_copy(update={"kind": "bps", "site": str(site)})
-    monkeypatch.setattr(bps_engine, "reads_parts_of_zips", lambda: False)
-    with pytest.raises(bps_engine.BpsFailed, match=r"bps submit of toy ended with 1: .*Nowhere.*bps\.log\).*127847"):
-        execution.run_step(shared_step.model_copy(update={"engine": engine}), "toy_step", progress=False)
+    monkeypatch.setattr(bps, "reads_parts_of_zips", lambda: False)
+    with pytest.raises(bps.BpsFailed, match=r"bps submit of toy ended with 1: .*Nowhere.*bps\.log\).*127847"):
+        steps.run_step(shared_step.model_copy(update={"engine": engine}), "toy_step", progress=False)
 
 
 def test_a_process_that_dies_costs_only_its_work(shared_step: Survey) -> None:
     """The step ends with an error; the other process does the rest, and what it made is registered."""
-    pipeline = execution.PIPELINE.read_text()
-    execution.PIPELINE.write_text(f"{pipeline}    config:\n      deadly: 1\n")
+    pipeline = steps.PIPELINE.read_text()
+    steps.PIPELINE.write_text(f"{pipeline}    config:\n      deadly: 1\n")
     with pytest.raises(workers.WorkerFailed, match="toy: a process ended with 9"):
-        execution.run_step(shared_step, "toy_step", progress=False)
+        steps.run_step(shared_step, "toy_step", progress=False)
     with open_butler(shared_step, collections="toy_step/first") as butler:
         kept = {ref.dataId["detector"]: ref.id for ref in butler.query_datasets("toy_product")}
     assert set(kept) == {4}
@@ -247,15 +245,15 @@ def test_the_queue_keeps_groups_together_and_shares_the_last() -> None:
 
 def test_resume_runs_only_what_is_missing(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same result made again keeps what was done and tries only what failed; a new one starts afresh."""
-    execution.run_step(toy_step, "toy_step", progress=False)
+    steps.run_step(toy_step, "toy_step", progress=False)
     with open_butler(toy_step) as butler:
         kept = {ref.dataId["detector"]: ref.id for ref in butler.query_datasets("toy_product")}
-    report = execution.run_step(toy_step, "toy_step", progress=False)
-    assert list(execution.summary(report)["failed"]) == [1]
+    report = steps.run_step(toy_step, "toy_step", progress=False)
+    assert list(steps.summary(report)["failed"]) == [1]
     with open_butler(toy_step) as butler:
         assert {ref.dataId["detector"]: ref.id for ref in butler.query_datasets("toy_product")} == kept
     monkeypatch.setenv("FUSION_RUN_ID", "second")
-    execution.run_step(toy_step, "toy_step", progress=False)
+    steps.run_step(toy_step, "toy_step", progress=False)
     with open_butler(toy_step) as butler:
         fresh = {ref.dataId["detector"]: ref.id for ref in butler.query_datasets("toy_product")}
         assert not has_collection(butler, "toy_step/first")
@@ -265,15 +263,15 @@ def test_resume_runs_only_what_is_missing(toy_step: Survey, monkeypatch: pytest.
 
 def test_a_step_of_failures_only_stops(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
     """When every quantum fails, the step does, and says why."""
-    monkeypatch.setattr(execution, "_where", lambda survey, tracts: "instrument = 'VIRCAM' AND detector = 3")
-    with pytest.raises(execution.StepFailed, match=r"all 1 quanta of toy failed.*9\.9 arcsec"):
-        execution.run_step(toy_step, "toy_step", progress=False)
+    monkeypatch.setattr(steps, "_where", lambda survey, tracts: "instrument = 'VIRCAM' AND detector = 3")
+    with pytest.raises(steps.StepFailed, match=r"all 1 quanta of toy failed.*9\.9 arcsec"):
+        steps.run_step(toy_step, "toy_step", progress=False)
 
 
 def test_unknown_step_and_engine_are_named(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step or an engine that does not exist is refused, with those that do."""
     with pytest.raises(ValueError, match="toy_step"):
-        execution.run_step(toy_step, "nothing")
+        steps.run_step(toy_step, "nothing")
     monkeypatch.setenv("FUSION_ENGINE", "abacus")
     with pytest.raises(ValueError, match="local or bps"):
-        execution.engine_kind(toy_step)
+        steps.engine_kind(toy_step)
