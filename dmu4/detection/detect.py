@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft
@@ -12,8 +12,8 @@ from scipy.spatial import cKDTree
 from scipy.stats import chi2, norm
 
 from dmu4.detection.footprints import Footprints, Peaks, find_peaks, make_footprints
-from dmu4.patches.cube import PatchCube
-from dmu4.patches.sky import SAMPLE, clipped_moments, fit_sky, source_mask
+from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
+from dmu4.patches.sky import SAMPLE, clipped_moments
 
 
 @dataclass(frozen=True)
@@ -71,44 +71,6 @@ class Detections:
     reference: np.ndarray
     footprints: Footprints
     order: tuple[int, ...]
-
-
-def psf_sigma(psf: np.ndarray) -> float:
-    """Gaussian width in pixels of a PSF stamp, from its noise-equivalent area 1 / sum(P^2) = 4 pi sigma^2."""
-    power = float(np.sum(np.square(psf, dtype=np.float64)))
-    return float(np.sqrt(1 / (4 * np.pi * power))) if power > 0 else np.nan
-
-
-def mean_psf(cube: PatchCube, band: int) -> np.ndarray:
-    """The PSF stamp of a band, averaged over the cells."""
-    return cube.psf[band].mean(axis=(0, 1))
-
-
-def subtract_sky(cube: PatchCube, *, box: int, threads: int = 1) -> PatchCube:
-    """The cube less what is left of the sky in each band; sources of any band are kept out of all estimates of theirs.
-
-    Parameters
-    ----------
-    cube
-        All bands; not changed.
-    box
-        Side of a mesh box in pixels.
-    threads
-        Bands worked on at once.
-    """
-
-    flat = cube.image.copy()
-
-    def one(band: int) -> None:
-        image, good = cube.plane("image", band), cube.plane("good", band)
-        sigma = psf_sigma(mean_psf(cube, band))
-        if good.any() and np.isfinite(sigma):
-            masked = source_mask(image, cube.plane("variance", band), good, sigma=sigma)
-            flat[..., band] = np.where(good, image - fit_sky(image, good, masked, box=box), 0)
-
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, range(len(cube.bands))))
-    return replace(cube, image=flat)
 
 
 def significance_map(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from dmu4.measurement.stamps import DISC_VARIANCES, DISC_WEIGHTS, StampSet
+from dmu4.measurement.stamps import DISC_VARIANCES, DISC_WEIGHTS, StampSet, own_light
 
 
 @dataclass(frozen=True)
@@ -113,22 +113,6 @@ def _fixed_centre(stamp, x, y, xx, yy, xy, max_shift):
         if abs(dx) + abs(dy) < 1e-3:
             break
     return x, y
-
-
-@numba.njit(nogil=True, cache=True)
-def own_light(pixels, offset, size, x0, y0, flux, residual, i):
-    """Stamp [y, x] of one source: what is left of the image there, with its own model put back."""
-    ny, nx = residual.shape
-    side = size[i]
-    stamp = np.empty((side, side))
-    for row in range(side):
-        for column in range(side):
-            value = flux[i] * pixels[offset[i] + row * side + column]
-            x, y = x0[i] + column, y0[i] + row
-            if 0 <= y < ny and 0 <= x < nx:
-                value += residual[y, x]
-            stamp[row, column] = value
-    return stamp
 
 
 @numba.njit(nogil=True, cache=True)

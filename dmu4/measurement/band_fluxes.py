@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from dmu4.detection.detect import mean_psf, psf_sigma
 from dmu4.measurement.apertures import sum_stamps
 from dmu4.measurement.error_scale import NoiseFactors
 from dmu4.measurement.forced import fit_fluxes, own_overlap, project, subtract_models
 from dmu4.measurement.gaap import gaap_weights
-from dmu4.measurement.object_shapes import flat_psf
 from dmu4.measurement.point_sources import classify, point_fluxes
 from dmu4.measurement.stamps import Profiles, psf_transforms, render
-from dmu4.patches.cube import PatchCube
+from dmu4.patches.cube import PatchCube, flat_psf, mean_psf, psf_sigma
 from obs_vista.masks import BIT
 
 MIN_FILLED = 0.5

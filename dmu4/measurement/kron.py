@@ -5,8 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from dmu4.measurement.adaptive_moments import own_light
-from dmu4.measurement.stamps import StampSet
+from dmu4.measurement.stamps import StampSet, own_light
 
 KRON_FACTOR = 2.5
 """Kron radius in units of the first moment (Kron 1980, ApJS 43, 305)."""

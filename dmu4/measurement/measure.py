@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dmu4.detection.detect import mean_psf, psf_sigma
 from dmu4.measurement.apertures import ApertureSums, circles, ellipses, sum_apertures
 from dmu4.measurement.band_fluxes import BandFluxes, Flux, make_flux, measure_band
 from dmu4.measurement.error_scale import NoiseFactors, measure_factors, scale_to_empty
 from dmu4.measurement.forced import find_overlaps
-from dmu4.measurement.object_shapes import ReferenceShapes, ShapeSettings, flat_psf, measure_reference, model_profiles
+from dmu4.measurement.object_shapes import ReferenceShapes, ShapeSettings, measure_reference, model_profiles
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMA, REFERENCE_PIXEL
-from dmu4.patches.cube import PatchCube
+from dmu4.patches.cube import PatchCube, flat_psf, mean_psf, psf_sigma
 from dmu4.patches.sky import source_mask
 
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmu4.detection.detect import mean_psf, psf_sigma
 from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
 from dmu4.measurement.forced import find_overlaps, fit_fluxes, subtract_models
 from dmu4.measurement.kron import kron_radii
 from dmu4.measurement.point_sources import classify, point_fluxes
 from dmu4.measurement.stamps import Profiles, make_profiles, psf_transforms, render
-from dmu4.patches.cube import PatchCube
+from dmu4.patches.cube import PatchCube, flat_psf, mean_psf, psf_sigma
 
 
 @dataclass(frozen=True)
@@ -91,11 +90,6 @@ def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.
         disc=np.zeros((n, 3)),
         kron=np.full(n, 2.5 * np.sqrt(np.pi / 2)),
     )
-
-
-def flat_psf(cube: PatchCube, band: int) -> np.ndarray:
-    """PSF stamps [cell, y, x] of a band."""
-    return cube.psf[band].reshape(-1, *cube.psf.shape[3:])
 
 
 def model_profiles(cube: PatchCube, shapes: ReferenceShapes) -> Profiles:

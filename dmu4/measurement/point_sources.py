@@ -5,8 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from dmu4.measurement.adaptive_moments import own_light
-from dmu4.measurement.stamps import Profiles, StampSet, frequency_squared, psf_transforms, render
+from dmu4.measurement.stamps import Profiles, StampSet, frequency_squared, own_light, psf_transforms, render
 
 
 @numba.njit(nogil=True, cache=True)

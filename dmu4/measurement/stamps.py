@@ -225,3 +225,19 @@ def render(profiles: Profiles, transforms: dict[int, np.ndarray], cell: np.ndarr
             pixels[offset[number] : offset[number] + area] = stamp.ravel()
     x0, y0 = profiles.corners()
     return StampSet(pixels=pixels, offset=offset[:-1], size=profiles.size.astype(np.int64), x0=x0, y0=y0)
+
+
+@numba.njit(nogil=True, cache=True)
+def own_light(pixels, offset, size, x0, y0, flux, residual, i):
+    """Stamp [y, x] of one source: what is left of the image there, with its own model put back."""
+    ny, nx = residual.shape
+    side = size[i]
+    stamp = np.empty((side, side))
+    for row in range(side):
+        for column in range(side):
+            value = flux[i] * pixels[offset[i] + row * side + column]
+            x, y = x0[i] + column, y0[i] + row
+            if 0 <= y < ny and 0 <= x < nx:
+                value += residual[y, x]
+            stamp[row, column] = value
+    return stamp

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import astropy.units as u
 import numpy as np
+from lsst.daf.butler import DeferredDatasetHandle
+from lsst.images import SkyProjection
 from lsst.images.cells import CellCoadd
 
 from obs_vista.bands import BAND_ORDER
@@ -99,6 +101,22 @@ class PatchCube:
         j = np.clip(np.floor((np.asarray(x) + 0.5) * columns / nx).astype(np.int64), 0, columns - 1)
         i = np.clip(np.floor((np.asarray(y) + 0.5) * rows / ny).astype(np.int64), 0, rows - 1)
         return i * columns + j
+
+
+def psf_sigma(psf: np.ndarray) -> float:
+    """Gaussian width in pixels of a PSF stamp, from its noise-equivalent area 1 / sum(P^2) = 4 pi sigma^2."""
+    power = float(np.sum(np.square(psf, dtype=np.float64)))
+    return float(np.sqrt(1 / (4 * np.pi * power))) if power > 0 else np.nan
+
+
+def mean_psf(cube: PatchCube, band: int) -> np.ndarray:
+    """The PSF stamp of a band, averaged over the cells."""
+    return cube.psf[band].mean(axis=(0, 1))
+
+
+def flat_psf(cube: PatchCube, band: int) -> np.ndarray:
+    """PSF stamps [cell, y, x] of a band."""
+    return cube.psf[band].reshape(-1, *cube.psf.shape[3:])
 
 
 def make_cube(planes: Mapping[str, BandPlanes], *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
@@ -236,3 +254,34 @@ def pixel_scale_of(coadd: CellCoadd) -> float:
     x, y = (coadd.bbox.x.start + coadd.bbox.x.stop) / 2, (coadd.bbox.y.start + coadd.bbox.y.stop) / 2
     sky = coadd.sky_projection.pixel_to_sky(x=np.array([x, x + 1]), y=np.array([y, y]))
     return float(sky[0].separation(sky[1]).arcsec)
+
+
+def load_cube(
+    coadds: Iterable[DeferredDatasetHandle], counts: Iterable[DeferredDatasetHandle] = ()
+) -> tuple[PatchCube, SkyProjection]:
+    """Read the coadds of a patch, one band after another.
+
+    Parameters
+    ----------
+    coadds
+        Coadds of any number of bands.
+    counts
+        Maps of the number of images in each pixel, for some of the bands.
+
+    Returns
+    -------
+    cube, projection
+        All bands, and the projection of their pixels.
+    """
+    count_of = {handle.dataId["band"]: handle for handle in counts}
+    planes, boxes, projection, scale = {}, {}, None, 0.0
+    for handle in coadds:
+        band, coadd = handle.dataId["band"], handle.get()
+        count = count_of[band].get().array if band in count_of else None
+        planes[band] = planes_of_coadd(coadd, input_count=count)
+        boxes[band], projection, scale = coadd.bbox, coadd.sky_projection, pixel_scale_of(coadd)
+    box = next(iter(boxes.values()))
+    odd = [band for band, other in boxes.items() if other != box]
+    if odd:
+        raise ValueError(f"The {odd[0]} coadd covers {boxes[odd[0]]}, the others {box}: a patch has one box.")
+    return make_cube(planes, x0=box.x.start, y0=box.y.start, pixel_scale=scale), projection

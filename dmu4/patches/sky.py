@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
+
+from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
 
 SAMPLE = 7
 """Every seventh pixel is enough for the scatter of an image."""
@@ -97,3 +102,30 @@ def _linear_weights(size: int, edges: np.ndarray) -> np.ndarray:
     boxes = len(edges) - 1
     centres = 0.5 * (edges[:-1] + edges[1:]) - 0.5
     return np.stack([np.interp(np.arange(size), centres, unit) for unit in np.eye(boxes)], axis=1)
+
+
+def subtract_sky(cube: PatchCube, *, box: int, threads: int = 1) -> PatchCube:
+    """The cube less what is left of the sky in each band; sources of any band are kept out of all estimates of theirs.
+
+    Parameters
+    ----------
+    cube
+        All bands; not changed.
+    box
+        Side of a mesh box in pixels.
+    threads
+        Bands worked on at once.
+    """
+
+    flat = cube.image.copy()
+
+    def one(band: int) -> None:
+        image, good = cube.plane("image", band), cube.plane("good", band)
+        sigma = psf_sigma(mean_psf(cube, band))
+        if good.any() and np.isfinite(sigma):
+            masked = source_mask(image, cube.plane("variance", band), good, sigma=sigma)
+            flat[..., band] = np.where(good, image - fit_sky(image, good, masked, box=box), 0)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(one, range(len(cube.bands))))
+    return replace(cube, image=flat)

@@ -13,13 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from dmu4.detection.detect import subtract_sky
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.objects.columns import REFERENCE_PIXEL
 from dmu4.objects.consolidate import stack_patches
-from dmu4.patches.cube import PatchCube
-from dmu4.patches.sky import clipped_moments
-from dmu4.tasks.detect_patch import load_cube
+from dmu4.patches.cube import PatchCube, load_cube
+from dmu4.patches.sky import clipped_moments, subtract_sky
 
 STAR, GALAXY = "#D55E00", "#0072B2"
 """Vermilion and blue of Okabe and Ito: told apart by all readers."""

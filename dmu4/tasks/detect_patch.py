@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from astropy.table import Column, Table
-from lsst.daf.butler import DeferredDatasetHandle
-from lsst.images import SkyProjection
 from lsst.pex.config import Field, RangeField
 from lsst.pipe.base import (
     InputQuantizedConnection,
@@ -21,8 +17,9 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output
 
-from dmu4.detection.detect import Detections, DetectionSettings, detect, subtract_sky
-from dmu4.patches.cube import PatchCube, make_cube, pixel_scale_of, planes_of_coadd
+from dmu4.detection.detect import Detections, DetectionSettings, detect
+from dmu4.patches.cube import PatchCube, load_cube
+from dmu4.patches.sky import subtract_sky
 
 
 class DetectPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch")):
@@ -57,37 +54,6 @@ class DetectPatchConfig(PipelineTaskConfig, pipelineConnections=DetectPatchConne
     skyBox = RangeField[int](doc="Side in pixels of the mesh of the residual sky.", default=128, min=16)
     threads = RangeField[int](doc="Bands worked on at once.", default=2, min=1)
     subtractSky = Field[bool](doc="Subtract what is left of the sky before detection.", default=True)
-
-
-def load_cube(
-    coadds: Iterable[DeferredDatasetHandle], counts: Iterable[DeferredDatasetHandle] = ()
-) -> tuple[PatchCube, SkyProjection]:
-    """Read the coadds of a patch, one band after another.
-
-    Parameters
-    ----------
-    coadds
-        Coadds of any number of bands.
-    counts
-        Maps of the number of images in each pixel, for some of the bands.
-
-    Returns
-    -------
-    cube, projection
-        All bands, and the projection of their pixels.
-    """
-    count_of = {handle.dataId["band"]: handle for handle in counts}
-    planes, boxes, projection, scale = {}, {}, None, 0.0
-    for handle in coadds:
-        band, coadd = handle.dataId["band"], handle.get()
-        count = count_of[band].get().array if band in count_of else None
-        planes[band] = planes_of_coadd(coadd, input_count=count)
-        boxes[band], projection, scale = coadd.bbox, coadd.sky_projection, pixel_scale_of(coadd)
-    box = next(iter(boxes.values()))
-    odd = [band for band, other in boxes.items() if other != box]
-    if odd:
-        raise ValueError(f"The {odd[0]} coadd covers {boxes[odd[0]]}, the others {box}: a patch has one box.")
-    return make_cube(planes, x0=box.x.start, y0=box.y.start, pixel_scale=scale), projection
 
 
 class DetectPatchTask(PipelineTask):

@@ -20,12 +20,11 @@ from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
-from dmu4.detection.detect import subtract_sky
 from dmu4.measurement.measure import MeasurementSettings, measure
 from dmu4.measurement.object_shapes import ShapeSettings
 from dmu4.objects.columns import flux_names, make_object_table, object_id
-from dmu4.patches.cube import PatchCube
-from dmu4.tasks.detect_patch import load_cube
+from dmu4.patches.cube import PatchCube, load_cube
+from dmu4.patches.sky import subtract_sky
 from obs_vista.bands import BAND_ORDER
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from dmu4.detection.detect import DetectionSettings, detect, subtract_sky
+from dmu4.detection.detect import DetectionSettings, detect
 from dmu4.measurement.measure import MeasurementSettings, measure
 from dmu4.objects.consolidate import settle_primaries
+from dmu4.patches.sky import subtract_sky
 from tests.scenes.patches import make_patch, make_scene
 
 BANDS = ("i", "vz", "vk")

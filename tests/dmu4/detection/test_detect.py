@@ -14,11 +14,11 @@ from dmu4.detection.detect import (
     combined_map,
     detect,
     merge_peaks,
-    psf_sigma,
     significance_map,
-    subtract_sky,
 )
 from dmu4.detection.footprints import Peaks, find_peaks, make_footprints
+from dmu4.patches.cube import psf_sigma
+from dmu4.patches.sky import subtract_sky
 from tests.scenes.patches import correlated_noise, make_patch, make_scene, psf_stamp
 
 BANDS = ("g", "i", "vk")

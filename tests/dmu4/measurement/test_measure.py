@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
-from dmu4.detection.detect import DetectionSettings, detect, subtract_sky
+from dmu4.detection.detect import DetectionSettings, detect
 from dmu4.measurement.band_fluxes import Flux, make_flux, sky_variance
 from dmu4.measurement.error_scale import NoiseFactors, measure_factors, scale_to_empty
 from dmu4.measurement.measure import MeasurementSettings, flux_floor, measure
 from dmu4.objects.columns import APERTURES, make_object_table, object_columns, object_id
 from dmu4.patches.cube import BandPlanes, make_cube
+from dmu4.patches.sky import subtract_sky
 from tests.scenes.patches import correlated_noise, make_patch, make_scene, psf_stamp
 
 BANDS = ("g", "i", "vk")
