@@ -1,4 +1,4 @@
-"""Coadds as LSST cell coadds: pixels, cell PSFs, noise, provenance; and maps of depth and seeing made from them."""
+"""Coadds as LSST cell coadds: pixels, cell PSFs, noise, provenance."""
 
 from __future__ import annotations
 
@@ -21,16 +21,12 @@ from lsst.images.cells import (
 )
 
 from dmu0.sky.tract import Patch
-from dmu4.coadds.correlated_noise import aperture_error_scale, noise_correlation
-from dmu4.coadds.psf import fwhm
+from dmu4.coadds.maps import describe_coadd
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes
 from obs_vista.masks import BIT, to_mask
 
 MAX_CELL = 150
 """Largest side of a cell in pixels: 25" on HSC's grid, over which the PSF of VISTA hardly changes."""
-
-DEPTH_RADIUS = 1.0
-"""Radius in arcsec of the aperture that depths are quoted for."""
 
 
 @dataclass(frozen=True)
@@ -190,84 +186,6 @@ def _overlap(source: CoaddInput, box: Box, cell: int) -> np.ndarray:
             u_in, v_in = source.grid.nearest(*np.meshgrid(x, y))
             inside[a, b] = source.bbox.contains(x=np.nan_to_num(u_in, nan=-1e9), y=np.nan_to_num(v_in, nan=-1e9))
     return np.stack([inside.mean(axis=(0, 1)), inside[2, 2]])
-
-
-def describe_coadd(planes: CoaddPlanes, stamps: np.ndarray, *, pixel_scale: float) -> dict[str, int | float | str]:
-    """Figures for the metadata: coverage, inputs, seeing, depth, and what correlated noise does to errors."""
-    good = np.isfinite(planes.image) & np.isfinite(planes.variance)
-    have = stamps[np.isfinite(stamps[:, :, 0, 0])]
-    widths = [fwhm(stamp) for stamp in have[:: max(len(have) // 40, 1)]]
-    figures = {
-        "coverage": float(good.mean()),
-        "median_inputs": float(np.median(planes.count[good])) if good.any() else 0.0,
-    }
-    if widths:
-        figures["seeing"] = float(np.median(widths) * pixel_scale)
-    if not good.any():
-        return figures
-    radius = DEPTH_RADIUS / pixel_scale
-    scale = float(aperture_error_scale(list(planes.noise), planes.variance, good, radii=np.array([radius]))[0])
-    pixel = float(np.median(planes.variance[good]))
-    error = np.sqrt(pixel * np.pi) * radius * (scale if np.isfinite(scale) else 1.0)
-    figures["depth5"] = float(31.4 - 2.5 * np.log10(5 * error))
-    if np.isfinite(scale):
-        figures["aperture_error_scale"] = scale
-    if len(planes.noise):
-        part = tuple(slice(max(size // 2 - 500, 0), size // 2 + 500) for size in good.shape)
-        sigma = np.sqrt(np.where(good, planes.variance, 1.0))
-        kernel = noise_correlation(planes.noise[0][part], sigma[part], good[part], max_lag=5)
-        figures["noise_correlation"] = " ".join(f"{value:.4f}" for value in kernel.ravel())
-    return figures
-
-
-def correlation_of(coadd: CellCoadd, cell: CellIJ | None = None, *, max_lag: int = 5) -> np.ndarray:
-    """Correlation of the noise of neighbouring pixels, measured on the noise planes of a coadd or of one cell.
-
-    Returns
-    -------
-    correlation
-        (2 max_lag + 1) squared, 1 at its centre; the mean over the noise planes.
-    """
-    box = coadd.bbox if cell is None else coadd.grid.bbox_of(cell).intersection(coadd.bbox)
-    part = box.slice_within(coadd.bbox)
-    variance = coadd.variance.array[part]
-    kernels = []
-    for noise in coadd.noise_realizations:
-        plane = noise.array[part]
-        good = np.isfinite(plane) & np.isfinite(variance) & (variance > 0)
-        sigma = np.sqrt(np.where(good, variance, 1.0))
-        kernels.append(noise_correlation(plane, sigma, good, max_lag=max_lag))
-    if not kernels:
-        raise ValueError(f"The {coadd.band} coadd of tract {coadd.tract} has no noise plane to measure.")
-    return np.mean(kernels, axis=0)
-
-
-def seeing_map(coadd: CellCoadd, *, pixel_scale: float) -> np.ndarray:
-    """FWHM of each cell's PSF in arcsec (cell row, cell column); NaN without one."""
-    start, size = coadd.bounds.subgrid_start, coadd.bounds.subgrid_size
-    seeing = np.full((size.i, size.j), np.nan)
-    last, width = np.empty(0), np.nan
-    for cell in coadd.bounds.cell_indices():
-        stamp = coadd.psf[cell].array
-        if not np.array_equal(stamp, last):  # published coadds have one stamp for all cells
-            last, width = stamp, fwhm(stamp)
-        seeing[cell.i - start.i, cell.j - start.j] = width * pixel_scale
-    return seeing
-
-
-def depth_map(coadd: CellCoadd, *, pixel_scale: float) -> np.ndarray:
-    """AB magnitude of 5 sigma in an aperture 2" wide for each cell, correlated noise included; NaN without data."""
-    start, size = coadd.bounds.subgrid_start, coadd.bounds.subgrid_size
-    depth = np.full((size.i, size.j), np.nan)
-    scale = float(coadd.metadata.get("aperture_error_scale", 1.0))
-    good = ((coadd.mask.get("NO_DATA")) == 0) & np.isfinite(coadd.variance.array)
-    for cell in coadd.bounds.cell_indices():
-        part = coadd.grid.bbox_of(cell).intersection(coadd.bbox).slice_within(coadd.bbox)
-        if good[part].any():
-            pixel = np.median(coadd.variance.array[part][good[part]])
-            error = scale * np.sqrt(np.pi * pixel) * DEPTH_RADIUS / pixel_scale
-            depth[cell.i - start.i, cell.j - start.j] = 31.4 - 2.5 * np.log10(5 * error)
-    return depth
 
 
 def has_data(mask: np.ndarray) -> np.ndarray:

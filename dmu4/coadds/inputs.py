@@ -10,16 +10,15 @@ import astropy.units as u
 import numpy as np
 from lsst.daf.butler import DeferredDatasetHandle
 from lsst.images import Box, Image, Mask, SkyProjection, VisitImage
-from scipy import ndimage
 
 from dmu0.sky.tract import Patch
 from dmu4.butler.dataset_cache import Recent
 from dmu4.coadds.cell_coadd import InputRecord, outline
-from dmu4.coadds.correlated_noise import MAX_LAG, noise_correlation, noise_kernel
+from dmu4.coadds.correlated_noise import sky_noise_kernel
 from dmu4.coadds.psf import Psf
 from dmu4.coadds.resample import coordinate_grid, projection_map
 from dmu4.coadds.stack import CoaddInput, CoaddSettings, input_box
-from obs_vista.masks import bits, from_mask
+from obs_vista.masks import from_mask
 
 Weighting = Literal["variance", "point_source", "uniform"]
 
@@ -88,25 +87,6 @@ def weight_of(variance: float, seeing: float, *, weighting: Weighting) -> float:
     if weighting == "variance":
         return 1 / variance
     return 1 / (variance * seeing**2) if weighting == "point_source" else 1.0
-
-
-def sky_noise_kernel(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, drop: int) -> np.ndarray:
-    """How to make noise with the correlation of this image's sky, see `covariance.noise_kernel`.
-
-    Bilinear stacking correlates neighbours by some 0.3, which the variance does not tell. A million pixels in the
-    middle of the image are enough to measure it to a thousandth.
-    """
-    middle = tuple(slice(max(size // 2 - 500, 0), size // 2 + 500) for size in image.shape)
-    if np.isfinite(image[middle]).mean() > 0.5:
-        image, variance, mask = image[middle], variance[middle], mask[middle]
-    usable = ((mask & (drop | int(bits("SAT", "BRIGHT_OBJECT")))) == 0) & np.isfinite(image) & (variance > 0)
-    sigma = np.sqrt(np.where(usable, variance, 1.0))
-    smooth = ndimage.gaussian_filter(np.where(usable, image / sigma, 0.0), 1.5)
-    # Of correlated noise the smooth image has about a third of the scatter; 1.2 is well above its noise.
-    sources = ndimage.maximum_filter((smooth > 1.2) | ((mask & int(bits("DETECTED"))) != 0), size=7)
-    sky = usable & ~sources
-    level = np.median(image[sky]) if sky.any() else 0.0
-    return noise_kernel(noise_correlation(image - level, sigma, sky, max_lag=MAX_LAG))
 
 
 def open_input(

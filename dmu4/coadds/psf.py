@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from lsst.images import Box, Image
 from numba import njit
-from scipy.ndimage import maximum_filter, minimum_filter, zoom
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from dmu4.coadds.resample import CoordinateGrid, interpolate, lanczos_table
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes, signatures
@@ -200,18 +200,3 @@ def mark_inexact(planes: CoaddPlanes, nominal: np.ndarray, *, cell: int, reach: 
     around = {"size": 2 * reach + 1, "mode": "nearest"}
     seam = maximum_filter(expected, **around) != minimum_filter(expected, **around)
     planes.mask[(planes.count > 0) & (seam | (planes.signature != expected))] |= BIT["INEXACT_PSF"]
-
-
-def fwhm(stamp: np.ndarray) -> float:
-    """Full width at half maximum in pixels: the diameter of a circle that holds the pixels above half of the peak.
-
-    The stamp is refined by cubic splines first, so that the steps of the pixels do not show; NaN without a PSF.
-    """
-    if not np.isfinite(stamp).all():
-        return float("nan")
-    half = stamp.shape[0] // 2
-    reach = min(half, 12)
-    core = stamp[half - reach : half + reach + 1, half - reach : half + reach + 1]
-    fine = zoom(core, 5, order=3, grid_mode=False)
-    pixel = (core.shape[0] - 1) / (fine.shape[0] - 1)
-    return float(2 * np.sqrt((fine > fine.max() / 2).sum() * pixel**2 / np.pi))

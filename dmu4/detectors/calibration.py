@@ -11,15 +11,13 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 from dmu4.detectors.astrometry import Astrometry, fit_astrometry, match
 from dmu4.detectors.background import Background, fit_background, mask_objects
 from dmu4.detectors.mask import detector_mask, find_cosmic_rays
+from dmu4.detectors.noise import NO_DATA_VARIANCE, UNMEASURABLE, Noise, pixel_errors, scale_variance
 from dmu4.detectors.reference_stars import References
 from dmu4.detectors.zero_point import ApertureCorrections, ZeroPoint, aperture_corrections, fit_zero_point
 from dmu4.psf.fit import PsfFit, fit_psf
-from dmu4.psf.profile import PixelErrors, measure
+from dmu4.psf.profile import measure
 from dmu4.psf.stars import Sources, find_sources, select_stars
-from obs_vista.masks import BIT, bits
-
-NO_DATA_VARIANCE = 1e12
-"""Variance, in squared counts, of pixels that say nothing."""
+from obs_vista.masks import BIT
 
 
 class DetectorError(ValueError):
@@ -78,28 +76,6 @@ class DetectorImage:
     seeing: float
     saturation: float
     zero_point: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The noise of empty pixels.
-
-    Parameters
-    ----------
-    ratio
-        Measured over predicted scatter: the variance was multiplied by its square.
-    ratio_after
-        The same after that, from other pixels than those that the scaling used.
-    sigma
-        Median error of an empty pixel in counts, after scaling.
-    correlation
-        Correlation of neighbouring pixels in x, in y and along the diagonals.
-    """
-
-    ratio: float
-    ratio_after: float
-    sigma: float
-    correlation: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -168,10 +144,10 @@ def calibrate(given: DetectorImage, references: References, settings: Settings) 
     fwhm = given.seeing if np.isfinite(given.seeing) and given.seeing > 0.8 else 2.5
     try:
         background = fit_background(image, mask, fwhm=fwhm, mesh=settings.mesh)
+        image = np.where((mask & BIT["NO_DATA"]) != 0, 0, image - background.image()).astype(np.float32)
+        noise, variance = scale_variance(image, variance, mask, fwhm=fwhm, sky_noise=background.noise)
     except ValueError as error:
         raise DetectorError(str(error)) from error
-    image = np.where((mask & BIT["NO_DATA"]) != 0, 0, image - background.image()).astype(np.float32)
-    noise, variance = scale_variance(image, variance, mask, fwhm=fwhm, sky_noise=background.noise)
     sigma = np.sqrt(variance)
     mask[find_cosmic_rays(image, sigma, fwhm=fwhm) & ((mask & UNMEASURABLE) == 0)] |= BIT["CR"]
     good = (mask & UNMEASURABLE) == 0
@@ -212,9 +188,6 @@ def calibrate(given: DetectorImage, references: References, settings: Settings) 
     )  # fmt: skip
 
 
-UNMEASURABLE = bits("NO_DATA", "BAD", "SAT", "EDGE", "CR")
-
-
 def _usable(given: DetectorImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image, variance and first mask; what has no data is 0 with a variance so large that it has no weight."""
     mask = detector_mask(given.image, given.confidence, saturation=given.saturation)
@@ -226,62 +199,6 @@ def _usable(given: DetectorImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if missing.mean() > 0.95:
         raise DetectorError(f"only {int((~missing).sum())} of {missing.size} pixels have data")
     return image, variance, mask
-
-
-def scale_variance(
-    image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, fwhm: float, sky_noise: float
-) -> tuple[Noise, np.ndarray]:
-    """Multiply the variance so that it says what the scatter of empty pixels is.
-
-    The scatter is the distance of the median to the 15.87th percentile, so that faint sources on the bright side do not
-    count. Empty pixels are those outside sources of 3 sigma in the smoothed image: a lower limit would cut the noise
-    itself. Stacks are interpolated: neighbouring pixels are correlated, and the correlation is measured.
-
-    Raises
-    ------
-    DetectorError
-        If there are too few empty pixels, or they do not scatter.
-    """
-    good = (mask & UNMEASURABLE) == 0
-    empty = good & ~mask_objects(image, good, noise=sky_noise, fwhm=fwhm, threshold=3.0)
-    if empty.sum() < 1000:
-        empty = good
-    pull = np.where(empty, image, np.nan) / np.sqrt(variance)
-    rows = np.arange(image.shape[0]) % 2
-    odd, even = pull[rows == 1], pull[rows == 0]
-    odd, even = odd[np.isfinite(odd)], even[np.isfinite(even)]
-    if len(odd) < 100 or len(even) < 100:
-        raise DetectorError(f"only {len(odd) + len(even)} pixels are free of sources and defects")
-    ratio, check = _lower_scatter(odd), _lower_scatter(even)
-    if not (ratio > 0 and np.isfinite(ratio)):
-        raise DetectorError(f"empty pixels do not scatter (ratio of measured to predicted noise {ratio})")
-    scaled = np.where(variance < NO_DATA_VARIANCE, variance * ratio**2, variance).astype(np.float32)
-    clipped = np.where(np.abs(pull) < 4 * ratio, pull / ratio, np.nan)
-    correlation = (
-        _correlation(clipped[:, 1:], clipped[:, :-1]),
-        _correlation(clipped[1:], clipped[:-1]),
-        0.5 * (_correlation(clipped[1:, 1:], clipped[:-1, :-1]) + _correlation(clipped[1:, :-1], clipped[:-1, 1:])),
-    )
-    sigma = float(np.sqrt(np.median(scaled[empty][::11])))
-    return Noise(float(ratio), float(check / ratio), sigma, correlation), scaled
-
-
-def pixel_errors(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, objects: np.ndarray) -> PixelErrors:
-    """Variance of the sky alone, and how it grows with light.
-
-    The variance of a bright pixel follows its own noise; weights made of it would pull fluxes down. So the light's
-    share is told from how the variance of bright pixels exceeds the sky's, and is added again from the model.
-    """
-    good = (mask & UNMEASURABLE) == 0
-    empty = good & ~objects
-    level = float(np.median(variance[empty if empty.any() else good][::7]))
-    bright = good & objects & (image > 20 * np.sqrt(level))
-    slope = 0.0
-    if bright.sum() > 20:
-        slope = max(0.0, float(np.median((variance[bright] - level) / image[bright])))
-    sky = variance - slope * np.maximum(image, 0) * objects
-    sky = np.where(good, np.maximum(sky, 0.5 * level), np.inf).astype(np.float32)
-    return PixelErrors(sky, slope)
 
 
 def find_point_like(sources: Sources, fits: np.ndarray, psf: PsfFit) -> np.ndarray:
@@ -360,17 +277,3 @@ def _tie_to_references(
         min_stars=settings.min_reference_stars,
     )
     return astrometry, zero_point
-
-
-def _lower_scatter(values: np.ndarray) -> float:
-    low, middle = np.percentile(values, [15.865, 50])
-    return float(middle - low)
-
-
-def _correlation(one: np.ndarray, two: np.ndarray) -> float:
-    product = one * two
-    both = np.isfinite(product)
-    if both.sum() < 100:
-        return 0.0
-    one, two = one[both], two[both]
-    return float((product[both].mean() - one.mean() * two.mean()) / (one.std() * two.std()))

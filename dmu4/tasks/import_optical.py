@@ -24,8 +24,7 @@ from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.cell_coadd import cell_size, has_data, make_cell_coadd
-from dmu4.coadds.correlated_noise import correlated_noise
-from dmu4.coadds.inputs import sky_noise_kernel
+from dmu4.coadds.correlated_noise import correlated_noise, sky_noise_kernel
 from dmu4.coadds.psf_from_stars import psf_from_stars
 from dmu4.coadds.stack import CoaddPlanes
 from obs_vista.bands import BAND_ORDER

@@ -20,13 +20,11 @@ from dmu4.butler.repository import REPOSITORY_CONFIG
 from dmu4.coadds.cell_coadd import (
     InputRecord,
     cell_size,
-    correlation_of,
-    depth_map,
     make_cell_coadd,
     make_provenance,
     pixel_scale,
-    seeing_map,
 )
+from dmu4.coadds.maps import correlation_of, depth_map, seeing_map
 from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs
 from dmu4.coadds.stack import CoaddSettings, make_coadd
 from obs_vista.masks import BIT, from_mask

@@ -8,8 +8,9 @@ from lsst.images import Box
 
 import tests.scenes.exposures as scene
 from dmu4.coadds.correlated_noise import aperture_weights
-from dmu4.coadds.psf import cell_psfs, fwhm, mark_inexact, nominal_inputs
+from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs
 from dmu4.coadds.stack import CoaddSettings, make_coadd
+from dmu4.psf.moments import fwhm
 from obs_vista.masks import BIT
 
 PLAIN = CoaddSettings(rejection=None, n_noise=0)

@@ -13,7 +13,7 @@ import tests.scenes.exposures as scene
 from dmu0.published.coadds import OpticalCoadd, OpticalError, on_patch, read_hsc, read_plain, read_psf
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
-from dmu4.coadds.psf import fwhm
+from dmu4.psf.moments import fwhm
 from dmu4.review.coadds import empty_apertures
 from dmu4.tasks.import_optical import ImportOpticalConfig, ImportOpticalTask, read_source
 from obs_vista.masks import BIT, from_mask
