@@ -11,6 +11,7 @@ from astropy.visualization import make_lupton_rgb
 from matplotlib.axes import Axes
 
 from dmu0.files.expected import Input, find_inputs
+from dmu0.robust_statistics import robust_scatter
 from dmu0.surveys import Survey
 from obs_vista.bands import BAND_ORDER
 from obs_vista.headers import detector_extensions
@@ -70,7 +71,7 @@ def colour_picture(survey: Survey, *, patch: int = 0) -> tuple[np.ndarray, str] 
     for band in chosen:
         image = np.nan_to_num(first_image(bands[band].path))
         sky = np.median(image)
-        planes.append((image - sky) / (1.4826 * np.median(np.abs(image - sky)) or 1.0))
+        planes.append((image - sky) / (robust_scatter(image, about=sky) or 1.0))
     return make_lupton_rgb(
         *planes, minimum=-1, stretch=15, Q=8
     ), f"{' '.join(chosen)}, tract {where[0]} patch {where[1]}"
@@ -91,7 +92,7 @@ def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
         for number in detector_extensions(hdus).values():
             header, pixels = hdus[number].header, np.asarray(hdus[number].data, np.float32)
             sky = np.median(pixels)
-            noise = header.get("SKYNOISE") or 1.4826 * np.median(np.abs(pixels - sky))
+            noise = header.get("SKYNOISE") or robust_scatter(pixels, about=sky)
             # The optical axis is at CRPIX, so that detectors are where minus CRPIX says.
             parts.append((-header["CRPIX1"], -header["CRPIX2"], (pixels - sky) / noise))
     left, bottom = min(x for x, _, _ in parts), min(y for _, y, _ in parts)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.table import Table
 
+from dmu0.robust_statistics import robust_scatter
 from dmu0.surveys import Vista
 
 ZERO_POINT_SIGMA_MIN = 0.05
@@ -35,11 +36,6 @@ class Rejection(NamedTuple):
     limit: str
     rejects: np.ndarray
     reasons: np.ndarray
-
-
-def robust_scatter(values: np.ndarray) -> float:
-    """1.4826 times the median absolute deviation: the standard deviation of a normal distribution, despite outliers."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def select(inventory: Table, vista: Vista) -> tuple[Table, Table]:
@@ -167,7 +163,7 @@ def zero_point_limits(inventory: Table, sigma: float) -> dict[str, float]:
     known = inventory[(inventory["state"] == "ok") & np.isfinite(inventory["magzpt"])]
     for band in np.unique(known["band"]):
         values = np.asarray(known["magzpt"][known["band"] == band])
-        limits[str(band)] = float(np.median(values) - sigma * max(robust_scatter(values), ZERO_POINT_SIGMA_MIN))
+        limits[str(band)] = float(np.median(values) - sigma * np.fmax(robust_scatter(values), ZERO_POINT_SIGMA_MIN))
     return limits
 
 

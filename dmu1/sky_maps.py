@@ -13,6 +13,7 @@ from astropy.table import Table
 from lsst.sphgeom import LonLat
 from mocpy import MOC
 
+from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu0.sky.skymap import Patch
 from dmu1.coverage import image_corners
 from obs_vista.bands import get_band
@@ -73,7 +74,7 @@ def point_source_depth(images: Table, *, magnitudes: str) -> np.ndarray:
     magnitudes
         System of MAGZPT, Vega or AB.
     """
-    sigma = np.asarray(images["seeing"] / images["pixel_scale"], float) / np.sqrt(8 * np.log(2))
+    sigma = np.asarray(images["seeing"] / images["pixel_scale"], float) / SIGMA_TO_FWHM
     limit = 5 * np.asarray(images["sky_noise"], float) * np.sqrt(4 * np.pi) * sigma
     offset = 0.0
     if magnitudes == "Vega":

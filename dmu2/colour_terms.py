@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.ndimage import median_filter
 
+from dmu0.robust_statistics import robust_scatter
 from dmu2.catalogues import TWOMASS_VEGA_TO_AB
 from obs_vista.bands import VISTA_BANDS
 
@@ -250,7 +251,7 @@ def fit_term(term: ColourTerm, table: Table, *, resamples: int = 100, seed: int 
     covariance = np.cov(samples, rowvar=False)
     stars["residual"] = stars["difference"] - np.polyval(solution[::-1], colour)
     residual = np.asarray(stars["residual"])[use]
-    scatter = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
+    scatter = robust_scatter(residual)
     low, median, high = (float(value) for value in np.percentile(colour[use], [2, 50, 98]))
     errors = tuple(float(error) for error in np.sqrt(np.diag(covariance)))
     return Fit(tuple(map(float, solution)), errors, covariance, len(use), scatter, (low, high), median), stars
@@ -315,7 +316,7 @@ def _solve(term: ColourTerm, stars: Table) -> np.ndarray:
         slope = np.polyval(np.polyder(np.append(solution, 0.0)[::-1]), x)
         variance = np.asarray(stars["var_difference"]) - 2 * slope * var_xy + slope**2 * var_x + _FLOOR**2
         residual = (y - np.polyval(solution[::-1], x)) / np.sqrt(variance)
-        spread = max(1.4826 * float(np.median(np.abs(residual))), 0.5)
+        spread = max(robust_scatter(residual, about=0), 0.5)
         weight = (np.abs(residual) < 4 * spread) / variance
         solution = np.linalg.lstsq(design @ weight, products @ weight)[0]
     return np.append(solution, np.zeros(3 - size))

@@ -8,6 +8,7 @@ import astropy.units as u
 import numpy as np
 from astropy.table import Table
 
+from dmu0.robust_statistics import MAD_TO_SIGMA
 from dmu2.matching import DAYS_PER_YEAR, Matches, false_match_rate, match, propagate
 
 ORDER = ("gaia", "ps1", "twomass", "vista_catalogue")
@@ -20,8 +21,6 @@ _PREFIX = {"gaia": "gaia", "ps1": "ps1", "twomass": "tmass", "vista_catalogue": 
 _ASTROMETRY = ("ra", "dec", "ra_err", "dec_err", "epoch", "pm_ra", "pm_dec", "pm_ra_err", "pm_dec_err")
 _UNITS = {"ra": u.deg, "dec": u.deg, "ra_err": u.mas, "dec_err": u.mas, "epoch": u.d}
 _MOTION_UNIT = u.mas / u.yr
-# sigma of a Gaussian over its median absolute deviation
-_MAD_TO_SIGMA = 1.4826
 
 
 def merge(catalogues: Mapping[str, Table], *, radius: float) -> Table:
@@ -82,7 +81,7 @@ def compare_positions(first: Table, second: Table, *, radius: float, names: tupl
     variance = np.concatenate(
         [np.asarray(one[f"{axis}_err"]) ** 2 + np.asarray(two[f"{axis}_err"]) ** 2 for axis in ("ra", "dec")]
     )
-    row["expected_mad"] = float(np.sqrt(np.nanmedian(variance))) / _MAD_TO_SIGMA if len(pairs) else np.nan
+    row["expected_mad"] = float(np.sqrt(np.nanmedian(variance))) / MAD_TO_SIGMA if len(pairs) else np.nan
     return row
 
 

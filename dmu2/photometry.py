@@ -8,6 +8,7 @@ import numpy as np
 import sep
 from numba import njit
 
+from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
 from dmu2.matching import match
 
 
@@ -193,6 +194,5 @@ def _correction(flux: np.ndarray, total: np.ndarray, total_error: np.ndarray) ->
     best = np.argsort(total_error / total)[:30]
     ratio = total[best] / flux[best]
     middle = float(np.median(ratio))
-    spread = 1.4826 * float(np.median(np.abs(ratio - middle)))
-    # The standard error of a median is 1.25 times that of a mean.
-    return ApertureCorrection(middle, 1.25 * spread / np.sqrt(len(best)), len(best))
+    spread = robust_scatter(ratio, about=middle)
+    return ApertureCorrection(middle, MEDIAN_ERROR * spread / np.sqrt(len(best)), len(best))

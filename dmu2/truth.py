@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from astropy.table import Table
 
+from dmu0.robust_statistics import robust_scatter
 from dmu2.colour_terms import magnitude_errors, magnitudes
 from dmu2.matching import DAYS_PER_YEAR, match, propagate
 from dmu2.refcat import SURVEY_BANDS, sky_positions
@@ -50,7 +51,7 @@ def compare_with_truth(table: Table, truth: Table, *, radius: float = 0.5) -> Ta
         bright = known & (sigma < BRIGHT)
         if not bright.any():
             continue
-        pull = 1.4826 * float(np.median(np.abs(difference[known] / sigma[known])))
+        pull = robust_scatter(difference[known] / sigma[known], about=0)
         out.add_row((band, int(known.sum()), float(np.median(difference[bright])), pull))
     # 2MASS alone is a dozen years older: positions of the better catalogues only.
     good = np.asarray(found["position_from"]) != "2mass"

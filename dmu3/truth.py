@@ -9,6 +9,7 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from dmu0.files.tables import read_table
+from dmu0.robust_statistics import robust_scatter
 from dmu0.surveys import Survey
 from dmu2.matching import match
 
@@ -68,11 +69,6 @@ def isolated_stars(truth: Table, band: str, *, radius: float = 3.0, fraction: fl
     return (np.asarray(truth["type"]) == "star") & (neighbour_fraction(truth, band, radius=radius) < fraction)
 
 
-def quartile_scatter(values: np.ndarray) -> float:
-    """Standard deviation that a Gaussian of the same quartiles has; NaN if there are no values."""
-    return float(0.7413 * np.subtract(*np.percentile(values, [75, 25]))) if len(values) else float("nan")
-
-
 @dataclass(frozen=True)
 class FluxComparison:
     """Measured fluxes beside true ones, of the sources of both catalogues that match.
@@ -105,7 +101,7 @@ class FluxComparison:
     @property
     def scatter(self) -> float:
         """Scatter of the ratio, from its quartiles; NaN if there is nothing to compare."""
-        return quartile_scatter(self.ratio)
+        return robust_scatter(self.ratio)
 
 
 def compare_fluxes(

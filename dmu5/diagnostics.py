@@ -9,8 +9,9 @@ import numpy as np
 from astropy.table import Table
 from scipy.spatial import cKDTree
 
+from dmu0.robust_statistics import robust_scatter
 from dmu2.matching import match
-from dmu3.truth import FluxComparison, compare_fluxes, isolated_stars, neighbour_fraction, quartile_scatter
+from dmu3.truth import FluxComparison, compare_fluxes, isolated_stars, neighbour_fraction
 
 AB_ZERO_POINT = 31.4
 """AB magnitude of 1 nJy."""
@@ -251,7 +252,7 @@ def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str
         good = good_flux(ours, f"{band}_ap06Flux") & alone & (error > 0) & (flux > 20 * error)
         ratio = np.asarray(ours[f"{band}_ap06Flux"], float)[good] / flux[good]
         middle = float(np.median(ratio)) if len(ratio) else np.nan
-        rows.append((band, len(ratio), middle, quartile_scatter(ratio)))
+        rows.append((band, len(ratio), middle, robust_scatter(ratio)))
     return Table(rows=rows, names=["band", "n", "ratio", "scatter"], dtype=["U2", int, float, float])
 
 

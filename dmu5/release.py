@@ -15,6 +15,7 @@ from astropy.table import Table
 from astropy.visualization import make_lupton_rgb
 from lsst.daf.butler import Butler, DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError
 
+from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey
 from dmu4.butler.repository import open_butler
@@ -88,7 +89,7 @@ def colour_picture(red: np.ndarray, green: np.ndarray, blue: np.ndarray, *, size
     for plane in planes:
         good = np.isfinite(plane)
         middle = float(np.median(plane[good])) if good.any() else 0.0
-        noises.append(max(1.4826 * float(np.median(np.abs(plane[good] - middle))) if good.any() else 1.0, 1e-30))
+        noises.append(max(robust_scatter(plane[good], about=middle) if good.any() else 1.0, 1e-30))
         clean.append(np.where(good, plane - middle, 0))
     bright = np.logical_and.reduce([plane > 10 * noise for plane, noise in zip(clean, noises, strict=True)])
     typical = [

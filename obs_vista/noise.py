@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
+from scipy.stats import median_abs_deviation
 
 from obs_vista.camera import get_detector
 
@@ -149,7 +150,7 @@ def pawprint_variance(
 
 
 def measured_sky_noise(image: np.ndarray, *, block: int = 64) -> float:
-    """The scatter of sky pixels: the median over blocks of 1.4826 times the median absolute deviation.
+    """The scatter of sky pixels: the median over blocks of what the median absolute deviation says.
 
     Parameters
     ----------
@@ -169,7 +170,7 @@ def measured_sky_noise(image: np.ndarray, *, block: int = 64) -> float:
             values = image[y : y + block, x : x + block]
             values = values[np.isfinite(values)]
             if values.size >= 100:
-                scatters.append(1.4826 * np.median(np.abs(values - np.median(values))))
+                scatters.append(median_abs_deviation(values, scale="normal"))
     if not scatters:
         raise ValueError("There are no pixels to measure the sky noise in.")
     return float(np.median(scatters))

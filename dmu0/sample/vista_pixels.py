@@ -11,6 +11,7 @@ from astropy.wcs import WCS
 from numba import njit
 from scipy.ndimage import zoom
 
+from dmu0.robust_statistics import robust_scatter
 from dmu0.sample.render import add_gaussian, profile_covariance, render
 from dmu0.sample.scene import VISTA_PIXEL, Scene, Visit
 from dmu0.sample.sky import positions_at
@@ -260,7 +261,7 @@ def make_stack(visit: Visit, sky: Table, centre: SkyCoord, detector: int, scene:
         true_wcs=wcs,
         header_wcs=perturbed_wcs(wcs, scene, rng),
         sky_level=level,
-        sky_noise=float(1.4826 * np.median(np.abs(residual - np.median(residual)))),
+        sky_noise=robust_scatter(residual),
         zero_point=zero_point,
         fwhm=fwhm,
         ellipticity=1 - float(np.sqrt((1 - distortion) / (1 + distortion))),

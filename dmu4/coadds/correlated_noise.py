@@ -190,13 +190,6 @@ def _grid_sums(image, variance, good, weights, centres_y, centres_x):
     return sums
 
 
-def robust_scatter(values: np.ndarray) -> float:
-    """Standard deviation from the median absolute deviation; NaN for fewer than two values."""
-    if len(values) < 2:
-        return float("nan")
-    return float(1.482602 * np.median(np.abs(values - np.median(values))))
-
-
 def aperture_error_scale(
     noise: list[np.ndarray], variance: np.ndarray, good: np.ndarray, *, radii: np.ndarray, min_apertures: int = 100
 ) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from lsst.images import Box
 
+from dmu0.robust_statistics import SIGMA_TO_FWHM, robust_scatter
 from dmu4.coadds.resample import coordinate_grid, warp
 from dmu4.psf.stars import find_sources, select_stars, stellar_size
 from obs_vista.masks import BIT
@@ -54,12 +55,12 @@ def psf_from_stars(
             stamps.append(stamp / flux)
             weights.append(min(snr, 300.0) ** 2)
     if len(stamps) < MIN_STARS:
-        stamp = np.exp(-0.5 * (_distance(half) / (fwhm / 2.3548)) ** 2)
+        stamp = np.exp(-0.5 * (_distance(half) / (fwhm / SIGMA_TO_FWHM)) ** 2)
         return stamp / stamp.sum(), 0
     stack, weights = np.array(stamps), np.array(weights)
     # What a neighbour adds is far from the median of the stars: it is left out pixel by pixel.
     middle = np.median(stack, axis=0)
-    scatter = 1.4826 * np.median(np.abs(stack - middle), axis=0) + 1e-12
+    scatter = robust_scatter(stack, about=middle, axis=0) + 1e-12
     use = weights[:, None, None] * (np.abs(stack - middle) < 4 * scatter)
     stamp = (stack * use).sum(0) / np.maximum(use.sum(0), 1e-30)
     # Beyond four times the seeing there is only noise: the wings go to zero smoothly.
@@ -79,7 +80,7 @@ def _find(
         if bright.sum() < 3:
             return fwhm, []
         size = stellar_size(sources.moments.size[bright], sources.signal_to_noise[bright])
-        fwhm = float(2.3548 * np.sqrt(size / 2))
+        fwhm = float(SIGMA_TO_FWHM * np.sqrt(size / 2))
         chosen = np.flatnonzero(select_stars(sources, fwhm=fwhm, max_stars=max_stars))
         stars = [(sources.x[n], sources.y[n], sources.signal_to_noise[n]) for n in chosen]
     return fwhm, stars

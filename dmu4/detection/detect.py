@@ -11,9 +11,10 @@ from scipy.optimize import brentq
 from scipy.spatial import cKDTree
 from scipy.stats import chi2, norm
 
+from dmu0.robust_statistics import clipped_moments
 from dmu4.detection.footprints import Footprints, Peaks, find_peaks, make_footprints
 from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
-from dmu4.patches.sky import SAMPLE, clipped_moments
+from dmu4.patches.sky import SAMPLE
 
 
 @dataclass(frozen=True)

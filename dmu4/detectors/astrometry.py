@@ -8,6 +8,8 @@ import numpy as np
 from astropy.wcs import WCS
 from scipy.spatial import cKDTree
 
+from dmu0.robust_statistics import robust_scatter
+
 MAS = 3.6e6
 """Milliarcseconds in a degree."""
 
@@ -166,7 +168,7 @@ def fit_astrometry(
         refined = _refit(wcs, pixels, target, np.hypot(sigma, floor), used, linear=used.sum() >= 2 * min_stars)
         residual = (_plane_of_pixels(refined, pixels) - target) * MAS
         total = np.hypot(sigma, floor)
-        spread = 1.4826 * np.median(np.abs(residual[used] / total[used, None]))
+        spread = robust_scatter(residual[used] / total[used, None], about=0)
         # Errors that are too small (unknown proper motions, blends) must not let a few stars decide: a common term.
         floor = float(np.hypot(floor, np.median(sigma) * np.sqrt(max(0.0, spread**2 - 1)))) if spread > 1 else floor
         kept = np.hypot(*residual.T) < 3.5 * np.sqrt(2) * np.hypot(sigma, floor)
@@ -239,7 +241,7 @@ def _describe(
     moved = offsets(result.wcs, *middle, centre[:1], centre[1:])[0]
     scatter = error = np.nan
     if used.sum() >= 3:
-        scatter = float(1.4826 * np.median(np.abs(after[used] - np.median(after[used], axis=0))))
+        scatter = robust_scatter(after[used], about=np.median(after[used], axis=0))
         error = scatter / np.sqrt(used.sum())
     return Astrometry(
         wcs=result.wcs,

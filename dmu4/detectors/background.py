@@ -9,6 +9,7 @@ from numba import njit
 from numpy.polynomial import chebyshev
 from scipy.ndimage import binary_dilation, uniform_filter
 
+from dmu0.robust_statistics import lower_moments, robust_scatter
 from obs_vista.masks import bits
 
 UNUSABLE = bits("NO_DATA", "BAD", "SAT", "EDGE", "CR")
@@ -143,7 +144,7 @@ def mask_objects(
         limit = threshold if scale == 1.0 else 1.5 * threshold
         width = max(3, round(scale * fwhm) | 1)
         smooth = uniform_filter(filled, width, mode="nearest")
-        level, scatter = _lower_half(smooth[good][::5])
+        level, scatter = lower_moments(smooth[good][::5])
         found |= smooth > level + limit * scatter
     return binary_dilation(found, iterations=max(1, round(fwhm)))
 
@@ -254,7 +255,7 @@ def _fit_surface(
         root = np.sqrt(weight * use)
         solution = np.linalg.lstsq(design * root[:, None], level * root, rcond=None)[0]
         residual = level - design @ solution
-        scatter = 1.4826 * np.median(np.abs(residual[use])) + 1e-12
+        scatter = robust_scatter(residual[use], about=0) + 1e-12
         kept = (weight > 0) & (np.abs(residual) < 4 * scatter)
         if kept.sum() < 2 * len(powers) or np.array_equal(kept, use):
             break
@@ -274,17 +275,11 @@ def _add(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _clipped(values: np.ndarray) -> tuple[float, float]:
     """Median and scatter after clipping at 3 sigma."""
-    values = values[:: max(1, values.size // 100_000)]
-    level, scatter = _lower_half(values)
-    for _ in range(3):
-        values = values[np.abs(values - level) < 3 * scatter + 1e-30]
-        level, scatter = _lower_half(values)
-    return level, scatter
-
-
-def _lower_half(values: np.ndarray) -> tuple[float, float]:
-    """Median, and its distance to the 15.87th percentile: the scatter without the bright side, where sources are."""
     if values.size == 0:
         return 0.0, 0.0
-    low, middle = np.percentile(values, [15.865, 50])
-    return float(middle), float(middle - low)
+    values = values[:: max(1, values.size // 100_000)]
+    level, scatter = lower_moments(values)
+    for _ in range(3):
+        values = values[np.abs(values - level) < 3 * scatter + 1e-30]
+        level, scatter = lower_moments(values)
+    return level, scatter

@@ -8,6 +8,7 @@ import numpy as np
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
+from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.detectors.astrometry import Astrometry, fit_astrometry, match
 from dmu4.detectors.background import Background, fit_background, mask_objects
 from dmu4.detectors.mask import detector_mask, find_cosmic_rays
@@ -203,7 +204,7 @@ def _usable(given: DetectorImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def find_point_like(sources: Sources, fits: np.ndarray, psf: PsfFit) -> np.ndarray:
     """Sources with the size of the PSF within their noise, unmasked, and hardly touched by neighbours."""
-    expected = 2 * (psf.fwhm / 2.3548) ** 2
+    expected = 2 * (psf.fwhm / SIGMA_TO_FWHM) ** 2
     noise = np.hypot(0.06, 2.5 / np.maximum(sources.signal_to_noise, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         near = np.abs(np.log(sources.moments.size / expected)) < 3 * noise
@@ -228,7 +229,7 @@ def _psf_stars(sources: Sources, wcs: WCS, references: References, fwhm: float, 
 
 def _size_to_fwhm(sources: Sources, stars: np.ndarray) -> float:
     """FWHM in pixels from the median size of the stars."""
-    return float(2.3548 * np.sqrt(np.median(sources.moments.size[stars]) / 2))
+    return float(SIGMA_TO_FWHM * np.sqrt(np.median(sources.moments.size[stars]) / 2))
 
 
 def _tie_to_references(

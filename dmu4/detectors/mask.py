@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import binary_dilation, binary_fill_holes
 
+from dmu0.robust_statistics import SIGMA_TO_FWHM
 from obs_vista.masks import BIT
 
 LOW_CONFIDENCE = 20
@@ -112,7 +113,7 @@ def find_cosmic_rays(
     numpy.ndarray
         Boolean [y, x].
     """
-    star_ratio = np.exp(-0.5 / (fwhm / 2.3548) ** 2)
+    star_ratio = np.exp(-0.5 / (fwhm / SIGMA_TO_FWHM) ** 2)
     return _sharp_pixels(
         np.ascontiguousarray(image, np.float32),
         np.ascontiguousarray(sigma, np.float32),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dmu0.robust_statistics import lower_moments
 from dmu4.detectors.background import mask_objects
 from dmu4.psf.profile import PixelErrors
 from obs_vista.masks import bits
@@ -63,7 +64,7 @@ def scale_variance(
     odd, even = odd[np.isfinite(odd)], even[np.isfinite(even)]
     if len(odd) < 100 or len(even) < 100:
         raise ValueError(f"only {len(odd) + len(even)} pixels are free of sources and defects")
-    ratio, check = _lower_scatter(odd), _lower_scatter(even)
+    ratio, check = lower_moments(odd)[1], lower_moments(even)[1]
     if not (ratio > 0 and np.isfinite(ratio)):
         raise ValueError(f"empty pixels do not scatter (ratio of measured to predicted noise {ratio})")
     scaled = np.where(variance < NO_DATA_VARIANCE, variance * ratio**2, variance).astype(np.float32)
@@ -93,11 +94,6 @@ def pixel_errors(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, obje
     sky = variance - slope * np.maximum(image, 0) * objects
     sky = np.where(good, np.maximum(sky, 0.5 * level), np.inf).astype(np.float32)
     return PixelErrors(sky, slope)
-
-
-def _lower_scatter(values: np.ndarray) -> float:
-    low, middle = np.percentile(values, [15.865, 50])
-    return float(middle - low)
 
 
 def _correlation(one: np.ndarray, two: np.ndarray) -> float:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import sep
 
+from dmu0.robust_statistics import robust_scatter
+
 AB_ZERO_POINT = 31.4
 """Magnitude of 1 nJy in the AB system."""
 
@@ -220,7 +222,7 @@ def fit_zero_point(
         scale = float(np.sum(np.where(used, weight * reference / np.where(used, flux, 1), 0)) / weight.sum())
         deviation = reference / (scale * np.where(valid, flux, np.nan)) - 1
         relative = np.sqrt(variance) / (scale * np.where(valid, flux, np.nan))
-        spread = 1.4826 * float(np.median(np.abs(deviation[used] / relative[used])))
+        spread = robust_scatter(deviation[used] / relative[used], about=0)
         # colour terms scatter more than catalogue errors say: the floor grows until residuals agree with errors
         floor = float(np.clip(floor * spread**0.5, intrinsic, 0.1))
         kept = chosen & (np.abs(deviation) < 3.5 * relative * max(1.0, spread))
@@ -235,7 +237,7 @@ def fit_zero_point(
         magnitude=float(magnitude),
         error=error,
         state="fitted",
-        scatter=float(1.4826 * np.median(np.abs(residual[used] - np.median(residual[used])))),
+        scatter=robust_scatter(residual[used]),
         used=used,
         residual=residual,
         gradient=gradient,
@@ -278,9 +280,7 @@ def _average(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
     if good.sum() < 3:
         return float("nan"), float("nan")
     values, errors = values[good], np.hypot(errors[good], 0.003)
-    kept = np.abs(values - np.median(values)) < 3 * np.maximum(
-        errors, 1.4826 * np.median(np.abs(values - np.median(values)))
-    )
+    kept = np.abs(values - np.median(values)) < 3 * np.maximum(errors, robust_scatter(values))
     weight = errors[kept] ** -2
     mean = np.sum(weight * values[kept]) / weight.sum()
     spread = np.sqrt(np.sum(weight * (values[kept] - mean) ** 2) / max(1, kept.sum() - 1))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from dmu0.robust_statistics import clipped_moments
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.measurement.forced import project
 from dmu4.measurement.gaap import gaap_weights
 from dmu4.measurement.stamps import make_profiles, psf_transforms, render
-from dmu4.patches.sky import clipped_moments
 
 MIN_PLACES = 50
 """With fewer empty places than this nothing can be measured, and the factors are one."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from dmu0.robust_statistics import robust_scatter
 from dmu4.measurement.apertures import ApertureSums, circles, ellipses, sum_apertures
 from dmu4.measurement.band_fluxes import BandFluxes, Flux, make_flux, measure_band
 from dmu4.measurement.error_scale import NoiseFactors, measure_factors, scale_to_empty
@@ -232,6 +233,6 @@ def flux_floor(psf: Flux, aperture: Flux, extendedness: np.ndarray, *, default: 
     if np.count_nonzero(stars) < MIN_FLOOR_STARS:
         return default
     ratio = aperture.value[stars] / psf.value[stars]
-    scatter = 1.4826 * np.median(np.abs(ratio - np.median(ratio)))
+    scatter = robust_scatter(ratio)
     expected = np.median(np.hypot(psf.error[stars] / psf.value[stars], aperture.error[stars] / aperture.value[stars]))
     return float(np.sqrt(max(scatter**2 - expected**2, 0.0)))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from dmu0.robust_statistics import clipped_moments
 from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
 
 SAMPLE = 7
@@ -46,19 +47,6 @@ def source_mask(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, si
     large = np.bincount(labels.ravel(), minlength=n + 1) > 2 * np.pi * sigma**2
     large[0] = False
     return ndimage.maximum_filter(large[labels], size=2 * round(2 * sigma) + 1)
-
-
-def clipped_moments(values: np.ndarray, *, limit: float = 3.0, iterations: int = 5) -> tuple[float, float]:
-    """Median and Gaussian scatter of values after clipping outliers at ``limit`` times the scatter."""
-    values = np.asarray(values)
-    for _ in range(iterations):
-        median = np.median(values)
-        scatter = 1.4826 * np.median(np.abs(values - median))
-        kept = np.abs(values - median) <= limit * scatter
-        if kept.all() or not kept.any():
-            break
-        values = values[kept]
-    return float(np.median(values)), float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def fit_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: int) -> np.ndarray:

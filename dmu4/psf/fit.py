@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from dmu0.robust_statistics import MEDIAN_ERROR, SIGMA_TO_FWHM, robust_scatter
 from dmu4.psf.kernels import interpolant_table, normal_equations, solve_amplitudes
 from dmu4.psf.model import GridPsf, Moffat, moffat_grid
 from dmu4.psf.moments import adaptive_moments
 from dmu4.psf.profile import ERROR_FLOOR, PixelErrors, adjust_wings, fit_moffat, measure
 
-FWHM_OF_SIGMA = 2.3548
 FEWEST = 3
 """Stars without which nothing is fitted."""
 
@@ -193,7 +193,7 @@ def _without_outliers(chi: np.ndarray, flux: np.ndarray, used: np.ndarray) -> np
     order = np.flatnonzero(used)[np.argsort(flux[used])]
     width = max(5, len(order) // 6)
     expected = np.array([np.median(chi[order[max(0, k - width) : k + width + 1]]) for k in range(len(order))])
-    spread = 1.4826 * np.median(np.abs(chi[order] / expected - 1))
+    spread = robust_scatter(chi[order] / expected, about=1)
     kept = used.copy()
     kept[order[chi[order] / expected > 1 + max(0.5, 5 * spread)]] = False
     return kept if kept.sum() >= 0.7 * used.sum() else used
@@ -205,7 +205,7 @@ def _check(
     """Compare adaptive moments of stars with those of the model drawn at the same places."""
     fwhm = fit.fwhm
     radius = max(6, round(3 * fwhm))
-    sigma = fwhm / FWHM_OF_SIGMA
+    sigma = fwhm / SIGMA_TO_FWHM
     middle = adaptive_moments(
         fit.psf.star(x=fit.psf.centre[0], y=fit.psf.centre[1], radius=radius),
         x=np.array([radius + fit.psf.centre[0] - round(fit.psf.centre[0])]),
@@ -213,7 +213,7 @@ def _check(
         sigma=sigma,
         radius=radius,
     )
-    fwhm_model = FWHM_OF_SIGMA * float(np.sqrt(middle.size[0] / 2))
+    fwhm_model = SIGMA_TO_FWHM * float(np.sqrt(middle.size[0] / 2))
     stars = measure(image, errors, fit.psf, x=x, y=y, fwhm=fwhm)
     observed = adaptive_moments(image, x=stars[:, 2], y=stars[:, 3], sigma=sigma, radius=radius)
     residuals = np.full((len(x), 3), np.nan)
@@ -233,15 +233,11 @@ def _check(
     result = replace(fit, fwhm=fwhm_model, residuals=residuals)
     if held.sum() < 3:
         return result
-    middle, spread = (
-        np.median(residuals[held], axis=0),
-        np.median(np.abs(residuals[held, 0] - np.median(residuals[held, 0]))),
-    )
+    middle, spread = np.median(residuals[held], axis=0), robust_scatter(residuals[held, 0])
     return replace(
         result,
         size_residual=float(middle[0]),
-        # error of a median: 1.2533 sigma / sqrt(n)
-        size_residual_error=float(1.2533 * 1.4826 * spread / np.sqrt(held.sum())),
+        size_residual_error=float(MEDIAN_ERROR * spread / np.sqrt(held.sum())),
         e1_residual=float(middle[1]),
         e2_residual=float(middle[2]),
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import least_squares
 
+from dmu0.robust_statistics import robust_scatter
 from dmu4.psf.kernels import fit_stars, interpolant_table
 from dmu4.psf.model import WING_KNOTS, GridPsf, Moffat, moffat_grid
 
@@ -154,7 +155,7 @@ def _star_pixels(
 def _clipped_mean(values: np.ndarray) -> float:
     """Mean of the values within 2.5 sigma of it: as the rings of the wings are averaged, so is the sky."""
     middle = float(np.median(values))
-    spread = 1.4826 * float(np.median(np.abs(values - middle)))
+    spread = robust_scatter(values, about=middle)
     for _ in range(4):
         middle = float(values[np.abs(values - middle) <= 2.5 * spread].mean())
     return middle

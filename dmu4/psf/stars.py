@@ -8,6 +8,7 @@ import numpy as np
 import sep
 from scipy.spatial import cKDTree
 
+from dmu0.robust_statistics import SIGMA_TO_FWHM, robust_scatter
 from dmu4.psf.moments import Moments, adaptive_moments
 from obs_vista.masks import bits
 
@@ -80,7 +81,7 @@ def find_sources(
         deblend_cont=0.005,
         clean=False,
     )
-    width = fwhm / 2.3548
+    width = fwhm / SIGMA_TO_FWHM
     shapes = adaptive_moments(pixels, x=found["x"], y=found["y"], sigma=width, radius=round(4 * fwhm) + 2)
     failed = ~np.isfinite(shapes.size) | (np.hypot(shapes.x - found["x"], shapes.y - found["y"]) > fwhm)
     x, y = np.where(failed, found["x"], shapes.x), np.where(failed, found["y"], shapes.y)
@@ -136,7 +137,7 @@ def select_stars(
         Boolean array, one value a source.
     """
     size, snr = sources.moments.size, sources.signal_to_noise
-    nominal = 2 * (fwhm / 2.3548) ** 2
+    nominal = 2 * (fwhm / SIGMA_TO_FWHM) ** 2
     sane = np.isfinite(size) & (size > 0.3 * nominal) & (size < 6 * nominal) & ~sources.masked
     sane &= snr > min_signal_to_noise
     sane &= np.hypot(sources.moments.e1, sources.moments.e2) < 0.4
@@ -198,7 +199,7 @@ def _clip_to_plane(sources: Sources, usable: np.ndarray, centre: float) -> np.nd
         fit = np.linalg.lstsq(design[kept, :terms] * weight[:, None], log_size[kept] * weight, rcond=None)[0]
         model = design[:, :terms] @ fit
         deviation = log_size[kept] - model[kept]
-        scatter = max(0.005, 1.4826 * float(np.median(np.abs(deviation - np.median(deviation)))))
+        scatter = max(0.005, robust_scatter(deviation))
         if np.array_equal(kept, stars):
             break
         stars = kept
@@ -246,5 +247,5 @@ def _at(image: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _kernel(fwhm: float) -> np.ndarray:
     radius = max(1, round(fwhm))
     grid = np.arange(-radius, radius + 1)
-    profile = np.exp(-0.5 * (grid / (fwhm / 2.3548)) ** 2)
+    profile = np.exp(-0.5 * (grid / (fwhm / SIGMA_TO_FWHM)) ** 2)
     return np.outer(profile, profile).astype(np.float32)

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from dmu4.patches.sky import clipped_moments
+from dmu0.robust_statistics import clipped_moments
 from dmu4.review.objects import GALAXY, bands_of, magnitudes, median_of
 
 
@@ -64,7 +64,7 @@ def flux_ratios(objects: Table, matched: Table, *, kind: str = "psfFlux", bright
         flux, error = (np.asarray(objects[f"{band}_{name}"])[row] for name in (kind, f"{kind}Err"))
         chosen = (flux > bright * error) & ~np.asarray(objects[f"{band}_{kind}_flag"])[row]
         ratio = flux[chosen] / np.asarray(found[f"flux_{band}"])[chosen]
-        middle, scatter = clipped_moments(ratio) if len(ratio) else (np.nan, np.nan)
+        middle, scatter = clipped_moments(ratio)
         rows.append((band, len(ratio), round(middle, 4), round(scatter, 4)))
     return Table(rows=rows or None, names=("band", "stars", "median", "scatter"), dtype=(str, int, float, float))
 

@@ -13,11 +13,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
+from dmu0.robust_statistics import clipped_moments
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.objects.columns import REFERENCE_PIXEL
 from dmu4.objects.consolidate import stack_patches
 from dmu4.patches.cube import PatchCube, load_cube
-from dmu4.patches.sky import clipped_moments, subtract_sky
+from dmu4.patches.sky import subtract_sky
 
 STAR, GALAXY = "#D55E00", "#0072B2"
 """Vermilion and blue of Okabe and Ito: told apart by all readers."""

@@ -16,6 +16,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from lsst.images import Box
 
+from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.correlated_noise import aperture_weights
 from dmu4.coadds.resample import coordinate_grid, projection_map
@@ -79,7 +80,7 @@ def simulate(n: int, stars: int, rng: np.random.Generator) -> tuple[list[Exposur
 
 def _star(dx: float, dy: float) -> np.ndarray:
     """A Gaussian star, sampled at the centres of 21 x 21 pixels."""
-    s = FWHM / 2.354820045
+    s = FWHM / SIGMA_TO_FWHM
     axis = np.arange(-10, 11)
     return np.outer(np.exp(-0.5 * ((axis - dy) / s) ** 2), np.exp(-0.5 * ((axis - dx) / s) ** 2)) / (2 * np.pi * s**2)
 

@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from dmu0.surveys import Cuts, Vista
 from dmu1.inventory import COLUMNS, empty_inventory
-from dmu1.selection import count_reasons, robust_scatter, select, zero_point_limits
+from dmu1.selection import count_reasons, select, zero_point_limits
 
 GOOD = {
     "band": "vh",
@@ -137,13 +137,6 @@ def test_zero_point_limits(rng):
     limits = zero_point_limits(table, 5.0)
     assert limits["vh"] == pytest.approx(23.3, abs=0.06)
     assert limits["vk"] == pytest.approx(22.75)
-
-
-def test_robust_scatter_ignores_outliers(rng):
-    """The scatter of normal numbers is their standard deviation, a tenth of wild ones or not."""
-    values = rng.normal(0, 2.0, 5000)
-    values[:500] = 1e6
-    assert robust_scatter(values) == pytest.approx(2.0, rel=0.25)
 
 
 def test_nothing_to_select():

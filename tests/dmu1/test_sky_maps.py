@@ -9,6 +9,7 @@ import pytest
 from astropy.table import Table
 from mocpy import MOC
 
+from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu0.sky.skymap import RingsSkyMap
 from dmu1.inventory import empty_inventory
 from dmu1.sky_maps import band_maps, band_moc, map_nside, moc_area, patches_moc, point_source_depth, write_maps
@@ -86,7 +87,7 @@ def test_depth_of_a_star():
     depth = point_source_depth(table, magnitudes="AB")[0]
     counts = 10 * 10 ** (-0.4 * (depth - 23.7))
     y, x = np.mgrid[-40:41, -40:41]
-    sigma = 0.8 / 0.334 / np.sqrt(8 * np.log(2))
+    sigma = 0.8 / 0.334 / SIGMA_TO_FWHM
     psf = np.exp(-(x**2 + y**2) / (2 * sigma**2)) / (2 * np.pi * sigma**2)
     assert counts * np.sqrt(np.sum(psf**2)) / 5.0 == pytest.approx(5.0, rel=0.01)
     assert point_source_depth(table, magnitudes="Vega")[0] == pytest.approx(depth + 0.916)

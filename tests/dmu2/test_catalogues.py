@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 
+from dmu0.robust_statistics import MAD_TO_SIGMA
 from dmu2.catalogues import TWOMASS_VEGA_TO_AB, read_catalogue
 from dmu2.matching import propagate
 from dmu2.merging import compare_positions, merge
@@ -68,7 +69,7 @@ def test_real_alone_and_with_partner(real, rng, kind, flux) -> None:
     assert row["matches"] > 0.97 * len(other)
     assert row["ra_offset"] == pytest.approx(12, abs=3)
     assert row["dec_offset"] == pytest.approx(-7, abs=3)
-    assert row["ra_mad"] == pytest.approx(30 / 1.4826, rel=0.1)
+    assert row["ra_mad"] == pytest.approx(30 / MAD_TO_SIGMA, rel=0.1)
 
 
 def test_real_twomass(real, realdata) -> None:

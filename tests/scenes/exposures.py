@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from lsst.images import Box, Image
 
+from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.coadds.correlated_noise import correlated_noise, noise_kernel
 from dmu4.coadds.resample import coordinate_grid
 from dmu4.coadds.stack import CoaddInput
@@ -18,7 +19,7 @@ class GaussianStar:
     """A PSF that is a Gaussian, sampled at the centres of pixels."""
 
     def __init__(self, fwhm: float, reach: int = 12) -> None:
-        self.sigma, self.reach = fwhm / 2.354820045, reach
+        self.sigma, self.reach = fwhm / SIGMA_TO_FWHM, reach
         self.kernel_bbox = Box.factory[-reach : reach + 1, -reach : reach + 1]
 
     def compute_stellar_image(self, *, x: float, y: float) -> Image:

@@ -12,6 +12,7 @@ from lsst.images import Box
 from scipy.spatial import cKDTree
 
 from dmu0.files.integrity import check_file
+from dmu0.robust_statistics import robust_scatter
 from dmu0.sample.hsc_files import FLUXMAG0, MASK_PLANES, file_name, make_field, pixel_noise, write_patch, write_psf
 from dmu0.sample.render import enclosed_fraction
 from dmu0.sample.scene import OPTICAL_DEPTH, Scene
@@ -143,7 +144,7 @@ def test_noise_is_the_depth(field) -> None:
     _, coadd = field
     empty = (coadd.mask & (1 << MASK_PLANES["DETECTED"] | 1 << MASK_PLANES["BRIGHT_OBJECT"])) == 0
     pixels = coadd.image[empty]
-    scatter = 1.4826 * np.median(np.abs(pixels - np.median(pixels)))
+    scatter = robust_scatter(pixels)
     assert scatter / np.sqrt(np.median(coadd.variance[empty])) == pytest.approx(1, abs=0.12)
     aperture = np.sqrt(np.pi) / 0.168 * pixel_noise("i", 0.168)
     assert 27 - 2.5 * np.log10(5 * aperture) == pytest.approx(OPTICAL_DEPTH["i"], abs=0.01)

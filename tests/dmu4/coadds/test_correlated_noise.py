@@ -13,7 +13,6 @@ from dmu4.coadds.correlated_noise import (
     correlated_noise,
     noise_correlation,
     noise_kernel,
-    robust_scatter,
 )
 
 BILINEAR = np.array([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]]) * 0.6
@@ -99,4 +98,3 @@ def test_error_scale_needs_apertures():
     variance, good = np.ones((50, 50)), np.ones((50, 50), bool)
     assert np.isnan(aperture_error_scale([], variance, good, radii=np.array([6.0]))).all()
     assert np.isnan(aperture_error_scale([variance], variance, good, radii=np.array([6.0]))).all()
-    assert np.isnan(robust_scatter(np.zeros(1)))

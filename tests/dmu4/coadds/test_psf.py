@@ -7,6 +7,7 @@ import pytest
 from lsst.images import Box
 
 import tests.scenes.exposures as scene
+from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.coadds.correlated_noise import aperture_weights
 from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs
 from dmu4.coadds.stack import CoaddSettings, make_coadd
@@ -117,5 +118,5 @@ def test_fwhm_of_a_gaussian():
     """The width of a Gaussian stamp comes back to 2%."""
     axis = np.arange(-20, 21)
     for width in (3.5, 5.0, 8.0):
-        stamp = np.exp(-0.5 * (axis[:, None] ** 2 + axis**2) / (width / 2.3548) ** 2)
+        stamp = np.exp(-0.5 * (axis[:, None] ** 2 + axis**2) / (width / SIGMA_TO_FWHM) ** 2)
         assert fwhm(stamp / stamp.sum()) == pytest.approx(width, rel=0.02)

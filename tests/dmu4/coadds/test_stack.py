@@ -9,8 +9,9 @@ import pytest
 from lsst.images import Box
 
 import tests.scenes.exposures as scene
+from dmu0.robust_statistics import robust_scatter
 from dmu4.coadds.artefacts import RejectionLimits, seeing_tolerance
-from dmu4.coadds.correlated_noise import aperture_sums, robust_scatter
+from dmu4.coadds.correlated_noise import aperture_sums
 from dmu4.coadds.resample import coordinate_grid
 from dmu4.coadds.stack import CoaddSettings, bands_of_rows, make_coadd
 from obs_vista.masks import BIT

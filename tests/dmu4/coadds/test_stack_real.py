@@ -12,9 +12,10 @@ from astropy.wcs import WCS
 from lsst.images import Box
 
 from dmu0.published.coadds import nanojansky_per_count, sky_variance
+from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
-from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums, robust_scatter, sky_noise_kernel
+from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums, sky_noise_kernel
 from dmu4.coadds.resample import coordinate_grid, projection_map
 from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
 from dmu4.review.coadds import sky_pixels

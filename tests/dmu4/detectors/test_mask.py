@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.detectors.mask import detector_mask, find_cosmic_rays, sky_pedestal
 from obs_vista.masks import BIT
 
@@ -50,7 +51,7 @@ def test_cosmic_rays_and_not_stars(rng: np.random.Generator) -> None:
     image = rng.normal(size=(200, 200)).astype(np.float32)
     y, x = np.mgrid[0:200, 0:200]
     places = rng.uniform(10, 190, (40, 2))
-    sigma = 2.0 / 2.3548
+    sigma = 2.0 / SIGMA_TO_FWHM
     for cx, cy in places:
         image += (500 * np.exp(-0.5 * ((x - cx) ** 2 + (y - cy) ** 2) / sigma**2)).astype(np.float32)
     clear = [(j, i) for j, i in rng.integers(5, 195, (60, 2)) if np.hypot(*(places - (i, j)).T).min() > 8][:20]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.detectors.zero_point import AB_ZERO_POINT, aperture_corrections, fit_zero_point, header_zero_point
 
 SHAPE = (400, 400)
@@ -137,7 +138,7 @@ def test_aperture_corrections_of_a_gaussian(rng: np.random.Generator) -> None:
         signal_to_noise=np.full(len(x), 1e4),
         wing=0.0,
         pixel_scale=scale,
-        fwhm=2.3548 * sigma,
+        fwhm=SIGMA_TO_FWHM * sigma,
     )
     assert found.psf == 1
     assert found.growth[0] == pytest.approx(1, abs=0.003)

@@ -7,6 +7,7 @@ import pytest
 from astropy.table import Table
 from lsst.daf.butler import Butler
 
+from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
 from dmu0.surveys import load_survey
 from dmu4.butler.repository import open_butler, repository_folder
 from dmu4.review.visit_truth import compare_with_truth, read_truth
@@ -94,7 +95,7 @@ def test_psf_size(butler: Butler, summaries: Table, band: str, which: str) -> No
     chosen = np.asarray(sources["psf_reserved"], bool) & (np.asarray(sources["signal_to_noise"]) > 80)
     residual = np.asarray(sources["psf_dt"])[chosen]
     residual = residual[np.isfinite(residual)]
-    error = 1.2533 * 1.4826 * np.median(np.abs(residual - np.median(residual))) / np.sqrt(len(residual))
+    error = MEDIAN_ERROR * robust_scatter(residual) / np.sqrt(len(residual))
     assert len(residual) > 40
     assert abs(np.median(residual)) < 0.002 + 2 * error
 
