@@ -12,9 +12,11 @@ import numpy as np
 from astropy.wcs import Wcsprm
 
 from obs_vista.bands import vista_band
+from obs_vista.cards import CardError
 from obs_vista.headers import celestial_frame, icrs_wcs
 from obs_vista.noise import predicted_sky_noise
 from obs_vista.translator import VircamTranslator
+from obs_vista.zero_points import photometric_cards
 
 COLUMNS: tuple[tuple[str, str, str, str], ...] = (
     ("path", "str", "", "file of the stack, as the manifest names it"),
@@ -38,6 +40,9 @@ COLUMNS: tuple[tuple[str, str, str, str], ...] = (
     ("ellipticity", "float64", "", "ELLIPTIC, mean of stellar images"),
     ("magzpt", "float64", "mag", "MAGZPT, for 1 ADU a second, in the system that the survey says"),
     ("magzpt_err", "float64", "mag", "MAGZRR"),
+    ("extinction", "float64", "mag", "EXTINCT, per airmass"),
+    ("airmass", "float64", "", "mean of start and end"),
+    ("zero_point_problem", "str", "", "why the header gives no zero point; empty if it does"),
     ("sky_level", "float64", "adu", "SKYLEVEL"),
     ("sky_noise", "float64", "adu", "SKYNOISE"),
     ("predicted_noise", "float64", "adu", "sky noise expected from sky level, gain, read noise and exposures"),
@@ -56,7 +61,8 @@ COLUMNS: tuple[tuple[str, str, str, str], ...] = (
 
 CARDS = re.compile(
     r"Z?NAXIS[12]|EXTNAME|ZIMAGE|EXPTIME|NICOMB|FILTER|FLATCOR|SKYSUB|MJD-OBS|RADESYS|RADECSYS|EQUINOX|SEEING|ELLIPTIC"
-    r"|MAGZPT|MAGZRR|SKYLEVEL|SKYNOISE|OBSTATUS|ESOGRADE|ESO DET (CHIP NO|EXP NO|DIT|NDIT)|ESO INS FILT1 NAME"
+    r"|MAGZPT|MAGZRR|EXTINCT|SKYLEVEL|SKYNOISE|OBSTATUS|ESOGRADE|ESO DET (CHIP NO|EXP NO|DIT|NDIT)|ESO INS FILT1 NAME"
+    r"|ESO TEL AIRM (START|END)"
     r"|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|PROJP\d|LONPOLE|LATPOLE"
 )
 """Keywords of the cards that `describe_detector` and `obs_vista.headers` read."""
@@ -101,13 +107,12 @@ def describe_detector(header: Mapping[str, Any], *, detector: int) -> dict[str, 
         "nx": nx,
         "ny": ny,
         "ellipticity": _number(header, "ELLIPTIC"),
-        "magzpt": _number(header, "MAGZPT"),
-        "magzpt_err": _number(header, "MAGZRR"),
         "sky_level": _number(header, "SKYLEVEL"),
         "sky_noise": _number(header, "SKYNOISE"),
         "obstatus": str(header.get("OBSTATUS", "")).strip(),
         "esograde": str(header.get("ESOGRADE", "")).strip(),
     }
+    row |= _zero_point(header)
     row |= _footprint(header, nx=nx, ny=ny)
     row["seeing"] = _number(header, "SEEING") * row["pixel_scale"]
     try:
@@ -116,6 +121,21 @@ def describe_detector(header: Mapping[str, Any], *, detector: int) -> dict[str, 
         row["predicted_noise"] = float("nan")
     row["noise_ratio"] = row["sky_noise"] / row["predicted_noise"]
     return row
+
+
+def _zero_point(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that the zero point is made of, and the problem with it; NaN where there is one."""
+    try:
+        cards = photometric_cards(header)
+    except CardError as error:
+        row = {"zero_point_problem": str(error)}
+        try:  # enough where pixels are on an AB zero point
+            scaled = photometric_cards(header, magnitudes="AB")
+        except CardError:
+            return row
+        return row | {"magzpt": scaled.magzpt, "magzpt_err": scaled.error}
+    values = {"magzpt": cards.magzpt, "magzpt_err": cards.error, "exptime": cards.exposure_time}
+    return values | {"extinction": cards.extinction, "airmass": cards.airmass, "zero_point_problem": ""}
 
 
 def _number(header: Mapping[str, Any], keyword: str) -> float:

@@ -18,7 +18,8 @@ from dmu0.processes import process_pool
 from dmu1 import describe, header_scan
 from dmu1.describe import CARDS, COLUMNS, describe_detector
 from dmu1.header_scan import read_headers
-from obs_vista import bands, camera, headers, noise, translator
+from obs_vista import bands, camera, cards, headers, noise, translator, zero_points
+from obs_vista.cards import card_values
 from obs_vista.headers import detector_extensions, merged_header
 
 _MISSING = {"str": "", "int32": -1, "int64": -1, "float64": np.nan}
@@ -87,7 +88,8 @@ def _to_tai(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def code_digest() -> str:
     """A hash of the code that makes the rows: rows made by other code are read again."""
     files = [Path(__file__), Path(camera.__file__).with_name("vircam.yaml")]
-    files += [Path(module.__file__) for module in (describe, header_scan, bands, camera, headers, noise, translator)]
+    modules = (describe, header_scan, bands, camera, cards, headers, noise, translator, zero_points)
+    files += [Path(module.__file__) for module in modules]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
@@ -167,7 +169,7 @@ def read_stack(file: StackFile) -> list[dict[str, Any]]:
         try:
             merged = merged_header(found[0] if hdu else None, found[hdu])
             # A dictionary is read ten times faster than a header, and each card is read several times.
-            row |= describe_detector({card.keyword: card.value for card in merged.cards}, detector=detector)
+            row |= describe_detector(card_values(merged), detector=detector)
         except (ValueError, KeyError) as error:
             rows.append(row | {"state": "failed", "reason": _say(error)})
             continue

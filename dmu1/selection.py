@@ -16,6 +16,10 @@ from dmu0.surveys import Vista
 ZERO_POINT_SIGMA_MIN = 0.05
 """Least scatter (mag) ascribed to the zero points of a band: a handful of nights alike says little about the next."""
 
+ZERO_POINT_EXCESS = 0.5
+"""How much brighter (mag) than its band's median a zero point may be at least: new coatings of the mirror bring some
+tenths. A wrong one is not harmless: its image would weigh as much more than the others as its flux is too faint."""
+
 
 class Rejection(NamedTuple):
     """What one cut does.
@@ -125,6 +129,7 @@ def _rejections(inventory: Table, vista: Vista) -> Iterator[Rejection]:
         yield _ranged("ellipticity", inventory["ellipticity"], -np.inf, cuts.ellipticity_max, read)
     if cuts.noise_ratio_range is not None:
         yield _ranged("noise ratio", inventory["noise_ratio"], *cuts.noise_ratio_range, read)
+    yield _known_zero_point(inventory, vista.magnitudes, read)
     if cuts.zero_point_sigma is not None:
         yield _zero_point(inventory, cuts.zero_point_sigma, read)
 
@@ -159,26 +164,41 @@ def zero_point_limits(inventory: Table, sigma: float) -> dict[str, float]:
     sigma
         How many times; the scatter is at least `ZERO_POINT_SIGMA_MIN`.
     """
-    limits = {}
+    return {band: middle - sigma * scatter for band, (middle, scatter) in _zero_points(inventory).items()}
+
+
+def _zero_points(inventory: Table) -> dict[str, tuple[float, float]]:
+    """Median and robust scatter of the known zero points of each band."""
     known = inventory[(inventory["state"] == "ok") & np.isfinite(inventory["magzpt"])]
+    found = {}
     for band in np.unique(known["band"]):
         values = np.asarray(known["magzpt"][known["band"] == band])
-        limits[str(band)] = float(np.median(values) - sigma * np.fmax(robust_scatter(values), ZERO_POINT_SIGMA_MIN))
-    return limits
+        found[str(band)] = (float(np.median(values)), float(np.fmax(robust_scatter(values), ZERO_POINT_SIGMA_MIN)))
+    return found
+
+
+def _known_zero_point(inventory: Table, magnitudes: str, read: np.ndarray) -> Rejection:
+    """Images whose header gives no zero point: no stage can turn their counts into fluxes."""
+    unknown = ~np.isfinite(np.asarray(inventory["magzpt"], float))
+    problems = np.asarray(inventory["zero_point_problem"], str)
+    if magnitudes == "Vega":
+        unknown |= problems != ""
+    reasons = ["zero point unknown" + (f": {why}" if why else "") for why in problems]
+    return _rejection("zero point known", "", read & unknown, reasons)
 
 
 def _zero_point(inventory: Table, sigma: float, read: np.ndarray) -> Rejection:
-    """A cut on zero points that are too faint: clouds. One that is too bright is no harm."""
-    limits = zero_point_limits(inventory, sigma)
-    values = np.asarray(inventory["magzpt"], float)
-    limit = np.array([limits.get(str(band), np.nan) for band in inventory["band"]], float)
+    """A cut on zero points that are too faint, for clouds, or too bright, for errors of the header."""
+    bands, values = _zero_points(inventory), np.asarray(inventory["magzpt"], float)
+    middle, scatter = np.array([bands.get(str(band), (np.nan, np.nan)) for band in inventory["band"]]).reshape(-1, 2).T
+    low, high = middle - sigma * scatter, middle + np.maximum(sigma * scatter, ZERO_POINT_EXCESS)
     with np.errstate(invalid="ignore"):
-        rejects = read & ~(values >= limit)
+        rejects = read & ((values < low) | (values > high))
     reasons = [
-        "zero point unknown" if np.isnan(value) else f"zero point {value:.3f} (at least {least:.3f})"
-        for value, least in zip(values, limit, strict=True)
+        f"zero point {value:.3f} " + (f"(at least {least:.3f})" if value < least else f"(at most {most:.3f})")
+        for value, least, most in zip(values, low, high, strict=True)
     ]
-    return _rejection("zero point", f"median - {sigma:g} sigma", rejects, reasons)
+    return _rejection("zero point", f"within {sigma:g} sigma", rejects, reasons)
 
 
 def _duplicates(inventory: Table, left: np.ndarray) -> Rejection:

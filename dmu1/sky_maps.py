@@ -17,6 +17,7 @@ from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu0.sky.skymap import Patch
 from dmu1.coverage import image_corners
 from obs_vista.bands import get_band
+from obs_vista.zero_points import ab_zero_point
 
 NSIDE_COVERAGE = 64
 """Resolution at which the maps record where they have values at all."""
@@ -76,11 +77,27 @@ def point_source_depth(images: Table, *, magnitudes: str) -> np.ndarray:
     """
     sigma = np.asarray(images["seeing"] / images["pixel_scale"], float) / SIGMA_TO_FWHM
     limit = 5 * np.asarray(images["sky_noise"], float) * np.sqrt(4 * np.pi) * sigma
-    offset = 0.0
-    if magnitudes == "Vega":
-        offset = np.array([get_band(str(band)).vega_to_ab for band in images["band"]], float)
-    # MAGZPT is for 1 ADU a second, the counts are those of one DIT.
-    return np.asarray(images["magzpt"] + 2.5 * np.log10(images["exptime"]), float) - 2.5 * np.log10(limit) + offset
+    return table_zero_points(images, magnitudes=magnitudes) - 2.5 * np.log10(limit)
+
+
+def table_zero_points(images: Table, *, magnitudes: str) -> np.ndarray:
+    """AB magnitude of one count of each image, as `obs_vista.zero_points` has it from the header.
+
+    Parameters
+    ----------
+    images
+        Rows of the inventory.
+    magnitudes
+        System of MAGZPT, Vega or AB.
+    """
+    return ab_zero_point(
+        magzpt=images["magzpt"],
+        exposure_time=images["exptime"],
+        extinction=images["extinction"],
+        airmass=images["airmass"],
+        vega_to_ab=np.array([get_band(str(band)).vega_to_ab for band in images["band"]], float),
+        magnitudes=magnitudes,
+    )
 
 
 def band_maps(images: Table, depths: np.ndarray, *, nside: int) -> BandMaps:

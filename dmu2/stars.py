@@ -14,9 +14,9 @@ from astropy.wcs import WCS
 
 from dmu2.matching import DAYS_PER_YEAR, propagate
 from dmu2.photometry import isolated, star_fluxes, stellar_fwhm
-from obs_vista.bands import VISTA_BANDS
 from obs_vista.camera import get_detector
 from obs_vista.headers import icrs_wcs, merged_header
+from obs_vista.zero_points import header_zero_point
 
 MEASUREMENT_COLUMNS = (
     ("star", "i8", "row of the star in matched.parquet"),
@@ -105,7 +105,7 @@ def read_stacks(rows: Table, path: Path, *, system: str, confidence: Path | None
     Parameters
     ----------
     rows
-        detector, hdu, band, mjd, exptime, ndit, nicomb, seeing, pixel_scale, magzpt, confidence_hdu; all of one file.
+        detector, hdu, band, mjd, ndit, nicomb, seeing, pixel_scale, confidence_hdu; all of one file.
     path
         The file.
     system
@@ -134,16 +134,15 @@ def read_stacks(rows: Table, path: Path, *, system: str, confidence: Path | None
 
 def _stack_image(row: Row, hdus: fits.HDUList, maps: fits.HDUList | None, *, name: str, system: str) -> StarImage:
     """One detector image of an open stack."""
-    if not (np.isfinite(row["magzpt"]) and row["seeing"] > 0 and row["exptime"] > 0):
-        raise ImageUnusable(f"zero point {row['magzpt']}, seeing {row['seeing']}, exposure time {row['exptime']}")
+    if not row["seeing"] > 0:
+        raise ImageUnusable(f"seeing {row['seeing']}; a positive one is needed")
     number = int(row["hdu"])
     pixels = np.asarray(hdus[number].data, np.float32)
     header = merged_header(hdus[0].header if number > 0 else None, hdus[number].header)
     mask = ~np.isfinite(pixels)
     if maps is not None:
         mask |= maps[int(row["confidence_hdu"])].data < 50
-    offset = VISTA_BANDS[row["band"]].vega_to_ab if system == "Vega" else 0.0
-    zero_point = row["magzpt"] + offset + 2.5 * np.log10(row["exptime"]) - _extinction(header)
+    zero_point = header_zero_point(header, band=str(row["band"]), magnitudes=system)
     frames = max(int(row["nicomb"]), 1) * max(int(row["ndit"]), 1)
     return StarImage(
         name=name,
@@ -154,15 +153,9 @@ def _stack_image(row: Row, hdus: fits.HDUList, maps: fits.HDUList | None, *, nam
         fwhm=float(row["seeing"] / row["pixel_scale"]),
         gain=get_detector(int(row["detector"])).gain * frames,
         saturation=STACK_SATURATION,
-        nanojansky=10 ** (0.4 * (31.4 - zero_point)),
+        nanojansky=zero_point.nanojansky,
         mjd=float(row["mjd"]),
     )
-
-
-def _extinction(header: fits.Header) -> float:
-    """Extinction beyond one airmass in mag: CASU's zero points are those of one airmass, for its default extinction."""
-    airmass = [header[key] for key in ("ESO TEL AIRM START", "ESO TEL AIRM END") if key in header]
-    return float(header.get("EXTINCT", 0.0)) * (float(np.mean(airmass)) - 1) if airmass else 0.0
 
 
 def read_coadd(path: Path, band: str, *, zero_point: float | None = None) -> StarImage:

@@ -15,8 +15,9 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from dmu3.swarp import Coadd, InputImage
-from obs_vista.bands import get_band
+from obs_vista.cards import card_number
 from obs_vista.headers import icrs_wcs, merged_header
+from obs_vista.zero_points import header_zero_point
 
 AB_ZERO_POINT = 31.4
 """AB magnitude of 1 nJy."""
@@ -26,43 +27,6 @@ _NO_DATA_PLANES = ("NO_DATA", "UNMASKEDNAN")
 
 class InputError(ValueError):
     """An image cannot be used; the message names the file, the card and the value."""
-
-
-def nanojansky_per_adu(header: fits.Header, band: str, *, magnitudes: str = "Vega") -> float:
-    """Scale of a CASU stack from its own zero point.
-
-    MAGZPT is the Vega magnitude of one ADU a second, and pixels are counts of one DIT (EXPTIME). Where images were
-    brought to an AB zero point beforehand, MAGZPT is that of a pixel value of one, whatever the exposure time.
-
-    Parameters
-    ----------
-    header
-        Merged header of the detector.
-    band
-        Label of the band.
-    magnitudes
-        ``Vega`` or ``AB``: the system of MAGZPT.
-
-    Raises
-    ------
-    InputError
-        If MAGZPT or EXPTIME is missing or impossible.
-    """
-    zero_point = _number(header, "MAGZPT")
-    if not 10 < zero_point < 40:
-        raise InputError(f"MAGZPT is {header.get('MAGZPT')!r}; a zero point between 10 and 40 mag is needed.")
-    if magnitudes == "AB":
-        return float(10 ** (0.4 * (AB_ZERO_POINT - zero_point)))
-    seconds = _number(header, "EXPTIME")
-    if not seconds > 0:
-        raise InputError(f"EXPTIME is {header.get('EXPTIME')!r}; a positive exposure time is needed.")
-    return float(10 ** (0.4 * (AB_ZERO_POINT - zero_point - get_band(band).vega_to_ab))) / seconds
-
-
-def _number(header: fits.Header, key: str) -> float:
-    """A card as a number; NaN if it is missing, empty or text."""
-    value = header.get(key)
-    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 class OpenFiles:
@@ -135,12 +99,13 @@ def read_detector(
     if files is None:
         with OpenFiles() as opened:
             return read_detector(path, hdu, band, confidence=confidence, magnitudes=magnitudes, files=opened)
-    header = merged_header(files[path][0].header if hdu else None, files[path][hdu].header)
     image = files.pixels(path, hdu)
     name = f"{path.name}[{hdu}]"
     try:
-        scale = nanojansky_per_adu(header, band, magnitudes=magnitudes)
+        header = merged_header(files[path][0].header if hdu else None, files[path][hdu].header)
+        scale = header_zero_point(header, band=band, magnitudes=magnitudes).nanojansky
         wcs = icrs_wcs(header)
+        sky_noise = None if confidence is None else card_number(header, "SKYNOISE")
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
     good = np.isfinite(image)
@@ -150,7 +115,7 @@ def read_detector(
         share = np.ones_like(image)
     else:
         share = files.pixels(*confidence) / 100
-        noise = _number(header, "SKYNOISE")
+        noise = sky_noise
         if share.shape != image.shape:
             raise InputError(f"{name}: its confidence map {confidence[0].name} is {share.shape}, not {image.shape}.")
     if not noise > 0:

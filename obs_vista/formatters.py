@@ -14,6 +14,7 @@ from lsst.images import Box, DetectorFrame, Image, SkyProjection
 from lsst.images.fits import FitsCompressionOptions
 from lsst.images.formatters import GenericFormatter
 
+from obs_vista.cards import card_values
 from obs_vista.headers import detector_extensions, icrs_wcs, merged_header
 
 MetadataValue = str | int | float | bool
@@ -21,11 +22,7 @@ MetadataValue = str | int | float | bool
 
 def header_metadata(header: fits.Header) -> dict[str, MetadataValue]:
     """The cards of a header as a flat dictionary, without comments, history and empty values."""
-    return {
-        card.keyword: card.value
-        for card in header.cards
-        if card.keyword not in ("COMMENT", "HISTORY", "") and not isinstance(card.value, fits.card.Undefined)
-    }
+    return card_values(header)
 
 
 class PixelsAsTheyAre(GenericFormatter):

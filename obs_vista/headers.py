@@ -11,6 +11,8 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from obs_vista.cards import WCS_KEYWORD, card_value, refuse_contradictions
+
 POINTING_FRAME = "PNTFRAME"
 """Card of a merged header with the frame (FK5, ICRS) of RA and DEC, which may not be that of the pixels."""
 
@@ -18,14 +20,11 @@ POINTING_FRAME = "PNTFRAME"
 _STRUCTURAL = {"SIMPLE", "XTENSION", "BITPIX", "NAXIS", "EXTEND", "PCOUNT", "GCOUNT", "EXTNAME", "EXTVER"}
 _STRUCTURAL |= {"CHECKSUM", "DATASUM", "COMMENT", "HISTORY", ""}
 _FRAME = ("RADESYS", "RADECSYS")
-_WCS_KEYWORD = re.compile(
-    r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE|[AB]P?_(ORDER|\d_\d)"
-)
 _CHIP_NAME = re.compile(r"DET1\.CHIP(\d+)")
 
 
 def merged_header(primary: fits.Header | None, extension: fits.Header) -> fits.Header:
-    """The header of one detector: cards of the primary, overruled by those of the extension.
+    """The header of one detector: cards of the primary, overruled by those of the extension that have a value.
 
     CASU writes the telescope, the time and the observation block in the primary header, and the detector, the
     calibration and the astrometry in the extensions. RA and DEC of the primary may be FK5 where the extension is
@@ -37,13 +36,24 @@ def merged_header(primary: fits.Header | None, extension: fits.Header) -> fits.H
         Header of the primary HDU; None if the file was cut to one extension.
     extension
         Header of the detector's image.
+
+    Raises
+    ------
+    CardError
+        If one of the two gives a keyword that the pipeline depends on twice, with different values.
     """
-    merged = extension.copy()
     inherited = fits.Header() if primary is None else primary
+    for header in (inherited, extension):
+        refuse_contradictions(header)
+    merged = extension.copy()
     for card in inherited.cards:
-        if card.keyword in _STRUCTURAL or card.keyword.startswith("NAXIS") or card.keyword in extension:
+        if card.keyword in _STRUCTURAL or card.keyword.startswith("NAXIS"):
             continue
-        merged.append(copy(card), end=True)
+        if card.keyword not in extension:
+            merged.append(copy(card), end=True)
+        elif card_value(extension, card.keyword) is None:
+            merged.remove(card.keyword, remove_all=True)
+            merged.append(copy(card), end=True)
     pointing = inherited if "RA" in inherited and "RA" not in extension else merged
     if _given_frame(extension) is not None:
         for keyword in _FRAME:
@@ -91,11 +101,13 @@ def icrs_wcs(header: fits.Header) -> WCS:
     Raises
     ------
     ValueError
-        If there is no celestial transformation, or its frame is neither ICRS nor FK5.
+        If there is no celestial transformation, its frame is neither ICRS nor FK5, or a card of it is given twice.
     """
+    if isinstance(header, fits.Header):
+        refuse_contradictions(header)
     cards = fits.Header()
     for keyword in header:
-        if _WCS_KEYWORD.fullmatch(keyword):
+        if WCS_KEYWORD.fullmatch(keyword):
             cards[keyword] = header[keyword]
     if not str(cards.get("CTYPE1", "")).strip() or not str(cards.get("CTYPE2", "")).strip():
         raise ValueError("The header has no CTYPE1 and CTYPE2: no positions can be computed.")

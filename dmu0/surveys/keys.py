@@ -44,7 +44,7 @@ class Cuts(_Section):
     """Limits that a VISTA detector image must meet to be used; null switches a cut off."""
 
     seeing_max: float | None = Field(1.7, gt=0, description="arcsec")
-    zero_point_sigma: float | None = Field(5.0, gt=0, description="MAGZPT no further below its band's median")
+    zero_point_sigma: float | None = Field(5.0, gt=0, description="MAGZPT no further from its band's median")
     ellipticity_max: float | None = Field(0.2, gt=0)
     noise_ratio_range: tuple[float, float] | None = Field((0.7, 1.45), description="measured / predicted SKYNOISE")
     obstatus_reject: tuple[str, ...] = ("Aborted", "Must Repea", "Must Repeat")

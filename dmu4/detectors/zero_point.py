@@ -8,9 +8,7 @@ import numpy as np
 import sep
 
 from dmu0.robust_statistics import robust_scatter
-
-AB_ZERO_POINT = 31.4
-"""Magnitude of 1 nJy in the AB system."""
+from obs_vista.photometry import AB_ZERO_POINT, nanojansky_per_count
 
 APERTURES = (1.0, 1.5, 2.0, 3.0)
 """Radii, in arcsec, of the apertures for which corrections are kept."""
@@ -71,52 +69,7 @@ class ZeroPoint:
     @property
     def scaling(self) -> float:
         """nJy of one count."""
-        return 10 ** (-0.4 * (self.magnitude - AB_ZERO_POINT))
-
-
-def header_zero_point(
-    *,
-    magzpt: float,
-    error: float,
-    exposure_time: float,
-    extinction: float,
-    airmass: float,
-    vega_to_ab: float,
-    system: str,
-) -> tuple[float, float]:
-    """The AB zero point (mag of one count) that a header gives, and its error.
-
-    CASU's MAGZPT is a Vega magnitude for one count a second at airmass 1, and counts are those of one exposure of
-    EXPTIME (one DIT). Where an archive has rescaled the pixels to an AB zero point, MAGZPT is that, and no more.
-
-    Parameters
-    ----------
-    magzpt, error
-        MAGZPT and MAGZRR.
-    exposure_time
-        EXPTIME in s.
-    extinction
-        EXTINCT in mag per airmass.
-    airmass
-        Mean airmass.
-    vega_to_ab
-        AB minus Vega of the band.
-    system
-        ``Vega`` or ``AB``.
-
-    Raises
-    ------
-    ValueError
-        If MAGZPT is not a number, or EXPTIME not positive where it is needed.
-    """
-    if not np.isfinite(magzpt):
-        raise ValueError(f"MAGZPT must be a number; got {magzpt}.")
-    error = error if np.isfinite(error) and error > 0 else 0.05
-    if system == "AB":
-        return magzpt, error
-    if not exposure_time > 0:
-        raise ValueError(f"EXPTIME must be positive; got {exposure_time}.")
-    return magzpt + 2.5 * np.log10(exposure_time) - extinction * (airmass - 1) + vega_to_ab, error
+        return nanojansky_per_count(self.magnitude)
 
 
 def aperture_corrections(

@@ -30,13 +30,12 @@ from dmu4.detectors.calibration import DetectorCalibration, DetectorError, Detec
 from dmu4.detectors.mask import sky_pedestal
 from dmu4.detectors.reference_stars import around_detector
 from dmu4.detectors.tables import source_table, summary_table
-from dmu4.detectors.zero_point import header_zero_point
 from dmu4.psf.model import to_piff
-from obs_vista.bands import get_band
 from obs_vista.camera import get_detector, make_detector
 from obs_vista.headers import icrs_wcs
 from obs_vista.masks import to_mask
 from obs_vista.noise import measured_sky_noise, pawprint_variance, predicted_sky_noise, skynoise_variance
+from obs_vista.zero_points import header_zero_point
 
 SHARDS = Recent(128_000_000, lambda table: sum(column.nbytes for column in table.columns.values()))
 """Reference shards: the detectors of a field share them."""
@@ -204,7 +203,7 @@ class CalibrateDetectorTask(PipelineTask):
             noise = skynoise_variance(image, header, detector)
             units = measured_sky_noise(image) / predicted_sky_noise(header, detector)
         pedestal = sky_pedestal(image, sky_level=float(header.get("SKYLEVEL", np.nan)))
-        airmass = [float(header.get(f"ESO TEL AIRM {end}", 1.0)) for end in ("START", "END")]
+        zero_point = header_zero_point(header, band=band, magnitudes=self.config.magnitudes)
         return DetectorImage(
             image=image,
             variance=noise.variance,
@@ -212,15 +211,7 @@ class CalibrateDetectorTask(PipelineTask):
             wcs=icrs_wcs(header),
             seeing=float(header.get("SEEING", np.nan)),
             saturation=(get_detector(detector).saturation - pedestal) * units,
-            zero_point=header_zero_point(
-                magzpt=float(header.get("MAGZPT", np.nan)),
-                error=float(header.get("MAGZRR", np.nan)),
-                exposure_time=float(header.get("EXPTIME", np.nan)),
-                extinction=float(header.get("EXTINCT", 0.05)),
-                airmass=float(np.mean(airmass)),
-                vega_to_ab=get_band(band).vega_to_ab,
-                system=self.config.magnitudes,
-            ),
+            zero_point=(zero_point.magnitude, zero_point.error),
         )
 
 
@@ -289,7 +280,7 @@ def _header(metadata: Mapping) -> fits.Header:
     for keyword, value in metadata.items():
         if len(keyword) <= 8 and not keyword.startswith("PROV"):
             header[keyword] = value
-        elif keyword.startswith(("ESO DET NDIT", "ESO DET CHIP NO", "ESO TEL AIRM")):
+        elif keyword.startswith(("ESO DET DIT", "ESO DET NDIT", "ESO DET CHIP NO", "ESO TEL AIRM")):
             header[f"HIERARCH {keyword}"] = value
     return header
 

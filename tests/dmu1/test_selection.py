@@ -51,7 +51,9 @@ def inventory(*changes: dict[str, object]) -> Table:
         ({"noise_ratio": 0.45}, "noise ratio 0.45 (0.7 to 1.45)"),
         ({"noise_ratio": 1.5}, "noise ratio 1.5 (0.7 to 1.45)"),
         ({"magzpt": 23.5}, "zero point 23.500 (at least 23.550)"),
+        ({"magzpt": 24.32}, "zero point 24.320 (at most 24.300)"),
         ({"magzpt": np.nan}, "zero point unknown"),
+        ({"zero_point_problem": "EXPTIME is 0.0"}, "zero point unknown: EXPTIME is 0.0"),
     ],
 )
 def test_each_cut(change, reason):

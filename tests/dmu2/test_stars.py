@@ -155,12 +155,12 @@ def test_choose_stacks() -> None:
 def test_unusable_images_say_why(tmp_path) -> None:
     """A stack that is no FITS file, one without zero point and a coadd without one each give their reason."""
     (tmp_path / "page.fit").write_text("<html>")
-    rows = Table({"hdu": [1, 2], "magzpt": [23.0, np.nan], "seeing": [0.8, 0.8], "exptime": [10.0, 10.0]})
+    rows = Table({"hdu": [1, 1], "band": ["vh", "vh"], "seeing": [0.8, 0.8]})
     reasons = list(read_stacks(rows, tmp_path / "page.fit", system="Vega"))
     assert len(reasons) == 2
     assert all("page.fit" in reason for reason in reasons)
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.zeros((5, 5)))]).writeto(tmp_path / "stack.fit")
-    assert "zero point nan" in next(read_stacks(rows[1:], tmp_path / "stack.fit", system="Vega"))
+    assert "stack.fit[1]: MAGZPT is missing" in next(read_stacks(rows[1:], tmp_path / "stack.fit", system="Vega"))
     header = tangent((20, 20)).to_header()
     fits.PrimaryHDU(np.ones((20, 20), np.float32), header).writeto(tmp_path / "coadd.fits")
     with pytest.raises(ValueError, match=r"coadd\.fits: no FLUXMAG0"):

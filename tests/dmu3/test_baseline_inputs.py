@@ -12,7 +12,6 @@ from astropy.table import Table
 from dmu0.sky.tract import tangent_wcs
 from dmu3.inputs import (
     InputError,
-    nanojansky_per_adu,
     patch_detectors,
     place_on_grid,
     read_coadd,
@@ -28,26 +27,15 @@ def detector_header() -> fits.Header:
     return header
 
 
-def test_vega_zero_point_is_per_second() -> None:
-    """A star of Vega magnitude MAGZPT gives one ADU a second, EXPTIME ADU in all; H is 1.385 mag from AB."""
-    scale = nanojansky_per_adu(detector_header(), "vh")
-    magnitude = 31.4 - 2.5 * np.log10(10.0 * scale)
-    assert magnitude == pytest.approx(23.867 + 1.385, abs=1e-9)
-
-
-def test_ab_zero_point_is_of_a_pixel() -> None:
-    """Images brought to AB beforehand are not divided by their exposure time."""
-    header = fits.Header({"MAGZPT": 30.0, "EXPTIME": 10.0})
-    assert nanojansky_per_adu(header, "vh", magnitudes="AB") == pytest.approx(10 ** (0.4 * 1.4))
-
-
-@pytest.mark.parametrize(("card", "value"), [("MAGZPT", 0.0), ("MAGZPT", None), ("EXPTIME", 0.0)])
-def test_impossible_scales_are_named(card: str, value: float | None) -> None:
-    """A missing or impossible card is named in the message."""
+@pytest.mark.parametrize(("card", "value"), [("MAGZPT", 0.0), ("MAGZPT", None), ("EXPTIME", 0.0), ("SKYNOISE", "8,0")])
+def test_impossible_cards_are_named(tmp_path: Path, card: str, value: float | str | None) -> None:
+    """A missing or impossible card is named with its file and HDU."""
     header = detector_header()
     header[card] = value
-    with pytest.raises(InputError, match=card):
-        nanojansky_per_adu(header, "vh")
+    fits.writeto(tmp_path / "a.fit", np.ones((30, 40), np.float32), header)
+    fits.writeto(tmp_path / "c.fit", np.ones((30, 40), np.int16))
+    with pytest.raises(InputError, match=rf"a\.fit\[0\]: {card} is"):
+        read_detector(tmp_path / "a.fit", 0, "vh", confidence=(tmp_path / "c.fit", 0))
 
 
 def test_confidence_is_the_weight(tmp_path: Path) -> None:
@@ -61,7 +49,7 @@ def test_confidence_is_the_weight(tmp_path: Path) -> None:
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image, header)]).writeto(tmp_path / "a_st.fit")
     fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(confidence)]).writeto(tmp_path / "a_st_conf.fit")
     result = read_detector(tmp_path / "a_st.fit", 1, "vh", confidence=(tmp_path / "a_st_conf.fit", 1))
-    scale = nanojansky_per_adu(header, "vh")
+    scale = 10 ** (0.4 * (31.4 - 23.867 - 1.385)) / 10  # MAGZPT is for one ADU per second, H is 1.385 mag from AB
     assert result.weight[0, 0] == pytest.approx((8.0 * scale) ** -2, rel=1e-5)
     assert result.weight[0, 30] == pytest.approx(0.5 * (8.0 * scale) ** -2, rel=1e-5)
     assert result.image[0, 0] == pytest.approx(5 * scale, rel=1e-5)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dmu0.robust_statistics import SIGMA_TO_FWHM
-from dmu4.detectors.zero_point import AB_ZERO_POINT, aperture_corrections, fit_zero_point, header_zero_point
+from dmu4.detectors.zero_point import aperture_corrections, fit_zero_point
+from obs_vista.photometry import AB_ZERO_POINT
 
 SHAPE = (400, 400)
 
@@ -78,47 +79,6 @@ def test_change_over_the_detector(rng: np.random.Generator) -> None:
     )
     assert abs(fit.gradient[0]) == pytest.approx(0.1, abs=4 * fit.gradient_error)
     assert abs(fit.gradient[1]) < 4 * fit.gradient_error
-
-
-def test_header_vega() -> None:
-    """A Vega zero point becomes AB for one count: exposure time, extinction and offset are put in."""
-    values = {
-        "magzpt": 23.0,
-        "error": 0.01,
-        "exposure_time": 10.0,
-        "extinction": 0.05,
-        "airmass": 1.2,
-        "vega_to_ab": 1.385,
-    }
-    assert header_zero_point(**values, system="Vega")[0] == pytest.approx(23 + 2.5 - 0.01 + 1.385)
-
-
-def test_header_ab_is_taken_as_it_is() -> None:
-    """Where pixels were rescaled to an AB zero point, exposure time and offset do not count again."""
-    values = {
-        "magzpt": 30.0,
-        "error": 0.01,
-        "exposure_time": 10.0,
-        "extinction": 0.05,
-        "airmass": 1.2,
-        "vega_to_ab": 1.385,
-    }
-    assert header_zero_point(**values, system="AB") == (30.0, 0.01)
-
-
-@pytest.mark.parametrize(("key", "value", "message"), [("magzpt", np.nan, "MAGZPT"), ("exposure_time", 0.0, "EXPTIME")])
-def test_bad_headers(key: str, value: float, message: str) -> None:
-    """A missing MAGZPT or EXPTIME is refused by name."""
-    values = {
-        "magzpt": 23.0,
-        "error": 0.01,
-        "exposure_time": 10.0,
-        "extinction": 0.05,
-        "airmass": 1.2,
-        "vega_to_ab": 1.385,
-    }
-    with pytest.raises(ValueError, match=message):
-        header_zero_point(**(values | {key: value}), system="Vega")
 
 
 def test_aperture_corrections_of_a_gaussian(rng: np.random.Generator) -> None:

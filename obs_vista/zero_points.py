@@ -1,0 +1,187 @@
+"""The photometric zero point that the header of a CASU stack gives: one rule for every stage.
+
+CASU calibrates stacks in the Vega system for the default extinction at airmass 1, so that the total flux f (counts) of
+a source has the magnitude
+
+    m = MAGZPT - 2.5 log10(f / EXPTIME) - EXTINCT (X - 1),      X = (airmass at start + airmass at end) / 2
+
+(VISTA Science Archive, http://vsa.roe.ac.uk/flatFiles.html, "Converting catalogue fluxes to magnitudes"; aperture
+corrections APCORn, which that page adds, turn fluxes of apertures into total ones). Counts are those of one DIT, and
+EXPTIME is its length ("Corrected to ndit = 1"), whatever NDIT and NICOMB are. Every VISTA header has EXTINCT = 0.05
+in every band: the coefficient of CASU's default extinction, which holds where the card is missing.
+
+Where an archive has brought the pixels to an AB zero point, MAGZPT is the AB magnitude of one count, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from obs_vista.bands import get_band
+from obs_vista.cards import CardError, card_number
+from obs_vista.photometry import nanojansky_per_count
+
+DEFAULT_EXTINCTION = 0.05
+"""EXTINCT, mag per airmass, where the card is missing: what CASU writes into every VISTA header."""
+
+DEFAULT_ERROR = 0.05
+"""MAGZRR, mag, where the card is missing or not positive."""
+
+ZERO_POINT_RANGE = (10.0, 40.0)
+"""Values of MAGZPT that can be a zero point; beyond are placeholders such as 0, -1 and 99."""
+
+AIRMASS_RANGE = (0.99, 10.0)
+"""Values that can be an airmass, with some room for its rounding."""
+
+
+@dataclass(frozen=True)
+class HeaderZeroPoint:
+    """The zero point of a detector image by its header.
+
+    Attributes
+    ----------
+    magnitude
+        AB magnitude of one count (total flux, counts as the pixels have them).
+    error
+        Its standard error in mag, MAGZRR.
+    extinction_term
+        What the air beyond one airmass takes, EXTINCT (X - 1), in mag; it is in `magnitude`.
+    """
+
+    magnitude: float
+    error: float
+    extinction_term: float
+
+    @property
+    def nanojansky(self) -> float:
+        """Flux density in nJy of one count."""
+        return nanojansky_per_count(self.magnitude)
+
+
+@dataclass(frozen=True)
+class PhotometricCards:
+    """The cards that the zero point of a header is made of.
+
+    Attributes
+    ----------
+    magzpt, error
+        MAGZPT and MAGZRR, mag.
+    exposure_time
+        EXPTIME in s: one DIT.
+    extinction
+        EXTINCT, mag per airmass.
+    airmass
+        Mean of the airmasses at start and end.
+    """
+
+    magzpt: float
+    error: float
+    exposure_time: float
+    extinction: float
+    airmass: float
+
+
+def photometric_cards(header: Mapping, *, magnitudes: str = "Vega") -> PhotometricCards:
+    """Read the cards that the zero point is made of.
+
+    Missing cards: MAGZPT is needed, and EXPTIME or, in its place, ESO DET DIT; MAGZRR is then `DEFAULT_ERROR`, EXTINCT
+    `DEFAULT_EXTINCTION`; the airmass is that of the one end which is given, or 1, which is at most 0.035 mag off within
+    the airmass limit of 1.7 that VISTA surveys observe under.
+
+    Parameters
+    ----------
+    header
+        Merged header of the detector (`obs_vista.headers.merged_header`), or a dictionary of its values.
+    magnitudes
+        ``Vega`` or ``AB``; for AB, where it plays no part, the exposure time may be missing (NaN).
+
+    Raises
+    ------
+    CardError
+        If a needed card is missing, or a card is not a number or not a possible one.
+    """
+    magzpt = card_number(header, "MAGZPT")
+    low, high = ZERO_POINT_RANGE
+    if not low < magzpt < high:
+        raise CardError(f"MAGZPT is {magzpt!r}; a zero point between {low:g} and {high:g} mag is needed.")
+    error = card_number(header, "MAGZRR", default=DEFAULT_ERROR)
+    if magnitudes == "AB":
+        return PhotometricCards(magzpt, error if error > 0 else DEFAULT_ERROR, float("nan"), float("nan"), float("nan"))
+    if magnitudes != "Vega":
+        raise ValueError(f"The system of MAGZPT is {magnitudes!r}; it must be Vega or AB.")
+    exposure_time = card_number(header, "EXPTIME", default=card_number(header, "ESO DET DIT", default=np.nan))
+    if not exposure_time > 0:
+        given = "missing, as is ESO DET DIT" if np.isnan(exposure_time) else repr(exposure_time)
+        raise CardError(f"EXPTIME is {given}; a positive exposure time is needed.")
+    ends = [card_number(header, f"ESO TEL AIRM {end}", default=np.nan) for end in ("START", "END")]
+    airmass = 1.0 if np.isnan(ends).all() else float(np.nanmean(ends))
+    low, high = AIRMASS_RANGE
+    if not low <= airmass <= high:
+        raise CardError(f"ESO TEL AIRM START and END give the airmass {airmass:g}; {low:g} to {high:g} is possible.")
+    return PhotometricCards(
+        magzpt=magzpt,
+        error=error if error > 0 else DEFAULT_ERROR,
+        exposure_time=exposure_time,
+        extinction=card_number(header, "EXTINCT", default=DEFAULT_EXTINCTION),
+        airmass=airmass,
+    )
+
+
+def ab_zero_point(
+    *,
+    magzpt: ArrayLike,
+    exposure_time: ArrayLike,
+    extinction: ArrayLike,
+    airmass: ArrayLike,
+    vega_to_ab: ArrayLike,
+    magnitudes: str,
+) -> np.ndarray:
+    """AB magnitude of one count from the values of cards, single ones or arrays of many images.
+
+    Parameters
+    ----------
+    magzpt, exposure_time, extinction, airmass
+        Values of `PhotometricCards`.
+    vega_to_ab
+        AB minus Vega magnitude of the band.
+    magnitudes
+        ``Vega`` or ``AB``: the system of MAGZPT.
+    """
+    if magnitudes == "AB":
+        return np.asarray(magzpt, float)
+    beyond = np.asarray(extinction, float) * (np.asarray(airmass, float) - 1)
+    return np.asarray(magzpt, float) + 2.5 * np.log10(np.asarray(exposure_time, float)) - beyond + vega_to_ab
+
+
+def header_zero_point(header: Mapping, *, band: str, magnitudes: str = "Vega") -> HeaderZeroPoint:
+    """The zero point of a detector image by its header.
+
+    Parameters
+    ----------
+    header
+        Merged header of the detector (`obs_vista.headers.merged_header`), or a dictionary of its values.
+    band
+        Label of the band.
+    magnitudes
+        ``Vega`` or ``AB``: the system of MAGZPT.
+
+    Raises
+    ------
+    CardError
+        If a needed card is missing, or a card is not a number or not a possible one.
+    """
+    cards = photometric_cards(header, magnitudes=magnitudes)
+    magnitude = ab_zero_point(
+        magzpt=cards.magzpt,
+        exposure_time=cards.exposure_time,
+        extinction=cards.extinction,
+        airmass=cards.airmass,
+        vega_to_ab=get_band(band).vega_to_ab,
+        magnitudes=magnitudes,
+    )
+    term = 0.0 if magnitudes == "AB" else cards.extinction * (cards.airmass - 1)
+    return HeaderZeroPoint(float(magnitude), cards.error, term)
