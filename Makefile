@@ -27,26 +27,30 @@ endif
 WORKFLOW = $(PYTHON) -m workflow
 SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
-.PHONY: help sample release records test bench status lint lock active-environment FORCE $(STAGES:%=clean-dmu%)
+.PHONY: help sample release records test coverage bench status lint types lock active-environment FORCE
+.PHONY: $(STAGES:%=clean-dmu%)
 
-help: ## print this help
-	@echo "make sample              environment and release of the synthetic sample tile"
-	@echo "make release SURVEY=name-or-path [TRACTS=\"8524 8525\"] [ENGINE=local|bps] [JOBS=2]"
-	@echo "make test                the tests (after make sample); TESTS=path for some of them"
-	@echo "make status SURVEY=...   each step: done, stale, failed or to do, and how long it took"
-	@echo "make bench               speed and memory against peers, as ratios"
-	@echo "make lint                style, imports, notebooks"
-	@echo "make lock                pin the dependencies again"
-	@echo "make clean-dmuN SURVEY=. remove the products of one stage"
+# A mistyped path of tests is told at once, not after the sample.
+ifneq ($(filter test coverage,$(MAKECMDGOALS)),)
+ifeq ($(filter -%,$(TESTS)),)
+$(foreach path,$(TESTS),$(if $(wildcard $(firstword $(subst ::, ,$(path)))),,$(error There is no $(path): TESTS names files or folders below tests)))
+endif
+endif
+
+# Each target that people call has its help behind ##: arguments, two spaces or more, and what it does.
+help: ##  print this help
+	@sed -nE 's/^([a-z]+|\$$\(STAGES:%=clean-dmu%\)):[^#]*## ?(.*)$$/\1 \2/p' Makefile \
+	| sed -E 's/^\$$\(STAGES:%=clean-dmu%\)/clean-dmuN/' \
+	| awk -F '  +' '{ printf "make %-32s %s\n", $$1, $$2; for (i = 3; i <= NF; i++) printf "%38s%s\n", "", $$i }'
 
 # Only what is stale is run: the workflow compares digests, writes plan.mk with what is left to do, and calls make for it.
 # No make in between: a process between this make and the workflow would live on when this make is killed.
 RELEASE = $(WORKFLOW) release --jobs "$(if $(findstring jobserver,$(MAKEFLAGS)),,$(JOBS))"
 
-sample: $(ENVIRONMENT) ## the release of the sample tile
+sample: $(ENVIRONMENT) ##  the environment, and the release of the synthetic sample tile
 	+@$(RELEASE) --survey sample --tracts ""
 
-release: $(ENVIRONMENT)
+release: $(ENVIRONMENT) ## SURVEY=name-or-path  the release of a survey;  TRACTS="8524 8525" for some tracts, ENGINE=local or bps, JOBS=2 notebooks at once
 	+@$(RELEASE) $(SAID)
 
 ifneq ($(NAME),)
@@ -60,25 +64,32 @@ dmu$(1)/data/$$(NAME)/runs/%.ipynb: dmu$(1)/%.ipynb FORCE
 endef
 $(foreach stage,$(STAGES),$(eval $(call stage_rule,$(stage))))
 
-status: $(ENVIRONMENT)
+status: $(ENVIRONMENT) ## SURVEY=name-or-path  each step: done, stale, failed or to do, and how long it took
 	@$(WORKFLOW) status $(SAID)
 
 # A worker that dies ends the tests: with a new one in its place they would wait for ever.
-test: sample
-	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(TESTS)
+test: sample ## [TESTS=path]  the tests, after make sample; TESTS for some of them
+	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
+		--durations=20 $(COVERED) $(TESTS)
 
-bench: $(ENVIRONMENT)
+coverage: COVERED = --cov --cov-report=term:skip-covered
+coverage: test ## [TESTS=path]  the tests, and the share of the lines that they run
+
+bench: $(ENVIRONMENT) ##  speed and memory against peers, as ratios
 	@for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(PYTHON) $$file || exit 1; done
 
-lint: $(ENVIRONMENT)
+lint: $(ENVIRONMENT) ##  style, imports, notebooks
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()"
 
-lock:
+types: $(ENVIRONMENT) ## [UPDATE=1]  type errors, against a baseline that may only shrink
+	@$(PYTHON) workflow/check_types.py $(if $(UPDATE),--update)
+
+lock: ##  pin the dependencies of pyproject.toml again
 	@bash workflow/make_environment.sh lock
 
-$(STAGES:%=clean-dmu%): clean-dmu%:
+$(STAGES:%=clean-dmu%): clean-dmu%: ## SURVEY=name-or-path  remove the products of one stage
 	$(if $(NAME),rm -rf "dmu$*/data/$(NAME)",$(error There is no survey $(SURVEY)))
 
 .venv/.made-from: requirements.lock pyproject.toml

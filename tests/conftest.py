@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,18 @@ REALDATA = PROJECT.parent / "shared" / "realdata"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no worker waits for it at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """End with how many tests were skipped, and why: one line per reason."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    # pytest gives (file, line, "Skipped: reason") for what a test or a mark skipped.
+    reasons = Counter(str(item.longrepr[2]).removeprefix("Skipped: ") for item in skipped)
+    terminalreporter.section(f"{len(skipped)} tests skipped" if skipped else "no test skipped", sep="-")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:5d}  {reason}")
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def wanted() -> list[Requirement]:
-    """What pyproject.toml asks for, with the extra of the tests."""
+    """What pyproject.toml asks for, with the extras of the tests and of the documentation."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    return [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["test"]]
+    extras = project["optional-dependencies"]
+    return [Requirement(text) for text in project["dependencies"] + extras["test"] + extras["docs"]]
 
 
 def locked() -> dict[str, list[Requirement]]:

@@ -13,11 +13,12 @@ from pathlib import Path
 
 
 def direct_requirements(pyproject: Path) -> list[str]:
-    """Names of the distributions that the project itself asks for."""
+    """Names of the distributions that the project itself asks for, its tests and its documentation."""
     import tomllib  # Python >= 3.11
 
     project = tomllib.loads(pyproject.read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["test"] + extras["docs"]
     return [re.match(r"[\w.-]+", item)[0] for item in wanted]
 
 

@@ -38,7 +38,7 @@ find_uv() {
 
 if [ "${1:-}" = lock ]; then
   uv=$(find_uv)
-  exec "$uv" pip compile --quiet --universal --python-version 3.12 --extra test --no-emit-index-url --no-header \
+  exec "$uv" pip compile --quiet --universal --python-version 3.12 --extra test --extra docs --no-emit-index-url --no-header \
     --output-file requirements.lock pyproject.toml
 fi
 
