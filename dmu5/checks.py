@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from astropy.io import ascii as ascii_tables
 from astropy.table import Table
 
+from dmu0.schema.columns import schema_columns
 from dmu3.truth import FluxComparison
 from dmu5.diagnostics import Completeness, Locus, Offsets
-from dmu5.schema import catalogue_columns
 from dmu5.selection_function import Curve
+from dmu5.writers import write_ecsv
 
 Check = tuple[str, str, str, bool]
-"""What, measured, allowed, and whether it is kept: a row of `dmu5.release.write_checks`."""
+"""What, measured, allowed, and whether it is kept: a row of `write_checks`."""
 
 COMPLETENESS_MIN = 0.95
 FLUX_BIAS_MAX = 0.02
@@ -27,7 +30,7 @@ MIN_STARS = 10
 
 def column_checks(catalogue: Table, bands: Sequence[str]) -> list[Check]:
     """Every band has all its columns, names are unique, and each object has one primary row."""
-    wanted = {column.name for column in catalogue_columns(bands)}
+    wanted = {column.name for column in schema_columns(bands)}
     missing, extra = wanted - set(catalogue.colnames), set(catalogue.colnames) - wanted
     names = {name.lower() for name in catalogue.colnames}
     identifiers = np.asarray(catalogue["objectId"])
@@ -112,3 +115,18 @@ def selection_checks(
                 (f"{band}: {what} brighter than {limit:.1f}", measured, f">= {100 * least:.0f}%", value >= least)
             )
     return rows
+
+
+CHECK_COLUMNS = ("check", "value", "limit", "passed")
+
+
+def write_checks(rows: Sequence[tuple[str, str, str, bool]], path: Path) -> Table:
+    """Write the checks of a notebook for the release page: what, measured, allowed, and whether it is kept."""
+    table = Table(rows=list(rows) or None, names=CHECK_COLUMNS, dtype=["U128", "U48", "U48", bool])
+    write_ecsv(table, path)
+    return table
+
+
+def read_checks(folder: Path) -> dict[str, Table]:
+    """All tables of checks in a folder, by name."""
+    return {path.stem: ascii_tables.read(path, format="ecsv") for path in sorted(folder.glob("*.ecsv"))}

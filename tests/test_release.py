@@ -9,10 +9,10 @@ import yaml
 from astropy.table import Table
 from felis.datamodel import Schema
 
+from dmu0.schema.columns import schema_columns
 from dmu0.surveys import Survey, load_survey
 from dmu3.catalogues import read_catalogues
 from dmu3.truth import read_truth
-from dmu5.catalogue import read_catalogue
 from dmu5.diagnostics import (
     compare_with_baseline,
     good_flux,
@@ -22,8 +22,8 @@ from dmu5.diagnostics import (
     star_offsets,
     stellar_locus,
 )
-from dmu5.schema import catalogue_columns
 from dmu5.selection_function import area_of_survey
+from dmu5.steps import read_catalogue
 
 pytestmark = pytest.mark.release
 BANDS = ("g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk")
@@ -65,7 +65,7 @@ def test_every_band_has_its_columns(sample: tuple[Survey, Table]) -> None:
     """All ten bands have the same columns, those of the schema; each is measured somewhere."""
     survey, catalogue = sample
     assert survey.bands == BANDS
-    assert catalogue.colnames == [column.name for column in catalogue_columns(BANDS)]
+    assert catalogue.colnames == [column.name for column in schema_columns(BANDS)]
     stems = [{name.removeprefix(f"{b}_") for name in catalogue.colnames if name.startswith(f"{b}_")} for b in BANDS]
     assert all(stem == stems[0] for stem in stems)
     for band in BANDS:

@@ -33,7 +33,7 @@ def stack_patches(tables: Sequence[Table]) -> Table:
         values = {name: np.asarray(table[name]) for name in table.colnames}
         for band in bands:
             if f"{band}_psfFlux" not in table.colnames:
-                values |= {f"{name}_flag": np.ones(len(table), bool) for name, _ in flux_names(band)}
+                values |= {f"{name}_flag": np.ones(len(table), bool) for name in flux_names(band)}
                 values |= {f"{band}_inputCount": np.zeros(len(table)), f"{band}_coverage": np.zeros(len(table))}
         complete.append(make_object_table(values, bands, length=len(table)))
     merged = vstack(complete, metadata_conflicts="silent")

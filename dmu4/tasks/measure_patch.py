@@ -216,6 +216,6 @@ def missing_bands(bands: list[str], n: int) -> dict[str, np.ndarray]:
     """Flags and counts of bands without a coadd: every flux missing, nothing covered."""
     values = {}
     for band in bands:
-        values |= {f"{name}_flag": np.ones(n, bool) for name, _ in flux_names(band)}
+        values |= {f"{name}_flag": np.ones(n, bool) for name in flux_names(band)}
         values |= {f"{band}_inputCount": np.zeros(n, int), f"{band}_coverage": np.zeros(n)}
     return values

@@ -9,14 +9,9 @@ import pytest
 from astropy.table import Table
 
 from dmu0.surveys import load_survey
-from dmu5.release import (
-    choose_bands,
-    colour_picture,
-    read_checks,
-    reading_examples,
-    write_checks,
-    write_page,
-)
+from dmu5.checks import read_checks, write_checks
+from dmu5.picture import choose_bands, colour_picture
+from dmu5.release import reading_examples, write_page
 
 
 def test_bands_of_the_picture() -> None:

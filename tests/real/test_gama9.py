@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dmu0.surveys import Survey
-from dmu5.catalogue import read_catalogue
 from dmu5.diagnostics import primary, stellar_locus
+from dmu5.steps import read_catalogue
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from astropy.table import Table
 
 from dmu0.surveys import Survey
 from dmu4.butler.repository import open_butler
-from dmu5.catalogue import read_catalogue
 from dmu5.diagnostics import primary
+from dmu5.steps import read_catalogue
 
 
 @pytest.fixture(scope="module")

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import healsparse
 import numpy as np
 import pandas as pd
-import pytest
+import yaml
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 from astropy.table import Table
+from felis.datamodel import Schema
 
-from dmu5.catalogue import (
-    fuse,
-    look_up_ebv,
-    parquet_path,
-    write_fits,
-    write_mocs,
-    write_parquet,
-    write_votable,
-)
-from dmu5.schema import SchemaError, catalogue_columns
+from dmu0.schema.columns import schema_columns
+from dmu5.fusing import fuse
+from dmu5.sky_coverage import write_mocs
+from dmu5.writers import parquet_path, write_fits, write_parquet, write_schema, write_votable
 
 BANDS = ("g", "i", "vj", "vk")
-COLUMNS = catalogue_columns(BANDS)
-
-
-def test_fused_columns(objects: Table) -> None:
-    """The pipeline's table becomes the schema's, with a reddening that is NaN without a map."""
-    table = fuse(objects, COLUMNS)
-    assert table.colnames == [column.name for column in COLUMNS]
-    assert np.isnan(table["ebv"]).all()
-    np.testing.assert_array_equal(table["vk_psfFlux"], objects["vk_psfFlux"])
-
-
-def test_a_missing_band_is_refused(objects: Table) -> None:
-    """A table without the columns of one band does not become a catalogue."""
-    with pytest.raises(SchemaError, match="vh_"):
-        fuse(objects, catalogue_columns((*BANDS, "vh")))
+COLUMNS = schema_columns(BANDS)
 
 
 def test_parquet_is_partitioned_by_tract(objects: Table, tmp_path: Path) -> None:
@@ -80,28 +60,6 @@ def test_votable_says_what_columns_are(objects: Table, tmp_path: Path) -> None:
     np.testing.assert_allclose(votable.to_table()["vk_psfFlux"], table["vk_psfFlux"])
 
 
-def test_mocs_cover_the_objects(objects: Table, tmp_path: Path) -> None:
-    """Each band's MOC has about the area of the field; a band without data has none."""
-    objects["vj_usable"] = False
-    areas = write_mocs(fuse(objects, COLUMNS), tmp_path, BANDS)
-    assert 30 < areas["catalogue"] < 60  # the field is 36 arcmin^2, cells are 0.7
-    assert areas["vj"] == 0
-    assert (tmp_path / "g.moc.fits").exists()
-    assert not (tmp_path / "vj.moc.fits").exists()
-
-
-def test_reddening_from_a_map(tmp_path: Path) -> None:
-    """E(B-V) is that of the map's pixel, NaN outside; a map that is not there is an error."""
-    sky = healsparse.HealSparseMap.make_empty(32, 256, np.float32)
-    sky.update_values_pos(np.array([150.0]), np.array([0.0]), np.float32(0.031), lonlat=True)
-    sky.write(str(tmp_path / "ebv.hsp"))
-    values = look_up_ebv(np.array([150.0, 151.5]), np.array([0.0, 0.0]), tmp_path / "ebv.hsp")
-    assert values[0] == pytest.approx(0.031)
-    assert np.isnan(values[1])
-    with pytest.raises(FileNotFoundError, match=r"none\.hsp"):
-        look_up_ebv(np.zeros(1), np.zeros(1), tmp_path / "none.hsp")
-
-
 def test_empty_catalogue_can_be_written(objects: Table, tmp_path: Path) -> None:
     """A tract without objects has files with all columns and no rows."""
     table = fuse(objects[:0], COLUMNS)
@@ -110,3 +68,9 @@ def test_empty_catalogue_can_be_written(objects: Table, tmp_path: Path) -> None:
     write_votable(table, tmp_path / "object.vot", COLUMNS)
     assert len(Table.read(tmp_path / "object.fits")) == 0
     assert set(write_mocs(table, tmp_path, BANDS).values()) == {0.0}
+
+
+def test_the_schema_beside_the_catalogue_is_felis(tmp_path: Path) -> None:
+    """What is published is valid, and lists the columns of the survey's bands in order."""
+    schema = Schema.model_validate(yaml.safe_load(write_schema(tmp_path / "schema.yaml", BANDS).read_text()))
+    assert [column.name for column in schema.tables[0].columns] == [column.name for column in COLUMNS]

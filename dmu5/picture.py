@@ -1,0 +1,128 @@
+"""The picture of a tract: the coadds of its patches side by side, three bands as one colour image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from astropy.visualization import make_lupton_rgb
+from lsst.daf.butler import Butler, DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError
+
+from dmu0.robust_statistics import robust_scatter
+from dmu0.sky.skymap import survey_patches
+from dmu0.surveys import Survey
+from dmu4.butler.repository import open_butler
+
+PICTURE_BANDS = (("vk", "vh", "vj", "y", "z"), ("i", "r", "z", "vz", "vy"), ("g", "u", "r", "vz", "vy"))
+"""Bands to show as red, green and blue: the first of each that there is."""
+
+
+def choose_bands(have: Sequence[str]) -> tuple[str, str, str]:
+    """Red, green and blue of the picture: Ks, i and g, or the nearest there is; one band three times if it is alone.
+
+    Raises
+    ------
+    ValueError
+        If there is no band.
+    """
+    if not have:
+        raise ValueError("There is no band to make a picture of.")
+    return tuple(next((band for band in wanted if band in have), have[-1]) for wanted in PICTURE_BANDS)
+
+
+def read_coadd_image(butler: Butler, *, tract: int, patch: int, band: str) -> np.ndarray | None:
+    """The pixels [y, x] in nJy of a coadd of the pipeline; None if there is none."""
+    try:
+        image = butler.get("deep_coadd.image", tract=tract, patch=patch, band=band)
+    except (DatasetNotFoundError, MissingDatasetTypeError, MissingCollectionError):
+        return None
+    return np.asarray(image.array, np.float32)
+
+
+def mosaic(survey: Survey, band: str, *, tract: int) -> np.ndarray | None:
+    """The inner boxes of all patches of a tract side by side in one band, nJy; None if there is no coadd.
+
+    Pixels without data are NaN.
+    """
+    patches = [patch for patch in survey_patches(survey) if patch.tract.id == tract]
+    x0, y0 = (min(getattr(patch.inner_bbox, axis).start for patch in patches) for axis in "xy")
+    x1, y1 = (max(getattr(patch.inner_bbox, axis).stop for patch in patches) for axis in "xy")
+    canvas = np.full((y1 - y0, x1 - x0), np.nan, np.float32)
+    found = False
+    with open_butler(survey) as butler:
+        for patch in patches:
+            image = read_coadd_image(butler, tract=tract, patch=patch.id, band=band)
+            if image is None:
+                continue
+            found = True
+            inner, outer = patch.inner_bbox, patch.outer_bbox
+            part = image[
+                inner.y.start - outer.y.start : inner.y.stop - outer.y.start,
+                inner.x.start - outer.x.start : inner.x.stop - outer.x.start,
+            ]
+            canvas[inner.y.start - y0 : inner.y.stop - y0, inner.x.start - x0 : inner.x.stop - x0] = part
+    return canvas if found else None
+
+
+def colour_picture(red: np.ndarray, green: np.ndarray, blue: np.ndarray, *, size: int = 1600) -> np.ndarray:
+    """An RGB picture [y, x, 3] of three images in nJy, north up (Lupton et al. 2004, PASP 116, 133).
+
+    Bands are scaled so that sources are white in the median; pixels without data are dark.
+
+    Parameters
+    ----------
+    red, green, blue
+        [y, x] in nJy on one grid.
+    size
+        Longest side of the picture in pixels; larger images are averaged down.
+    """
+    planes = [_shrink(plane, size) for plane in (red, green, blue)]
+    clean, noises = [], []
+    for plane in planes:
+        good = np.isfinite(plane)
+        middle = float(np.median(plane[good])) if good.any() else 0.0
+        noises.append(max(robust_scatter(plane[good], about=middle) if good.any() else 1.0, 1e-30))
+        clean.append(np.where(good, plane - middle, 0))
+    bright = np.logical_and.reduce([plane > 10 * noise for plane, noise in zip(clean, noises, strict=True)])
+    typical = [
+        float(np.median(plane[bright])) if bright.any() else noise for plane, noise in zip(clean, noises, strict=True)
+    ]
+    scaled = [plane / level for plane, level in zip(clean, typical, strict=True)]
+    grain = float(np.median([noise / level for noise, level in zip(noises, typical, strict=True)]))
+    return make_lupton_rgb(*scaled, minimum=-0.5 * grain, stretch=15 * grain, Q=8)[::-1]
+
+
+def _shrink(image: np.ndarray, size: int) -> np.ndarray:
+    step = -(-max(image.shape) // size)
+    if step == 1:
+        return image
+    ny, nx = (length // step * step for length in image.shape)
+    blocks = image[:ny, :nx].reshape(ny // step, step, nx // step, step)
+    count = np.isfinite(blocks).sum(axis=(1, 3))
+    total = np.nansum(blocks, axis=(1, 3))
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def write_picture(survey: Survey, path: Path, *, tract: int) -> tuple[str, str, str] | None:
+    """Write the RGB picture of a tract as PNG.
+
+    Returns
+    -------
+    bands
+        Those shown as red, green and blue; None if the tract has no coadds.
+    """
+    images = {band: mosaic(survey, band, tract=tract) for band in survey.bands}
+    have = [band for band, image in images.items() if image is not None]
+    if not have:
+        path.unlink(missing_ok=True)
+        return None
+    bands = choose_bands(have)
+    picture = colour_picture(*(images[band] for band in bands))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.png")
+    plt.imsave(part, picture)
+    part.replace(path)
+    return bands

@@ -1,0 +1,51 @@
+"""The sky that the catalogue and each of its bands cover, as multi-order coverage maps (MOC)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.table import Table
+from mocpy import MOC
+
+MOC_ORDER = 14
+"""HEALPix order at which objects are counted, cells of 13 arcsec; the maps are two orders coarser, 51 arcsec."""
+
+
+def write_mocs(table: Table, folder: Path, bands: Sequence[str]) -> dict[str, float]:
+    """Write the sky where objects are usable, one MOC per band and one of the catalogue.
+
+    Parameters
+    ----------
+    table
+        The catalogue, with ``coord_ra``, ``coord_dec`` and ``{band}_usable``.
+    folder
+        Where the maps go, as ``<name>.moc.fits``.
+    bands
+        Labels of the bands.
+
+    Returns
+    -------
+    areas
+        Name (a band, or ``catalogue``) -> arcmin^2. Cells without an object are not counted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    areas = {}
+    for name in ("catalogue", *bands):
+        rows = table if name == "catalogue" else table[np.asarray(table[f"{name}_usable"])]
+        if not len(rows):
+            areas[name] = 0.0
+            (folder / f"{name}.moc.fits").unlink(missing_ok=True)
+            continue
+        places = SkyCoord(np.asarray(rows["coord_ra"]), np.asarray(rows["coord_dec"]), unit="deg")
+        moc = MOC.from_skycoords(places, max_norder=MOC_ORDER).degrade_to_order(MOC_ORDER - 2)
+        part = folder / f".{name}.{os.getpid()}.part"
+        moc.save(str(part), format="fits", overwrite=True)
+        shutil.move(part, folder / f"{name}.moc.fits")
+        areas[name] = float(moc.sky_fraction * 4 * np.pi * (u.rad**2).to(u.arcmin**2))
+    return areas

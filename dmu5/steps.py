@@ -1,0 +1,120 @@
+"""What the notebooks call to make the catalogue of a survey, tract by tract, and to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from astropy.table import Column, Table
+
+from dmu0.schema.columns import schema_columns
+from dmu0.schema.tables import empty_table
+from dmu0.surveys import Survey
+from dmu5.fusing import fuse, read_objects
+from dmu5.writers import parquet_path, write_parquet, write_schema
+
+
+@dataclass(frozen=True)
+class TractCatalogue:
+    """What became of one tract.
+
+    Attributes
+    ----------
+    tract
+        Number of the tract.
+    state
+        ``done``, ``skipped`` or ``failed``.
+    reason
+        Why, if not done.
+    n_rows
+        Number of rows.
+    n_primary
+        Number of objects: rows that are primary.
+    """
+
+    tract: int
+    state: str
+    reason: str = ""
+    n_rows: int = 0
+    n_primary: int = 0
+
+
+def make_catalogue(survey: Survey, *, tracts: str = "", ebv_map: Path | None = None) -> Iterator[TractCatalogue]:
+    """Write the Parquet catalogue of a survey, one folder per tract, and the schema beside it.
+
+    Every column is there for every band of the survey. A tract without objects gives a table without rows.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    tracts
+        Tracts to do, separated by spaces; all if empty.
+    ebv_map
+        See `dmu5.fusing.fuse`.
+
+    Raises
+    ------
+    SchemaError
+        If a table's columns are not those of the schema.
+    """
+    folder = survey.folders[5] / "catalogue"
+    columns = schema_columns(survey.bands)
+    write_schema(folder / "schema.yaml", survey.bands)
+    found = read_objects(survey, tracts)
+    for tract in [int(tract) for tract in tracts.split()] or list(survey.tracts):
+        if tract not in found:
+            write_parquet(empty_table(columns), folder, tract=tract)
+            yield TractCatalogue(tract, "skipped", "the pipeline made no object table")
+            continue
+        table = fuse(found[tract], columns, ebv_map=ebv_map)
+        write_parquet(table, folder, tract=tract)
+        yield TractCatalogue(tract, "done", "", len(table), int(np.sum(table["detect_isPrimary"])))
+
+
+def tract_table(states: Sequence[TractCatalogue]) -> Table:
+    """What became of each tract, one row per tract."""
+    names = list(TractCatalogue.__dataclass_fields__)
+    rows = [tuple(getattr(state, name) for name in names) for state in states]
+    return Table(rows=rows or None, names=names, dtype=[int, "U8", "U256", int, int])
+
+
+def parquet_files(survey: Survey, *, tracts: str = "") -> list[Path]:
+    """The catalogue files of a survey that are there, in the order of its tracts."""
+    wanted = [int(tract) for tract in tracts.split()] or list(survey.tracts)
+    paths = [parquet_path(survey.folders[5] / "catalogue", tract=tract) for tract in wanted]
+    return [path for path in paths if path.exists()]
+
+
+def read_catalogue(survey: Survey, *, tracts: str = "", columns: Sequence[str] | None = None) -> Table:
+    """The catalogue of a survey.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    tracts
+        Tracts to read, separated by spaces; all if empty.
+    columns
+        Names to read; all if None.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    """
+    paths = parquet_files(survey, tracts=tracts)
+    if not paths:
+        folder = survey.folders[5] / "catalogue"
+        raise FileNotFoundError(f"There is no catalogue in {folder}: run dmu5/1_Fused_catalogue for this survey first.")
+    schema = [column for column in schema_columns(survey.bands) if columns is None or column.name in columns]
+    tables = [pq.ParquetFile(path).read(columns=[column.name for column in schema]) for path in paths]
+    joined = Table()
+    for column in schema:
+        values = [np.asarray(table[column.name].to_numpy()) for table in tables]
+        data = np.concatenate(values).astype(column.dtype)
+        joined.add_column(Column(data, name=column.name, unit=column.unit or None, description=column.description))
+    return joined
