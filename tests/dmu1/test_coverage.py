@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from dmu0.sky.skymap import RingsSkyMap, survey_patches
+from dmu0.sky.skymap import CellsSkyMap, RingsSkyMap, survey_patches
 from dmu0.surveys import load_survey
 from dmu1.coverage import (
     JOB_COLUMNS,
@@ -183,3 +183,23 @@ def test_real_images_are_on_their_patches(realdata):
     jobs = vista_jobs(images, overlaps, patches)
     assert list(jobs["n_images"]) == [4, 4]
     assert np.all((jobs["coverage"] > 0.05) & (jobs["coverage"] < 0.95))
+
+
+def test_border_beyond_the_tract_is_searched() -> None:
+    """On LSST's cells the outer patches reach beyond their tract: an image over the far corner of one is found."""
+    tract = CellsSkyMap().tract(9813)
+    corner = tract.patch("0,0")
+    x0, y0, x1, y1 = box_of(corner)
+    assert x0 < -100
+    images = []
+    for hdu, shift in ((1, 0), (2, -90)):
+        x, y = (
+            np.array([x0 - 8, x0 + 20, x0 + 20, x0 - 8]) + shift,
+            np.array([y0 - 9, y0 - 9, y0 + 40, y0 + 40]) + shift,
+        )
+        ra, dec = tract.wcs.wcs_pix2world(x, y, 0)
+        row = {"path": "a_st.fit", "hdu": hdu, "exposure": 1, "detector": 1, "band": "vh"}
+        images.append(row | {f"ra{k}": ra[k] for k in range(4)} | {f"dec{k}": dec[k] for k in range(4)})
+    found = patch_overlaps(Table(images), [corner])
+    assert list(found["hdu"]) == [1]
+    assert found["overlap"][0] == pytest.approx(20 * 40 / ((x1 - x0) * (y1 - y0)), rel=1e-5)
