@@ -27,11 +27,18 @@ class _Section(BaseModel):
 class Inputs(_Section):
     """Where the input files come from."""
 
-    source: Literal["simulate", "archive", "local"]
+    source: Literal["simulate", "archive", "local"] = Field(
+        description="a synthetic sky, the public archives, or files that are here already"
+    )
     folder: Path | None = Field(None, description="for local: where the files are, relative to the survey file")
     seed: int = Field(20091103, description="for simulate: seed of the random numbers")
-    scene: dict[str, float] = Field(default_factory=dict, description="for simulate: changes to the default scene")
-    query: dict[str, str] = Field(default_factory=dict, description="for archive: archive name -> ADQL query or path")
+    scene: dict[str, float] = Field(
+        default_factory=dict, description="for simulate: changes to the default scene, see dmu0.sample.scene.Scene"
+    )
+    query: dict[str, str] = Field(
+        default_factory=dict,
+        description="for archive: name of the archive -> ADQL query or address of a file, with placeholders",
+    )
 
     @model_validator(mode="after")
     def _local_has_folder(self) -> Inputs:
@@ -43,38 +50,46 @@ class Inputs(_Section):
 class Cuts(_Section):
     """Limits that a VISTA detector image must meet to be used; null switches a cut off."""
 
-    seeing_max: float | None = Field(1.7, gt=0, description="arcsec")
+    seeing_max: float | None = Field(1.7, gt=0, description="largest FWHM of the stars, arcsec")
     zero_point_sigma: float | None = Field(5.0, gt=0, description="MAGZPT no further from its band's median")
-    ellipticity_max: float | None = Field(0.2, gt=0)
-    noise_ratio_range: tuple[float, float] | None = Field((0.7, 1.45), description="measured / predicted SKYNOISE")
-    obstatus_reject: tuple[str, ...] = ("Aborted", "Must Repea", "Must Repeat")
-    esograde_reject: tuple[str, ...] = ("R",)
+    ellipticity_max: float | None = Field(0.2, gt=0, description="largest mean ellipticity of the stars")
+    noise_ratio_range: tuple[float, float] | None = Field(
+        (0.7, 1.45), description="allowed range of SKYNOISE over the noise that detector and sky predict"
+    )
+    obstatus_reject: tuple[str, ...] = Field(
+        ("Aborted", "Must Repea", "Must Repeat"), description="values of OBSTATUS that reject an image"
+    )
+    esograde_reject: tuple[str, ...] = Field(("R",), description="values of ESOGRADE that reject an image")
 
 
 class CalibrationLimits(_Section):
     """Limits on what calibration measured; a detector outside them is left out of coadds."""
 
     min_stars: int = Field(12, ge=3, description="fewer matched stars: header solution instead of a fit")
-    astrometric_scatter_max: float = Field(0.1, gt=0, description="arcsec, one axis")
-    zero_point_error_max: float = Field(0.05, gt=0, description="mag")
-    psf_size_residual_max: float = Field(0.1, gt=0, description="|dT/T| of reserved stars")
-    noise_ratio_max: float = Field(1.6, gt=0, description="scatter of empty pixels over predicted")
+    astrometric_scatter_max: float = Field(0.1, gt=0, description="scatter about the references on one axis, arcsec")
+    zero_point_error_max: float = Field(0.05, gt=0, description="standard error of the zero point, mag")
+    psf_size_residual_max: float = Field(0.1, gt=0, description="|dT/T| of stars that were kept out of the PSF fit")
+    noise_ratio_max: float = Field(1.6, gt=0, description="scatter of empty pixels over the predicted noise")
 
 
 class Vista(_Section):
     """The near-infrared half."""
 
-    kind: Literal["stacks", "coadds"] = "stacks"
-    programme: str = ""
-    bands: tuple[str, ...]
+    kind: Literal["stacks", "coadds"] = Field(
+        "stacks", description="CASU pawprint stacks, calibrated and coadded here, or finished coadds"
+    )
+    programme: str = Field("", description="ESO programme, recorded with each visit; empty: the name of the survey")
+    bands: tuple[str, ...] = Field(description="VISTA bands to use, of vz vy vj vh vk")
     stacks: tuple[str, ...] = Field((), description="glob patterns of CASU pawprint stacks")
     confidence: str | None = Field("_conf", description="suffix of the confidence map's name; null: there are none")
-    noise: Literal["confidence", "skynoise"] = "confidence"
+    noise: Literal["confidence", "skynoise"] = Field(
+        "confidence", description="what the variance comes from: confidence maps, or SKYNOISE alone"
+    )
     coadds: dict[str, str] = Field(default_factory=dict, description="for kind coadds: band -> file pattern")
     zero_points: dict[str, float] = Field(default_factory=dict, description="for kind coadds: band -> AB zero point")
     magnitudes: Literal["Vega", "AB"] = Field("Vega", description="system of MAGZPT")
-    cuts: Cuts = Cuts()
-    limits: CalibrationLimits = CalibrationLimits()
+    cuts: Cuts = Field(Cuts(), description="limits on what headers say")
+    limits: CalibrationLimits = Field(CalibrationLimits(), description="limits on what calibration measured")
 
     @field_validator("bands")
     @classmethod
@@ -85,13 +100,17 @@ class Vista(_Section):
 class Optical(_Section):
     """The optical half: coadds as published."""
 
-    kind: Literal["hsc", "lsst", "fits"]
-    bands: tuple[str, ...]
+    kind: Literal["hsc", "lsst", "fits"] = Field(
+        description="HSC calexp files, an LSST Butler repository, or plain FITS images"
+    )
+    bands: tuple[str, ...] = Field(description="optical bands to use, of u g r i z y")
     coadds: dict[str, str] = Field(
         default_factory=dict,
-        description="band -> file pattern; {tract} {patch_x} {patch_y} {band} {filter} are filled in",
+        description="band or default -> file pattern with {tract} {patch} {patch_x} {patch_y} {band} {filter}",
     )
-    psf: Literal["stamps", "stars"] = "stamps"
+    psf: Literal["stamps", "stars"] = Field(
+        "stamps", description="whether PSFs come as stamps; no stage reads it: a coadd without a stamp has its stars"
+    )
     psf_stamps: dict[str, str] = Field(default_factory=dict, description="band -> pattern of PSF stamp files")
     zero_points: dict[str, float] = Field(default_factory=dict, description="band -> AB zero point, for kind fits")
     butler: str | None = Field(None, description="for kind lsst: repository")
@@ -112,13 +131,15 @@ class Optical(_Section):
 class SkyMapConfig(_Section):
     """The pixel grid of the coadds."""
 
-    kind: Literal["rings", "cells", "single"] = "rings"
-    name: str
-    pixel_scale: float = Field(0.168, gt=0, description="arcsec")
-    num_rings: int = Field(120, ge=1)
-    tract_overlap: float = Field(1 / 60, ge=0, description="deg")
-    patch_inner: int = Field(4000, ge=1, description="px")
-    patch_border: int = Field(100, ge=0, description="px")
+    kind: Literal["rings", "cells", "single"] = Field(
+        "rings", description="HSC's rings of tracts, LSST's rings with cells, or one tract of one patch"
+    )
+    name: str = Field(description="name in the Butler repository")
+    pixel_scale: float = Field(0.168, gt=0, description="side of a pixel, arcsec")
+    num_rings: int = Field(120, ge=1, description="number of rings of tracts from pole to pole")
+    tract_overlap: float = Field(1 / 60, ge=0, description="overlap of neighbouring tracts, deg")
+    patch_inner: int = Field(4000, ge=1, description="side of the area that a patch has to itself, px")
+    patch_border: int = Field(100, ge=0, description="border around it that neighbouring patches share, px")
     centre: tuple[float, float] | None = Field(None, description="for single: ICRS deg of the tract's centre")
     shape: tuple[int, int] | None = Field(None, description="for single: (ny, nx) px of the one patch")
 
@@ -132,18 +153,18 @@ class SkyMapConfig(_Section):
 class References(_Section):
     """Photometric and astrometric reference catalogues: file patterns, or null where there is none."""
 
-    ps1: str | None = None
-    twomass: str | None = None
-    gaia: str | None = None
-    vista: str | None = None
-    match_radius: float = Field(1.0, gt=0, description="arcsec")
-    min_stars_per_shard: int = Field(20, ge=1)
+    ps1: str | None = Field(None, description="PanSTARRS1, as VizieR delivers II/349")
+    twomass: str | None = Field(None, description="2MASS point sources, as VizieR delivers II/246")
+    gaia: str | None = Field(None, description="Gaia sources")
+    vista: str | None = Field(None, description="sources of the VISTA Science Archive")
+    match_radius: float = Field(1.0, gt=0, description="largest separation of a match, arcsec")
+    min_stars_per_shard: int = Field(20, ge=1, description="fewer stars in a shard (HTM level 7) give a warning")
 
 
 class Engine(_Section):
     """How the pipeline is run, and where its registry is."""
 
-    kind: Literal["local", "bps"] = "local"
+    kind: Literal["local", "bps"] = Field("local", description="processes of this machine, or a batch system")
     processes: int = Field(2, ge=1, description="for local: processes that share the quanta of a task")
     threads: int = Field(2, ge=1, description="threads inside quanta, of all processes together")
     site: str = Field("local", description="for bps: a file in dmu4/bps, or a path")
@@ -153,16 +174,20 @@ class Engine(_Section):
 class Survey(_Section):
     """A survey, as its YAML file defines it."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)]
-    title: str
-    inputs: Inputs
-    vista: Vista | None = None
-    optical: Optical | None = None
-    sky_map: SkyMapConfig
-    tracts: dict[int, tuple[int | str, ...] | Literal["all"]]
-    references: References = References()
-    engine: Engine = Engine()
-    path: Path = Field(exclude=True)
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)] = Field(
+        description="name of the survey's data folders: small letters, digits and _"
+    )
+    title: str = Field(description="title of the pages, one line")
+    inputs: Inputs = Field(description="where the input files come from")
+    vista: Vista | None = Field(None, description="the near-infrared half; at least one of the two is needed")
+    optical: Optical | None = Field(None, description="the optical half")
+    sky_map: SkyMapConfig = Field(description="the pixel grid of the coadds")
+    tracts: dict[int, tuple[int | str, ...] | Literal["all"]] = Field(
+        description='tract -> its patches, as numbers or "x,y", or all'
+    )
+    references: References = Field(References(), description="reference catalogues")
+    engine: Engine = Field(Engine(), description="how the pipeline is run")
+    path: Path = Field(exclude=True, description="the survey file itself; not a key of the file")
 
     @model_validator(mode="after")
     def _has_images(self) -> Survey:
