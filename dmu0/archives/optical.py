@@ -1,10 +1,8 @@
-"""Optical coadds: HSC files and PSF stamps by their addresses, LSST coadds from a Butler or a TAP service."""
+"""Optical coadds: HSC files and PSF stamps by their addresses, LSST coadds from a TAP service."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-
-from lsst.daf.butler import Butler, MissingDatasetTypeError
 
 from dmu0.archives.session import ArchiveError
 from dmu0.archives.tap import datalink
@@ -61,29 +59,3 @@ def lsst_files(archives: Archives, patches: Iterable[Patch]) -> Iterator[Request
                 if link is not None:
                     path = fill_pattern(pattern, band=band, filter_name=get_band(band).physical_filter, patch=patch)
                     yield Request("lsst", "optical_coadd", path, str(link["access_url"]))
-
-
-def butler_coadds(archives: Archives) -> dict[tuple[int, int, str], str]:
-    """Which coadds of the survey's patches its Butler repository has: (tract, patch, band) -> where; "" if it has not.
-
-    They stay in the repository, from where the pipeline reads them.
-
-    Raises
-    ------
-    ArchiveError
-        If the repository cannot be opened, or does not have the collection.
-    """
-    optical = archives.survey.optical
-    wanted = {(patch.tract.id, patch.id, band): "" for patch in archives.patches for band in optical.bands}
-    try:
-        with Butler.from_config(optical.butler, collections=optical.collection) as butler:
-            for tract in archives.tract_list():
-                bands = ", ".join(f"'{band}'" for band in optical.bands)
-                where = f"tract = {tract.id} AND band IN ({bands})"
-                for ref in butler.query_datasets("deep_coadd", where=where, explain=False):
-                    key = (int(ref.dataId["tract"]), int(ref.dataId["patch"]), str(ref.dataId["band"]))
-                    if key in wanted:
-                        wanted[key] = str(butler.getURI(ref))
-    except (FileNotFoundError, LookupError, MissingDatasetTypeError) as error:
-        raise ArchiveError(f"The Butler {optical.butler}, collection {optical.collection}: {error}") from error
-    return wanted

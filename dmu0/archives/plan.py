@@ -14,13 +14,15 @@ import requests
 from astropy.table import Table
 
 from dmu0.archives.catalogues import catalogue_tables
-from dmu0.archives.optical import butler_coadds, hsc_files, lsst_files
+from dmu0.archives.optical import hsc_files, lsst_files
 from dmu0.archives.session import ArchiveError, LoginError
 from dmu0.archives.vista import eso_stacks, vsa_stacks
 from dmu0.archives.wanted import Archives, Request
 from dmu0.files.integrity import check_file, sha256
 from dmu0.files.manifest import quarantine
 from dmu0.files.paths import DataFolders
+from dmu0.published.lsst_butler import find_coadds
+from dmu0.surveys import SurveyError
 
 _LOG = logging.getLogger(__name__)
 _SIZES_ASKED = 3
@@ -225,8 +227,8 @@ def _ask_size(archives: Archives, request: Request) -> int:
 def _butler_steps(archives: Archives, notes: list[str]) -> list[Step]:
     """What the survey's Butler repository has; nothing of it is copied."""
     try:
-        coadds = butler_coadds(archives)
-    except ArchiveError as error:
+        coadds = find_coadds(archives.survey, archives.tracts)
+    except SurveyError as error:
         notes.append(str(error))
         return []
     steps = []

@@ -373,3 +373,11 @@ def survey_patches(survey: Survey, tracts: str = "") -> list[Patch]:
         for patch in tract.patches if names == "all" else map(tract.patch, names):
             chosen[number, patch.id] = patch
     return [chosen[key] for key in sorted(chosen)]
+
+
+def chosen_patches(survey: Survey, tracts: str = "") -> dict[int, list[int]]:
+    """Tract -> numbers of its patches that a survey asks for; parameters and errors as for `survey_patches`."""
+    chosen: dict[int, list[int]] = {}
+    for patch in survey_patches(survey, tracts):
+        chosen.setdefault(patch.tract.id, []).append(patch.id)
+    return chosen

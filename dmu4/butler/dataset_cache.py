@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 from lsst.daf.butler import DeferredDatasetHandle
 
+_CACHES: WeakSet[DatasetCache] = WeakSet()
 
-class Recent:
+
+def empty_caches() -> None:
+    """Drop what all caches of this process hold: whoever runs quanta calls this when the last of a task has ended."""
+    for cache in _CACHES:
+        cache.clear()
+
+
+class DatasetCache:
     """Datasets in memory, by their ids; whoever gets one must not change it.
+
+    A task keeps one beside its class, because the middleware makes a new task for every quantum; it belongs to the
+    process that runs the quanta, which empties it with `empty_caches` at the end of the task.
 
     Parameters
     ----------
@@ -23,6 +35,14 @@ class Recent:
     def __init__(self, memory: int, size: Callable[[Any], int]) -> None:
         self._memory, self._size = memory, size
         self._held: OrderedDict[object, tuple[Any, int]] = OrderedDict()
+        _CACHES.add(self)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._held.clear()
 
     def find(self, handle: DeferredDatasetHandle) -> Any | None:
         """The dataset of a handle if it is held."""

@@ -12,7 +12,7 @@ from lsst.daf.butler import DeferredDatasetHandle
 from lsst.images import Box, Image, Mask, SkyProjection, VisitImage
 
 from dmu0.sky.tract import Patch
-from dmu4.butler.dataset_cache import Recent
+from dmu4.butler.dataset_cache import DatasetCache
 from dmu4.coadds.cell_coadd import InputRecord, outline
 from dmu4.coadds.correlated_noise import sky_noise_kernel
 from dmu4.coadds.psf import Psf
@@ -45,7 +45,7 @@ class OpenInput:
     psf_correction: float = 1.0
 
 
-VISIT_IMAGES = Recent(256_000_000, lambda image: 3 * image.image.array.nbytes)
+VISIT_IMAGES = DatasetCache(256_000_000, lambda image: 3 * image.image.array.nbytes)
 """Those read lately: the next patch of the band needs most of them again."""
 
 

@@ -9,6 +9,7 @@ import itertools
 import logging
 import time
 from pathlib import Path
+from typing import Self
 from uuid import UUID
 
 from lsst.daf.butler import Butler, DatasetRef, Quantum, QuantumBackedButler
@@ -16,6 +17,8 @@ from lsst.daf.butler.datastore.record_data import DatastoreRecordData
 from lsst.pipe.base import TaskFactory
 from lsst.pipe.base.quantum_graph import PredictedQuantumGraph
 from lsst.pipe.base.single_quantum_executor import SingleQuantumExecutor
+
+from dmu4.butler.dataset_cache import empty_caches
 
 REGISTER_AFTER = 15.0
 """Seconds after which datasets are registered; a process that is killed loses what it made since it last did."""
@@ -51,6 +54,17 @@ class QuantumRunner:
         self._last = time.monotonic()
         for name in ("lsst.pipe.base", *graph.quanta_by_task):
             logging.getLogger(name).setLevel(logging.INFO)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop what the tasks hold in memory, and let go of the files."""
+        empty_caches()
+        self._files.close()
 
     def run(self, quantum_id: UUID) -> None:
         """Execute a quantum; if it fails, its log says why, and nothing else of it is registered."""

@@ -1,34 +1,26 @@
-"""Run the steps of the pipeline, resume them, and account for every quantum."""
+"""Run the steps of the pipeline, and resume them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from astropy.table import Table
-from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, Progress
+from lsst.daf.butler import Butler, CollectionType, DataCoordinate, Progress
 from lsst.daf.butler.progress import ProgressHandler
-from lsst.pipe.base import Pipeline, QuantumSuccessCaveats
+from lsst.pipe.base import Pipeline
 from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
 from tqdm.auto import tqdm
 
+from dmu0.sky.skymap import chosen_patches
 from dmu0.surveys import Survey
-from dmu4.butler.repository import (
-    INPUTS,
-    RELEASE,
-    chosen_patches,
-    has_collection,
-    newest,
-    open_butler,
-    repository_folder,
-)
+from dmu4.butler.repository import INPUTS, RELEASE, has_collection, newest, open_butler, repository_folder
 from dmu4.execution import bps
 from dmu4.execution.quantum_runner import QuantumRunner
+from dmu4.execution.report import check_any_done, failed_quanta, report_rows, report_table
 from dmu4.execution.workers import SHARED_BY, Workers, groups
 
 PIPELINE = Path(__file__).parents[1] / "pipelines" / "release.yaml"
@@ -40,9 +32,6 @@ STEPS = {
 }
 """The tasks of each step. Each is a submission of its own, so that its graph is built from what exists by then:
 a detector that fails costs no coadd."""
-
-COLUMNS = ("task", "data_id", "state", "reason", "seconds")
-"""Columns of a report: one row a quantum, ``state`` is done, skipped or failed."""
 
 
 def engine_kind(survey: Survey) -> str:
@@ -57,10 +46,6 @@ def engine_kind(survey: Survey) -> str:
     if kind not in {"local", "bps"}:
         raise ValueError(f"ENGINE is {kind!r}; choose local or bps.")
     return kind
-
-
-class StepFailed(RuntimeError):
-    """No quantum of a task succeeded."""
 
 
 def current_run_id() -> str:
@@ -111,55 +96,6 @@ def _configured(survey: Survey, task: str) -> Pipeline:
     return pipeline
 
 
-def _data_id(ref: DatasetRef) -> str:
-    names = ("visit", "exposure", "detector", "tract", "patch", "band")
-    values = dict(ref.dataId.mapping)
-    return " ".join(f"{name}={values[name]}" for name in names if name in values)
-
-
-def _seconds(metadata) -> float:
-    quantum = metadata["quantum"]
-    begin, end = (datetime.fromisoformat(quantum[key]) for key in ("prepUtc", "endUtc"))
-    return (end - begin).total_seconds()
-
-
-def _no_work_reason(butler: Butler, task: str, ref: DatasetRef, run: str) -> str:
-    """Why a task found nothing to do, from its log."""
-    for record in butler.get(f"{task}_log", ref.dataId, collections=run):
-        found = re.search(r"no work found: (.*)\.?$", record.message)
-        if found:
-            return found[1].rstrip(".")
-    return "its inputs were not made"
-
-
-def _failure_reason(butler: Butler, task: str, ref: DatasetRef, run: str) -> str:
-    """The error that stopped a quantum, from its log."""
-    errors = [
-        record.message for record in butler.get(f"{task}_log", ref.dataId, collections=run) if record.levelno >= 40
-    ]
-    found = re.search(r"failed\. Exception (.*)", errors[-1], re.S) if errors else None
-    return " ".join((found[1] if found else errors[-1] if errors else "it was broken off").split())
-
-
-def _report(butler: Butler, task: str, run: str) -> list[tuple]:
-    """Rows for all quanta of a task in a run, those of an earlier, broken-off attempt included.
-
-    A quantum that ended has metadata; one that failed has a log only.
-    """
-    rows, ended = [], set()
-    for ref in butler.query_datasets(f"{task}_metadata", collections=run, explain=False, limit=None):
-        metadata = butler.get(ref)
-        caveats = QuantumSuccessCaveats(int(metadata["quantum"].get("caveats", 0)))  # BPS leaves a float
-        skipped = bool(caveats & QuantumSuccessCaveats.NO_WORK)
-        reason = _no_work_reason(butler, task, ref, run) if skipped else ""
-        rows.append((task, _data_id(ref), "skipped" if skipped else "done", reason, _seconds(metadata)))
-        ended.add(ref.dataId)
-    for ref in butler.query_datasets(f"{task}_log", collections=run, explain=False, limit=None):
-        if ref.dataId not in ended:
-            rows.append((task, _data_id(ref), "failed", _failure_reason(butler, task, ref, run), np.nan))
-    return sorted(rows)
-
-
 def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = True) -> Table:
     """Run one step of the pipeline; what an earlier, broken-off attempt at the same result finished is kept.
 
@@ -177,7 +113,7 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
     Returns
     -------
     Table
-        One row a quantum: task, data id, state (done, skipped, failed), reason, seconds.
+        One row per quantum: task, data id, state (done, skipped, failed), reason, seconds.
 
     Raises
     ------
@@ -200,12 +136,8 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
             for task in STEPS[step]:
                 rows += _run_task(chained, survey, task, workers, run=run, where=_where(survey, tracts))
         newest(butler, step, run)
-    report = Table(rows=rows or None, names=COLUMNS, dtype=(str, str, str, str, float))
-    for task in STEPS[step]:
-        states = report["state"][report["task"] == task]
-        if len(states) and not (states != "failed").any():
-            first = report[report["task"] == task][0]
-            raise StepFailed(f"{step}: all {len(states)} quanta of {task} failed; the first: {first['reason']}")
+    report = report_table(rows)
+    check_any_done(report, step, STEPS[step])
     return report
 
 
@@ -245,21 +177,10 @@ def _run_locally(butler: Butler, survey: Survey, task: str, workers: Workers, *,
     if workers and (shared := groups(graph, task)):
         workers.run(components, shared, title=task)
     else:
-        runner = QuantumRunner(repository_folder(survey), butler, graph)
-        for quantum_id in tqdm(graph, desc=task, mininterval=1.0, leave=False):
-            runner.run(quantum_id)
-        runner.register()
-
-
-def _failed(butler: Butler, task: str) -> set[DataCoordinate]:
-    """Data ids of the quanta that failed in the output run: they have a log, but no metadata."""
-    if not butler.registry.queryDatasetTypes(f"{task}_log"):
-        return set()
-    logs, done = (
-        {ref.dataId for ref in butler.query_datasets(name, collections=butler.run, explain=False, limit=None)}
-        for name in (f"{task}_log", f"{task}_metadata")
-    )
-    return logs - done
+        with QuantumRunner(repository_folder(survey), butler, graph) as runner:
+            for quantum_id in tqdm(graph, desc=task, mininterval=1.0, leave=False):
+                runner.run(quantum_id)
+            runner.register()
 
 
 def _forget(butler: Butler, dataset_types: Iterable[str], data_ids: set[DataCoordinate]) -> None:
@@ -271,25 +192,16 @@ def _forget(butler: Butler, dataset_types: Iterable[str], data_ids: set[DataCoor
 
 
 def _run_task(butler: Butler, survey: Survey, task: str, workers: Workers, *, run: str, where: str) -> list[tuple]:
-    _forget(butler, [f"{task}_log"], _failed(butler, task))  # of an earlier attempt at the same result: they run again
+    _forget(
+        butler, [f"{task}_log"], failed_quanta(butler, task)
+    )  # of an earlier attempt at the same result: they run again
     if engine_kind(survey) == "bps":
         pipeline = _configured(survey, task)
         bps.run_task(butler, survey, pipeline, task, run=run, where=where)
         butler.registry.refresh()
         # It also registers what quanta wrote before they failed.
         products = pipeline.to_graph(butler.registry).tasks[task].outputs.values()
-        _forget(butler, [product.dataset_type_name for product in products], _failed(butler, task))
+        _forget(butler, [product.dataset_type_name for product in products], failed_quanta(butler, task))
     else:
         _run_locally(butler, survey, task, workers, where=where)
-    return _report(butler, task, run) if butler.registry.queryDatasetTypes(f"{task}_metadata") else []
-
-
-def summary(report: Table) -> Table:
-    """How many quanta of each task were done, skipped and failed, and how long they took in all."""
-    rows = []
-    for task in dict.fromkeys(report["task"]):
-        mine = report[report["task"] == task]
-        counts = [int((mine["state"] == state).sum()) for state in ("done", "skipped", "failed")]
-        rows.append((task, len(mine), *counts, round(float(np.nansum(mine["seconds"])), 1)))
-    names = ("task", "quanta", "done", "skipped", "failed", "seconds")
-    return Table(rows=rows or None, names=names, dtype=(str, int, int, int, int, float))
+    return report_rows(butler, task, run) if butler.registry.queryDatasetTypes(f"{task}_metadata") else []

@@ -193,6 +193,8 @@ def main(repository: str, tasks: Sequence[str]) -> None:
                 # Not before the first graph is there: by then its dataset types and the run are known.
                 butler = butler or stack.enter_context(Butler.from_config(repository, writeable=True))
                 butler.registry.refresh()
+                if runner is not None:
+                    runner.close()
                 runner = QuantumRunner(Path(repository), butler, PredictedQuantumGraph.read_execution_quanta(what))
             elif order == "run":
                 runner.run(UUID(what))

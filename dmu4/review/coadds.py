@@ -15,9 +15,8 @@ from scipy import ndimage
 from tqdm.auto import tqdm
 
 from dmu0.robust_statistics import robust_scatter
-from dmu0.sky.skymap import make_sky_map
+from dmu0.sky.skymap import chosen_patches, make_sky_map
 from dmu0.surveys import Survey
-from dmu4.butler.repository import chosen_patches
 from dmu4.coadds.cell_coadd import has_data, pixel_scale
 from dmu4.coadds.correlated_noise import aperture_sums
 from dmu4.coadds.maps import DEPTH_RADIUS, depth_map, seeing_map

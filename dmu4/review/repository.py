@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import Survey
-from dmu4.butler.repository import DATASET_TYPES, INPUTS
+from dmu4.butler.ingest import DATASET_TYPES
+from dmu4.butler.repository import INPUTS
 from obs_vista.bands import get_band
 
 

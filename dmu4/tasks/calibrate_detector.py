@@ -25,7 +25,7 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
-from dmu4.butler.dataset_cache import Recent
+from dmu4.butler.dataset_cache import DatasetCache
 from dmu4.detectors.calibration import DetectorCalibration, DetectorError, DetectorImage, Settings, calibrate
 from dmu4.detectors.mask import sky_pedestal
 from dmu4.detectors.reference_stars import around_detector
@@ -37,7 +37,7 @@ from obs_vista.masks import to_mask
 from obs_vista.noise import measured_sky_noise, pawprint_variance, predicted_sky_noise, skynoise_variance
 from obs_vista.zero_points import header_zero_point
 
-SHARDS = Recent(128_000_000, lambda table: sum(column.nbytes for column in table.columns.values()))
+SHARDS = DatasetCache(128_000_000, lambda table: sum(column.nbytes for column in table.columns.values()))
 """Reference shards: the detectors of a field share them."""
 
 

@@ -13,12 +13,12 @@ from astropy.table import Table
 from lsst.daf.butler import Butler, CollectionType, DatasetType
 
 from dmu0.archives import ArchiveError, Archives, Patience, fetch_inputs, make_plan
-from dmu0.archives.optical import butler_coadds
 from dmu0.archives.vista import stack_path
 from dmu0.archives.wanted import tract_circle
 from dmu0.files import paths
 from dmu0.files.integrity import sha256
 from dmu0.files.manifest import QUARANTINE, check_inputs
+from dmu0.published.lsst_butler import find_coadds
 from dmu0.surveys import Survey, SurveyError, load_survey
 
 STACKS = ("v20091103_00354_st", "v20091103_00361_st", "v20091104_00100_st")
@@ -335,8 +335,8 @@ def test_lsst_coadds_in_a_butler(survey, tmp_path):
     content["optical"] = {"kind": "lsst", "bands": ["r", "i"], "butler": repo, "collection": "coadds"}
     survey.path.write_text(yaml.safe_dump(content))
     archives = Archives(load_survey(str(survey.path)), patience=QUICK)
-    with pytest.raises(ArchiveError, match="coadds"):
-        butler_coadds(archives)
+    with pytest.raises(SurveyError, match=r"optical\.collection coadds"):
+        find_coadds(archives.survey)
     with Butler.from_config(repo, writeable=True) as butler:
         butler.collections.register("coadds", CollectionType.RUN)
         registry = butler.registry
@@ -352,7 +352,7 @@ def test_lsst_coadds_in_a_butler(survey, tmp_path):
         registry.insertDimensionData("instrument", {"name": "X", "detector_max": 1, "visit_max": 1, "exposure_max": 1})
         registry.insertDimensionData("physical_filter", {"instrument": "X", "name": "i", "band": "i"})
         butler.put({"a": 1}, kind, skymap="m", tract=8524, patch=41, band="i", run="coadds")
-    found = butler_coadds(archives)
+    found = find_coadds(archives.survey)
     assert {key for key, where in found.items() if where} == {(8524, 41, "i")}
     assert len(found) == 4
     steps = [step for step in make_plan(archives).steps if step.request.archive == "butler"]

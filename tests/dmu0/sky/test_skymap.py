@@ -13,7 +13,15 @@ from astropy.coordinates import SkyCoord
 from lsst.images import Box
 from lsst.sphgeom import LonLat, UnitVector3d
 
-from dmu0.sky.skymap import CellsSkyMap, RingsSkyMap, SingleSkyMap, make_sky_map, sky_polygon
+from dmu0.sky.skymap import (
+    CellsSkyMap,
+    RingsSkyMap,
+    SingleSkyMap,
+    chosen_patches,
+    make_sky_map,
+    sky_polygon,
+    survey_patches,
+)
 from dmu0.surveys import SkyMapConfig, load_survey
 
 HSC = RingsSkyMap(name="hsc")
@@ -233,3 +241,16 @@ def test_sample_patches():
     assert max(patch.center.separation(tract.center).deg for patch in patches) < 0.2
     corner = tract.wcs.pixel_to_world(common.x.start + 49.5, common.y.start + 49.5)
     assert sky_map.find_tract(corner.ra.deg, corner.dec.deg).id == tract_id
+
+
+def test_patches_are_chosen_by_tract():
+    """Tracts may be narrowed; one that the survey does not have is named."""
+    sample = load_survey("sample")
+    chosen = chosen_patches(sample)
+    assert {(patch.tract.id, patch.id) for patch in survey_patches(sample)} == {
+        (tract, patch) for tract, patches in chosen.items() for patch in patches
+    }
+    first = next(iter(chosen))
+    assert chosen_patches(sample, str(first)) == {first: chosen[first]}
+    with pytest.raises(ValueError, match="9999"):
+        chosen_patches(sample, "9999")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from dmu4.butler.dataset_cache import Recent
+from dmu4.butler.dataset_cache import DatasetCache, empty_caches
 
 
 class Handle:
@@ -21,7 +21,7 @@ class Handle:
 
 def test_what_fits_is_read_once():
     """Datasets within the limit are read once; the one unused for longest is dropped, and read again."""
-    recent = Recent(10, len)
+    recent = DatasetCache(10, len)
     one, two, three = (Handle(name, 5) for name in ("one", "two", "three"))
     for handle in (one, two, one, two, one):
         assert recent.get(handle) is handle.dataset
@@ -35,7 +35,7 @@ def test_what_fits_is_read_once():
 
 def test_what_does_not_fit_is_held_while_it_is_used():
     """A dataset above the limit takes the place of all others."""
-    recent = Recent(10, len)
+    recent = DatasetCache(10, len)
     small, large = Handle("small", 5), Handle("large", 50)
     recent.get(small)
     recent.get(large)
@@ -43,3 +43,15 @@ def test_what_does_not_fit_is_held_while_it_is_used():
     assert recent.find(small) is None
     recent.get(small)
     assert recent.find(large) is None
+
+
+def test_the_end_of_a_task_empties_every_cache():
+    """Whatever caches a process has, nothing is held after their end; what is wanted again is read again."""
+    one, two = DatasetCache(10, len), DatasetCache(10, len)
+    handle = Handle("one", 5)
+    one.get(handle)
+    two.get(handle)
+    empty_caches()
+    assert (len(one), len(two)) == (0, 0)
+    assert one.get(handle) is handle.dataset
+    assert handle.read == 3

@@ -1,0 +1,45 @@
+"""Which coadds of a survey an LSST Butler repository has; they are read where they are."""
+
+from __future__ import annotations
+
+from lsst.daf.butler import Butler, MissingDatasetTypeError
+
+from dmu0.sky.skymap import chosen_patches
+from dmu0.surveys import Survey, SurveyError
+
+
+def find_coadds(survey: Survey, tracts: str = "") -> dict[tuple[int, int, str], str]:
+    """Which coadds of the survey's patches its Butler repository has.
+
+    Parameters
+    ----------
+    survey
+        The survey; its keys ``optical.butler`` and ``optical.collection`` say where to look.
+    tracts
+        Numbers of the tracts, separated by spaces; empty: all of the survey.
+
+    Returns
+    -------
+    dict
+        (tract, patch, band) -> address of the coadd; "" where the repository has none.
+
+    Raises
+    ------
+    SurveyError
+        If the repository cannot be opened, or does not have the collection.
+    """
+    optical, patches = survey.optical, chosen_patches(survey, tracts)
+    wanted = {(tract, patch, band): "" for tract in patches for patch in patches[tract] for band in optical.bands}
+    bands = ", ".join(f"'{band}'" for band in optical.bands)
+    try:
+        with Butler.from_config(optical.butler, collections=optical.collection) as butler:
+            for tract in patches:
+                where = f"tract = {tract} AND band IN ({bands})"
+                for ref in butler.query_datasets("deep_coadd", where=where, explain=False, limit=None):
+                    key = (int(ref.dataId["tract"]), int(ref.dataId["patch"]), str(ref.dataId["band"]))
+                    if key in wanted:
+                        wanted[key] = str(butler.getURI(ref))
+    except (FileNotFoundError, LookupError, MissingDatasetTypeError) as error:
+        message = f"{survey.path}: optical.butler {optical.butler}, optical.collection {optical.collection}: {error}"
+        raise SurveyError(message) from error
+    return wanted

@@ -1,0 +1,188 @@
+"""Make the repository of a survey from the products of dmu0 to dmu2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset
+
+from dmu0.files.manifest import read_manifest
+from dmu0.published.lsst_butler import find_coadds
+from dmu0.sky.skymap import chosen_patches
+from dmu0.surveys import Survey
+from dmu2.refcat import read_shard
+from dmu4.butler.repository import (
+    INPUTS,
+    create_repository,
+    has_collection,
+    newest,
+    open_butler,
+    remove_runs,
+    repository_folder,
+)
+from dmu4.butler.sky_records import register_sky_map, register_visit
+from obs_vista import VIRCAM
+from obs_vista.formatters import ConfidenceFormatter, PawprintFormatter
+from obs_vista.optical_filters import OpticalFilters
+
+DATASET_TYPES = {
+    "vircam_pawprint": (("instrument", "exposure", "detector"), "ImageV2"),
+    "vircam_confidence": (("instrument", "exposure", "detector"), "ImageV2"),
+    "refcat": (("htm7",), "ArrowAstropy"),
+    "sky_map": (("skymap",), "StructuredDataDict"),
+    "optical_coadd_source": (("skymap", "tract", "patch", "band"), "StructuredDataDict"),
+}
+"""Name of each input dataset type, its dimensions and storage class."""
+
+
+@dataclass
+class RepositoryReport:
+    """What went into a repository, by dataset type, and what was left out and why."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+
+def make_repository(survey: Survey, *, run: str, tracts: str = "") -> RepositoryReport:
+    """Make the repository, or bring an existing one up to date, from what dmu0 to dmu2 left.
+
+    Image files stay where they are and are only read. A run of the same name that was broken off is made again.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    run
+        Name of this set of inputs; it becomes part of a collection name.
+    tracts
+        Tracts to work on, separated by spaces; empty: those of the survey.
+
+    Returns
+    -------
+    RepositoryReport
+        How many datasets of each type there are, and what was left out.
+    """
+    create_repository(survey)
+    report = RepositoryReport()
+    collection = f"{INPUTS}/{run}"
+    # The defaults of open_butler name an instrument and a sky map, which have to be there first.
+    with Butler.from_config(str(repository_folder(survey)), writeable=True) as butler:
+        VIRCAM().register(butler.registry, update=True)
+        OpticalFilters().register(butler.registry, update=True)
+        register_sky_map(butler, survey, tracts)
+        for name, (dimensions, storage) in DATASET_TYPES.items():
+            butler.registry.registerDatasetType(DatasetType(name, dimensions, storage, universe=butler.dimensions))
+    with open_butler(survey, collections=(), writeable=True) as butler:
+        if has_collection(butler, collection):
+            remove_runs(butler, [collection])
+        butler.collections.register(collection, CollectionType.RUN)
+        butler.put(survey.sky_map.model_dump(mode="json"), "sky_map", run=collection)
+        if survey.vista is not None and survey.vista.kind == "stacks":
+            _ingest_stacks(butler, survey, collection, report)
+        _put_references(butler, survey, collection, report)
+        _put_coadd_sources(butler, survey, tracts, collection, report)
+        newest(butler, INPUTS, collection)
+    return report
+
+
+def _references(butler: Butler, name: str, rows: Table, run: str) -> list[DatasetRef]:
+    dataset_type = butler.get_dataset_type(name)
+    return [
+        DatasetRef(
+            dataset_type,
+            butler.registry.expandDataId(
+                instrument=VIRCAM.getName(), exposure=int(row["exposure"]), detector=int(row["detector"])
+            ),
+            run=run,
+        )
+        for row in rows
+    ]
+
+
+def _stacks(selected: Table) -> Iterator[Table]:
+    """The accepted detectors of each stack that has any."""
+    accepted = selected[np.asarray(selected["accepted"], bool)]
+    for path in sorted(set(map(str, accepted["path"]))):
+        yield accepted[np.asarray(accepted["path"]).astype(str) == path]
+
+
+def _ingest_stacks(butler: Butler, survey: Survey, run: str, report: RepositoryReport) -> None:
+    selected = Table.read(survey.folders[1] / "selected.parquet")
+    files: list[FileDataset] = []
+    for rows in _stacks(selected):
+        with butler.transaction():
+            register_visit(butler, rows, survey.vista.programme or survey.name)
+        path = survey.folders.input_path(str(rows["path"][0]))
+        files.append(
+            FileDataset(str(path), _references(butler, "vircam_pawprint", rows, run), formatter=PawprintFormatter)
+        )
+        report.counts["vircam_pawprint"] = report.counts.get("vircam_pawprint", 0) + len(rows)
+        with_map = rows[np.asarray(rows["confidence_path"]).astype(str) != ""]
+        if len(with_map):
+            path = survey.folders.input_path(str(with_map["confidence_path"][0]))
+            references = _references(butler, "vircam_confidence", with_map, run)
+            files.append(FileDataset(str(path), references, formatter=ConfidenceFormatter))
+            report.counts["vircam_confidence"] = report.counts.get("vircam_confidence", 0) + len(with_map)
+    rejected = selected[~np.asarray(selected["accepted"], bool)]
+    for row in rejected:
+        report.left_out.append((f"{Path(str(row['path'])).name}[{row['hdu']}]", str(row["rejected_because"])))
+    if files:
+        butler.ingest(*files, transfer="direct")
+
+
+def _put_references(butler: Butler, survey: Survey, run: str, report: RepositoryReport) -> None:
+    for path in sorted((survey.folders[2] / "refcat").glob("*.parquet")):
+        butler.put(read_shard(path), "refcat", htm7=int(path.stem), run=run)
+        report.counts["refcat"] = report.counts.get("refcat", 0) + 1
+
+
+def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, report: RepositoryReport) -> None:
+    """Name the file of each published coadd, its PSF stamp and its zero point."""
+    manifest = read_manifest(survey.folders)
+    usable = manifest[np.asarray(manifest["state"]).astype(str) == "ok"]
+    stamps = {
+        (str(row["band"]), int(row["tract"]), int(row["patch"])): str(survey.folders.input_path(str(row["path"])))
+        for row in usable
+        if str(row["kind"]) == "optical_psf"
+    }
+    patches = chosen_patches(survey, tracts)
+    for row in usable:
+        if str(row["kind"]) not in {"optical_coadd", "vista_coadd"}:
+            continue
+        band, tract, patch = str(row["band"]), int(row["tract"]), int(row["patch"])
+        if patch not in patches.get(tract, []):
+            report.left_out.append((Path(str(row["path"])).name, f"tract {tract}, patch {patch} is not asked for"))
+            continue
+        half = survey.optical if str(row["kind"]) == "optical_coadd" else survey.vista
+        source = {
+            "kind": getattr(half, "kind", "fits") if half is survey.optical else "fits",
+            "path": str(survey.folders.input_path(str(row["path"]))),
+            "psf_path": stamps.get((band, tract, patch)),
+            "zero_point": half.zero_points.get(band),
+            "psf": "stamps" if (band, tract, patch) in stamps else "stars",
+        }
+        _put_source(butler, source, report, tract=tract, patch=patch, band=band, run=run)
+    if survey.optical is not None and survey.optical.kind == "lsst":
+        _put_butler_sources(butler, survey, tracts, run, report)
+
+
+def _put_butler_sources(butler: Butler, survey: Survey, tracts: str, run: str, report: RepositoryReport) -> None:
+    """Name the repository and the collection of each coadd that another Butler has; those it lacks are left out."""
+    repository, collection = str(survey.optical.butler), str(survey.optical.collection)
+    for (tract, patch, band), where in find_coadds(survey, tracts).items():
+        if not where:
+            report.left_out.append(
+                (f"deep_coadd of tract {tract}, patch {patch}, {band}", f"{repository} has none in {collection}")
+            )
+            continue
+        source = {"kind": "lsst", "path": repository, "collection": collection, "psf_path": None, "psf": "cells"}
+        _put_source(butler, source, report, tract=tract, patch=patch, band=band, run=run)
+
+
+def _put_source(butler: Butler, source: dict, report: RepositoryReport, **data_id: int | str) -> None:
+    butler.put(source, "optical_coadd_source", **data_id)
+    report.counts["optical_coadd_source"] = report.counts.get("optical_coadd_source", 0) + 1

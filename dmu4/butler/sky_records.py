@@ -1,0 +1,106 @@
+"""What a repository knows about the sky before any pixel: tracts, patches and visits, and their regions."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+from astropy.time import Time, TimeDelta
+from lsst.daf.butler import Butler, Timespan
+from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
+
+from dmu0.sky.skymap import chosen_patches, make_sky_map
+from dmu0.surveys import Survey
+from obs_vista import VIRCAM
+
+
+def _convex(ra: np.ndarray, dec: np.ndarray) -> ConvexPolygon:
+    """The convex hull of positions in ICRS degrees."""
+    return ConvexPolygon([UnitVector3d(LonLat.fromDegrees(float(a), float(d))) for a, d in zip(ra, dec, strict=True)])
+
+
+def register_sky_map(butler: Butler, survey: Survey, tracts: str) -> None:
+    """Insert the sky map, its tracts and all their patches."""
+    sky_map = make_sky_map(survey.sky_map)
+    definition = survey.sky_map.model_dump(mode="json")
+    numbers = list(chosen_patches(survey, tracts))
+    with butler.transaction():
+        nx, ny = (max(sky_map.tract(n).num_patches[axis] for n in numbers) for axis in (0, 1))
+        record = {
+            "name": sky_map.name,
+            "hash": hashlib.sha1(repr(sorted(definition.items())).encode()).digest(),
+            "tract_max": 200_000,
+            "patch_nx_max": nx,
+            "patch_ny_max": ny,
+        }
+        butler.registry.syncDimensionData("skymap", record, update=True)
+        for number in numbers:
+            tract = sky_map.tract(number)
+            common = {"skymap": sky_map.name, "tract": number}
+            butler.registry.syncDimensionData(
+                "tract", {"skymap": sky_map.name, "id": number, "region": tract.outer_polygon}, update=True
+            )
+            patches = [
+                common
+                | {"id": patch.id, "cell_x": patch.index[0], "cell_y": patch.index[1], "region": patch.outer_polygon}
+                for patch in tract.patches
+            ]
+            butler.registry.insertDimensionData("patch", *patches, replace=True)
+
+
+def _corners(rows: Table) -> list[ConvexPolygon]:
+    return [_convex([row[f"ra{k}"] for k in range(4)], [row[f"dec{k}"] for k in range(4)]) for row in rows]
+
+
+def register_visit(butler: Butler, rows: Table, programme: str) -> None:
+    """Insert one stack as an exposure and as a visit, with the regions of its detectors."""
+    first = rows[0]
+    number, instrument = int(first["exposure"]), VIRCAM.getName()
+    begin = Time(float(first["mjd"]), format="mjd", scale="tai")
+    seconds = float(first["exptime"]) * max(int(first["ndit"]), 1) * max(int(first["nicomb"]), 1)
+    span = Timespan(begin, begin + TimeDelta(max(seconds, 1.0), format="sec"))
+    day = int((begin - TimeDelta(0.5, format="jd")).strftime("%Y%m%d"))
+    regions = _corners(rows)
+    hull = _convex(
+        np.concatenate([np.asarray(rows[f"ra{k}"]) for k in range(4)]),
+        np.concatenate([np.asarray(rows[f"dec{k}"]) for k in range(4)]),
+    )
+    common = {
+        "instrument": instrument,
+        "physical_filter": str(first["physical_filter"]),
+        "day_obs": day,
+        "seq_num": number % 100_000,
+        "exposure_time": seconds,
+        "target_name": programme,
+        "observation_reason": "science",
+        "science_program": programme,
+        "azimuth": None,
+        "zenith_angle": None,
+        "timespan": span,
+    }
+    exposure = {
+        "id": number,
+        "obs_id": Path(str(first["path"])).stem,
+        "group": str(number),
+        "dark_time": seconds,
+        "observation_type": "science",
+        "seq_start": common["seq_num"],
+        "seq_end": common["seq_num"],
+        "tracking_ra": float(np.mean(rows["ra"])),
+        "tracking_dec": float(np.mean(rows["dec"])),
+        "sky_angle": None,
+        "has_simulated": False,
+        "can_see_sky": True,
+    }
+    sync = butler.registry.syncDimensionData
+    sync("day_obs", {"instrument": instrument, "id": day}, update=True)
+    sync("group", {"instrument": instrument, "name": str(number)}, update=True)
+    sync("exposure", common | exposure, update=True)
+    sync("visit", common | {"id": number, "name": str(number), "region": hull}, update=True)
+    sync("visit_definition", {"instrument": instrument, "exposure": number, "visit": number})
+    sync("visit_system_membership", {"instrument": instrument, "visit": number, "visit_system": 0})
+    for row, region in zip(rows, regions, strict=True):
+        key = {"instrument": instrument, "visit": number, "detector": int(row["detector"])}
+        sync("visit_detector_region", key | {"region": region}, update=True)

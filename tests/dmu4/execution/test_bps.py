@@ -1,0 +1,33 @@
+"""Quanta run through BPS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dmu0.surveys import Survey
+from dmu4.execution import bps, steps
+from tests.scenes.toy_results import PRODUCTS, STATES, products_of, states_of
+
+
+def test_bps_accounts_for_quanta_as_the_local_engine_does(shared_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Submitted to BPS, every quantum ends in the same state for the same reason; products are registered."""
+    monkeypatch.setenv("FUSION_ENGINE", "bps")
+    report = steps.run_step(shared_step, "toy_step", progress=False)
+    assert states_of(report) == STATES
+    assert products_of(shared_step) == PRODUCTS
+    again = steps.run_step(shared_step, "toy_step", progress=False)
+    assert states_of(again) == STATES
+
+
+def test_a_submission_that_fails_says_where_to_look(
+    shared_step: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error has bps's last line and its log, and names the Python if that cannot read parts of a graph."""
+    site = tmp_path / "site.yaml"
+    site.write_text(bps.find_site("local").read_text().replace("sites.local.Local", "sites.local.Nowhere"))
+    engine = shared_step.engine.model_copy(update={"kind": "bps", "site": str(site)})
+    monkeypatch.setattr(bps, "reads_parts_of_zips", lambda: False)
+    with pytest.raises(bps.BpsFailed, match=r"bps submit of toy ended with 1: .*Nowhere.*bps\.log\).*127847"):
+        steps.run_step(shared_step.model_copy(update={"engine": engine}), "toy_step", progress=False)
