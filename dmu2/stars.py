@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.table import Row, Table, vstack
 from astropy.wcs import WCS
 
+from dmu0.published import coadds as published
 from dmu2.matching import DAYS_PER_YEAR, propagate
 from dmu2.photometry import isolated, star_fluxes, stellar_fwhm
 from obs_vista.camera import get_detector
@@ -159,7 +160,7 @@ def _stack_image(row: Row, hdus: fits.HDUList, maps: fits.HDUList | None, *, nam
 
 
 def read_coadd(path: Path, band: str, *, zero_point: float | None = None) -> StarImage:
-    """An optical coadd: HSC's (image, mask with MP_ planes, variance, FLUXMAG0), or one plain image.
+    """A published coadd, as `dmu0.published` reads it, in nJy.
 
     Parameters
     ----------
@@ -168,7 +169,7 @@ def read_coadd(path: Path, band: str, *, zero_point: float | None = None) -> Sta
     band
         Its band.
     zero_point
-        AB magnitude of one count, where the header has no FLUXMAG0.
+        AB magnitude of one count by the survey file; None: from the headers.
 
     Raises
     ------
@@ -176,41 +177,25 @@ def read_coadd(path: Path, band: str, *, zero_point: float | None = None) -> Sta
         If the file is unreadable, or has no zero point or projection.
     """
     try:
-        with fits.open(path) as hdus:
-            images = [number for number, hdu in enumerate(hdus) if hdu.is_image and hdu.header.get("NAXIS") == 2]
-            number = images[0]
-            header, pixels = hdus[number].header, np.asarray(hdus[number].data, np.float32)
-            fluxmag0 = header.get("FLUXMAG0", hdus[0].header.get("FLUXMAG0"))
-            mask, noise = ~np.isfinite(pixels), None
-            if len(images) >= 3:
-                mask |= _bad_pixels(hdus[images[1]].data, hdus[images[1]].header)
-                noise = np.sqrt(np.maximum(hdus[images[2]].data, 0))
-        wcs = icrs_wcs(header)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise ImageUnusable(f"{path.name}: {error}") from error
-    if fluxmag0 is None and zero_point is None:
-        raise ImageUnusable(f"{path.name}: no FLUXMAG0 in its header and no zero point in the survey file")
-    magnitude0 = 2.5 * np.log10(float(fluxmag0)) if fluxmag0 is not None else float(zero_point)
-    scale = 3600 * float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))))
+        coadd = published.read_coadd(path, zero_point=zero_point)
+    except published.OpticalError as error:
+        raise ImageUnusable(str(error)) from error
+    if coadd.wcs is None:
+        raise ImageUnusable(f"{path}: it has no world coordinates, so that no star can be found on it.")
+    scale = 3600 * float(np.sqrt(abs(np.linalg.det(coadd.wcs.pixel_scale_matrix))))
     return StarImage(
         name=path.name,
         band=band,
-        pixels=pixels,
-        mask=mask,
-        wcs=wcs,
+        pixels=coadd.image,
+        mask=coadd.unreliable,
+        wcs=coadd.wcs,
         fwhm=OPTICAL_SEEING / scale,
         gain=None,
         saturation=np.inf,
-        nanojansky=10 ** (0.4 * (31.4 - magnitude0)),
+        nanojansky=1.0,
         mjd=np.nan,
-        noise=noise,
+        noise=np.sqrt(coadd.variance),
     )
-
-
-def _bad_pixels(planes: np.ndarray, header: fits.Header) -> np.ndarray:
-    """Pixels without usable data by the mask planes that a header names (MP_...); planes it lacks mask nothing."""
-    bits = [int(header[f"MP_{name}"]) for name in ("BAD", "SAT", "NO_DATA") if f"MP_{name}" in header]
-    return (planes & sum(1 << bit for bit in bits)) != 0
 
 
 def measure(image: StarImage, stars: Table) -> tuple[Table, dict[str, object]]:

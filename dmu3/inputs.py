@@ -14,15 +14,11 @@ from astropy.stats import mad_std
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from dmu0.published import coadds as published
 from dmu3.swarp import Coadd, InputImage
 from obs_vista.cards import card_number
 from obs_vista.headers import icrs_wcs, merged_header
 from obs_vista.zero_points import header_zero_point
-
-AB_ZERO_POINT = 31.4
-"""AB magnitude of 1 nJy."""
-
-_NO_DATA_PLANES = ("NO_DATA", "UNMASKEDNAN")
 
 
 class InputError(ValueError):
@@ -165,60 +161,27 @@ class OpticalPixels:
 
 
 def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalPixels:
-    """A published coadd: an HSC ``calexp`` with its mask and variance, or an image alone.
+    """A published coadd, as `dmu0.published` reads it: an HSC ``calexp``, or an image with fewer planes.
 
     Parameters
     ----------
     path
-        FITS file. Variance and mask, where it has them, are the HDUs of EXTTYPE or EXTNAME ``VARIANCE`` and ``MASK``.
+        FITS file.
     zero_point
-        AB magnitude of a pixel value of one; None: from FLUXMAG0.
+        AB magnitude of a pixel value of one by the survey file; None: from the headers.
 
     Raises
     ------
     InputError
-        If there is no image, or neither a zero point nor FLUXMAG0.
+        If there is no image, or no usable zero point.
     """
-    with fits.open(path, memmap=False) as hdus:
-        images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
-        planes = {_plane_name(hdu): hdu for hdu in reversed(images)}  # the first of a name
-        if not planes:
-            raise InputError(f"{path} holds no image.")
-        first = planes.get("IMAGE", planes.get(""))
-        if first is None:
-            raise InputError(f"{path} holds no HDU IMAGE; it has {', '.join(sorted(planes))}.")
-        header = first.header
-        flux_mag0 = next((hdu.header["FLUXMAG0"] for hdu in hdus if "FLUXMAG0" in hdu.header), None)
-        image = np.asarray(first.data, np.float32)
-        variance = None if "VARIANCE" not in planes else np.asarray(planes["VARIANCE"].data, np.float32)
-        no_data = ~np.isfinite(image)
-        if "MASK" in planes:
-            no_data |= _has_planes(planes["MASK"], _NO_DATA_PLANES)
-    if zero_point is not None:
-        scale = 10 ** (0.4 * (AB_ZERO_POINT - zero_point))
-    elif flux_mag0 is not None:
-        scale = 10 ** (0.4 * AB_ZERO_POINT) / float(flux_mag0)
-    else:
-        raise InputError(f"{path} has no FLUXMAG0, and the survey gives no zero point.")
-    if variance is None:
-        no_data |= image == 0  # cameras do not give exact zeros: the edges of resampled images are filled with them
-        noise = mad_std(image[~no_data][::7]) if not no_data.all() else np.inf
-        variance = np.full_like(image, noise**2)
-    good = ~no_data & (variance > 0) & np.isfinite(variance)
-    weight = np.divide(1, variance * scale**2, out=np.zeros_like(image), where=good)
-    wcs = icrs_wcs(header) if "CTYPE1" in header else None
-    return OpticalPixels(np.where(good, image * np.float32(scale), 0), weight, wcs)
-
-
-def _plane_name(hdu: fits.ImageHDU) -> str:
-    name = str(hdu.header.get("EXTTYPE", hdu.name)).strip().upper()
-    return name if name in ("IMAGE", "MASK", "VARIANCE") else ""
-
-
-def _has_planes(mask: fits.ImageHDU, names: tuple[str, ...]) -> np.ndarray:
-    """Pixels of a mask HDU on which one of the named MP_ planes is set; planes that the file lacks are set nowhere."""
-    bits = sum(1 << int(mask.header[f"MP_{name}"]) for name in names if f"MP_{name}" in mask.header)
-    return (np.asarray(mask.data) & bits) != 0
+    try:
+        coadd = published.read_coadd(path, zero_point=zero_point)
+    except published.OpticalError as error:
+        raise InputError(str(error)) from error
+    good = np.isfinite(coadd.image)
+    weight = np.divide(1, coadd.variance, out=np.zeros_like(coadd.image), where=good)
+    return OpticalPixels(np.where(good, coadd.image, 0), weight, coadd.wcs)
 
 
 def place_on_grid(pixels: OpticalPixels, *, wcs: WCS, shape: tuple[int, int], name: str) -> Coadd | InputImage:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from lsst.daf.butler import Butler
 from lsst.pex.config import RangeField
 from lsst.pipe.base import (
     InputQuantizedConnection,
@@ -19,7 +18,7 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
-from dmu0.published.coadds import OpticalCoadd, OpticalError, on_patch, read_hsc, read_lsst, read_plain, read_psf
+from dmu0.published.coadds import OpticalCoadd, on_patch, read_psf, read_source
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
@@ -161,21 +160,3 @@ class ImportOpticalTask(PipelineTask):
             )
             source = f"{stars} stars" if stars else "a Gaussian, because there are too few stars"
         return np.where(filled[:, :, None, None], stamp, np.nan), source
-
-
-def read_source(source: dict[str, str | float | None], data_id: dict[str, int | str]) -> OpticalCoadd:
-    """Read the published coadd that a dataset names.
-
-    Raises
-    ------
-    OpticalError
-        If its kind is unknown, or the file is not what it should be.
-    """
-    kind, path = source["kind"], Path(str(source["path"]))
-    if kind == "hsc":
-        return read_hsc(path)
-    if kind == "fits":
-        return read_plain(path, zero_point=source.get("zero_point"))
-    if kind == "lsst":
-        return read_lsst(Butler.from_config(str(path), collections=source["collection"]), data_id)
-    raise OpticalError(f"{path}: its kind is {kind!r}; known are hsc, lsst and fits.")

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from lsst.images import Box
 
-from dmu0.published.coadds import nanojansky_per_count, sky_variance
+from dmu0.published.coadds import sky_variance
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
@@ -21,6 +21,7 @@ from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
 from dmu4.review.coadds import sky_pixels
 from obs_vista.headers import icrs_wcs
 from obs_vista.masks import BIT
+from obs_vista.photometry import nanojansky_per_count
 
 SCALE, CELL = 0.168, 150
 

@@ -1,0 +1,155 @@
+"""Published coadds in FITS files: HSC's calexp with mask and variance, and images that come with less."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import sep
+from astropy.io import fits
+from scipy import ndimage
+
+from dmu0.published.masks import translate_mask
+from dmu0.published.planes import OpticalCoadd, OpticalError, celestial_wcs, with_agreed_gaps
+from dmu0.published.zero_point import published_zero_point
+from obs_vista.masks import BIT
+from obs_vista.photometry import nanojansky_per_count
+
+PLANES = ("IMAGE", "MASK", "VARIANCE")
+"""Names of the planes, in EXTTYPE or EXTNAME, and their order in files that have neither."""
+
+
+def read_hsc(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
+    """Read an HSC calexp: image, mask with MP_ planes, variance, zero point and the patch's place in its tract.
+
+    Parameters
+    ----------
+    path
+        The file.
+    zero_point
+        AB magnitude of one count by the survey file; None: from the headers (`published_zero_point`).
+
+    Raises
+    ------
+    OpticalError
+        If a part or the zero point is missing, or makes no sense.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        parts = named_planes(hdus)
+        for place, kind in enumerate(PLANES, start=1):
+            if kind not in parts and len(hdus) > place and _is_plane(hdus[place]):
+                parts[kind] = hdus[place]
+            if kind not in parts:
+                raise OpticalError(f"{path}: there is no {kind} extension among its {len(hdus)}.")
+        return _read_planes(parts, hdus[0].header, path, zero_point)
+
+
+def read_plain(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
+    """Read an image that may lack mask and variance; the variance is then the local scatter of its sky.
+
+    Without a mask, pixels without data are those that are not finite, BLANK among them, and blocks of one and the same
+    value that is not positive (`empty_pixels`).
+
+    Parameters
+    ----------
+    path
+        The file. Extensions MASK and VARIANCE are used where they are named so, in EXTTYPE or EXTNAME.
+    zero_point
+        AB magnitude of one count by the survey file; None: from the headers (`published_zero_point`).
+
+    Raises
+    ------
+    OpticalError
+        If there is no image or no zero point, or either makes no sense.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        parts = named_planes(hdus)
+        if "IMAGE" not in parts:
+            others = [hdu for hdu in hdus if _is_plane(hdu) and all(hdu is not part for part in parts.values())]
+            if not others:
+                raise OpticalError(f"{path}: there is no two-dimensional image in it.")
+            parts["IMAGE"] = others[0]
+        return _read_planes(parts, hdus[0].header, path, zero_point)
+
+
+def _is_plane(hdu: fits.ImageHDU) -> bool:
+    return hdu.is_image and hdu.data is not None and hdu.data.ndim == 2
+
+
+def named_planes(hdus: fits.HDUList) -> dict[str, fits.ImageHDU]:
+    """The extensions that say what they are: by EXTTYPE before EXTNAME, the first of each kind."""
+    parts: dict[str, fits.ImageHDU] = {}
+    for key in ("EXTTYPE", "EXTNAME"):
+        for hdu in hdus:
+            kind = str(hdu.header.get(key, "")).strip().upper()
+            if kind in PLANES and kind not in parts and _is_plane(hdu):
+                parts[kind] = hdu
+    return parts
+
+
+def _read_planes(
+    parts: dict[str, fits.ImageHDU], primary: fits.Header, path: Path, zero_point: float | None
+) -> OpticalCoadd:
+    """The coadd of some planes, of which all but the image may be missing."""
+    header, values = parts["IMAGE"].header, np.asarray(parts["IMAGE"].data, np.float32)
+    for kind, part in parts.items():
+        if part.data.shape != values.shape:
+            raise OpticalError(f"{path}: its {kind} is {part.data.shape} (ny, nx), its IMAGE {values.shape}.")
+    scale = np.float32(nanojansky_per_count(published_zero_point(header, primary, path=path, survey=zero_point)))
+    try:
+        wcs = celestial_wcs(header)
+        left_out: tuple[str, ...] = ()
+        if "MASK" in parts:
+            mask, left_out = translate_mask(parts["MASK"].data, parts["MASK"].header)
+        else:
+            mask = np.where(empty_pixels(values), BIT["NO_DATA"], np.int32(0))
+    except ValueError as error:
+        raise OpticalError(f"{path}: {error}") from error
+    values = values * scale
+    if "VARIANCE" in parts:
+        variance = np.asarray(parts["VARIANCE"].data, np.float32) * scale**2
+    else:
+        variance = sky_variance(values, ~np.isfinite(values) | ((mask & BIT["NO_DATA"]) != 0))
+    return with_agreed_gaps(values, variance, mask, wcs=wcs, origin=_origin(header), left_out=left_out)
+
+
+def _origin(header: fits.Header) -> tuple[int, int] | None:
+    """Tract pixel of the first pixel, from LTV1 and LTV2."""
+    if "LTV1" not in header or "LTV2" not in header:
+        return None
+    return -round(header["LTV1"]), -round(header["LTV2"])
+
+
+def empty_pixels(image: np.ndarray) -> np.ndarray:
+    """Pixels without data of an image that has no mask [y, x].
+
+    They are not finite, or lie in a block of at least 3 by 3 pixels of one and the same value that is not positive: a
+    fill, 0 as SWarp and HSC write it, or -99; noise makes no such block, and saturated stars are positive.
+    """
+    finite = np.isfinite(image)
+    low = np.where(finite, image, np.inf)
+    fill = (ndimage.maximum_filter(low, 3, mode="nearest") == low) & (low <= 0)
+    fill &= ndimage.minimum_filter(low, 3, mode="nearest") == low
+    inner = fill.copy()
+    inner[[0, -1]], inner[:, [0, -1]] = False, False  # whole blocks only, none that an edge repeats
+    return ~finite | ndimage.binary_dilation(inner, np.ones((3, 3), bool))
+
+
+def sky_variance(image: np.ndarray, empty: np.ndarray, *, box: int = 128) -> np.ndarray:
+    """Variance of the sky [y, x] from its clipped scatter in boxes; photon noise of sources is not in it.
+
+    Parameters
+    ----------
+    image
+        [y, x].
+    empty
+        Pixels without data [y, x].
+    box
+        Side of a box in pixels.
+    """
+    if empty.all():
+        return np.full(image.shape, np.inf, np.float32)
+    scale = float(np.nanstd(np.where(empty, np.nan, image))) or 1.0
+    pixels = np.ascontiguousarray(np.where(empty, 0, image) / scale, np.float32)
+    rms = sep.Background(pixels, mask=empty, bw=box, bh=box, fw=3, fh=3).rms() * scale
+    return np.square(rms, dtype=np.float32)

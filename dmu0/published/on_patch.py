@@ -1,0 +1,65 @@
+"""Published coadds on the pixels of a patch."""
+
+from __future__ import annotations
+
+import numpy as np
+from lsst.images import Box
+
+from dmu0.published.planes import OpticalCoadd, OpticalError
+from dmu0.sky.tract import Patch
+from obs_vista.masks import BIT
+
+MAX_MISALIGNMENT = 0.02
+"""Pixels by which the world coordinates of an image may differ from those of its patch."""
+
+
+def on_patch(coadd: OpticalCoadd, patch: Patch, *, name: str) -> OpticalCoadd:
+    """Cut or pad a coadd to the outer box of a patch, whose pixels it must already be on.
+
+    An image without world coordinates must have the shape of the box.
+
+    Parameters
+    ----------
+    name
+        What to call it in an error.
+
+    Raises
+    ------
+    OpticalError
+        If its pixels are not those of the patch's tract.
+    """
+    box, shape = patch.outer_bbox, coadd.image.shape
+    if coadd.wcs is None and coadd.origin is None:
+        if shape != (box.y.size, box.x.size):
+            raise OpticalError(f"{name}: it has {shape} pixels and no world coordinates; {patch} has {box.shape}.")
+        return coadd
+    x0, y0 = coadd.origin if coadd.wcs is None else _origin(coadd, patch, name)
+    own = Box.factory[y0 : y0 + shape[0], x0 : x0 + shape[1]]
+    if own == box:
+        return coadd
+    if min(own.x.stop, box.x.stop) <= max(own.x.start, box.x.start) or min(own.y.stop, box.y.stop) <= max(
+        own.y.start, box.y.start
+    ):
+        raise OpticalError(f"{name}: it covers {own}, which is outside {patch}, {box}.")
+    common = own.intersection(box)
+    source, target = common.slice_within(own), common.slice_within(box)
+    planes = []
+    for plane, empty in ((coadd.image, np.nan), (coadd.variance, np.inf), (coadd.mask, BIT["NO_DATA"])):
+        whole = np.full((box.y.size, box.x.size), empty, plane.dtype)
+        whole[target] = plane[source]
+        planes.append(whole)
+    return OpticalCoadd(*planes, wcs=coadd.wcs, origin=(box.x.start, box.y.start), left_out=coadd.left_out)
+
+
+def _origin(coadd: OpticalCoadd, patch: Patch, name: str) -> tuple[int, int]:
+    """Tract pixel of the first pixel, from the world coordinates of the corners."""
+    ny, nx = coadd.image.shape
+    x, y = np.array([0, nx - 1, 0, nx - 1], float), np.array([0, 0, ny - 1, ny - 1], float)
+    a, b = patch.tract.wcs.world_to_pixel(coadd.wcs.pixel_to_world(x, y))
+    x0, y0 = round(float(np.mean(a - x))), round(float(np.mean(b - y)))
+    worst = float(np.max(np.hypot(a - x - x0, b - y - y0)))
+    if worst > MAX_MISALIGNMENT:
+        raise OpticalError(f"{name}: its pixels are off those of {patch} by up to {worst:.2f} px.")
+    if coadd.origin is not None and coadd.origin != (x0, y0):
+        raise OpticalError(f"{name}: LTV says it begins at {coadd.origin}, its world coordinates say {(x0, y0)}.")
+    return x0, y0

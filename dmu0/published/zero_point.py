@@ -1,0 +1,77 @@
+"""The zero point of a published coadd: one precedence for every stage and every kind of file.
+
+1. The survey file's, under ``zero_points``: whoever writes it there has looked at the files, and it is the only way to
+   put a wrong or missing card right.
+2. FLUXMAG0, the counts of a source of magnitude 0, which HSC and LSST write.
+3. MAGZERO, the AB magnitude of one count.
+
+Cards are those of the image's header, else of the primary. A card that is there but cannot be meant (zero, negative,
+text, not finite) is refused, not passed over; so are two cards that disagree.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from dmu0.published.planes import OpticalError
+from obs_vista.cards import CardError, card_number, refuse_contradictions
+from obs_vista.photometry import zero_point_of
+
+MAX_DISAGREEMENT = 0.01
+"""Magnitudes by which FLUXMAG0 and MAGZERO of one file may differ: MAGZERO is often rounded."""
+
+
+def published_zero_point(image: fits.Header, primary: fits.Header, *, path: Path, survey: float | None = None) -> float:
+    """AB magnitude of one count of a published coadd.
+
+    Parameters
+    ----------
+    image, primary
+        Header of the image, and of the primary HDU of its file, which may be the same.
+    path
+        The file, for messages.
+    survey
+        The zero point that the survey file gives for the band; None if it gives none.
+
+    Raises
+    ------
+    OpticalError
+        If there is no usable zero point; the message names the file, the card and its value.
+    """
+    if survey is not None:
+        if not np.isfinite(survey):
+            raise OpticalError(f"{path}: its zero point in the survey file is {survey!r}; a number is needed.")
+        return float(survey)
+    try:
+        flux_mag0, magzero = (_positive(image, primary, keyword) for keyword in ("FLUXMAG0", "MAGZERO"))
+    except CardError as error:
+        raise OpticalError(f"{path}: {error} Or give zero_points in the survey file.") from error
+    if flux_mag0 is None and magzero is None:
+        raise OpticalError(
+            f"{path}: its zero point is unknown: no FLUXMAG0 and no MAGZERO in its headers; give it in the survey file"
+            " under zero_points."
+        )
+    if flux_mag0 is None:
+        return magzero
+    zero_point = zero_point_of(flux_mag0)
+    if magzero is not None and abs(zero_point - magzero) > MAX_DISAGREEMENT:
+        raise OpticalError(
+            f"{path}: FLUXMAG0 is {flux_mag0:g}, zero point {zero_point:.3f}, but MAGZERO is {magzero:g}; give the"
+            " right one in the survey file under zero_points."
+        )
+    return zero_point
+
+
+def _positive(image: fits.Header, primary: fits.Header, keyword: str) -> float | None:
+    """A card that must be positive, of the image or else of the primary; None if neither has it."""
+    for header in (image, primary):
+        refuse_contradictions(header)
+        value = card_number(header, keyword, default=np.nan)
+        if not np.isnan(value):
+            if not value > 0:
+                raise CardError(f"{keyword} is {value!r}; a positive number is needed.")
+            return value
+    return None

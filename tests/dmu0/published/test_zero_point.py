@@ -1,0 +1,106 @@
+"""The zero point of published coadds: one precedence, in either header, for every reader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from dmu0.published.coadds import OpticalError, read_plain
+from dmu0.published.zero_point import published_zero_point
+from dmu2.stars import ImageUnusable
+from dmu2.stars import read_coadd as read_stars_coadd
+from dmu3.inputs import InputError
+from dmu3.inputs import read_coadd as read_baseline_coadd
+
+FLUX_MAG0_27 = 10 ** (0.4 * 27.0)
+WCS_CARDS = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 34.5, "CRVAL2": -5.0, "CRPIX1": 20.0, "CRPIX2": 25.0}
+WCS_CARDS |= {"CD1_1": -4.67e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 4.67e-5}
+
+
+def header(cards: dict[str, object]) -> fits.Header:
+    """A header of some cards."""
+    made = fits.Header()
+    for key, value in cards.items():
+        made[key] = value
+    return made
+
+
+@pytest.mark.parametrize(
+    ("image", "primary", "survey", "expected"),
+    [
+        ({"FLUXMAG0": FLUX_MAG0_27}, {}, None, 27.0),
+        ({"MAGZERO": 31.4}, {}, None, 31.4),
+        ({}, {"FLUXMAG0": FLUX_MAG0_27}, None, 27.0),
+        ({}, {"MAGZERO": 30.0}, None, 30.0),
+        ({"MAGZERO": 25.0}, {"MAGZERO": 30.0}, None, 25.0),
+        ({"FLUXMAG0": FLUX_MAG0_27, "MAGZERO": 27.001}, {}, None, 27.0),
+        ({"FLUXMAG0": FLUX_MAG0_27}, {}, 30.0, 30.0),
+        ({"FLUXMAG0": "unknown"}, {"MAGZERO": 0.0}, 0.0, 0.0),
+    ],
+)
+def test_precedence(image: dict, primary: dict, survey: float | None, expected: float) -> None:
+    """The survey file's, FLUXMAG0, MAGZERO; the image's header before the primary; a survey's 0 is a zero point."""
+    found = published_zero_point(header(image), header(primary), path=Path("a.fits"), survey=survey)
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("primary", [True, False])
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [
+        ({}, "its zero point is unknown: no FLUXMAG0 and no MAGZERO"),
+        ({"FLUXMAG0": 0.0}, "FLUXMAG0 is 0.0"),
+        ({"FLUXMAG0": -5.0}, "FLUXMAG0 is -5.0"),
+        ({"FLUXMAG0": "63095734448.0"}, "FLUXMAG0 is '63095734448.0'"),
+        ({"MAGZERO": 0}, "MAGZERO is 0"),
+        ({"MAGZERO": "N/A"}, "MAGZERO is 'N/A'"),
+        ({"FLUXMAG0": FLUX_MAG0_27, "MAGZERO": 30.0}, "FLUXMAG0 is 6.3.*but MAGZERO is 30"),
+    ],
+)
+def test_every_reader_refuses_alike(tmp_path: Path, cards: dict, message: str, primary: bool) -> None:
+    """What cannot be a zero point is refused by file, card and value, by the pipeline, the stars and the baseline."""
+    path = tmp_path / "odd.fits"
+    first, second = (cards, {}) if primary else ({}, cards)
+    pixels = np.random.default_rng(2).normal(size=(50, 40)).astype(np.float32)
+    hdus = [fits.PrimaryHDU(header=header(first)), fits.ImageHDU(pixels, header(second | WCS_CARDS))]
+    fits.HDUList(hdus).writeto(path)
+    for reader, kind in ((read_plain, OpticalError), (read_baseline_coadd, InputError)):
+        with pytest.raises(kind, match=rf"odd\.fits: {message}"):
+            reader(path)
+    with pytest.raises(ImageUnusable, match=rf"odd\.fits: {message}"):
+        read_stars_coadd(path, "i")
+    assert np.isfinite(read_plain(path, zero_point=30.0).image).all()
+
+
+@pytest.mark.parametrize("card", ["NaN", "INF", "10,0"])
+def test_senseless_cards(card: str) -> None:
+    """A value that FITS does not know is refused with what stands there."""
+    odd = fits.Header([fits.Card.fromstring(f"FLUXMAG0= {card:>20}".ljust(80))])
+    with pytest.raises(OpticalError, match=f"FLUXMAG0 is '{card}'"):
+        published_zero_point(odd, fits.Header(), path=Path("a.fits"))
+    with pytest.raises(OpticalError, match="in the survey file is nan"):
+        published_zero_point(odd, fits.Header(), path=Path("a.fits"), survey=float("nan"))
+
+
+def test_every_reader_has_the_same_fluxes(tmp_path: Path) -> None:
+    """One file, one flux in nJy and the same pixels without data, in the pipeline, for the stars, in the baseline."""
+    path = tmp_path / "a.fits"
+    pixels = np.random.default_rng(2).normal(size=(50, 40)).astype(np.float32)
+    pixels[:, :11] = -99.0
+    pixels[7, 30] = np.nan
+    empty = ~np.isfinite(pixels) | (pixels == -99.0)
+    hdus = [fits.PrimaryHDU(header=header({"MAGZERO": 30.0})), fits.ImageHDU(pixels, header(WCS_CARDS))]
+    fits.HDUList(hdus).writeto(path)
+    pipeline, stars, baseline = read_plain(path), read_stars_coadd(path, "i"), read_baseline_coadd(path)
+    np.testing.assert_array_equal(np.isnan(pipeline.image), empty)
+    np.testing.assert_array_equal(stars.mask, empty)
+    np.testing.assert_array_equal(baseline.weight == 0, empty)
+    expected = pixels[~empty] * 10 ** (0.4 * 1.4)
+    for image in (pipeline.image, stars.pixels * stars.nanojansky, baseline.image):
+        np.testing.assert_allclose(image[~empty], expected, rtol=1e-6)
+    np.testing.assert_allclose(baseline.weight[~empty], 1 / pipeline.variance[~empty], rtol=1e-6)
+    np.testing.assert_allclose(stars.noise[~empty], np.sqrt(pipeline.variance[~empty]), rtol=1e-6)
+    assert np.sqrt(np.median(pipeline.variance)) == pytest.approx(10 ** (0.4 * 1.4), rel=0.1)
