@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 
 from dmu0.robust_statistics import MAD_TO_SIGMA
+from dmu2.identifiers import free_numbers
 from dmu2.matching import DAYS_PER_YEAR, Matches, false_match_rate, match, propagate
 
 ORDER = ("gaia", "ps1", "twomass", "vista_catalogue")
@@ -139,10 +140,11 @@ def _join(merged: Table, catalogue: Table, pairs: Matches, kind: str, prefix: st
     for name in ("id", *_ASTROMETRY):
         old = np.asarray(merged[name]) if before else np.empty(0, catalogue[name].dtype)
         out[name] = np.concatenate([old, np.asarray(catalogue[name])[alone]])
-    # Catalogues number their sources on their own: a number that is taken already is made negative.
-    taken = np.zeros(total, bool)
-    taken[before:] = np.isin(out["id"][before:], out["id"][:before])
-    out["id"] = np.where(taken, -out["id"] - 1, out["id"])
+    # Catalogues number their sources on their own: a number that is taken already is made negative, and if that is
+    # taken too, the next free one below.
+    taken = before + np.flatnonzero(np.isin(out["id"][before:], out["id"][:before]))
+    out["id"][taken] = -out["id"][taken] - 1
+    out["id"] = free_numbers(np.asarray(out["id"]), taken, step=-1)
     out["position_from"] = np.concatenate(
         [np.asarray(merged["position_from"], "U8") if before else np.empty(0, "U8"), np.full(alone.sum(), LABELS[kind])]
     )

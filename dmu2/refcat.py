@@ -6,10 +6,11 @@ from pathlib import Path
 
 import astropy.units as u
 import numpy as np
-from astropy.io import fits
 from astropy.table import Table
 from lsst.sphgeom import HtmPixelization, LonLat, UnitVector3d
 
+from dmu0.files.catalogue_files import READ_ERRORS, CatalogueError, read_catalogue_file
+from dmu0.files.columns import conversion, epochs, unit_of
 from dmu2.matching import DAYS_PER_YEAR, propagate
 from obs_vista.bands import OPTICAL_BANDS, VISTA_BANDS
 
@@ -134,28 +135,36 @@ def write_shards(table: Table, folder: Path) -> dict[int, Path]:
 
 
 def read_shard(path: Path | str) -> Table:
-    """Read a reference shard: one of ours (Parquet), or one in LSST's FITS format (versions 1 and 2).
+    """Read a reference shard: one of ours (Parquet), or one in LSST's format (versions 0 to 2).
 
     What differs between LSST's versions is made the same: names of the errors, epochs (seconds of 1970 become MJD),
-    missing values (NaN, never masked), units. Fluxes keep their names. Proper motions of exactly zero with an error
-    of zero are unknown, and a column of motions that no star has is not in rad/yr and is dropped: both become NaN.
+    missing values (NaN, never masked), units. Positions in other units than rad and fluxes in others than nJy are
+    converted; fluxes without a unit are in nJy since version 1 of the format, and were in Jy before. Fluxes keep their
+    names. Proper motions of exactly zero with an error of zero are unknown, and a column of motions that no star has is
+    not in rad/yr and is dropped: both become NaN.
 
     Raises
     ------
     ReferenceCatalogueError
-        If the file is missing or unreadable, or holds no positions.
+        If the file is missing or unreadable, holds no positions, or gives a column in a unit of another quantity.
     """
     path = Path(path)
     try:
         if path.suffix == ".parquet":
-            return _without_masks(Table.read(path, format="parquet"))
-        table = _read_fits(path)
-    except (OSError, ValueError, IndexError) as error:
+            # Astropy's reader keeps the descriptions of our own columns.
+            table = _without_masks(Table.read(path, format="parquet"))
+            if {name for name, *_ in columns()} <= set(table.colnames):
+                return table
+        table = read_catalogue_file(path)
+    except (*READ_ERRORS, CatalogueError) as error:
         raise ReferenceCatalogueError(f"{path} is not a readable reference shard: {error}") from error
     for name in ("id", "coord_ra", "coord_dec"):
         if name not in table.colnames:
             raise ReferenceCatalogueError(f"{path} has no column {name!r}: it is not a reference catalogue.")
-    return _in_our_columns(table)
+    try:
+        return _in_our_columns(_without_masks(table))
+    except (CatalogueError, ValueError) as error:
+        raise ReferenceCatalogueError(f"{path} {error}.") from error
 
 
 def sky_positions(table: Table, mjd: float | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -177,19 +186,6 @@ def sky_positions(table: Table, mjd: float | None = None) -> tuple[np.ndarray, n
     return propagate(ra, dec, *motion, years=years)
 
 
-def _read_fits(path: Path) -> Table:
-    """The first table of a FITS file as plain columns; units are those of the format, whatever the cards spell."""
-    with fits.open(path) as hdus:
-        data = hdus[1].data
-        table = Table()
-        for column in hdus[1].columns:
-            values = np.asarray(data[column.name])
-            if values.dtype.kind not in "iufbSU" or values.ndim > 1:
-                continue
-            table[column.name] = values.astype(values.dtype.newbyteorder("="))
-    return table
-
-
 def _in_our_columns(table: Table) -> Table:
     """Names, epochs and units of an LSST shard made those of ours."""
     for theirs, ours in _LSST_NAMES.items():
@@ -198,9 +194,8 @@ def _in_our_columns(table: Table) -> Table:
     for name in ("coord_ra_err", "coord_dec_err", "epoch", "pm_ra", "pm_dec", "pm_ra_err", "pm_dec_err"):
         if name not in table.colnames:
             table[name] = np.full(len(table), np.nan)
-    epoch = np.asarray(table["epoch"], float)
-    # Unix time of any date since 1971 is above 3e7; MJD stays below 1e5 until 2132.
-    table["epoch"] = np.where(epoch > 1e6, epoch / 86400 + 40587, epoch)
+    _convert_units(table)
+    table["epoch"] = epochs(table, ("epoch",), default=np.nan)
     for axis in ("pm_ra", "pm_dec"):
         motion, error = np.asarray(table[axis], float), np.asarray(table[f"{axis}_err"], float)
         unknown = (motion == 0) & ~(error > 0)
@@ -218,9 +213,28 @@ def _in_our_columns(table: Table) -> Table:
     return table
 
 
-def _without_masks(table: Table) -> Table:
-    """Masked numbers as NaN: Parquet readers mask what is null."""
+def _convert_units(table: Table) -> None:
+    """Positions, motions and fluxes in the units of our columns, by what the file says, in place."""
+    version = int(table.meta.get("REFCAT_FORMAT_VERSION", 0))
     for name in table.colnames:
-        if getattr(table[name], "mask", None) is not None and table[name].dtype.kind == "f":
-            table[name] = table[name].filled(np.nan)
+        spelled = unit_of(table, name)
+        if name.startswith(("coord_ra", "coord_dec")):
+            factor = conversion(spelled or "rad", "rad", what=f"the column {name!r}")
+        elif name.startswith(("pm_ra", "pm_dec")):
+            # Shards of Gaia DR2 spell it without the year.
+            spelled = "rad / yr" if spelled in ("", "rad") else spelled
+            factor = conversion(spelled, "rad / yr", what=f"the column {name!r}")
+        elif name.endswith(("_flux", "_fluxErr")):
+            factor = conversion(spelled or ("nJy" if version >= 1 else "Jy"), "nJy", what=f"the column {name!r}")
+        else:
+            continue
+        values = np.asarray(table[name])
+        table[name] = values if factor == 1 else values.astype(float) * factor
+
+
+def _without_masks(table: Table) -> Table:
+    """Masked numbers as NaN, or as -1 for integers: readers mask what is null."""
+    for name in table.colnames:
+        if getattr(table[name], "mask", None) is not None and table[name].dtype.kind in "fi":
+            table[name] = table[name].filled(np.nan if table[name].dtype.kind == "f" else -1)
     return table

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 from astropy.io import fits
-from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
+from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS, CatalogueError, read_catalogue_file
+from dmu0.files.columns import positions
 from obs_vista.headers import detector_extensions, icrs_wcs, merged_header
 
 IMAGE_KINDS = ("vista_stack", "vista_confidence", "vista_coadd", "optical_coadd", "optical_psf")
@@ -31,20 +28,8 @@ KINDS = (*IMAGE_KINDS, *CATALOGUE_KINDS)
 
 _FITS_BLOCK = 2880
 _FITS_MAGIC = b"SIMPLE  ="
-_PARQUET_MAGIC = b"PAR1"
-_TEXT_TABLES = (".csv", ".ecsv", ".vot", ".xml", ".votable")
 _SMALLEST_SIDE = 8
 _DATASUM_WRONG = 0
-
-# What reading a damaged file raises, as tried on files cut and changed at every place.
-_READ_ERRORS = (
-    *(OSError, ValueError, TypeError, KeyError, IndexError, EOFError, AttributeError, RuntimeError),
-    *(fits.VerifyError, zlib.error, pyarrow.ArrowException),
-)
-
-
-# The filters of warnings belong to the whole process: threads that check files must change them one after the other.
-_WARNING_FILTERS = threading.Lock()
 
 
 class _Fault(Exception):
@@ -91,9 +76,9 @@ def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
         else:
             _check_structure(path)
             _check_images(path, kind, needs_wcs=needs_wcs)
-    except _Fault as fault:
+    except (_Fault, CatalogueError) as fault:
         return str(fault)
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         return f"cannot be read: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     return ""
 
@@ -113,15 +98,12 @@ def _check_first_bytes(path: Path, kind: str) -> None:
         raise _Fault(f"is a web page, not data{said}")
     if kind in IMAGE_KINDS and not start.startswith(_FITS_MAGIC):
         raise _Fault(f"is not FITS: it begins with {start[:9]!r}")
-    binary = start.startswith((_FITS_MAGIC, _PARQUET_MAGIC))
-    if kind in CATALOGUE_KINDS and not binary and path.suffix.lower() not in _TEXT_TABLES:
-        raise _Fault(f"is neither FITS nor Parquet nor a text table: it begins with {start[:9]!r}")
 
 
 @contextmanager
 def _opened(path: Path, **options: bool) -> Iterator[fits.HDUList]:
     """A FITS file that may be damaged, closed again whatever happens."""
-    with path.open("rb") as stream, _WARNING_FILTERS, warnings.catch_warnings():
+    with path.open("rb") as stream, WARNING_FILTERS, warnings.catch_warnings():
         # Astropy warns of truncation, wrong checksums and odd headers; here they are looked for, and become reasons.
         warnings.simplefilter("ignore", AstropyUserWarning)
         with fits.open(stream, **options) as hdus:
@@ -240,20 +222,15 @@ def _check_coadd(hdus: fits.HDUList, *, needs_wcs: bool) -> None:
 
 
 def _check_catalogue(path: Path) -> None:
-    """The table can be read to its end and has rows."""
+    """The table can be read to its end, has rows, and positions on the sky."""
     with path.open("rb") as stream:
         start = stream.read(9)
     if start.startswith(_FITS_MAGIC):
         _check_structure(path)
-        with _opened(path) as hdus:
-            tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
-            rows = len(tables[0].data) if tables else 0
-    elif start.startswith(_PARQUET_MAGIC):
-        rows = pyarrow.parquet.read_table(path).num_rows
-    else:
-        rows = len(Table.read(path))
-    if rows == 0:
+    table = read_catalogue_file(path)
+    if len(table) == 0:
         raise _Fault("has no rows")
+    positions(table)
 
 
 def check_pair(stack: Path, confidence: Path) -> str:

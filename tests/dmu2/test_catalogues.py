@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import astropy.units as u
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 
 from dmu0.robust_statistics import MAD_TO_SIGMA
-from dmu2.catalogues import TWOMASS_VEGA_TO_AB, read_catalogue
+from dmu2.catalogues import TWOMASS_EPOCH, TWOMASS_VEGA_TO_AB, read_catalogue
 from dmu2.matching import propagate
 from dmu2.merging import compare_positions, merge
 from dmu2.refcat import ReferenceCatalogueError, read_shard
@@ -172,6 +173,78 @@ def test_gaia_and_vista(tmp_path) -> None:
     sources, _ = read_catalogue("vista_catalogue", [tmp_path / "vista.fits"])
     assert 31.4 - 2.5 * np.log10(sources["vk_flux"][0]) == pytest.approx(16 + 1.816)
     assert np.isnan(sources["vz_flux"][0])
+
+
+def test_csv_as_people_write_them(tmp_path) -> None:
+    """Flags of zeros, nulls, dashes and sexagesimal positions: every star has the fluxes that it should have."""
+    lines = "ra,dec,j_m,j_msigcom,h_m,h_msigcom,k_m,k_msigcom,ph_qual,cc_flg,date"
+    lines += "\n02:18:09.1,-00:30:00,15.0,0.05,14.5,0.05,14.3,0.05,AAA,000,1998-10-01"
+    lines += "\n02:18:09.2,-00:30:00,15.2,0.05,null,null,14.4,--,AAU,000,\n"
+    (tmp_path / "t.csv").write_text(lines)
+    catalogue, files = read_catalogue("twomass", [tmp_path / "t.csv"])
+    assert files["state"].tolist() == ["done"]
+    assert catalogue["ra"] == pytest.approx([15 * (2 + 18 / 60 + s / 3600) for s in (9.1, 9.2)])
+    assert catalogue["dec"] == pytest.approx([-0.5, -0.5])
+    assert catalogue["tmass_j_flux"] == pytest.approx(
+        [10 ** (0.4 * (31.4 - m - TWOMASS_VEGA_TO_AB["j"])) for m in (15, 15.2)]
+    )
+    assert np.isfinite(catalogue["tmass_h_flux"]).tolist() == [True, False]
+    assert np.isfinite(catalogue["tmass_k_flux"]).tolist() == [True, False]
+    assert catalogue["epoch"].tolist() == [51087, TWOMASS_EPOCH]
+    assert len(set(catalogue["id"].tolist())) == 2
+
+
+def test_missing_identifiers_lose_no_star(tmp_path) -> None:
+    """Masked, zero and absent identifiers: all stars stay, with numbers of their own; a second copy adds none."""
+    table = Table({"ra": [359.99999, 0.00001, 3, 4], "dec": [0.0] * 4, "j_m": [15.0] * 4, "j_msigcom": [0.05] * 4})
+    for name, ids in (("masked", MaskedColumn([0] * 4, mask=[True] * 4)), ("zero", [0] * 4), ("absent", None)):
+        paths = [tmp_path / f"{name}_{number}.vot" for number in (1, 2)]
+        for path in paths:
+            (table if ids is None else Table({"cntr": ids, **table})).write(path, format="votable")
+        catalogue, files = read_catalogue("twomass", paths)
+        assert files["duplicates"].tolist() == [0, 4], name
+        assert len(np.unique(catalogue["id"])) == len(catalogue) == 4
+
+
+def test_lsst_shards_of_every_version(tmp_path) -> None:
+    """Fluxes in Jy by unit or by version 0, in nJy since version 1, and positions in degrees are what they say."""
+    flux = 10 ** (-0.4 * (18 + 48.6)) * 1e23
+    for number, (unit, factor, version) in enumerate(
+        [("Jy", 1.0, None), (None, 1.0, 0), (None, 1e9, 1), ("nJy", 1e9, 2), ("mJy", 1e3, 2)]
+    ):
+        table = Table({"id": [1, 2, 3], "coord_ra": np.radians([1.0, 2, 3]), "coord_dec": np.zeros(3)})
+        if number % 2:
+            table["coord_ra"] = np.array([1.0, 2, 3]) * u.deg
+        for name, value in (("i_flux", flux), ("i_fluxErr", flux / 100)):
+            table[name] = np.full(3, value * factor)
+            table[name].unit = unit
+        if version is not None:
+            table.meta["HIERARCH REFCAT_FORMAT_VERSION"] = version
+        path = tmp_path / f"ps1_{number}.fits"
+        table.write(path)
+        catalogue, files = read_catalogue("ps1", [path])
+        assert files["reason"].tolist() == [""]
+        assert catalogue["ps1_i_flux"] == pytest.approx(10 ** (-0.4 * (18 - 31.4)), rel=1e-6)
+        assert catalogue["ps1_i_fluxErr"] == pytest.approx(10 ** (-0.4 * (18 - 31.4)) / 100, rel=1e-6)
+        assert catalogue["ra"] == pytest.approx([1, 2, 3])
+
+
+def test_running_numbers_stay_unique_in_three_catalogues(rng) -> None:
+    """Three catalogues that count from one give a list in which no number occurs twice."""
+    tables = {kind: numbered(rng, 20) for kind in ("gaia", "ps1", "twomass")}
+    merged = merge(tables, radius=0.001)
+    assert len(np.unique(merged["id"])) == len(merged) == 60
+
+
+def numbered(rng, n: int) -> Table:
+    """A catalogue of numbered stars without fluxes."""
+    table = Table(
+        {"id": np.arange(1, n + 1), "ra": rng.uniform(10, 11, n), "dec": np.zeros(n), "epoch": np.full(n, 5e4)}
+    )
+    for name in ("ra_err", "dec_err", "pm_ra", "pm_dec", "pm_ra_err", "pm_dec_err"):
+        table[name] = np.full(n, np.nan)
+    table["extended"] = np.zeros(n, bool)
+    return table
 
 
 def test_bad_file_costs_itself_only(tmp_path) -> None:

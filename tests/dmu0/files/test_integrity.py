@@ -215,7 +215,7 @@ def test_psf_must_have_a_sum(tmp_path):
 @pytest.mark.parametrize("name", ["c.fits", "c.parquet", "c.ecsv"])
 def test_catalogues(tmp_path, name):
     """Tables pass in three formats; empty ones do not, nor truncated ones."""
-    table = Table({"ra": np.arange(500.0), "dec": np.arange(500.0)})
+    table = Table({"ra": np.linspace(0, 359, 500), "dec": np.linspace(-40, 80, 500)})
     path = tmp_path / name
     table.write(path)
     assert check_file(path, "ps1") == ""
