@@ -17,6 +17,7 @@ from dmu4.detectors.reference_stars import References
 from dmu4.detectors.zero_point import ApertureCorrections, ZeroPoint, aperture_corrections, fit_zero_point
 from dmu4.psf.fit import PsfFit, fit_psf
 from dmu4.psf.profile import measure
+from dmu4.psf.star_fits import StarFits
 from dmu4.psf.stars import Sources, find_sources, select_stars
 from obs_vista.masks import BIT
 
@@ -88,7 +89,7 @@ class DetectorCalibration:
     image, variance, mask
         Background-subtracted counts, their variance (scaled to what empty pixels show), and mask bits [y, x].
     sources, fits
-        Sources, and for each its PSF fit (columns of `psf_grid.fit_stars`).
+        Sources, and their PSF fits.
     point_like
         Sources that have the size of a star.
     psf_stars
@@ -101,7 +102,7 @@ class DetectorCalibration:
     background: Background
     noise: Noise
     sources: Sources
-    fits: np.ndarray
+    fits: StarFits
     point_like: np.ndarray
     psf_stars: np.ndarray
     psf: PsfFit
@@ -171,9 +172,9 @@ def calibrate(given: DetectorImage, references: References, settings: Settings) 
     apertures = aperture_corrections(
         image,
         sigma,
-        x=fits[stars, 2],
-        y=fits[stars, 3],
-        psf_flux=fits[stars, 0],
+        x=fits.x[stars],
+        y=fits.y[stars],
+        psf_flux=fits.flux[stars],
         signal_to_noise=sources.signal_to_noise[stars],
         wing=psf.psf.wing,
         pixel_scale=pixel_scale,
@@ -202,13 +203,13 @@ def _usable(given: DetectorImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return image, variance, mask
 
 
-def find_point_like(sources: Sources, fits: np.ndarray, psf: PsfFit) -> np.ndarray:
+def find_point_like(sources: Sources, fits: StarFits, psf: PsfFit) -> np.ndarray:
     """Sources with the size of the PSF within their noise, unmasked, and hardly touched by neighbours."""
     expected = 2 * (psf.fwhm / SIGMA_TO_FWHM) ** 2
     noise = np.hypot(0.06, 2.5 / np.maximum(sources.signal_to_noise, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         near = np.abs(np.log(sources.moments.size / expected)) < 3 * noise
-    good = np.isfinite(fits[:, 4]) & (fits[:, 0] > 0) & ~sources.masked & (sources.neighbour < 0.05)
+    good = np.isfinite(fits.x_error) & (fits.flux > 0) & ~sources.masked & (sources.neighbour < 0.05)
     return near & good & (sources.signal_to_noise > 10)
 
 
@@ -236,7 +237,7 @@ def _tie_to_references(
     given: DetectorImage,
     references: References,
     sources: Sources,
-    fits: np.ndarray,
+    fits: StarFits,
     point_like: np.ndarray,
     apertures: ApertureCorrections,
     pixel_scale: float,
@@ -252,13 +253,13 @@ def _tie_to_references(
         error=references.positions.error[point],
     )
     # interpolation and the PSF model leave a hundredth of a pixel, however bright the star
-    error = np.hypot(0.5 * (fits[stars, 4] + fits[stars, 5]), 0.01)
+    error = np.hypot(0.5 * (fits.x_error[stars] + fits.y_error[stars]), 0.01)
     astrometry = fit_astrometry(
         given.wcs,
-        x=fits[stars, 2],
-        y=fits[stars, 3],
+        x=fits.x[stars],
+        y=fits.y[stars],
         error=error,
-        brightness=fits[stars, 0],
+        brightness=fits.flux[stars],
         references=positions,
         shape=shape,
         pixel_scale=pixel_scale,
@@ -267,12 +268,12 @@ def _tie_to_references(
     astrometry = replace(astrometry, star=stars[astrometry.star], reference=point[astrometry.reference])
     star, reference = astrometry.star, astrometry.reference
     zero_point = fit_zero_point(
-        flux=fits[star, 0] * apertures.psf,
-        flux_error=fits[star, 1] * apertures.psf,
+        flux=fits.flux[star] * apertures.psf,
+        flux_error=fits.flux_error[star] * apertures.psf,
         reference=references.flux[reference],
         reference_error=references.flux_error[reference],
-        x=fits[star, 2],
-        y=fits[star, 3],
+        x=fits.x[star],
+        y=fits.y[star],
         shape=shape,
         header=given.zero_point,
         min_stars=settings.min_reference_stars,

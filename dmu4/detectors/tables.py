@@ -36,16 +36,14 @@ def source_table(result: DetectorCalibration, references: References) -> Table:
     """
     sources, fits, count = result.sources, result.fits, len(result.sources)
     scale = result.zero_point.scaling
-    x, y = (
-        np.where(np.isfinite(fits[:, 2]), fits[:, 2], sources.x),
-        np.where(np.isfinite(fits[:, 3]), fits[:, 3], sources.y),
-    )
+    x = np.where(np.isfinite(fits.x), fits.x, sources.x)
+    y = np.where(np.isfinite(fits.y), fits.y, sources.y)
     sky = result.astrometry.wcs.all_pix2world(np.stack([x, y], axis=1), 0) if count else np.empty((0, 2))
     match = _matches(result, references, count)
-    in_psf, held, residuals = np.zeros(count, bool), np.zeros(count, bool), np.full((count, 3), np.nan)
+    in_psf, held, residuals = np.zeros(count, bool), np.zeros(count, bool), np.full((3, count), np.nan, np.float32)
     in_psf[result.psf_stars], held[result.psf_stars] = result.psf.used, result.psf.reserved
     if len(result.psf_stars):
-        residuals[result.psf_stars] = result.psf.residuals
+        residuals[:, result.psf_stars] = result.psf.residuals
     total = result.apertures.psf * scale
     return _table(
         {
@@ -54,11 +52,11 @@ def source_table(result: DetectorCalibration, references: References) -> Table:
             "coord_dec": (sky[:, 1], u.deg, "ICRS declination"),
             "x": (x, u.pix, "position, 0 at the centre of the first pixel"),
             "y": (y, u.pix, "position, 0 at the centre of the first pixel"),
-            "x_err": (fits[:, 4], u.pix, "standard error of x"),
-            "y_err": (fits[:, 5], u.pix, "standard error of y"),
-            "psf_flux": ((fits[:, 0] * total).astype("f4"), u.nJy, "total flux of a point source, by fitting the PSF"),
-            "psf_flux_err": ((fits[:, 1] * total).astype("f4"), u.nJy, "standard error of psf_flux"),
-            "psf_chi2": (fits[:, 6].astype("f4"), None, "reduced chi square of the PSF fit"),
+            "x_err": (fits.x_error, u.pix, "standard error of x"),
+            "y_err": (fits.y_error, u.pix, "standard error of y"),
+            "psf_flux": ((fits.flux * total).astype("f4"), u.nJy, "total flux of a point source, by fitting the PSF"),
+            "psf_flux_err": ((fits.flux_error * total).astype("f4"), u.nJy, "standard error of psf_flux"),
+            "psf_chi2": (fits.chi2.astype("f4"), None, "reduced chi square of the PSF fit"),
             "signal_to_noise": (sources.signal_to_noise.astype("f4"), None, "of the flux in the adaptive Gaussian"),
             "size": (sources.moments.size.astype("f4"), u.pix**2, "adaptive moments: T = Ixx + Iyy"),
             "e1": (sources.moments.e1.astype("f4"), None, "adaptive moments: (Ixx - Iyy) / T"),
@@ -68,9 +66,9 @@ def source_table(result: DetectorCalibration, references: References) -> Table:
             "point_like": (result.point_like, None, "has the size of the PSF, and is isolated"),
             "psf_used": (in_psf, None, "the PSF was fitted to it"),
             "psf_reserved": (held, None, "held out, to check the PSF"),
-            "psf_dt": (residuals[:, 0].astype("f4"), None, "dT/T: size of the star over that of the PSF, minus 1"),
-            "psf_de1": (residuals[:, 1].astype("f4"), None, "e1 of the star minus that of the PSF"),
-            "psf_de2": (residuals[:, 2].astype("f4"), None, "e2 of the star minus that of the PSF"),
+            "psf_dt": (residuals[0], None, "dT/T: size of the star over that of the PSF, minus 1"),
+            "psf_de1": (residuals[1], None, "e1 of the star minus that of the PSF"),
+            "psf_de2": (residuals[2], None, "e2 of the star minus that of the PSF"),
         }
         | match
     )

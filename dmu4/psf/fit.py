@@ -9,14 +9,15 @@ zero where stars say nothing. The result is a genuine `piff` object: anything th
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from dmu0.robust_statistics import MEDIAN_ERROR, SIGMA_TO_FWHM, robust_scatter
-from dmu4.psf.kernels import interpolant_table, normal_equations, solve_amplitudes
+from dmu4.psf.amplitudes import normal_equations, solve_amplitudes
 from dmu4.psf.model import GridPsf, Moffat, moffat_grid
 from dmu4.psf.moments import adaptive_moments
-from dmu4.psf.profile import ERROR_FLOOR, PixelErrors, adjust_wings, fit_moffat, measure
+from dmu4.psf.profile import PixelErrors, adjust_wings, fit_moffat, measure, star_pixels
 
 FEWEST = 3
 """Stars without which nothing is fitted."""
@@ -25,11 +26,31 @@ SPLINES_PER_FWHM = 2.5
 """Splines across the seeing: the detail that stars sampled at VISTA's pixels can tell."""
 
 
+class ShapeResiduals(NamedTuple):
+    """Adaptive moments of stars less those of the model at the same positions, one value per star; NaN where unknown.
+
+    Attributes
+    ----------
+    size
+        dT/T: size of the star over that of the model, minus 1.
+    e1, e2
+        Differences of the ellipticities.
+    """
+
+    size: np.ndarray
+    e1: np.ndarray
+    e2: np.ndarray
+
+
+def _unknown(count: int) -> ShapeResiduals:
+    return ShapeResiduals(*np.full((3, count), np.nan))
+
+
 @dataclass(frozen=True)
 class PsfFit:
     """A fitted PSF and how well it describes stars that it has not seen.
 
-    Parameters
+    Attributes
     ----------
     psf
         The model.
@@ -38,13 +59,13 @@ class PsfFit:
     used, reserved
         Boolean arrays over the stars given: in the fit, or kept for the check.
     fwhm
-        Of the model at the centre of the detector, in pixels.
+        Full width at half maximum of the model at the centre of the detector, in pixels.
     size_residual, size_residual_error
         Median dT/T of reserved stars (star minus model), and its error; NaN if there are none.
     e1_residual, e2_residual
         Median ellipticity residuals of reserved stars.
     residuals
-        Per star given: dT/T, de1, de2; NaN where not measured.
+        Residuals of every star given, in the fit or held out.
     """
 
     psf: GridPsf
@@ -56,7 +77,7 @@ class PsfFit:
     size_residual_error: float = np.nan
     e1_residual: float = np.nan
     e2_residual: float = np.nan
-    residuals: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+    residuals: ShapeResiduals = field(default_factory=lambda: _unknown(0))
 
 
 def fit_psf(
@@ -89,11 +110,9 @@ def fit_psf(
         Rounds of grid, positions and fluxes, and outlier rejection.
     """
     count = len(x)
-    none, unknown = np.zeros(count, bool), np.full((count, 3), np.nan)
+    none, unknown = np.zeros(count, bool), _unknown(count)
     if count < FEWEST:  # two sources of one size are no crowd: they may as well be galaxies
-        return PsfFit(
-            moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=np.full((count, 3), np.nan)
-        )
+        return PsfFit(moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=unknown)
     reserved = none.copy()
     if count >= 2 * min_stars:
         every = max(2, round(1 / reserve))
@@ -139,17 +158,14 @@ def _fit_grid(
     spread = (0.05 * profile + 0.002 * profile.max()) * start.scale**2
     prior = np.outer(spread**-2, np.where(unit > 0, 1.0, 4.0))
     amplitude = np.zeros((len(radius), terms))
-    stars = measure(image, errors, psf, x=x, y=y, fwhm=fwhm)
+    pixels, stars = star_pixels(image, errors), measure(image, errors, psf, x=x, y=y, fwhm=fwhm)
     for _ in range(iterations):
-        used = used & np.isfinite(stars[:, 4]) & (stars[:, 0] > 0)
-        used = _without_outliers(stars[:, 6], stars[:, 0], used)
+        used = used & np.isfinite(stars.x_error) & (stars.flux > 0)
+        used = _without_outliers(stars.chi2, stars.flux, used)
         index = np.flatnonzero(used)
-        basis = psf.basis(x=x[index], y=y[index])
-        matrix, vector = normal_equations(
-            np.ascontiguousarray(image, np.float32), np.ascontiguousarray(errors.sky, np.float32), errors.slope,
-            ERROR_FLOOR, psf.coefficients, psf.scale, basis, stars[index, 0], stars[index, 2], stars[index, 3],
-            int(np.ceil(2.0 * fwhm)) + 2, splines, number, interpolant_table(),
-        )  # fmt: skip
+        basis, chosen = psf.basis(x=x[index], y=y[index]), stars.of(index)
+        place = (basis, chosen.flux, chosen.x, chosen.y, int(np.ceil(2.0 * fwhm)) + 2)
+        matrix, vector = normal_equations(pixels, psf.nodes, *place, splines, number)
         amplitude = amplitude + solve_amplitudes(matrix, vector, basis, prior, amplitude)
         lattice = np.zeros((*number.shape, terms))
         lattice[number >= 0] = amplitude
@@ -158,7 +174,7 @@ def _fit_grid(
         excess = updated.sum(axis=(0, 1)) - unit
         updated -= start.coefficients * excess
         psf = replace(psf, coefficients=updated)
-        stars = measure(image, errors, psf, x=stars[:, 2], y=stars[:, 3], fwhm=fwhm)
+        stars = measure(image, errors, psf, x=stars.x, y=stars.y, fwhm=fwhm)
     return psf, used
 
 
@@ -202,7 +218,7 @@ def _without_outliers(chi: np.ndarray, flux: np.ndarray, used: np.ndarray) -> np
 def _check(
     image: np.ndarray, errors: PixelErrors, fit: PsfFit, *, x: np.ndarray, y: np.ndarray, snr: np.ndarray
 ) -> PsfFit:
-    """Compare adaptive moments of stars with those of the model drawn at the same places."""
+    """Compare adaptive moments of stars with those of the model drawn at the same positions."""
     fwhm = fit.fwhm
     radius = max(6, round(3 * fwhm))
     sigma = fwhm / SIGMA_TO_FWHM
@@ -215,29 +231,29 @@ def _check(
     )
     fwhm_model = SIGMA_TO_FWHM * float(np.sqrt(middle.size[0] / 2))
     stars = measure(image, errors, fit.psf, x=x, y=y, fwhm=fwhm)
-    observed = adaptive_moments(image, x=stars[:, 2], y=stars[:, 3], sigma=sigma, radius=radius)
-    residuals = np.full((len(x), 3), np.nan)
+    observed = adaptive_moments(image, x=stars.x, y=stars.y, sigma=sigma, radius=radius)
+    residuals = _unknown(len(x))
     for k in range(len(x)):
-        cx, cy = stars[k, 2], stars[k, 3]
+        cx, cy = stars.x[k], stars.y[k]
         if not np.isfinite(cx):
             continue
         stamp = fit.psf.star(x=cx, y=cy, radius=radius)
         start_x, start_y = np.array([radius + cx - round(cx)]), np.array([radius + cy - round(cy)])
         model = adaptive_moments(stamp, x=start_x, y=start_y, sigma=sigma, radius=radius)
-        residuals[k, 0] = observed.size[k] / model.size[0] - 1
-        residuals[k, 1] = observed.e1[k] - model.e1[0]
-        residuals[k, 2] = observed.e2[k] - model.e2[0]
-    held = fit.reserved & np.isfinite(residuals[:, 0])
+        residuals.size[k] = observed.size[k] / model.size[0] - 1
+        residuals.e1[k] = observed.e1[k] - model.e1[0]
+        residuals.e2[k] = observed.e2[k] - model.e2[0]
+    held = fit.reserved & np.isfinite(residuals.size)
     bright = held & (snr > 80)
     held = bright if bright.sum() >= 5 else held
     result = replace(fit, fwhm=fwhm_model, residuals=residuals)
     if held.sum() < 3:
         return result
-    middle, spread = np.median(residuals[held], axis=0), robust_scatter(residuals[held, 0])
+    size, e1, e2 = (float(np.median(values[held])) for values in residuals)
     return replace(
         result,
-        size_residual=float(middle[0]),
-        size_residual_error=float(MEDIAN_ERROR * spread / np.sqrt(held.sum())),
-        e1_residual=float(middle[1]),
-        e2_residual=float(middle[2]),
+        size_residual=size,
+        size_residual_error=float(MEDIAN_ERROR * robust_scatter(residuals.size[held]) / np.sqrt(held.sum())),
+        e1_residual=e1,
+        e2_residual=e2,
     )

@@ -12,6 +12,7 @@ from lsst.images import Box
 from lsst.images.psfs import PiffWrapper
 
 from dmu4.psf.kernels import draw, interpolant_table, local_grid
+from dmu4.psf.star_fits import PsfNodes
 
 WING_KNOTS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5)
 """Radii, in FWHM, at which the wings of stars are compared with the Moffat profile."""
@@ -86,6 +87,11 @@ class GridPsf:
     def size(self) -> int:
         """Nodes along each side."""
         return self.coefficients.shape[0]
+
+    @property
+    def nodes(self) -> PsfNodes:
+        """The grid as the kernels take it."""
+        return PsfNodes(self.coefficients, float(self.scale), interpolant_table())
 
     def basis(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Polynomial terms [position, term] in Piff's order: powers of x outside, of y inside."""

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from dmu0.robust_statistics import robust_scatter
-from dmu4.psf.kernels import fit_stars, interpolant_table
 from dmu4.psf.model import WING_KNOTS, GridPsf, Moffat, moffat_grid
+from dmu4.psf.star_fits import StarFits, StarPixels, fit_stars
 
 ERROR_FLOOR = 0.01
 """Errors of a star's pixels are at least this fraction of its light, so that a few bright stars do not decide alone."""
@@ -41,28 +41,41 @@ def measure(
     y: np.ndarray,
     fwhm: float,
     error_floor: float = ERROR_FLOOR,
-) -> np.ndarray:
-    """PSF flux and position of each source: the columns of `psf_grid.fit_stars`.
+) -> StarFits:
+    """PSF flux and position of each source.
 
     Fluxes are for a PSF whose pixels sum to 1, as LSST's images normalise it; the interpolant misses that by 1e-3.
+
+    Parameters
+    ----------
+    image, errors
+        Background-subtracted pixels [y, x] and their errors.
+    psf
+        The PSF.
+    x, y
+        Starting positions in pixels.
+    fwhm
+        Seeing in pixels; pixels within 1.8 times this are fitted, and positions move by half of it at most.
+    error_floor
+        See `StarPixels`.
     """
     fits = fit_stars(
-        np.ascontiguousarray(image, np.float32),
-        np.ascontiguousarray(errors.sky, np.float32),
-        errors.slope,
-        error_floor,
-        psf.coefficients,
-        psf.scale,
+        star_pixels(image, errors, error_floor=error_floor),
+        psf.nodes,
         psf.basis(x=x, y=y),
-        np.ascontiguousarray(x, np.float64),
-        np.ascontiguousarray(y, np.float64),
-        max(4, round(1.8 * fwhm)),
-        5,
-        max(1.0, 0.5 * fwhm),
-        interpolant_table(),
+        x=x,
+        y=y,
+        radius=max(4, round(1.8 * fwhm)),
+        iterations=5,
+        max_shift=max(1.0, 0.5 * fwhm),
     )
-    fits[:, :2] *= psf.pixel_sum
-    return fits
+    return fits._replace(flux=fits.flux * psf.pixel_sum, flux_error=fits.flux_error * psf.pixel_sum)
+
+
+def star_pixels(image: np.ndarray, errors: PixelErrors, *, error_floor: float = ERROR_FLOOR) -> StarPixels:
+    """An image and its errors as the kernels take them."""
+    planes = (np.ascontiguousarray(plane, np.float32) for plane in (image, errors.sky))
+    return StarPixels(*planes, float(errors.slope), float(error_floor))
 
 
 def fit_moffat(image: np.ndarray, errors: PixelErrors, *, x: np.ndarray, y: np.ndarray, fwhm: float) -> Moffat:
@@ -120,7 +133,7 @@ def adjust_wings(image: np.ndarray, errors: PixelErrors, psf: GridPsf, *, x: np.
 
 
 def _star_pixels(
-    image: np.ndarray, errors: PixelErrors, fitted: np.ndarray, psf: GridPsf, count: int = 30
+    image: np.ndarray, errors: PixelErrors, fitted: StarFits, psf: GridPsf, count: int = 30
 ) -> _StarPixels | None:
     """Pixels of the brightest stars, out to 5 FWHM.
 
@@ -130,8 +143,8 @@ def _star_pixels(
     radius = max(12, round(10 * fwhm))
     offset = np.arange(-radius, radius + 1)
     parts = []
-    for k in np.argsort(-np.nan_to_num(fitted[:, 0]))[:count]:
-        flux, cx, cy = fitted[k, 0] / psf.pixel_sum, fitted[k, 2], fitted[k, 3]
+    for k in np.argsort(-np.nan_to_num(fitted.flux))[:count]:
+        flux, cx, cy = fitted.flux[k] / psf.pixel_sum, fitted.x[k], fitted.y[k]
         if not flux > 0:
             continue
         xi, yi = round(cx) + offset, round(cy) + offset

@@ -236,8 +236,8 @@ def make_visit_image(result: DetectorCalibration, *, data_id: DataCoordinate, he
         variance=Image(result.variance * scale**2, bbox=box, unit=u.nJy**2),
         psf=to_piff(
             result.psf.psf,
-            x=result.fits[stars, 2],
-            y=result.fits[stars, 3],
+            x=result.fits.x[stars],
+            y=result.fits.y[stars],
             reserved=result.psf.reserved,
             bbox=box,
         ),

@@ -81,10 +81,10 @@ def test_fluxes_of_stars(scene: SyntheticDetector, fitted: tuple) -> None:
     fit, image, errors = fitted
     bright = scene.flux > np.sort(scene.flux)[-40]
     stars = measure(image, errors, fit.psf, x=scene.x[bright], y=scene.y[bright], fwhm=fit.fwhm)
-    ratio = stars[:, 0] / scene.flux[bright]
+    ratio = stars.flux / scene.flux[bright]
     assert np.median(ratio) == pytest.approx(1, abs=0.004)
-    assert abs(np.median(stars[:, 2] - scene.x[bright])) < 0.01
-    assert abs(np.median(stars[:, 3] - scene.y[bright])) < 0.01
+    assert abs(np.median(stars.x - scene.x[bright])) < 0.01
+    assert abs(np.median(stars.y - scene.y[bright])) < 0.01
 
 
 def test_piff_draws_the_same(fitted: tuple) -> None:
