@@ -13,6 +13,7 @@ from astropy.table import Table
 from lsst.sphgeom import LonLat
 from mocpy import MOC
 
+from dmu0.files.atomic import written_whole
 from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu0.sky.skymap import Patch
 from dmu1.coverage import image_corners
@@ -170,18 +171,17 @@ def write_maps(folder: Path, band: str, maps: BandMaps) -> list[Path]:
     paths
         ``<band>_exposures.hsp``, ``<band>_depth.hsp``, ``<band>_seeing.hsp`` and ``<band>.moc.fits``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, sparse in maps._asdict().items():
         path = folder / f"{band}_{name}.hsp"
-        part = folder / f".{path.name}.part"
-        sparse.write(str(part), clobber=True)
-        written.append(part.replace(path))
+        with written_whole(path) as part:
+            sparse.write(str(part))
+        written.append(path)
     return [*written, write_moc(folder / f"{band}.moc.fits", band_moc(maps))]
 
 
 def write_moc(path: Path, moc: MOC) -> Path:
     """Write a MOC as FITS, whole or not at all."""
-    part = path.with_name(f".{path.name}")
-    moc.save(str(part), format="fits", overwrite=True)
-    return part.replace(path)
+    with written_whole(path) as part:
+        moc.save(str(part), format="fits")
+    return path

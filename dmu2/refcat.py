@@ -9,6 +9,7 @@ import numpy as np
 from astropy.table import Table
 from lsst.sphgeom import HtmPixelization, LonLat, UnitVector3d
 
+from dmu0.files.atomic import written_whole
 from dmu0.files.catalogue_files import READ_ERRORS, CatalogueError, read_catalogue_file
 from dmu0.files.columns import conversion, epochs, unit_of
 from dmu2.matching import DAYS_PER_YEAR, propagate
@@ -124,9 +125,8 @@ def write_shards(table: Table, folder: Path) -> dict[int, Path]:
     written = {}
     for shard in np.unique(shards).tolist():
         path = folder / f"{shard}.parquet"
-        partial = path.with_suffix(".parquet.part")
-        table[shards == shard][[name for name, *_ in columns()]].write(partial, format="parquet", overwrite=True)
-        partial.replace(path)
+        with written_whole(path) as part:
+            table[shards == shard][[name for name, *_ in columns()]].write(part, format="parquet")
         written[shard] = path
     for path in folder.glob("*.parquet"):
         if path not in written.values():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -105,15 +104,6 @@ def read_terms(folders: DataFolders) -> Table:
             f"{path} lacks the columns {', '.join(sorted(missing))}: run dmu2/2_Colour_terms again."
         )
     return table
-
-
-def write_ecsv(table: Table, path: Path) -> Path:
-    """Write a small table as text that people can read (ECSV), under a temporary name that is then changed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    table.write(part, format="ascii.ecsv", overwrite=True)
-    part.replace(path)
-    return path
 
 
 def read_truth(survey: Survey) -> Table | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Column, Table
 
+from dmu0.files.atomic import written_whole
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu3.detection import chi_square_image
@@ -98,10 +98,8 @@ def make_catalogues(survey: Survey, *, tracts: str = "", engine: str = "auto") -
             log.warning("%s: failed: %s", patch, error)
             yield PatchCatalogue(**where, state="failed", reason=str(error), bands=" ".join(have))
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        table.write(part, format="parquet", overwrite=True)
-        part.replace(path)
+        with written_whole(path) as part:
+            table.write(part, format="parquet")
         seconds = time.perf_counter() - start
         yield PatchCatalogue(**where, state="done", bands=" ".join(have), n_objects=len(table), seconds=seconds)
 

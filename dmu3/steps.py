@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from astropy.io import fits
 from astropy.stats import mad_std
 from astropy.table import Column, Table
 
+from dmu0.files.atomic import written_whole
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu3.inputs import InputError, OpenFiles, patch_detectors, place_on_grid, read_coadd, read_detector_row
@@ -75,15 +75,13 @@ def weight_path(image: Path) -> Path:
 
 def write_coadd(coadd: Coadd, path: Path, patch: Patch, *, cards: dict[str, object]) -> None:
     """Write image and weights of a patch, each whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     header = wcs_header(patch.wcs)
     for key, value in cards.items():
         header[key] = value
     for target, pixels, unit in ((weight_path(path), coadd.weight, "nJy-2"), (path, coadd.image, "nJy")):
         header["BUNIT"] = unit
-        part = target.with_suffix(f".{os.getpid()}.part")
-        fits.writeto(part, pixels.astype(np.float32), header, overwrite=True)
-        part.replace(target)
+        with written_whole(target) as part:
+            fits.writeto(part, pixels.astype(np.float32), header)
 
 
 def read_baseline(folder: Path, *, tract: int, patch: int, band: str) -> Coadd:

@@ -15,6 +15,7 @@ import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
+from dmu0.files.atomic import written_whole
 from dmu0.surveys import Survey
 from workflow.digest import run_id, step_digest
 from workflow.graph import Step, load_steps
@@ -111,28 +112,32 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
         os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
         os.environ.pop("MPLBACKEND", None)  # figures belong into the notebook, whatever the shell says
         started, clock = datetime.now(UTC), time.monotonic()
-        part = record.with_name(f"{record.stem}.part.ipynb")
         logging.getLogger("papermill").setLevel(logging.ERROR)
-        try:
-            papermill.execute_notebook(
-                step.path,
-                part,
-                parameters=_parameters(step, survey, tracts),
-                kernel_name="python3",
-                language="python",
-                cwd=str(step.path.parent),
-                progress_bar=False,
-                log_output=False,
-                # Errors of cells are in the notebook; the kernel also calls it one that it is interrupted at its end.
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            )
-        except PapermillExecutionError as error:
-            os.replace(part, failed_notebook(record))
-            write_page(failed_notebook(record))
-            where = failed_notebook(record).relative_to(Path.cwd(), walk_up=True)
-            raise NotebookFailed(f"{_describe(step, error, failed_notebook(record))}  [read {where}]") from error
-        os.replace(part, record)
+        with written_whole(record) as part:
+            try:
+                _execute(step, part, _parameters(step, survey, tracts))
+            except PapermillExecutionError as error:
+                os.replace(part, failed_notebook(record))
+                write_page(failed_notebook(record))
+                where = failed_notebook(record).relative_to(Path.cwd(), walk_up=True)
+                raise NotebookFailed(f"{_describe(step, error, failed_notebook(record))}  [read {where}]") from error
         write_page(record)
         done = Record(identity, started.isoformat(timespec="seconds"), round(time.monotonic() - clock, 1), upstream)
         write_record(record, done)
         return done
+
+
+def _execute(step: Step, part: Path, parameters: dict[str, str]) -> None:
+    """Run the cells of a notebook in its own folder; what it has come to is kept in ``part`` after every cell."""
+    papermill.execute_notebook(
+        step.path,
+        part,
+        parameters=parameters,
+        kernel_name="python3",
+        language="python",
+        cwd=str(step.path.parent),
+        progress_bar=False,
+        log_output=False,
+        # Errors of cells are in the notebook; the kernel also calls it one that it is interrupted at its end.
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
+from dmu0.files.atomic import written_whole
 from workflow.records import StepState, failed_notebook
 
 _STYLE = """
@@ -60,9 +61,8 @@ def write_page(notebook_path: Path) -> Path:
     contents = f'{_STYLE}<nav class="contents"><a href="{_index_link(notebook_path)}">All notebooks</a>{links}</nav>'
     body = re.sub(r"(<body[^>]*>)", lambda match: match[1] + contents, body, count=1)
     page = notebook_path.with_suffix(".html")
-    part = page.with_name(page.name + ".part")
-    part.write_text(body)
-    os.replace(part, page)
+    with written_whole(page) as part:
+        part.write_text(body)
     return page
 
 
@@ -98,7 +98,6 @@ def write_index(states: list[StepState], *, survey_name: str, title: str, folder
         + "</table></body></html>\n"
     )
     path = folder / "index.html"
-    part = folder / "index.html.part"
-    part.write_text(text)
-    os.replace(part, path)
+    with written_whole(path) as part:
+        part.write_text(text)
     return path

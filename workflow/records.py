@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from dmu0.files.atomic import written_whole
 from dmu0.surveys import Survey
 from workflow.digest import run_id, step_digest
 from workflow.graph import Step, load_steps
@@ -64,10 +64,8 @@ def read_record(notebook: Path) -> Record | None:
 
 def write_record(notebook: Path, record: Record) -> None:
     """Write a record, whole or not at all."""
-    path = sidecar(notebook)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(asdict(record), indent=1) + "\n")
-    os.replace(part, path)
+    with written_whole(sidecar(notebook)) as part:
+        part.write_text(json.dumps(asdict(record), indent=1) + "\n")
 
 
 def _why_stale(record: Record, wanted: str, upstream: dict[str, str]) -> str:

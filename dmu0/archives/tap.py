@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from astropy.table import Table
 from pyvo.dal import AsyncTAPJob, DALFormatError, DALOverflowWarning, DALQueryError, DALServiceError, TAPQuery
 
 from dmu0.archives.session import ArchiveError, LoginError, Patience, ask_repeatedly, login_hint
+from dmu0.files.atomic import written_whole
 
 MAXREC = 20_000_000
 """Rows that are asked for at most; services have limits of their own, below which a table must not be cut."""
@@ -183,8 +183,6 @@ def save_table(table: Table, target: Path, *, check: Callable[[Path], str]) -> N
     ArchiveError
         If it cannot be written as FITS, or does not pass.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part.fits")
     plain = table.copy()
     plain.meta = {}
     for column in plain.itercols():
@@ -193,14 +191,12 @@ def save_table(table: Table, target: Path, *, check: Callable[[Path], str]) -> N
             column.unit = None
     try:
         hdus = fits.HDUList([fits.PrimaryHDU(), fits.table_to_hdu(plain)])
-        hdus.writeto(part, overwrite=True, checksum=True)
+        with written_whole(target) as part:
+            hdus.writeto(part, checksum=True)
+            if reason := check(part):
+                raise ArchiveError(f"The table for {target.name} {reason}.")
     except (fits.VerifyError, ValueError, TypeError) as error:
-        part.unlink(missing_ok=True)
         raise ArchiveError(f"The table cannot be written to {target.name}: {error}") from error
-    if reason := check(part):
-        part.unlink()
-        raise ArchiveError(f"The table for {target.name} {reason}.")
-    part.replace(target)
 
 
 def _is_fits_unit(unit: u.UnitBase | None) -> bool:

@@ -12,6 +12,7 @@ import requests
 import urllib3
 
 from dmu0.archives.session import AbsentError, LoginError, Patience, ask_repeatedly, login_hint
+from dmu0.files.atomic import unfinished
 from dmu0.files.integrity import sha256
 
 _CHUNK = 64 * 1024  # what is lost at most when a connection breaks
@@ -92,7 +93,7 @@ def download_file(
         If the archive failed too often.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
+    part = unfinished(target)
     tag = target.with_name(f".{target.name}.tag")
     attempts = 0
 

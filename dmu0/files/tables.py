@@ -1,16 +1,17 @@
-"""Tables on disk: Parquet with units and descriptions, there whole or not at all."""
+"""Tables on disk: Parquet with units and descriptions, and text for people; there whole or not at all."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
+from dmu0.files.atomic import written_whole
+
 
 def write_table(table: Table, path: Path) -> Path:
-    """Write a table as Parquet, under a temporary name that is then changed.
+    """Write a table as Parquet, whole or not at all.
 
     Raises
     ------
@@ -20,10 +21,15 @@ def write_table(table: Table, path: Path) -> Path:
     masked = [name for name in table.colnames if hasattr(table[name], "mask") and np.any(table[name].mask)]
     if masked:
         raise ValueError(f"{path.name}: columns {', '.join(masked)} have masked values; write NaN, -1 or '' instead.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    table.write(part, format="parquet", overwrite=True)
-    part.replace(path)
+    with written_whole(path) as part:
+        table.write(part, format="parquet")
+    return path
+
+
+def write_ecsv(table: Table, path: Path) -> Path:
+    """Write a small table as text that people can read (ECSV), whole or not at all."""
+    with written_whole(path) as part:
+        table.write(part, format="ascii.ecsv")
     return path
 
 

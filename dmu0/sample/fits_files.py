@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+from dmu0.files.atomic import written_whole
+
 
 def write_fits(path: Path, hdus: list) -> None:
-    """Write a FITS file under a temporary name, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    fits.HDUList(hdus).writeto(part, overwrite=True, output_verify="exception")
-    part.replace(path)
+    """Write a FITS file, whole or not at all."""
+    with written_whole(path) as part:
+        fits.HDUList(hdus).writeto(part, output_verify="exception")
 
 
 def rice_hdu(data: np.ndarray, header: fits.Header, *, scale: float | None = None, when: str) -> fits.CompImageHDU:

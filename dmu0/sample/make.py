@@ -18,6 +18,7 @@ from astropy.table import Table
 from lsst.images import Box
 from tqdm import tqdm
 
+from dmu0.files.atomic import unfinished, written_whole
 from dmu0.files.tables import write_table
 from dmu0.processes import process_pool
 from dmu0.sample.catalogues import ps1_catalogue, twomass_catalogue, write_catalogue
@@ -31,7 +32,7 @@ from dmu0.surveys import Survey
 _RECORD = "sample.json"
 """Says what was made from which settings; written last."""
 
-_STAGING = ".sample.part"
+_STAGING = unfinished(Path("sample")).name
 """Folder in which a sample is made."""
 
 
@@ -150,9 +151,8 @@ def _publish(staging: Path, folder: Path, record: dict) -> None:
         if (folder / part.name).exists():
             (folder / part.name).rename(folder / f"{_STAGING}.{part.name}")
         part.rename(folder / part.name)
-    part = folder / f"{_RECORD}.part"
-    part.write_text(json.dumps(record, indent=1))
-    part.replace(folder / _RECORD)
+    with written_whole(folder / _RECORD) as part:
+        part.write_text(json.dumps(record, indent=1))
 
 
 def _write_sample(folder: Path, survey: Survey, *, progress: bool) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from lsst.daf.butler import Butler, CollectionType, Config
 
+from dmu0.files.atomic import written_whole
 from dmu0.surveys import Survey
 from obs_vista import VIRCAM
 
@@ -52,14 +51,11 @@ def create_repository(survey: Survey) -> None:
     folder = repository_folder(survey)
     if (folder / "butler.yaml").exists():
         return
-    part = folder.with_name("repo_part")
-    shutil.rmtree(part, ignore_errors=True)
     config = Config(REPOSITORY_CONFIG)
     if survey.engine.registry is not None:
         config["registry", "db"] = survey.engine.registry
-    Butler.makeRepo(str(part), config=config)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(part, folder)
+    with written_whole(folder) as part:
+        Butler.makeRepo(str(part), config=config)
 
 
 def has_collection(butler: Butler, name: str) -> bool:

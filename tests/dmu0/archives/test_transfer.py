@@ -19,6 +19,7 @@ from dmu0.archives.session import (
     make_session,
 )
 from dmu0.archives.transfer import download_file
+from dmu0.files.atomic import unfinished
 
 FILE = bytes(range(256)) * 4000  # about a megabyte
 QUICK = Patience(attempts=4, first_delay=0.01, longest_delay=0.05, read_timeout=0.5, per_second=1000)
@@ -110,10 +111,10 @@ def test_a_killed_process_is_resumed(download, local_archive):
     """What an earlier process left is continued, or recognised as complete."""
     with pytest.raises(ArchiveError):
         download("truncated", patience=Patience(attempts=1, per_second=1000))
-    assert leftovers(download.target) == [".file.fits.part", ".file.fits.tag"]
+    assert leftovers(download.target) == [unfinished(download.target).name, ".file.fits.tag"]
     download()
     assert local_archive.asked[-1][1].startswith("bytes=")
-    download.target.rename(download.target.with_name(".file.fits.part"))
+    download.target.rename(unfinished(download.target))
     download()
     assert download.target.read_bytes() == FILE
 
@@ -138,7 +139,7 @@ def test_servers_that_cannot_resume(download, fault):
 
 def test_a_part_longer_than_the_file_is_dropped(download):
     """What is longer than the archive's file cannot be a part of it."""
-    part = download.target.with_name(".file.fits.part")
+    part = unfinished(download.target)
     part.parent.mkdir()
     part.write_bytes(bytes(2 * len(FILE)))
     download()

@@ -66,7 +66,7 @@ def test_interrupted_sample_is_not_published(survey, monkeypatch) -> None:
         """Stand for a disk without space."""
         raise OSError("disk full")
 
-    (survey.folders[0] / ".sample.part.vista").mkdir()  # what a killed run left
+    (survey.folders[0] / f"{make._STAGING}.vista").mkdir()  # what a killed run left
     monkeypatch.setattr(make, "write_catalogue", fail)
     with pytest.raises(OSError, match="disk full"):
         make.make_sample(survey, progress=False)
