@@ -9,11 +9,11 @@ import numpy as np
 from astropy.io import ascii as ascii_tables
 from astropy.table import Table
 
+from dmu0.files.tables import write_ecsv
 from dmu0.schema.columns import schema_columns
 from dmu3.truth import FluxComparison
 from dmu5.diagnostics import Completeness, Locus, Offsets
 from dmu5.selection_function import Curve
-from dmu5.writers import write_ecsv
 
 Check = tuple[str, str, str, bool]
 """What, measured, allowed, and whether it is kept: a row of `write_checks`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from astropy.visualization import make_lupton_rgb
 from lsst.daf.butler import Butler, DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError
 
+from dmu0.files.atomic import written_whole
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey
@@ -121,8 +121,6 @@ def write_picture(survey: Survey, path: Path, *, tract: int) -> tuple[str, str, 
         return None
     bands = choose_bands(have)
     picture = colour_picture(*(images[band] for band in bands))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    plt.imsave(part, picture)
-    part.replace(path)
+    with written_whole(path) as part:
+        plt.imsave(part, picture)
     return bands

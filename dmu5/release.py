@@ -11,21 +11,29 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
+from dmu0.files.atomic import written_whole
+from dmu0.files.paths import PROJECT
 from dmu0.surveys import Survey
 from dmu5.writers import parquet_path
 
+RELEASE_NOTEBOOK = (5, "4_Release")
+"""Stage and name of the notebook that writes the release page."""
+
 
 def executed_notebooks(survey: Survey) -> list[tuple[str, Path]]:
-    """Title and page of every executed notebook of the survey, in order of the stages."""
+    """Title and page of every executed notebook of the survey, in order of the stages.
+
+    Pages are written beside the executed notebooks when these are done; the one that writes the release page is not
+    done yet when it does so.
+    """
     found = []
     for stage in range(6):
-        for path in sorted(survey.folders.runs(stage).glob("[1-9]_*.ipynb")):
-            if path.name.endswith(".failed.ipynb"):
-                continue
-            cells = json.loads(path.read_text())["cells"]
-            title = "".join(cells[0]["source"]).splitlines()[0].lstrip("# ") if cells else path.stem
-            page = path.with_suffix(".html")
-            found.append((title, page))  # make writes the page beside the record when the notebook is done
+        for notebook in sorted((PROJECT / f"dmu{stage}").glob("[1-9]_*.ipynb")):
+            record = survey.folders.runs(stage) / notebook.name
+            if record.exists() or (stage, notebook.stem) == RELEASE_NOTEBOOK:
+                cells = json.loads(notebook.read_text())["cells"]
+                title = "".join(cells[0]["source"]).splitlines()[0].lstrip("# ")
+                found.append((title, record.with_suffix(".html")))
     return found
 
 
@@ -74,7 +82,6 @@ def write_page(
     pictures
         PNG files, and what each shows.
     """
-    folder.mkdir(parents=True, exist_ok=True)
 
     def link(path: Path, text: str) -> str:
         return f'<a href="{escape(os.path.relpath(path, folder))}">{escape(text)}</a>'
@@ -94,9 +101,8 @@ def write_page(
     parts += [f"<li>{link(path, title)}</li>" for title, path in executed_notebooks(survey)]
     parts.append("</ul>")
     text = _PAGE.format(title=escape(survey.title), body="\n".join(parts))
-    part = folder / f".index.{os.getpid()}.part"
-    part.write_text(text)
-    part.replace(folder / "index.html")
+    with written_whole(folder / "index.html") as part:
+        part.write_text(text)
     return folder / "index.html"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +10,8 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from mocpy import MOC
+
+from dmu1.sky_maps import write_moc
 
 MOC_ORDER = 14
 """HEALPix order at which objects are counted, cells of 13 arcsec; the maps are two orders coarser, 51 arcsec."""
@@ -34,7 +34,6 @@ def write_mocs(table: Table, folder: Path, bands: Sequence[str]) -> dict[str, fl
     areas
         Name (a band, or ``catalogue``) -> arcmin^2. Cells without an object are not counted.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     areas = {}
     for name in ("catalogue", *bands):
         rows = table if name == "catalogue" else table[np.asarray(table[f"{name}_usable"])]
@@ -44,8 +43,6 @@ def write_mocs(table: Table, folder: Path, bands: Sequence[str]) -> dict[str, fl
             continue
         places = SkyCoord(np.asarray(rows["coord_ra"]), np.asarray(rows["coord_dec"]), unit="deg")
         moc = MOC.from_skycoords(places, max_norder=MOC_ORDER).degrade_to_order(MOC_ORDER - 2)
-        part = folder / f".{name}.{os.getpid()}.part"
-        moc.save(str(part), format="fits", overwrite=True)
-        shutil.move(part, folder / f"{name}.moc.fits")
+        write_moc(folder / f"{name}.moc.fits", moc)
         areas[name] = float(moc.sky_fraction * 4 * np.pi * (u.rad**2).to(u.arcmin**2))
     return areas

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from astropy.io import fits
 from astropy.io.votable import from_table
 from astropy.table import Table
 
+from dmu0.files.atomic import written_whole
 from dmu0.schema.columns import SchemaColumn, expanded_schema
 
 
@@ -22,10 +22,8 @@ def write_schema(path: Path, bands: Sequence[str]) -> Path:
 
     content = expanded_schema(bands)
     Schema.model_validate(content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    part.write_text(yaml.safe_dump(content, sort_keys=False, width=120))
-    part.replace(path)
+    with written_whole(path) as part:
+        part.write_text(yaml.safe_dump(content, sort_keys=False, width=120))
     return path
 
 
@@ -40,19 +38,17 @@ def write_parquet(table: Table, folder: Path, *, tract: int) -> Path:
     The column ``tract`` is in the file too, as a number, so that a file makes sense on its own.
     """
     path = parquet_path(folder, tract=tract)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    table.write(part, format="parquet", overwrite=True)
-    arrow = pq.ParquetFile(part).read()  # astropy put units and descriptions there, but cannot compress
-    floats = [field.name for field in arrow.schema if pa.types.is_floating(field.type)]
-    pq.write_table(
-        arrow,
-        part,
-        compression="zstd",
-        use_byte_stream_split=floats,
-        use_dictionary=[*set(arrow.column_names) - {*floats}],
-    )
-    part.replace(path)
+    with written_whole(path) as part:
+        table.write(part, format="parquet")
+        arrow = pq.ParquetFile(part).read()  # astropy put units and descriptions there, but cannot compress
+        floats = [field.name for field in arrow.schema if pa.types.is_floating(field.type)]
+        pq.write_table(
+            arrow,
+            part,
+            compression="zstd",
+            use_byte_stream_split=floats,
+            use_dictionary=[*set(arrow.column_names) - {*floats}],
+        )
     return path
 
 
@@ -64,10 +60,8 @@ def write_fits(table: Table, path: Path, columns: Sequence[SchemaColumn]) -> Pat
             hdu.header[f"TUCD{number}"] = column.ucd
         hdu.header[f"TCOMM{number}"] = column.description[:NOTE_LENGTH]
     hdu.header["EXTNAME"] = "OBJECT"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(part, overwrite=True)
-    part.replace(path)
+    with written_whole(path) as part:
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(part)
     return path
 
 
@@ -84,10 +78,8 @@ def write_votable(table: Table, path: Path, columns: Sequence[SchemaColumn]) -> 
             fields[column.name].ucd = column.ucd
         fields[column.name].description = column.description
     votable.set_all_tables_format("binary2")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    votable.to_xml(str(part))
-    part.replace(path)
+    with written_whole(path) as part:
+        votable.to_xml(str(part))
     return path
 
 
@@ -97,12 +89,3 @@ def _plain(table: Table) -> Table:
     for name in plain.colnames:
         plain[name].meta.clear()
     return plain
-
-
-def write_ecsv(table: Table, path: Path) -> Path:
-    """Write a small table as text, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    table.write(part, format="ascii.ecsv", overwrite=True)
-    part.replace(path)
-    return path

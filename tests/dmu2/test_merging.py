@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from dmu0.robust_statistics import MAD_TO_SIGMA
 from dmu2.catalogues import GAIA_VEGA_TO_AB, TWOMASS_VEGA_TO_AB
 from dmu2.matching import propagate
 from dmu2.merging import compare_all, compare_positions, merge
@@ -79,10 +80,10 @@ def test_offsets_on_the_sky_across_zero(rng: np.random.Generator) -> None:
     assert row["pair"] == "gaia - ps1"
     assert row["matches"] == count
     assert (row["ra_offset"], row["dec_offset"]) == pytest.approx((120, -40), abs=6)
-    assert row["ra_mad"] == pytest.approx(30 / 1.4826, rel=0.15)
-    assert row["dec_mad"] == pytest.approx(10 / 1.4826, rel=0.15)
+    assert row["ra_mad"] == pytest.approx(30 / MAD_TO_SIGMA, rel=0.15)
+    assert row["dec_mad"] == pytest.approx(10 / MAD_TO_SIGMA, rel=0.15)
     # Errors of 20 and 10 mas in each: the median variance of all axes is between 200 and 800 mas^2.
-    assert row["expected_mad"] == pytest.approx(np.sqrt((200 + 800) / 2) / 1.4826, rel=1e-3)
+    assert row["expected_mad"] == pytest.approx(np.sqrt((200 + 800) / 2) / MAD_TO_SIGMA, rel=1e-3)
     table = compare_all({"gaia": two, "ps1": one}, radius=1.0)
     assert list(table["pair"]) == ["ps1 - gaia"]
     assert table["ra_offset"][0] == pytest.approx(-120, abs=6)

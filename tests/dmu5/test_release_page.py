@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.table import Table
 
+from dmu0.files.paths import DataFolders
 from dmu0.surveys import load_survey
 from dmu5.checks import read_checks, write_checks
 from dmu5.picture import choose_bands, colour_picture
-from dmu5.release import reading_examples, write_page
+from dmu5.release import executed_notebooks, reading_examples, write_page
 
 
 def test_bands_of_the_picture() -> None:
@@ -64,3 +66,15 @@ def test_page_links_are_relative_and_text_is_escaped(tmp_path: Path) -> None:
     assert "NO" in text
     assert str(tmp_path) not in text
     assert reading_examples(survey) in text
+
+
+def test_page_lists_the_notebook_that_writes_it(tmp_path: Path) -> None:
+    """Pages have the names that they keep, also that of the notebook that is not done while it writes the page."""
+    folders = DataFolders("toy", root=tmp_path)
+    for name in ("1_Inventory.ipynb", "2_Quality.failed.ipynb"):
+        (folders.runs(1) / name).write_text("{}")
+    found = executed_notebooks(SimpleNamespace(folders=folders))
+    assert found == [
+        ("1.1 Take stock of the VISTA images", folders.runs(1) / "1_Inventory.html"),
+        ("5.4 Publish the release", folders.runs(5) / "4_Release.html"),
+    ]
