@@ -58,6 +58,7 @@ class Axis(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def empty_axis(count):
+    """An `Axis` of some pixels, to be filled."""
     return Axis(np.zeros(count, np.int64), np.zeros((count, TAPS)), np.zeros((count, TAPS)))
 
 
