@@ -1,26 +1,26 @@
 """Forced point-source photometry and apertures in ten bands, against photutils and sep, as ratios of CPU time.
 
-Run it as ``python tests/benchmarks/bench_forced.py [stars]``. A quarter of the stars are blended. Photutils fits the
+Run it as ``python -m tests.benchmarks.bench_forced [stars]``. A quarter of the stars are blended. Photutils fits the
 groups of one band, ours all stars at once; both know the positions and the PSF.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 import sep
 from astropy.nddata import NDData
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
+from photutils.aperture import CircularAperture, aperture_photometry
 from photutils.psf import ImagePSF, PSFPhotometry, SourceGrouper
 
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.measurement.forced import fit_fluxes
 from dmu4.measurement.stamps import make_profiles, psf_transforms, render
+from tests.benchmarks.verdicts import Verdicts, cpu, print_versions
 from tests.scenes.patches import Scene, draw, psf_stamp
 
 VARIANCE = 3.0  # px^2, that is a seeing of 0.7 arcsec at 0.168 arcsec a pixel
@@ -30,16 +30,10 @@ FORCED_LIMIT = 20.0
 """Photutils takes at least this many times as long, for one band."""
 APERTURE_LIMIT = 4.0
 """So does sep, for ten circles in ten bands."""
-
-
-def cpu(function: Callable[[], object], repeats: int = 3) -> tuple[float, object]:
-    """Smallest CPU time of some calls in seconds, and the last result."""
-    times, result = [], None
-    for _ in range(repeats):
-        start = time.process_time()
-        result = function()
-        times.append(time.process_time() - start)
-    return min(times), result
+PULL_LIMITS = (0.1, 0.1)
+"""Largest mean of the pulls, blended stars among them, and largest distance of their width from one."""
+FLUX_LIMIT = 2e-3
+"""Largest median difference of the sums in a circle from those of sep, which samples the edges of circles 5 x 5."""
 
 
 def star_field(n: int, rng: np.random.Generator) -> tuple[Scene, np.ndarray, np.ndarray]:
@@ -78,29 +72,31 @@ def theirs(scene: Scene, image: np.ndarray, variance: np.ndarray) -> tuple[np.nd
     return np.asarray(result["flux_fit"]), np.asarray(result["flux_err"])
 
 
-def describe(name: str, scene: Scene, flux: np.ndarray, error: np.ndarray, seconds: float) -> None:
-    """Print time and pulls, of all stars and of the blended ones."""
+def describe(name: str, scene: Scene, flux: np.ndarray, error: np.ndarray, seconds: float) -> tuple[float, float]:
+    """Print time and pulls of all stars and of the blended ones; mean and width of the pulls of the blended ones."""
     pull = (flux - scene.flux[:, 0]) / error
     blended = pull[: 2 * (len(pull) // 8)]
     print(
         f"{name:<10} {seconds:7.2f} s CPU   pulls {np.nanmean(pull):+.2f} +- {np.nanstd(pull):.2f},"
         f" blended {np.nanmean(blended):+.2f} +- {np.nanstd(blended):.2f}"
     )
+    return float(np.nanmean(blended)), float(np.nanstd(blended))
 
 
-def bench_forced(n: int) -> None:
+def bench_forced(n: int, verdicts: Verdicts) -> None:
     """Point-source fluxes of one band."""
     scene, image, variance = star_field(n, np.random.default_rng(7))
     ours(scene, image, variance)  # compiles
     our_time, our_fluxes = cpu(lambda: ours(scene, image, variance))
     peer_time, peer_fluxes = cpu(lambda: theirs(scene, image, variance), repeats=1)
-    describe("dmu4", scene, *our_fluxes, our_time)
+    mean, width = describe("dmu4", scene, *our_fluxes, our_time)
     describe("photutils", scene, *peer_fluxes, peer_time)
-    print(f"photutils / dmu4: {peer_time / our_time:.0f} (at least {FORCED_LIMIT:.0f})")
-    assert peer_time / our_time >= FORCED_LIMIT, "forced photometry is too slow"
+    verdicts.at_most("mean pull of blended stars", abs(mean), PULL_LIMITS[0])
+    verdicts.at_most("width of the pulls of blended stars less one", abs(width - 1), PULL_LIMITS[1])
+    verdicts.at_least("forced PSF fluxes: CPU of photutils over ours", peer_time / our_time, FORCED_LIMIT)
 
 
-def bench_apertures(n: int) -> None:
+def bench_apertures(n: int, verdicts: Verdicts) -> None:
     """Ten circles in ten bands."""
     scene, image, variance = star_field(n, np.random.default_rng(8))
     cube = np.repeat(image[..., None], 10, axis=-1)
@@ -115,18 +111,29 @@ def bench_apertures(n: int) -> None:
             [sep.sum_circle(image, scene.x, scene.y, radius, var=variance, subpix=5)[0] for radius in RADII]
         )
 
+    def photutils_sums() -> np.ndarray:
+        circles_of = [CircularAperture(np.column_stack([scene.x, scene.y]), radius) for radius in RADII]
+        table = aperture_photometry(image, circles_of, error=np.sqrt(variance), method="exact")
+        return np.array([np.asarray(table[f"aperture_sum_{number}"]) for number in range(len(RADII))])
+
     sums()
     our_time, flux = cpu(sums)
-    one_band, reference = cpu(peer)
-    difference = np.median(np.abs(flux[:, 4, 0] / reference[4] - 1))
-    print(
-        f"ten circles, ten bands: dmu4 {our_time:.2f} s CPU, sep {10 * one_band:.2f}; they differ by {difference:.1e}"
-    )
-    print(f"sep / dmu4: {10 * one_band / our_time:.1f} (at least {APERTURE_LIMIT:.0f})")
-    assert 10 * one_band / our_time >= APERTURE_LIMIT, "aperture photometry is too slow"
+    for name, function in (("sep", peer), ("photutils", photutils_sums)):
+        one_band, reference = cpu(function, repeats=3 if name == "sep" else 1)
+        print(f"ten circles, ten bands: dmu4 {our_time:.2f} s CPU, {name} {10 * one_band:.2f} (ten times one band)")
+        worst = max(np.median(np.abs(flux[:, k, 0] / reference[k] - 1)) for k in range(len(RADII)))
+        verdicts.at_most(f"sums in circles differ from those of {name} by", float(worst), FLUX_LIMIT)
+        verdicts.at_least(f"circles: CPU of {name} over ours", 10 * one_band / our_time, APERTURE_LIMIT)
+
+
+def main(count: int) -> int:
+    """Print all figures beside their limits; 1 if one is missed."""
+    verdicts = Verdicts()
+    print_versions("photutils", "sep", "numba")
+    bench_forced(count, verdicts)
+    bench_apertures(count, verdicts)
+    return verdicts.end()
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
-    bench_forced(count)
-    bench_apertures(count)
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3000))

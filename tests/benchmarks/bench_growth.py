@@ -10,11 +10,12 @@ import sys
 import time
 
 import numpy as np
-from bench_coadd import CELL, DETECTOR, PATCH, detector_wcs, patch_wcs
 from lsst.images import Box
 
 from dmu4.coadds.resample import coordinate_grid, projection_map
 from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
+from tests.benchmarks.bench_coadd import CELL, DETECTOR, PATCH, detector_wcs, patch_wcs
+from tests.benchmarks.verdicts import Verdicts
 
 
 def generated(n: int, box: Box) -> CoaddInput:
@@ -55,17 +56,24 @@ def main() -> None:
     rows = []
     print("inputs  CPU s  CPU s an input  peak GiB")
     for n in arguments.counts:
-        command = [sys.executable, __file__, "--one", str(n), "--memory", str(arguments.memory)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.benchmarks.bench_growth",
+            "--one",
+            str(n),
+            "--memory",
+            str(arguments.memory),
+        ]
         row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         rows.append(row)
         print(f"{n:6d} {row['cpu']:6.1f} {row['cpu'] / n:15.2f} {row['memory']:9.2f}")
     last, before = rows[-1], rows[-2]
+    verdicts = Verdicts()
     steps = last["cpu"] / before["cpu"] / (last["inputs"] / before["inputs"])
-    print(f"CPU from {before['inputs']} to {last['inputs']} inputs: {steps:.2f} of linear (limit 1.25)")
-    print(
-        f"memory {last['memory']:.2f} GiB for {last['inputs']}, {before['memory']:.2f} for {before['inputs']} (limit 3)"
-    )
-    raise SystemExit(0 if steps < 1.25 and last["memory"] < 3 else 1)
+    verdicts.at_most(f"CPU from {before['inputs']} to {last['inputs']} inputs over linear", steps, 1.25)
+    verdicts.at_most(f"memory of {last['inputs']} inputs", last["memory"], 3, " GiB")
+    raise SystemExit(verdicts.end())
 
 
 if __name__ == "__main__":
