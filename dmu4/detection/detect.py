@@ -21,7 +21,7 @@ from dmu4.patches.sky import SAMPLE
 class DetectionSettings:
     """How to detect.
 
-    Parameters
+    Attributes
     ----------
     threshold
         Lowest peak in units of the noise of the matched-filtered image.
@@ -29,8 +29,6 @@ class DetectionSettings:
         Down to what height footprints reach.
     max_area
         Largest connected footprint in pixels.
-    sky_box
-        Side in pixels of the mesh of the residual sky; 0: the sky is left as it is.
     threads
         Bands worked on at once.
     """
@@ -38,7 +36,6 @@ class DetectionSettings:
     threshold: float = 5.0
     floor: float = 3.0
     max_area: int = 40_000
-    sky_box: int = 128
     threads: int = 2
 
 
@@ -46,7 +43,7 @@ class DetectionSettings:
 class Detections:
     """Peaks merged over the bands.
 
-    Parameters
+    Attributes
     ----------
     x, y
         Array positions.

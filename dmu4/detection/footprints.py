@@ -13,7 +13,7 @@ from scipy import ndimage
 class Peaks:
     """Local maxima of a map.
 
-    Parameters
+    Attributes
     ----------
     x, y
         Array positions, refined by a parabola through the neighbours.
@@ -33,7 +33,7 @@ class Peaks:
 class Footprints:
     """What pixels belong to which of N objects.
 
-    Parameters
+    Attributes
     ----------
     owner
         Number of the object of each pixel [y, x], -1 for none.
@@ -60,6 +60,17 @@ def _root(parent: np.ndarray, node: int) -> int:
 
 
 @numba.njit(nogil=True, cache=True)
+def _highest_neighbour(pixel: int, steps: tuple[int, ...], basin: np.ndarray, values: np.ndarray) -> int:
+    """The highest pixel beside one that belongs to a basin already, -1 if there is none."""
+    best = -1
+    for step in steps:
+        other = pixel + step
+        if basin[other] >= 0 and (best < 0 or values[other] > values[best]):
+            best = other
+    return best
+
+
+@numba.njit(nogil=True, cache=True)
 def _flood(values, order, nx, peak_min, rise, fraction, seeded, seed):
     """Visit the pixels from high to low; let basins grow, meet, and merge where the lower one does not stand out.
 
@@ -76,11 +87,7 @@ def _flood(values, order, nx, peak_min, rise, fraction, seeded, seed):
     keep = np.zeros(order.size, np.bool_)
     n = 0
     for pixel in order:
-        best = -1
-        for step in steps:
-            other = pixel + step
-            if basin[other] >= 0 and (best < 0 or values[other] > values[best]):
-                best = other
+        best = _highest_neighbour(pixel, steps, basin, values)
         own = basin[best] if best >= 0 else -1
         if best < 0 or seed[pixel] >= 0:
             region[n], merged[n], top[n], peak[n] = n, n, n, pixel

@@ -17,10 +17,10 @@ SUB_ROWS = 8
 class ApertureSums:
     """Sums over the good pixels of apertures.
 
-    Parameters
+    Attributes
     ----------
     flux, variance
-        [source, aperture, band].
+        Sums of pixels and of their variances [source, aperture, band].
     filled
         Area of the good pixels over that of the aperture [source, aperture, band]; what lies beyond the array
         counts as bad.
@@ -43,6 +43,12 @@ def ellipses(covariance: np.ndarray, scale: np.ndarray) -> np.ndarray:
     xx, yy, xy = covariance.T
     denominator = (xx * yy - xy**2) * np.square(scale)
     return np.stack([yy / denominator, xx / denominator, -xy / denominator], axis=-1)[:, None, :]
+
+
+def area_of(conics: np.ndarray) -> np.ndarray:
+    """Areas in pixels^2 [...] of the ellipses of conic coefficients [..., 3]."""
+    a, b, c = np.moveaxis(conics, -1, 0)
+    return np.pi / np.sqrt(a * b - c**2)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -8,12 +8,13 @@ import numpy as np
 from scipy import ndimage
 
 from dmu4.measurement.apertures import sum_stamps
-from dmu4.measurement.error_scale import NoiseFactors
-from dmu4.measurement.forced import fit_fluxes, own_overlap, project, subtract_models
+from dmu4.measurement.band_fit import BandFit, fit_band
+from dmu4.measurement.error_scale import ErrorInflation
+from dmu4.measurement.forced import ForcedFluxes, own_overlap, project
 from dmu4.measurement.gaap import gaap_weights
 from dmu4.measurement.point_sources import classify, point_fluxes
-from dmu4.measurement.stamps import Profiles, psf_transforms, render
-from dmu4.patches.cube import PatchCube, flat_psf, mean_psf, psf_sigma
+from dmu4.measurement.stamps import Profiles
+from dmu4.patches.cube import PatchCube
 from obs_vista.masks import BIT
 
 MIN_FILLED = 0.5
@@ -27,12 +28,12 @@ SAFE_FILLED = 0.9
 class Flux:
     """One kind of flux of N objects.
 
-    Parameters
+    Attributes
     ----------
     value, error
-        nJy; NaN where there is no flux. The error contains the correlation of the noise.
+        Flux and its error in nJy, NaN where there is none. The error contains the correlation of the noise.
     flag
-        The flux is missing, or rests on too few or on saturated pixels.
+        Whether the flux is missing, or rests on too few or on saturated pixels.
     """
 
     value: np.ndarray
@@ -41,10 +42,32 @@ class Flux:
 
 
 @dataclass(frozen=True)
+class CentralPixels:
+    """What the pixels at and near the centres of N objects say of a band.
+
+    Attributes
+    ----------
+    saturated
+        Whether a saturated pixel lies within two pixels of the centre.
+    inexact_psf
+        Whether the pixel at the centre is INEXACT_PSF.
+    depth5
+        AB magnitude of a 5-sigma point source; NaN without data.
+    input_count
+        Number of images at the position.
+    """
+
+    saturated: np.ndarray
+    inexact_psf: np.ndarray
+    depth5: np.ndarray
+    input_count: np.ndarray
+
+
+@dataclass(frozen=True)
 class BandFluxes:
     """What one band says about N objects, before the sums over circles and ellipses, which all bands share.
 
-    Parameters
+    Attributes
     ----------
     psf, gaap
         Point-source and Gaussian-aperture fluxes.
@@ -53,15 +76,9 @@ class BandFluxes:
     in_circles, in_kron
         Light of the model, of unit flux, inside the circles [N, circle] and the Kron ellipse [N, 1].
     extendedness
-        0, 1 or NaN.
-    saturated
-        A saturated pixel lies within two pixels of the centre.
-    inexact_psf
-        The pixel at the centre is INEXACT_PSF.
-    depth5
-        AB magnitude of a 5-sigma point source.
-    input_count
-        Images at the position.
+        0 for a point, 1 for an extended source, NaN where it cannot be told.
+    centre
+        What the pixels at the centres say.
     """
 
     psf: Flux
@@ -70,10 +87,7 @@ class BandFluxes:
     in_circles: np.ndarray
     in_kron: np.ndarray
     extendedness: np.ndarray
-    saturated: np.ndarray
-    inexact_psf: np.ndarray
-    depth5: np.ndarray
-    input_count: np.ndarray
+    centre: CentralPixels
 
 
 def make_flux(value: np.ndarray, error: np.ndarray, filled: np.ndarray, bad: np.ndarray) -> Flux:
@@ -101,11 +115,45 @@ def sky_variance(variance: np.ndarray, good: np.ndarray, *, box: int = 32) -> np
     return np.repeat(np.repeat(quartile, box, axis=0), box, axis=1)[:ny, :nx]
 
 
-def _depth(planes: dict, psf_power: np.ndarray, factor: float, ix: np.ndarray, iy: np.ndarray) -> np.ndarray:
-    """AB magnitude of 5 sigma of a point source, from the variance between the sources."""
-    sigma = factor * np.sqrt(sky_variance(planes["variance"], planes["good"])[iy, ix] / psf_power)
-    seen = planes["good"][iy, ix] & np.isfinite(sigma) & (sigma > 0)
-    return np.where(seen, 31.4 - 2.5 * np.log10(5 * np.where(seen, sigma, 1)), np.nan)
+def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles, *, inflation: float) -> CentralPixels:
+    """Look up masks, depth and number of images at the objects.
+
+    Parameters
+    ----------
+    cube, band
+        All bands, and the number of this one.
+    fit
+        Variance and PSF of the band.
+    profiles
+        Positions of the objects.
+    inflation
+        Error inflation of point-source fluxes.
+    """
+    ix, iy = (
+        np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in ((profiles.x, cube.shape[1]), (profiles.y, cube.shape[0]))
+    )
+    mask = cube.plane("mask", band)
+    saturated = _near(mask & np.uint16(BIT["SAT"]) != 0)[iy, ix]
+    psf_power = np.sum(np.square(fit.psf, dtype=float), axis=(1, 2))[fit.cell]
+    sigma = inflation * np.sqrt(sky_variance(fit.variance, fit.good)[iy, ix] / psf_power)
+    seen = fit.good[iy, ix] & np.isfinite(sigma) & (sigma > 0)
+    return CentralPixels(
+        saturated=saturated,
+        inexact_psf=mask[iy, ix] & np.uint16(BIT["INEXACT_PSF"]) != 0,
+        depth5=np.where(seen, 31.4 - 2.5 * np.log10(5 * np.where(seen, sigma, 1)), np.nan),
+        input_count=cube.plane("input_count", band)[iy, ix],
+    )
+
+
+def _near(flagged: np.ndarray) -> np.ndarray:
+    """Whether a flagged pixel lies within two pixels."""
+    return ndimage.maximum_filter(flagged, size=5) if flagged.any() else flagged
+
+
+def blending_cost(forced: ForcedFluxes) -> np.ndarray:
+    """Error of each flux over its error if the neighbours' fluxes were known; 1 where there is no error."""
+    alone = forced.isolated_error
+    return np.divide(forced.error, alone, out=np.ones(len(alone)), where=alone > 0)
 
 
 def measure_band(
@@ -116,7 +164,7 @@ def measure_band(
     conics: np.ndarray,
     kron: np.ndarray,
     pairs: tuple[np.ndarray, np.ndarray],
-    factors: NoiseFactors,
+    inflation: ErrorInflation,
     gaap_sigma: float,
     extended_limit: float,
 ) -> tuple[BandFluxes, np.ndarray]:
@@ -132,10 +180,10 @@ def measure_band(
         Circles [N, circle, 3] and Kron ellipses [N, 1, 3] as for `dmu4.measurement.apertures.sum_apertures`.
     pairs
         Overlapping objects, from `dmu4.measurement.forced.find_overlaps`.
-    factors
-        Of the correlated noise.
+    inflation
+        What the correlation of the noise does to errors.
     gaap_sigma
-        Gaussian aperture in pixels.
+        Sigma of the Gaussian aperture in pixels.
     extended_limit
         See `dmu4.measurement.object_shapes.ShapeSettings`.
 
@@ -144,55 +192,34 @@ def measure_band(
     fluxes, residual
         What the band says, and its image less all models [y, x].
     """
-    image, variance, good = (cube.plane(name, band) for name in ("image", "variance", "good"))
-    psf, cell = flat_psf(cube, band), cube.cell_of(x=profiles.x, y=profiles.y)
-    if not good.any() or not psf.any():
-        return _nothing(len(profiles), conics.shape[1]), np.zeros_like(image)
-    models = render(profiles, psf_transforms(psf, profiles.size), cell)
-    fitted = fit_fluxes(models, image=image, variance=variance, good=good, pairs=pairs)
-    flux = np.nan_to_num(fitted.flux)
-    planes = {"residual": subtract_models(image, good, models, flux), "variance": variance, "good": good}
-    sigma = psf_sigma(mean_psf(cube, band))
-    everyone = np.arange(len(profiles))
-    point = point_fluxes(profiles, models, flux, everyone, **planes, psf=psf, cell=cell, sigma=sigma)
+    if not cube.good[..., band].any() or not cube.psf[band].any():
+        return _nothing(len(profiles), conics.shape[1]), np.zeros(cube.shape, np.float32)
+    fit = fit_band(cube, band, profiles, pairs)
+    centre = central_pixels(cube, band, fit, profiles, inflation=inflation.psf)
+    point = point_fluxes(profiles, fit, np.arange(len(profiles)))
     # Unknown neighbours cost the point-source flux what they cost the model's.
-    blending = np.divide(fitted.error, fitted.isolated_error, out=np.ones(len(flux)), where=fitted.isolated_error > 0)
-    ix, iy = (
-        np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in ((profiles.x, cube.shape[1]), (profiles.y, cube.shape[0]))
-    )
-    mask = cube.plane("mask", band)
-    saturated = _near(mask & np.uint16(BIT["SAT"]) != 0)[iy, ix]
-    psf_power = np.sum(np.square(psf, dtype=float), axis=(1, 2))[cell]
-    covered = np.where(np.isfinite(fitted.flux), fitted.covered, 0)
-    errors = factors.psf * point[:, 1] * blending
+    errors = inflation.psf * point.error * blending_cost(fit.forced)
+    covered = np.where(np.isfinite(fit.forced.flux), fit.forced.covered, 0)
+    widths = {"error": inflation.psf * point.excess_error, "signal_to_noise": point.flux / errors}
     fluxes = BandFluxes(
-        psf=make_flux(point[:, 0], errors, covered, saturated),
-        gaap=_gaap(
-            profiles, models, flux, planes, psf=psf, cell=cell, sigma=gaap_sigma, factor=factors.gaap, bad=saturated
-        ),
-        model=flux,
-        in_circles=sum_stamps(models, x=profiles.x, y=profiles.y, conics=conics),
-        in_kron=sum_stamps(models, x=profiles.x, y=profiles.y, conics=kron),
-        extendedness=classify(point[:, 2], factors.psf * point[:, 3], point[:, 0] / errors, limit=extended_limit),
-        saturated=saturated,
-        inexact_psf=mask[iy, ix] & np.uint16(BIT["INEXACT_PSF"]) != 0,
-        depth5=_depth(planes, psf_power, factors.psf, ix, iy),
-        input_count=cube.plane("input_count", band)[iy, ix],
+        psf=make_flux(point.flux, errors, covered, centre.saturated),
+        gaap=_gaap(profiles, fit, sigma=gaap_sigma, inflation=inflation.gaap, bad=centre.saturated),
+        model=fit.flux,
+        in_circles=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=conics),
+        in_kron=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=kron),
+        extendedness=classify(point.excess, **widths, limit=extended_limit),
+        centre=centre,
     )
-    return fluxes, planes["residual"]
+    return fluxes, fit.residual
 
 
-def _near(flagged: np.ndarray) -> np.ndarray:
-    return ndimage.maximum_filter(flagged, size=5) if flagged.any() else flagged
-
-
-def _gaap(profiles, models, flux, planes, *, psf, cell, sigma, factor, bad) -> Flux:
+def _gaap(profiles: Profiles, fit: BandFit, *, sigma: float, inflation: float, bad: np.ndarray) -> Flux:
     """Gaussian-aperture fluxes of the objects with their neighbours subtracted."""
-    weights, possible = gaap_weights(x=profiles.x, y=profiles.y, psf=psf, cell=cell, sigma=sigma)
-    sums = project(weights, **planes)
-    own = flux * own_overlap(weights, models)
-    filled = np.where(possible, sums[:, 3] / sums[:, 4], 0)
-    return make_flux(sums[:, 1] + own, factor * np.sqrt(sums[:, 2]), filled, bad)
+    weights, possible = gaap_weights(x=profiles.x, y=profiles.y, psf=fit.psf, cell=fit.cell, sigma=sigma)
+    sums = project(weights, image=fit.residual, variance=fit.variance, good=fit.good)
+    own = fit.flux * own_overlap(weights, fit.models)
+    filled = np.where(possible, sums.seen / sums.whole, 0)
+    return make_flux(sums.signal + own, inflation * np.sqrt(sums.noise), filled, bad)
 
 
 def _nothing(n: int, circles: int) -> BandFluxes:
@@ -206,8 +233,5 @@ def _nothing(n: int, circles: int) -> BandFluxes:
         in_circles=np.zeros((n, circles)),
         in_kron=np.zeros((n, 1)),
         extendedness=nan,
-        saturated=~yes,
-        inexact_psf=~yes,
-        depth5=nan,
-        input_count=np.zeros(n, np.int32),
+        centre=CentralPixels(saturated=~yes, inexact_psf=~yes, depth5=nan, input_count=np.zeros(n, np.int32)),
     )

@@ -1,9 +1,9 @@
-"""By how much correlated noise makes errors larger than the variance map says, for each kind of flux."""
+"""Error inflation: by how much correlated noise makes errors larger than the variance map says, for each flux."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -14,39 +14,44 @@ from dmu4.measurement.forced import project
 from dmu4.measurement.gaap import gaap_weights
 from dmu4.measurement.stamps import make_profiles, psf_transforms, render
 
-MIN_PLACES = 50
-"""With fewer empty places than this nothing can be measured, and the factors are one."""
+MIN_SAMPLES = 50
+"""With fewer empty positions than this nothing can be measured, and errors are left as they are."""
+
+WHOLE = 0.98
+"""An empty position counts if this share of its largest circle has data."""
 
 
 @dataclass(frozen=True)
-class NoiseFactors:
+class ErrorInflation:
     """True scatter over the error from uncorrelated pixels, in one band.
 
-    Parameters
+    Attributes
     ----------
     psf, gaap
-        For these fluxes.
-    radius, circle
-        Radii in pixels, and the factor in circles of each.
-    places
-        Number of empty places behind the figures; 0: not measured, all are one.
+        The ratio for point-source and for GAaP fluxes.
+    radius
+        Radii of circles in pixels, increasing [circle].
+    circle
+        The ratio in circles of these radii [circle].
+    samples
+        Number of empty positions behind the ratios; 0: not measured, all are one.
     """
 
     psf: float
     gaap: float
     radius: np.ndarray
     circle: np.ndarray
-    places: int
+    samples: int
 
     def of_area(self, area: np.ndarray) -> np.ndarray:
-        """The factor for apertures of any shape, through the circle of the same area in pixels^2."""
+        """The ratio for apertures of any shape, through the circle of the same area in pixels^2."""
         return np.interp(np.sqrt(np.asarray(area) / np.pi), self.radius, self.circle)
 
 
-def empty_places(
+def empty_positions(
     good: np.ndarray, occupied: np.ndarray | None, *, margin: int, count: int, seed: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (x, y) spread evenly over the good part of an image.
+    """Pixels (x, y) spread at random over the good part of an image.
 
     Parameters
     ----------
@@ -57,9 +62,9 @@ def empty_places(
     margin
         Distance from the edge of the image in pixels.
     count
-        How many to try; those on bad or occupied pixels are dropped.
+        Number of positions to try; those on bad or occupied pixels are dropped.
     seed
-        Of the offsets that keep the places off a regular grid.
+        Seed of the random positions: the same image always has the same ones.
     """
     ny, nx = good.shape
     if min(ny, nx) <= 2 * margin:
@@ -70,18 +75,18 @@ def empty_places(
     return x[free].astype(float), y[free].astype(float)
 
 
-def measure_factors(
+def measure_inflation(
     noise: np.ndarray,
     variance: np.ndarray,
     good: np.ndarray,
     *,
     occupied: np.ndarray | None,
     psf: np.ndarray,
-    cell_of,
+    cell_of: Callable[..., np.ndarray],
     radii: np.ndarray,
     gaap_sigma: float,
     count: int = 600,
-) -> NoiseFactors:
+) -> ErrorInflation:
     """Measure nothing but noise in the very ways in which sources are measured.
 
     Parameters
@@ -97,42 +102,47 @@ def measure_factors(
     cell_of
         Function of ``x=, y=`` that gives the cells of positions.
     radii
-        Radii of circles in pixels.
+        Radii of circles in pixels, increasing.
     gaap_sigma
-        Aperture of GAaP in pixels.
+        Sigma of the aperture of GAaP in pixels.
     count
-        Places to try.
+        Number of positions to try.
     """
     radii = np.asarray(radii, float)
-    unknown = NoiseFactors(psf=1.0, gaap=1.0, radius=radii, circle=np.ones(len(radii)), places=0)
+    unknown = ErrorInflation(psf=1.0, gaap=1.0, radius=radii, circle=np.ones(len(radii)), samples=0)
     if not good.any() or not psf.any():
         return unknown
     margin = int(np.ceil(max(radii[-1], psf.shape[-1] / 2))) + 2
-    x, y = empty_places(good, occupied, margin=margin, count=count)
-    conics = circles(radii, length=len(x))
-    sums = sum_apertures(noise[..., None], variance[..., None], good[..., None], x=x, y=y, conics=conics)
-    whole = sums.filled[:, -1, 0] > 0.98 if len(x) else np.zeros(0, bool)
-    if np.count_nonzero(whole) < MIN_PLACES:
+    x, y = empty_positions(good, occupied, margin=margin, count=count)
+    x, y, pulls = _circle_pulls(noise, variance, good, x=x, y=y, radii=radii)
+    if len(x) < MIN_SAMPLES:
         return unknown
-    x, y = x[whole], y[whole]
-    pulls = sums.flux[whole, :, 0] / np.sqrt(sums.variance[whole, :, 0])
-    cell = cell_of(x=x, y=y)
+    cell, planes = cell_of(x=x, y=y), {"image": noise, "variance": variance, "good": good}
     points = make_profiles(x=x, y=y, covariance=None, psf_size=psf.shape[-1])
-    planes = {"residual": noise, "variance": variance, "good": good}
-    point_sums = project(render(points, psf_transforms(psf, points.size), cell), **planes)
+    in_psf = project(render(points, psf_transforms(psf, points.size), cell), **planes)
     weights, _ = gaap_weights(x=x, y=y, psf=psf, cell=cell, sigma=gaap_sigma)
-    weight_sums = project(weights, **planes)
-    return NoiseFactors(
-        psf=_scatter(point_sums[:, 1] / np.sqrt(point_sums[:, 2])),
-        gaap=_scatter(weight_sums[:, 1] / np.sqrt(weight_sums[:, 2])),
+    in_gaap = project(weights, **planes)
+    return ErrorInflation(
+        psf=_scatter(in_psf.signal / np.sqrt(in_psf.noise)),
+        gaap=_scatter(in_gaap.signal / np.sqrt(in_gaap.noise)),
         radius=radii,
-        circle=np.array([_scatter(pulls[:, k]) for k in range(len(radii))]),
-        places=len(x),
+        circle=np.array([_scatter(of_radius) for of_radius in pulls.T]),
+        samples=len(x),
     )
 
 
+def _circle_pulls(
+    noise: np.ndarray, variance: np.ndarray, good: np.ndarray, *, x: np.ndarray, y: np.ndarray, radii: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The positions whose circles are whole, and the sums there over the errors of their pixels [position, circle]."""
+    conics = circles(radii, length=len(x))
+    sums = sum_apertures(noise[..., None], variance[..., None], good[..., None], x=x, y=y, conics=conics)
+    whole = sums.filled[:, -1, 0] > WHOLE
+    return x[whole], y[whole], sums.flux[whole, :, 0] / np.sqrt(sums.variance[whole, :, 0])
+
+
 def scale_to_empty(
-    factors: Sequence[NoiseFactors],
+    inflations: Sequence[ErrorInflation],
     residual: np.ndarray,
     variance: np.ndarray,
     good: np.ndarray,
@@ -143,8 +153,8 @@ def scale_to_empty(
     gaap_sigma: float,
     bright: np.ndarray | None = None,
     count: int = 6000,
-) -> list[NoiseFactors]:
-    """Change the factors until empty apertures between the objects scatter by what they predict.
+) -> list[ErrorInflation]:
+    """Change the inflation of errors until empty apertures between the objects scatter by what it predicts.
 
     A realization of the noise has what resampling does to pixels, but not what is left of the sky on larger scales,
     nor the sources too faint to be detected. Both are in the image less the models of all objects. Point-source
@@ -152,8 +162,8 @@ def scale_to_empty(
 
     Parameters
     ----------
-    factors
-        Of each band, from its noise realization.
+    inflations
+        Error inflation of each band, from its noise realization.
     residual, variance, good
         Cubes [y, x, band]: the image less all models, its variance, and the pixels with data.
     x, y
@@ -161,50 +171,51 @@ def scale_to_empty(
     clear
         Distance in pixels to keep from them.
     gaap_sigma
-        Aperture of GAaP in pixels: its fluxes are noisy like a circle of twice that radius.
+        Sigma of the aperture of GAaP in pixels: its fluxes are noisy like a circle of twice that radius.
     bright
-        Objects whose wings no model follows [object, band]; places keep three times ``clear`` from them.
+        Objects whose wings no model follows [object, band]; samples keep three times ``clear`` from them.
     count
-        Places to try.
+        Number of positions to try.
 
     Returns
     -------
     list
-        The factors; unchanged in a band with fewer than `MIN_PLACES` empty places.
+        The inflation of each band; unchanged in a band with fewer than `MIN_SAMPLES` empty positions.
     """
-    radii = factors[0].radius
-    at_x, at_y = empty_places(good.any(axis=-1), None, margin=int(radii[-1]) + 1, count=count, seed=2)
-    if len(at_x):
-        distance, _ = cKDTree(np.column_stack([x, y])).query(np.column_stack([at_x, at_y]))
-        at_x, at_y = at_x[distance > clear], at_y[distance > clear]
-    conics = circles(radii, length=len(at_x))
-    sums = sum_apertures(residual, variance, good, x=at_x, y=at_y, conics=conics)
+    radii, objects = inflations[0].radius, np.column_stack([x, y])
+    at_x, at_y = empty_positions(good.any(axis=-1), None, margin=int(radii[-1]) + 1, count=count, seed=2)
+    samples = np.column_stack([at_x, at_y])
+    samples = samples[_distance(samples, objects) > clear]
+    conics = circles(radii, length=len(samples))
+    sums = sum_apertures(residual, variance, good, x=samples[:, 0], y=samples[:, 1], conics=conics)
     scaled = []
-    for band, one in enumerate(factors):
-        whole = sums.filled[:, -1, band] > 0.98
-        if bright is not None and bright[:, band].any():
-            far = cKDTree(np.column_stack([x, y])[bright[:, band]]).query(np.column_stack([at_x, at_y]))[0]
-            whole &= far > 3 * clear
-        if np.count_nonzero(whole) < MIN_PLACES:
-            scaled.append(one)
-            continue
+    for band, one in enumerate(inflations):
+        whole = sums.filled[:, -1, band] > WHOLE
+        if bright is not None:
+            whole &= _distance(samples, objects[bright[:, band]]) > 3 * clear
         pulls = sums.flux[whole, :, band] / (one.circle * np.sqrt(sums.variance[whole, :, band]))
-        excess = np.array([clipped_moments(pulls[:, k])[1] for k in range(len(radii))])
-        of_gaap = float(np.interp(2 * gaap_sigma, radii, excess))
-        scaled.append(
-            NoiseFactors(
-                psf=one.psf,
-                gaap=one.gaap * of_gaap,
-                radius=radii,
-                circle=one.circle * excess,
-                places=one.places,
-            )
-        )
+        scaled.append(_scaled(one, pulls, gaap_radius=2 * gaap_sigma))
     return scaled
 
 
+def _distance(samples: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Distance of each sample from the nearest object in pixels; infinite without objects."""
+    if not len(objects) or not len(samples):
+        return np.full(len(samples), np.inf)
+    return cKDTree(objects).query(samples)[0]
+
+
+def _scaled(one: ErrorInflation, pulls: np.ndarray, *, gaap_radius: float) -> ErrorInflation:
+    """The inflation times the scatter of the pulls [position, circle] that it gives."""
+    if len(pulls) < MIN_SAMPLES:
+        return one
+    excess = np.array([clipped_moments(of_radius)[1] for of_radius in pulls.T])
+    of_gaap = float(np.interp(gaap_radius, one.radius, excess))
+    return replace(one, gaap=one.gaap * of_gaap, circle=one.circle * excess)
+
+
 def _scatter(pulls: np.ndarray) -> float:
-    """Scatter about zero level: that of the places within 4 sigma, so that a source missed does not count."""
+    """Scatter about the mean of the pulls within 4 sigma of the middle, so that a source missed does not count."""
     level, scatter = clipped_moments(pulls)
     kept = pulls[np.abs(pulls - level) < 4 * max(scatter, 1e-12)]
     return float(np.std(kept))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -18,7 +19,7 @@ MAX_NEIGHBOURS = 24
 class ForcedFluxes:
     """Fluxes of N sources in one band.
 
-    Parameters
+    Attributes
     ----------
     flux, error
         In the unit of the image; NaN where no pixel of the source has data. Errors are marginal over the neighbours'
@@ -33,6 +34,30 @@ class ForcedFluxes:
     error: np.ndarray
     covered: np.ndarray
     isolated_error: np.ndarray
+
+
+class StampSums(NamedTuple):
+    """Sums over the pixels of each of N stamps M.
+
+    Attributes
+    ----------
+    power
+        Sum of M^2 over good pixels [N].
+    signal
+        Sum of M times the image over good pixels [N].
+    noise
+        Sum of M^2 times the variance over good pixels [N].
+    seen
+        Sum of M over good pixels [N].
+    whole
+        Sum of M over all pixels [N].
+    """
+
+    power: np.ndarray
+    signal: np.ndarray
+    noise: np.ndarray
+    seen: np.ndarray
+    whole: np.ndarray
 
 
 @numba.njit(nogil=True, cache=True)
@@ -61,7 +86,7 @@ def _overlaps(first, second, pixels, offset, size, x0, y0, good):
 
 @numba.njit(nogil=True, cache=True)
 def _project(pixels, offset, size, x0, y0, image, variance, good):
-    """Per stamp: sums of M^2, M x image, M^2 x variance and M over good pixels, and of M over all."""
+    """The sums of `StampSums` in its order [stamp, 5]."""
     ny, nx = good.shape
     sums = np.zeros((len(size), 5))
     for i in range(len(size)):
@@ -219,9 +244,9 @@ def fit_fluxes(
     min_covered
         A source with less of its light on good pixels gets no flux, and does not take part.
     """
-    sums = _project(stamps.pixels, stamps.offset, stamps.size, stamps.x0, stamps.y0, image, variance, good)
-    covered = np.divide(sums[:, 3], sums[:, 4], out=np.zeros(len(stamps)), where=sums[:, 4] > 0)
-    used = (covered >= min_covered) & (sums[:, 0] > 0) & (sums[:, 2] > 0)
+    sums = project(stamps, image=image, variance=variance, good=good)
+    covered = np.divide(sums.seen, sums.whole, out=np.zeros(len(stamps)), where=sums.whole > 0)
+    used = (covered >= min_covered) & (sums.power > 0) & (sums.noise > 0)
     first, second = find_overlaps(stamps) if pairs is None else pairs
     both = used[first] & used[second]
     first, second = first[both], second[both]
@@ -229,10 +254,10 @@ def fit_fluxes(
         first, second, stamps.pixels, stamps.offset, stamps.size, stamps.x0, stamps.y0, np.ascontiguousarray(good)
     )
     start, other, value = _rows(len(stamps), first, second, overlap)
-    diagonal = np.where(used, sums[:, 0], 1.0)
-    flux = _conjugate_gradients(diagonal, start, other, value, np.where(used, sums[:, 1], 0.0), 1e-7, 200)
+    diagonal = np.where(used, sums.power, 1.0)
+    flux = _conjugate_gradients(diagonal, start, other, value, np.where(used, sums.signal, 0.0), 1e-7, 200)
     inverse = _marginal(diagonal, start, other, value, MAX_NEIGHBOURS)
-    noise = np.where(used, sums[:, 2] / diagonal, np.nan)
+    noise = np.where(used, sums.noise / diagonal, np.nan)
     return ForcedFluxes(
         flux=np.where(used, flux, np.nan),
         error=np.sqrt(noise * np.maximum(inverse, 0)),
@@ -259,9 +284,18 @@ def subtract_models(image: np.ndarray, good: np.ndarray, stamps: StampSet, flux:
     return np.where(good, image - model, 0).astype(np.float32)
 
 
-def project(stamps: StampSet, *, residual: np.ndarray, variance: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Sums [source, 5] over each stamp M: M^2, M x residual, M^2 x variance, M on good pixels; M on all."""
-    return _project(stamps.pixels, stamps.offset, stamps.size, stamps.x0, stamps.y0, residual, variance, good)
+def project(stamps: StampSet, *, image: np.ndarray, variance: np.ndarray, good: np.ndarray) -> StampSums:
+    """Project an image on stamps: weights, or models of sources.
+
+    Parameters
+    ----------
+    stamps
+        The stamps.
+    image, variance, good
+        Arrays [y, x].
+    """
+    corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
+    return StampSums(*_project(stamps.pixels, *corners, image, variance, good).T)
 
 
 @numba.njit(nogil=True, cache=True)

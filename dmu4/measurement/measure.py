@@ -1,31 +1,41 @@
-"""Measurement of a patch: from peaks to the columns of the object table, the same for every band."""
+"""Measurement of a patch: from peaks to positions, shapes and fluxes, the same for every band."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from dmu0.robust_statistics import robust_scatter
-from dmu4.measurement.apertures import ApertureSums, circles, ellipses, sum_apertures
+from dmu4.measurement.apertures import ApertureSums, area_of, circles, ellipses, sum_apertures
 from dmu4.measurement.band_fluxes import BandFluxes, Flux, make_flux, measure_band
-from dmu4.measurement.error_scale import NoiseFactors, measure_factors, scale_to_empty
+from dmu4.measurement.error_scale import ErrorInflation, measure_inflation, scale_to_empty
 from dmu4.measurement.forced import find_overlaps
-from dmu4.measurement.object_shapes import ReferenceShapes, ShapeSettings, measure_reference, model_profiles
+from dmu4.measurement.object_shapes import ObjectShapes, ShapeSettings, measure_objects, model_profiles
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMA, REFERENCE_PIXEL
 from dmu4.patches.cube import PatchCube, flat_psf, mean_psf, psf_sigma
 from dmu4.patches.sky import source_mask
+
+CLEAR = 2.5
+"""Arcsec between empty samples and objects."""
+
+BRIGHT = 50.0
+"""Signal to noise above which the wings of an object reach further than its model."""
+
+MIN_FLOOR_STARS = 8
+"""Bright stars that a measured flux floor rests on."""
 
 
 @dataclass(frozen=True)
 class MeasurementSettings:
     """How to measure.
 
-    Parameters
+    Attributes
     ----------
     shapes
-        Positions and shapes.
+        How positions and shapes are measured.
     flux_floor
         Relative error to assume where a patch has too few bright stars to measure it.
     threads
@@ -37,45 +47,73 @@ class MeasurementSettings:
     threads: int = 2
 
 
-CLEAR = 2.5
-"""Arcsec between empty places and objects."""
+@dataclass(frozen=True)
+class BandMeasurement:
+    """All that is measured of N objects in one band.
 
-BRIGHT = 50.0
-"""Signal to noise above which the wings of an object reach further than its model."""
+    Attributes
+    ----------
+    psf, gaap, kron
+        Point-source, Gaussian-aperture and Kron fluxes.
+    circles
+        Fluxes in the circles of `dmu4.objects.columns.APERTURES`.
+    flux_floor
+        Relative error to add in quadrature; NaN where the band has no data.
+    extendedness
+        0 for a point, 1 for an extended source, NaN where it cannot be told.
+    input_count
+        Number of images at the position.
+    coverage
+        Fraction of the circle of `dmu4.objects.columns.COVERAGE_RADIUS` that has data.
+    depth5
+        AB magnitude of a 5-sigma point source at the position.
+    inexact_psf
+        Whether an image begins or ends at the object.
+    usable
+        Whether the band has data, a PSF and no saturation at the object.
+    """
 
-MIN_FLOOR_STARS = 8
-"""Bright stars that a measured flux floor rests on."""
+    psf: Flux
+    gaap: Flux
+    kron: Flux
+    circles: tuple[Flux, ...]
+    flux_floor: np.ndarray
+    extendedness: np.ndarray
+    input_count: np.ndarray
+    coverage: np.ndarray
+    depth5: np.ndarray
+    inexact_psf: np.ndarray
+    usable: np.ndarray
 
 
-def noise_factors(cube: PatchCube, threads: int) -> list[NoiseFactors]:
-    """The factors of every band, from its noise realization or, without one, from the sky between its sources."""
-    radii = np.array(APERTURES) * REFERENCE_PIXEL / cube.pixel_scale
+@dataclass(frozen=True)
+class Measurements:
+    """All that is measured of the objects of a patch.
 
-    def one(band: int) -> NoiseFactors:
-        variance, good = cube.plane("variance", band), cube.plane("good", band)
-        noise, occupied = cube.plane("noise", band), None
-        if not cube.has_noise[band]:
-            noise = cube.plane("image", band)
-            sigma = psf_sigma(mean_psf(cube, band))
-            occupied = source_mask(noise, variance, good, sigma=sigma) if good.any() and np.isfinite(sigma) else ~good
-        return measure_factors(
-            noise,
-            variance,
-            good,
-            occupied=occupied,
-            psf=flat_psf(cube, band),
-            cell_of=cube.cell_of,
-            radii=radii,
-            gaap_sigma=GAAP_SIGMA / cube.pixel_scale,
-        )
+    Attributes
+    ----------
+    shapes
+        What each object has once: position, shape, morphology.
+    bands
+        Band -> what it has in each band.
+    """
 
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(len(cube.bands))))
+    shapes: ObjectShapes
+    bands: dict[str, BandMeasurement]
+
+
+@dataclass(frozen=True)
+class _Apertures:
+    """Apertures around N objects, as conics; see `dmu4.measurement.apertures`."""
+
+    circles: np.ndarray
+    kron: np.ndarray
+    gaap_sigma: float
 
 
 def measure(
     cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray, settings: MeasurementSettings
-) -> dict[str, np.ndarray]:
+) -> Measurements:
     """Measure all objects of a patch.
 
     Every object is modelled by a point or a disc; all models of a band are fitted together; each object is then
@@ -88,29 +126,89 @@ def measure(
     x, y
         Array positions of the peaks.
     reference
-        Number of the band of highest signal to noise of each.
+        Number of the band of highest signal to noise of each object.
     settings
         How to measure.
-
-    Returns
-    -------
-    dict
-        Column name -> values, for the columns of `dmu4.objects.columns` that need no sky coordinates: ``x`` and ``y``
-        are tract pixels, ``x_error`` and ``y_error`` pixels.
     """
-    factors = noise_factors(cube, settings.threads)
-    shapes = measure_reference(
+    inflations = error_inflations(cube, settings.threads)
+    shapes = measure_objects(
         cube,
         x=x,
         y=y,
         reference=reference,
-        noise_factor=np.array([one.psf for one in factors]),
+        inflation=np.array([one.psf for one in inflations]),
         settings=settings.shapes,
         threads=settings.threads,
     )
+    apertures = _Apertures(
+        circles=circles(_pixels(np.array(APERTURES) * REFERENCE_PIXEL, cube), length=len(x)),
+        kron=ellipses(shapes.covariance, shapes.kron),
+        gaap_sigma=_pixels(GAAP_SIGMA, cube),
+    )
+    bands, residual = _fit_bands(cube, shapes, apertures, inflations, settings)
+    planes, centres = (residual, cube.variance, cube.good), {"x": shapes.x, "y": shapes.y}
+    scaled = scale_to_empty(
+        inflations,
+        *planes,
+        **centres,
+        clear=_pixels(CLEAR, cube),
+        gaap_sigma=apertures.gaap_sigma,
+        bright=np.column_stack([band.psf.value > BRIGHT * band.psf.error for band in bands]),
+    )
+    in_circles = sum_apertures(*planes, **centres, conics=apertures.circles)
+    in_kron = sum_apertures(*planes, **centres, conics=apertures.kron)
+    measured = {}
+    for number, label in enumerate(cube.bands):
+        # The error of GAaP fluxes was made with the inflation before it was scaled to empty apertures.
+        gaap = bands[number].gaap
+        gaap = replace(gaap, error=gaap.error * scaled[number].gaap / inflations[number].gaap)
+        band = replace(bands[number], gaap=gaap)
+        sums = (_of_band(in_circles, number), _of_band(in_kron, number))
+        measured[label] = finish_band(
+            band, *sums, kron_area=area_of(apertures.kron[:, 0]), inflation=scaled[number], floor=settings.flux_floor
+        )
+    return Measurements(shapes=shapes, bands=measured)
+
+
+def _pixels(arcsec: float | np.ndarray, cube: PatchCube) -> float | np.ndarray:
+    return arcsec / cube.pixel_scale
+
+
+def error_inflations(cube: PatchCube, threads: int) -> list[ErrorInflation]:
+    """What correlated noise does to errors in every band, from its noise realization or the sky between its sources."""
+    radii = _pixels(np.array(APERTURES) * REFERENCE_PIXEL, cube)
+
+    def one(band: int) -> ErrorInflation:
+        variance, good = cube.plane("variance", band), cube.plane("good", band)
+        noise, occupied = cube.plane("noise", band), None
+        if not cube.has_noise[band]:
+            noise = cube.plane("image", band)
+            sigma = psf_sigma(mean_psf(cube, band))
+            occupied = source_mask(noise, variance, good, sigma=sigma) if good.any() and np.isfinite(sigma) else ~good
+        return measure_inflation(
+            noise,
+            variance,
+            good,
+            occupied=occupied,
+            psf=flat_psf(cube, band),
+            cell_of=cube.cell_of,
+            radii=radii,
+            gaap_sigma=_pixels(GAAP_SIGMA, cube),
+        )
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(one, range(len(cube.bands))))
+
+
+def _fit_bands(
+    cube: PatchCube,
+    shapes: ObjectShapes,
+    apertures: _Apertures,
+    inflations: Sequence[ErrorInflation],
+    settings: MeasurementSettings,
+) -> tuple[list[BandFluxes], np.ndarray]:
+    """What each band says, and the cube less all models [y, x, band]."""
     profiles = model_profiles(cube, shapes)
-    round_ones = circles(np.array(APERTURES) * REFERENCE_PIXEL / cube.pixel_scale, length=len(x))
-    kron = ellipses(shapes.covariance, shapes.kron)
     pairs = find_overlaps(profiles)
     residual = np.zeros_like(cube.image)
 
@@ -119,97 +217,75 @@ def measure(
             cube,
             band,
             profiles=profiles,
-            conics=round_ones,
-            kron=kron,
+            conics=apertures.circles,
+            kron=apertures.kron,
             pairs=pairs,
-            factors=factors[band],
-            gaap_sigma=GAAP_SIGMA / cube.pixel_scale,
+            inflation=inflations[band],
+            gaap_sigma=apertures.gaap_sigma,
             extended_limit=settings.shapes.extended_limit,
         )
         return measured
 
     with ThreadPoolExecutor(settings.threads) as pool:
-        bands = list(pool.map(one, range(len(cube.bands))))
-    planes = (residual, cube.variance, cube.good)
-    scaled = scale_to_empty(
-        factors,
-        *planes,
-        x=shapes.x,
-        y=shapes.y,
-        clear=CLEAR / cube.pixel_scale,
-        gaap_sigma=GAAP_SIGMA / cube.pixel_scale,
-        bright=np.column_stack([band.psf.value > BRIGHT * band.psf.error for band in bands]),
-    )
-    in_circles = sum_apertures(*planes, x=shapes.x, y=shapes.y, conics=round_ones)
-    in_kron = sum_apertures(*planes, x=shapes.x, y=shapes.y, conics=kron)
-    columns = common_values(cube, shapes)
-    for number, (label, band) in enumerate(zip(cube.bands, bands, strict=True)):
-        gaap = replace(band.gaap, error=band.gaap.error * scaled[number].gaap / factors[number].gaap)
-        band = replace(band, gaap=gaap)
-        columns |= band_values(label, number, band, in_circles, in_kron, kron, scaled[number], settings)
-    return columns
+        return list(pool.map(one, range(len(cube.bands)))), residual
 
 
-def common_values(cube: PatchCube, shapes: ReferenceShapes) -> dict[str, np.ndarray]:
-    """The columns that an object has once."""
-    moments = shapes.covariance * cube.pixel_scale**2
-    half_sum, half_difference = 0.5 * (moments[:, 0] + moments[:, 1]), 0.5 * (moments[:, 0] - moments[:, 1])
-    major = np.sqrt(half_sum + np.hypot(half_difference, moments[:, 2]))
-    return {
-        "x": shapes.x + cube.x0,
-        "y": shapes.y + cube.y0,
-        "x_error": shapes.x_error,
-        "y_error": shapes.y_error,
-        "shape_xx": moments[:, 0],
-        "shape_yy": moments[:, 1],
-        "shape_xy": moments[:, 2],
-        "shape_flag": shapes.failed,
-        "refExtendedness": shapes.extendedness,
-        "kronRad": shapes.kron * major,
-    }
+def _of_band(sums: ApertureSums, band: int) -> ApertureSums:
+    """The sums [source, aperture] of one band."""
+    return ApertureSums(*(values[..., band] for values in (sums.flux, sums.variance, sums.filled)))
 
 
-def _aperture_flux(sums: ApertureSums, k: int, band: int, own: np.ndarray, factor: np.ndarray, bad: np.ndarray) -> Flux:
-    """Flux in one aperture: what the residual holds there, plus the object's own model."""
-    error = factor * np.sqrt(sums.variance[:, k, band])
-    return make_flux(sums.flux[:, k, band] + own, error, sums.filled[:, k, band], bad)
-
-
-def band_values(
-    label: str,
-    number: int,
+def finish_band(
     band: BandFluxes,
     in_circles: ApertureSums,
     in_kron: ApertureSums,
-    kron: np.ndarray,
-    factors: NoiseFactors,
-    settings: MeasurementSettings,
-) -> dict[str, np.ndarray]:
-    """The columns of one band."""
-    fluxes = {"psfFlux": band.psf, "gaap1p0Flux": band.gaap}
-    for k, radius in enumerate(APERTURES):
-        own = band.model * band.in_circles[:, k]
-        fluxes[f"ap{radius:02d}Flux"] = _aperture_flux(in_circles, k, number, own, factors.circle[k], band.saturated)
-    kron_area = np.pi / np.sqrt(kron[:, 0, 0] * kron[:, 0, 1] - kron[:, 0, 2] ** 2)
+    *,
+    kron_area: np.ndarray,
+    inflation: ErrorInflation,
+    floor: float,
+) -> BandMeasurement:
+    """Add the fluxes in circles and in Kron ellipses to what a band says, and draw the conclusions.
+
+    Parameters
+    ----------
+    band
+        Fluxes of the models, and their light in the apertures.
+    in_circles, in_kron
+        Sums of the image less all models [N, aperture].
+    kron_area
+        Areas of the Kron ellipses in pixels^2 [N].
+    inflation
+        What the correlation of the noise does to errors.
+    floor
+        Relative error to assume where bright stars are too few to measure it.
+    """
+    saturated = band.centre.saturated
+    of_circles = tuple(
+        _aperture_flux(in_circles, k, band.model * band.in_circles[:, k], inflation.circle[k], saturated)
+        for k in range(len(APERTURES))
+    )
     own = band.model * band.in_kron[:, 0]
-    fluxes["kronFlux"] = _aperture_flux(in_kron, 0, number, own, factors.of_area(kron_area), band.saturated)
-    coverage = in_circles.filled[:, APERTURES.index(round(COVERAGE_RADIUS / REFERENCE_PIXEL)), number]
-    values = {}
-    for name, flux in fluxes.items():
-        values[f"{label}_{name}"] = flux.value
-        values[f"{label}_{name}Err"] = flux.error
-        values[f"{label}_{name}_flag"] = flux.flag
-    usable = np.isfinite(band.psf.value) & np.isfinite(band.gaap.value) & (coverage >= 0.9) & ~band.saturated
-    floor = flux_floor(fluxes["psfFlux"], fluxes["ap12Flux"], band.extendedness, default=settings.flux_floor)
-    return values | {
-        f"{label}_fluxFloor": np.where(coverage > 0, floor, np.nan),
-        f"{label}_extendedness": band.extendedness,
-        f"{label}_inputCount": band.input_count,
-        f"{label}_coverage": coverage,
-        f"{label}_depth5": band.depth5,
-        f"{label}_pixelFlags_inexact_psfCenter": band.inexact_psf,
-        f"{label}_usable": usable,
-    }
+    coverage = in_circles.filled[:, APERTURES.index(round(COVERAGE_RADIUS / REFERENCE_PIXEL))]
+    measured_floor = flux_floor(band.psf, of_circles[APERTURES.index(12)], band.extendedness, default=floor)
+    seen = np.isfinite(band.psf.value) & np.isfinite(band.gaap.value)
+    return BandMeasurement(
+        psf=band.psf,
+        gaap=band.gaap,
+        kron=_aperture_flux(in_kron, 0, own, inflation.of_area(kron_area), saturated),
+        circles=of_circles,
+        flux_floor=np.where(coverage > 0, measured_floor, np.nan),
+        extendedness=band.extendedness,
+        input_count=band.centre.input_count,
+        coverage=coverage,
+        depth5=band.centre.depth5,
+        inexact_psf=band.centre.inexact_psf,
+        usable=seen & (coverage >= 0.9) & ~saturated,
+    )
+
+
+def _aperture_flux(sums: ApertureSums, k: int, own: np.ndarray, inflation: float | np.ndarray, bad: np.ndarray) -> Flux:
+    """Flux in one aperture: what the residual holds there, plus the object's own model."""
+    return make_flux(sums.flux[:, k] + own, inflation * np.sqrt(sums.variance[:, k]), sums.filled[:, k], bad)
 
 
 def flux_floor(psf: Flux, aperture: Flux, extendedness: np.ndarray, *, default: float) -> float:

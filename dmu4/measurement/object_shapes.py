@@ -1,4 +1,4 @@
-"""Position, shape and kind of every object, each in its own best band, with its neighbours subtracted."""
+"""Position, shape and morphology of every object, each in its own best band, with its neighbours subtracted."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
-from dmu4.measurement.forced import find_overlaps, fit_fluxes, subtract_models
-from dmu4.measurement.kron import kron_radii
+from dmu4.measurement.band_fit import fit_band
+from dmu4.measurement.forced import find_overlaps
+from dmu4.measurement.kron import KRON_FACTOR, kron_radii
 from dmu4.measurement.point_sources import classify, point_fluxes
-from dmu4.measurement.stamps import Profiles, make_profiles, psf_transforms, render
-from dmu4.patches.cube import PatchCube, flat_psf, mean_psf, psf_sigma
+from dmu4.measurement.stamps import Profiles, make_profiles
+from dmu4.patches.cube import PatchCube, flat_psf
 
 
 @dataclass(frozen=True)
 class ShapeSettings:
     """How positions and shapes are measured.
 
-    Parameters
+    Attributes
     ----------
     passes
         Rounds of modelling all sources, subtracting neighbours, and measuring again.
@@ -38,21 +39,21 @@ class ShapeSettings:
 
 
 @dataclass(frozen=True)
-class ReferenceShapes:
+class ObjectShapes:
     """What is measured once for each of N objects.
 
-    Parameters
+    Attributes
     ----------
     x, y
         Array positions.
     x_error, y_error
-        Pixels.
+        Errors of the positions in pixels.
     covariance
         Adaptive moments [N, 3] in pixels^2 (xx, yy, xy), PSF not removed.
     failed
         The moments did not converge, or the object is too faint: they are those of the PSF.
     extendedness
-        0, 1 or NaN.
+        0 for a point, 1 for an extended object, NaN where it cannot be told.
     disc
         Disc model [N, 3] of the extended objects, zero for the others; see `dmu4.measurement.stamps.Profiles`.
     kron
@@ -70,7 +71,7 @@ class ReferenceShapes:
     kron: np.ndarray
 
 
-def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> ReferenceShapes:
+def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> ObjectShapes:
     """Every object a point at its peak, with the moments of the PSF."""
     n = len(x)
     covariance = np.full((n, 3), np.nan)
@@ -79,7 +80,7 @@ def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.
         mine = reference == band
         if mine.any():
             covariance[mine] = psf_moments(flat_psf(cube, band))[cell[mine]]
-    return ReferenceShapes(
+    return ObjectShapes(
         x=np.asarray(x, float),
         y=np.asarray(y, float),
         x_error=np.full(n, np.nan),
@@ -88,26 +89,26 @@ def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.
         failed=np.ones(n, bool),
         extendedness=np.full(n, np.nan),
         disc=np.zeros((n, 3)),
-        kron=np.full(n, 2.5 * np.sqrt(np.pi / 2)),
+        kron=np.full(n, KRON_FACTOR * np.sqrt(np.pi / 2)),
     )
 
 
-def model_profiles(cube: PatchCube, shapes: ReferenceShapes) -> Profiles:
+def model_profiles(cube: PatchCube, shapes: ObjectShapes) -> Profiles:
     """What the objects are modelled by: points, and discs for the extended ones."""
     return make_profiles(x=shapes.x, y=shapes.y, covariance=shapes.disc, psf_size=cube.psf.shape[-1])
 
 
-def measure_reference(
+def measure_objects(
     cube: PatchCube,
     *,
     x: np.ndarray,
     y: np.ndarray,
     reference: np.ndarray,
-    noise_factor: np.ndarray,
+    inflation: np.ndarray,
     settings: ShapeSettings,
     threads: int = 1,
-) -> ReferenceShapes:
-    """Positions, shapes and kinds of all objects.
+) -> ObjectShapes:
+    """Positions, shapes and morphologies of all objects.
 
     Parameters
     ----------
@@ -117,28 +118,28 @@ def measure_reference(
         Array positions of the peaks.
     reference
         Number of each object's best band.
-    noise_factor
-        Of point-source fluxes, for each band.
+    inflation
+        Error inflation of point-source fluxes [band]; see `dmu4.measurement.error_scale`.
     settings, threads
-        Settings, and bands worked on at once.
+        How to measure, and bands worked on at once.
     """
     shapes = first_guess(cube, x=x, y=y, reference=reference)
     start = shapes.covariance
     bands = [band for band in range(len(cube.bands)) if np.any(reference == band)]
     for _ in range(settings.passes):
         profiles = model_profiles(cube, shapes)
-        task = _Round(cube, shapes, profiles, find_overlaps(profiles), start, noise_factor, settings)
+        task = _Round(cube, shapes, profiles, find_overlaps(profiles), start, inflation, settings)
 
-        def one(band: int, task: _Round = task) -> ReferenceShapes:
+        def one(band: int, task: _Round = task) -> ObjectShapes:
             return _measure_in(task, band, np.flatnonzero(reference == band))
 
         with ThreadPoolExecutor(threads) as pool:
             results = list(pool.map(one, bands))
-        merged = {name: getattr(shapes, name).copy() for name in ReferenceShapes.__dataclass_fields__}
+        merged = {name: getattr(shapes, name).copy() for name in ObjectShapes.__dataclass_fields__}
         for band, result in zip(bands, results, strict=True):
             for name, values in merged.items():
                 values[reference == band] = getattr(result, name)
-        shapes = ReferenceShapes(**merged)
+        shapes = ObjectShapes(**merged)
     return shapes
 
 
@@ -147,56 +148,39 @@ class _Round:
     """What all bands of one round share."""
 
     cube: PatchCube
-    shapes: ReferenceShapes
+    shapes: ObjectShapes
     profiles: Profiles
     pairs: tuple[np.ndarray, np.ndarray]
     start: np.ndarray
-    noise_factor: np.ndarray
+    inflation: np.ndarray
     settings: ShapeSettings
 
 
-def _measure_in(task: _Round, band: int, members: np.ndarray) -> ReferenceShapes:
+def _measure_in(task: _Round, band: int, members: np.ndarray) -> ObjectShapes:
     """One round in one band, for the objects whose best band it is."""
-    cube, shapes, profiles, settings = task.cube, task.shapes, task.profiles, task.settings
-    start, factor = task.start, task.noise_factor[band]
-    image, variance, good = (cube.plane(name, band) for name in ("image", "variance", "good"))
-    psf, sigma = flat_psf(cube, band), psf_sigma(mean_psf(cube, band))
-    cell = cube.cell_of(x=shapes.x, y=shapes.y)
-    models = render(profiles, psf_transforms(psf, profiles.size), cell)
-    fluxes = fit_fluxes(models, image=image, variance=variance, good=good, pairs=task.pairs)
-    flux = np.nan_to_num(fluxes.flux)
-    residual = subtract_models(image, good, models, flux)
-    planes = {"residual": residual, "variance": variance, "good": good}
-    fitted = point_fluxes(profiles, models, flux, members, **planes, psf=psf, cell=cell, sigma=sigma)
-    significance = fitted[:, 0] / (factor * fitted[:, 1])
-    kind = classify(fitted[:, 2], factor * fitted[:, 3], significance, limit=settings.extended_limit)
+    shapes, settings, start = task.shapes, task.settings, task.start
+    factor, place = task.inflation[band], {"members": members, "x": shapes.x, "y": shapes.y}
+    fit = fit_band(task.cube, band, task.profiles, task.pairs)
+    point = point_fluxes(task.profiles, fit, members)
+    significance = point.flux / (factor * point.error)
+    extended = classify(point.excess, factor * point.excess_error, significance, limit=settings.extended_limit)
     adapt = np.zeros(len(shapes.x), bool)
     adapt[members] = significance >= settings.min_signal_to_noise
-    moments = measure_shapes(
-        models,
-        flux,
-        residual=residual,
-        variance=variance,
-        members=members,
-        x=shapes.x,
-        y=shapes.y,
-        start=start,
-        adapt=adapt,
-        max_shift=settings.max_shift / cube.pixel_scale,
-    )
+    max_shift = settings.max_shift / task.cube.pixel_scale
+    planes = {"residual": fit.residual, "variance": fit.variance}
+    moments = measure_shapes(fit.models, fit.flux, **planes, **place, start=start, adapt=adapt, max_shift=max_shift)
     covariance = np.where(moments.failed[:, None], start[members], moments.covariance)
-    disc = np.where((kind == 1)[:, None] & ~moments.failed[:, None], disc_covariance(covariance, start[members]), 0)
+    has_disc = (extended == 1) & ~moments.failed
     of_all = shapes.covariance.copy()
     of_all[members] = covariance
-    kron = kron_radii(models, flux, residual=residual, members=members, x=shapes.x, y=shapes.y, covariance=of_all)
-    return ReferenceShapes(
+    return ObjectShapes(
         x=moments.x,
         y=moments.y,
         x_error=factor * moments.x_error,
         y_error=factor * moments.y_error,
         covariance=covariance,
         failed=moments.failed,
-        extendedness=kind,
-        disc=disc,
-        kron=kron,
+        extendedness=extended,
+        disc=np.where(has_disc[:, None], disc_covariance(covariance, start[members]), 0),
+        kron=kron_radii(fit.models, fit.flux, residual=fit.residual, **place, covariance=of_all),
     )

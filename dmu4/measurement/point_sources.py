@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numba
 import numpy as np
 
-from dmu4.measurement.stamps import Profiles, StampSet, frequency_squared, own_light, psf_transforms, render
+from dmu4.measurement.band_fit import BandFit
+from dmu4.measurement.stamps import Profiles, frequency_squared, own_light, psf_transforms, render
+
+
+class PointFluxes(NamedTuple):
+    """Point-source fluxes and widths of N sources; NaN where the pixels say nothing.
+
+    Attributes
+    ----------
+    flux, error
+        Point-source flux and its error, for uncorrelated noise and known neighbours [N].
+    excess, excess_error
+        Squared width before the seeing over that of the PSF, and its error, for the same noise [N].
+    """
+
+    flux: np.ndarray
+    error: np.ndarray
+    excess: np.ndarray
+    excess_error: np.ndarray
 
 
 @numba.njit(nogil=True, cache=True)
 def _excess(points, wider, at, members, models, offset, size, x0, y0, flux, residual, variance, good):
-    """Per member: point-source flux and its error; relative excess of the squared width and its error.
+    """The fields of `PointFluxes` in their order [member, 4].
 
     Stamps of the two templates, flat, begin at ``at``; those of the models of all sources at ``offset``.
     """
@@ -55,19 +75,7 @@ def _excess(points, wider, at, members, models, offset, size, x0, y0, flux, resi
     return result
 
 
-def point_fluxes(
-    profiles: Profiles,
-    models: StampSet,
-    flux: np.ndarray,
-    members: np.ndarray,
-    *,
-    residual: np.ndarray,
-    variance: np.ndarray,
-    good: np.ndarray,
-    psf: np.ndarray,
-    cell: np.ndarray,
-    sigma: float,
-) -> np.ndarray:
+def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> PointFluxes:
     """Point-source flux of some sources, and their squared width before the seeing over that of the PSF.
 
     Both are fitted to the source with its neighbours' models subtracted. Where all models are points the flux is that
@@ -81,33 +89,23 @@ def point_fluxes(
     ----------
     profiles
         Positions and stamp sizes of all sources.
-    models, flux
-        Their models of unit flux, and the models' fluxes (0 where there is none).
+    fit
+        Models of all sources of the band, and the image less these.
     members
         Numbers of the sources to measure.
-    residual, variance, good
-        Image less all models, variance, and good pixels [y, x].
-    psf, cell
-        PSF stamps [cell, y, x] and the cell of each source.
-    sigma
-        Gaussian width of the PSF in pixels: the unit.
-
-    Returns
-    -------
-    ndarray
-        [member, 4]: flux and error, excess and error; NaN where the pixels say nothing. Errors are for uncorrelated
-        noise and known neighbours.
     """
-    some = profiles.subset(members).as_points()
-    transforms = psf_transforms(psf, some.size)
+    some, cell = profiles.subset(members).as_points(), fit.cell[members]
+    transforms = psf_transforms(fit.psf, some.size)
     curved = {
-        side: (transform * (-2 * np.pi**2 * sigma**2 * frequency_squared(side))).astype(np.complex64)
+        side: (transform * (-2 * np.pi**2 * fit.sigma**2 * frequency_squared(side))).astype(np.complex64)
         for side, transform in transforms.items()
     }
-    points, wider = render(some, transforms, cell[members]), render(some, curved, cell[members])
+    points, wider = render(some, transforms, cell), render(some, curved, cell)
+    models = fit.models
     corners = (models.offset, models.size, models.x0, models.y0)
     templates = (points.pixels, wider.pixels, points.offset, np.asarray(members, np.int64))
-    return _excess(*templates, models.pixels, *corners, flux, residual, variance, good)
+    planes = (fit.residual, fit.variance, fit.good)
+    return PointFluxes(*_excess(*templates, models.pixels, *corners, fit.flux, *planes).T)
 
 
 def classify(
@@ -120,7 +118,7 @@ def classify(
     excess, error
         From `point_fluxes`, with the error scaled to the true noise.
     signal_to_noise
-        Of the point-source flux.
+        Signal to noise of the point-source flux.
     limit
         Excess up to which a source counts as a point, however small its error: the accuracy of the PSF's size.
     min_signal_to_noise

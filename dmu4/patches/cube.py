@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import astropy.units as u
 import numpy as np
-from lsst.daf.butler import DeferredDatasetHandle
-from lsst.images import SkyProjection
-from lsst.images.cells import CellCoadd
 
 from obs_vista.bands import BAND_ORDER
-from obs_vista.masks import BIT, from_mask
+from obs_vista.masks import BIT
 
 
 @dataclass(frozen=True)
 class BandPlanes:
     """One band of a patch.
 
-    Parameters
+    Attributes
     ----------
     image
         Pixels [y, x] in nJy; NaN allowed where there is no data.
@@ -47,30 +43,21 @@ class BandPlanes:
 
 
 @dataclass(frozen=True)
-class PatchCube:
-    """All bands of a patch on their common pixels, clean: what is not good is zero, nothing is NaN.
+class PatchImages:
+    """The images of all bands of a patch on their common pixels, clean: what is not good is zero, nothing is NaN.
 
-    Parameters
+    Attributes
     ----------
     bands
-        Labels, from blue to red.
+        Labels of the bands, from blue to red.
     x0, y0
         Tract pixel of the first pixel of the arrays.
     pixel_scale
-        arcsec.
-    image, variance, noise
-        [y, x, band] in nJy, nJy^2, nJy.
+        Size of a pixel in arcsec.
+    image, variance
+        Cubes [y, x, band] in nJy and nJy^2.
     good
-        [y, x, band]: the pixel has data.
-    mask
-        [y, x, band]: bits of `obs_vista.masks.BIT`.
-    input_count
-        [y, x, band].
-    psf
-        [band, cell y, cell x, y, x]: stamps of one odd size, so normalised that fluxes fitted with them are total
-        fluxes: the sum is the fraction of the light on a stamp. Zero where a band has no PSF at all.
-    has_noise
-        [band]: `noise` is a realization of the noise; if not it is zero.
+        Whether a pixel has data [y, x, band].
     """
 
     bands: tuple[str, ...]
@@ -79,12 +66,7 @@ class PatchCube:
     pixel_scale: float
     image: np.ndarray
     variance: np.ndarray
-    noise: np.ndarray
     good: np.ndarray
-    mask: np.ndarray
-    input_count: np.ndarray
-    psf: np.ndarray
-    has_noise: np.ndarray
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,6 +76,32 @@ class PatchCube:
     def plane(self, name: str, band: int) -> np.ndarray:
         """One band of one of the cubes as a contiguous array [y, x]."""
         return np.ascontiguousarray(getattr(self, name)[..., band])
+
+
+@dataclass(frozen=True)
+class PatchCube(PatchImages):
+    """All that detection and measurement need of a patch.
+
+    Attributes
+    ----------
+    noise
+        Realization of the noise [y, x, band] in nJy.
+    mask
+        Bits of `obs_vista.masks.BIT` [y, x, band], as unsigned 16-bit integers.
+    input_count
+        Number of images in each pixel [y, x, band].
+    psf
+        PSF stamps [band, cell y, cell x, y, x] of one odd size, so normalised that fluxes fitted with them are total
+        fluxes: the sum is the fraction of the light on a stamp. Zero where a band has no PSF at all.
+    has_noise
+        Whether a band [band] has a realization of the noise; if not, its ``noise`` is zero.
+    """
+
+    noise: np.ndarray
+    mask: np.ndarray
+    input_count: np.ndarray
+    psf: np.ndarray
+    has_noise: np.ndarray
 
     def cell_of(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Number of the PSF cell (cell y x number of columns + cell x) at array positions."""
@@ -132,45 +140,77 @@ def make_cube(planes: Mapping[str, BandPlanes], *, x0: int, y0: int, pixel_scale
     x0, y0
         Tract pixel of the first pixel.
     pixel_scale
-        arcsec.
+        Size of a pixel in arcsec.
 
     Raises
     ------
     ValueError
-        If there is no band, or the shapes differ.
+        If there is no band, a band is unknown, the shapes differ, or a mask has bits that `PatchCube` cannot hold.
     """
-    bands = tuple(band for band in BAND_ORDER if band in planes)
-    if not bands:
-        raise ValueError(f"None of the bands {sorted(planes)} is known; choose from {', '.join(BAND_ORDER)}.")
-    shape = planes[bands[0]].image.shape
+    bands = in_order(planes)
+    filling = CubeFilling(bands, planes[bands[0]].image.shape)
     for band in bands:
-        if planes[band].image.shape != shape:
-            raise ValueError(f"Band {band} has {planes[band].image.shape} pixels, {bands[0]} has {shape}.")
-    cubes = {
-        name: np.zeros((*shape, len(bands)), dtype)
-        for name, dtype in (
-            ("image", "f4"),
-            ("variance", "f4"),
-            ("noise", "f4"),
-            ("good", "?"),
-            ("mask", "u2"),
-            ("input_count", "i2"),
-        )
-    }
-    for number, band in enumerate(bands):
-        one = planes[band]
-        good = np.isfinite(one.image) & np.isfinite(one.variance) & (one.variance > 0)
-        good &= (one.mask & BIT["NO_DATA"]) == 0
-        cubes["good"][..., number] = good
-        cubes["mask"][..., number] = one.mask
-        cubes["input_count"][..., number] = np.where(good, one.input_count, 0)
-        cubes["image"][..., number] = np.where(good, one.image, 0)
-        cubes["variance"][..., number] = np.where(good, one.variance, 0)
-        if one.noise is not None:
-            cubes["noise"][..., number] = np.where(good & np.isfinite(one.noise), one.noise, 0)
-    has_noise = np.array([planes[band].noise is not None for band in bands])
-    psf = _stack_psfs([planes[band].psf for band in bands], [planes[band].psf_light for band in bands])
-    return PatchCube(bands=bands, x0=x0, y0=y0, pixel_scale=pixel_scale, psf=psf, has_noise=has_noise, **cubes)
+        filling.put(band, planes[band])
+    return filling.cube(x0=x0, y0=y0, pixel_scale=pixel_scale)
+
+
+def in_order(bands: Iterable[str]) -> tuple[str, ...]:
+    """Bands from blue to red."""
+    given = set(bands)
+    unknown = sorted(given - set(BAND_ORDER))
+    if unknown or not given:
+        what = f"Band {unknown[0]!r} is not known" if unknown else "A patch has no coadd of any band"
+        raise ValueError(f"{what}; bands are {', '.join(BAND_ORDER)}.")
+    return tuple(band for band in BAND_ORDER if band in given)
+
+
+class CubeFilling:
+    """The arrays of a patch while they are filled, band by band, so that no band is in memory twice."""
+
+    def __init__(self, bands: tuple[str, ...], shape: tuple[int, int]) -> None:
+        whole = (*shape, len(bands))
+        self.bands = bands
+        self.image, self.variance, self.noise = (np.zeros(whole, np.float32) for _ in range(3))
+        self.good, self.mask, self.input_count = np.zeros(whole, bool), np.zeros(whole, "u2"), np.zeros(whole, "i2")
+        self.psfs: dict[str, np.ndarray] = {}
+        self.light: dict[str, float] = {}
+        self.has_noise = np.zeros(len(bands), bool)
+
+    def put(self, band: str, planes: BandPlanes) -> None:
+        """Copy what is good of a band into its place."""
+        number, shape = self.bands.index(band), self.image.shape[:2]
+        if planes.image.shape != shape:
+            raise ValueError(f"Band {band} has {planes.image.shape} pixels, {self.bands[0]} has {shape}.")
+        good = good_pixels(planes.image, planes.variance, planes.mask)
+        self.good[..., number] = good
+        self.mask[..., number] = _short(planes.mask, band)
+        self.input_count[..., number] = np.where(good, planes.input_count, 0)
+        self.image[..., number] = np.where(good, planes.image, 0)
+        self.variance[..., number] = np.where(good, planes.variance, 0)
+        if planes.noise is not None:
+            self.has_noise[number] = True
+            self.noise[..., number] = np.where(good & np.isfinite(planes.noise), planes.noise, 0)
+        self.psfs[band], self.light[band] = planes.psf, planes.psf_light
+
+    def cube(self, *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
+        """The patch, when all bands are in place."""
+        names = ("bands", "image", "variance", "noise", "good", "mask", "input_count", "has_noise")
+        psf = _stack_psfs([self.psfs[band] for band in self.bands], [self.light[band] for band in self.bands])
+        place = {"x0": x0, "y0": y0, "pixel_scale": pixel_scale}
+        return PatchCube(psf=psf, **place, **{name: getattr(self, name) for name in names})
+
+
+def good_pixels(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Whether each pixel [y, x] has data: value and variance finite, the variance positive, and not NO_DATA."""
+    return np.isfinite(image) & np.isfinite(variance) & (variance > 0) & ((mask & BIT["NO_DATA"]) == 0)
+
+
+def _short(mask: np.ndarray, band: str) -> np.ndarray:
+    """A mask in 16 bits, after making sure that it fits."""
+    used = int(np.bitwise_or.reduce(mask, axis=None)) if mask.size else 0
+    if not 0 <= used < 1 << 16:
+        raise ValueError(f"The mask of band {band} has bits {used:#x}: those of a patch must be below 0x10000.")
+    return mask.astype(np.uint16)
 
 
 def _stack_psfs(psfs: Sequence[np.ndarray], light: Sequence[float]) -> np.ndarray:
@@ -194,94 +234,3 @@ def _stack_psfs(psfs: Sequence[np.ndarray], light: Sequence[float]) -> np.ndarra
         chosen = filled[have_i[nearest], have_j[nearest]]
         stacked[number] = chosen * (light[number] / chosen.sum(axis=(2, 3), keepdims=True))
     return stacked
-
-
-def planes_of_coadd(coadd: CellCoadd, *, input_count: np.ndarray | None = None) -> BandPlanes:
-    """The arrays of a coadd.
-
-    Parameters
-    ----------
-    coadd
-        A coadd in nJy.
-    input_count
-        Number of images in each pixel, if a map of them exists; otherwise it is taken from the coadd's provenance,
-        and is 1 where there is none.
-
-    Raises
-    ------
-    ValueError
-        If the unit of the coadd cannot be turned into nJy.
-    """
-    try:
-        scale = (1 * coadd.unit).to_value(u.nJy)
-    except u.UnitConversionError as error:
-        raise ValueError(f"The {coadd.band} coadd of tract {coadd.tract} is in {coadd.unit}, not in nJy.") from error
-    start, stop = coadd.bounds.subgrid_start, coadd.bounds.subgrid_stop
-    size = coadd.psf.kernel_bbox.shape
-    psf = np.full((stop.i - start.i, stop.j - start.j, *size), np.nan, np.float32)
-    for cell in coadd.bounds.cell_indices():
-        if coadd.bounds.contains_cell(cell):
-            psf[cell.i - start.i, cell.j - start.j] = coadd.psf[cell].array
-    noise = coadd.noise_realizations[0].array * scale if coadd.noise_realizations else None
-    return BandPlanes(
-        image=coadd.image.array * scale,
-        variance=coadd.variance.array * scale**2,
-        mask=from_mask(coadd.mask),
-        psf=psf,
-        noise=noise,
-        input_count=_count_inputs(coadd) if input_count is None else input_count,
-        psf_light=1 / float(coadd.metadata.get("psf_correction", 1.0)),
-    )
-
-
-def _count_inputs(coadd: CellCoadd) -> np.ndarray:
-    """Number of images in the cell of each pixel [y, x], from the provenance; 1 everywhere if there is none."""
-    count = np.ones(coadd.bbox.shape, np.int16)
-    try:
-        contributions = coadd.provenance.contributions
-    except AttributeError:
-        return count
-    count[:] = 0
-    for cell in coadd.bounds.cell_indices():
-        box = coadd.grid.bbox_of(cell).intersection(coadd.bbox)
-        inside = (contributions["cell_i"] == cell.i) & (contributions["cell_j"] == cell.j)
-        count[box.slice_within(coadd.bbox)] = np.count_nonzero(inside)
-    return count
-
-
-def pixel_scale_of(coadd: CellCoadd) -> float:
-    """Size of a pixel in arcsec at the centre of a coadd."""
-    x, y = (coadd.bbox.x.start + coadd.bbox.x.stop) / 2, (coadd.bbox.y.start + coadd.bbox.y.stop) / 2
-    sky = coadd.sky_projection.pixel_to_sky(x=np.array([x, x + 1]), y=np.array([y, y]))
-    return float(sky[0].separation(sky[1]).arcsec)
-
-
-def load_cube(
-    coadds: Iterable[DeferredDatasetHandle], counts: Iterable[DeferredDatasetHandle] = ()
-) -> tuple[PatchCube, SkyProjection]:
-    """Read the coadds of a patch, one band after another.
-
-    Parameters
-    ----------
-    coadds
-        Coadds of any number of bands.
-    counts
-        Maps of the number of images in each pixel, for some of the bands.
-
-    Returns
-    -------
-    cube, projection
-        All bands, and the projection of their pixels.
-    """
-    count_of = {handle.dataId["band"]: handle for handle in counts}
-    planes, boxes, projection, scale = {}, {}, None, 0.0
-    for handle in coadds:
-        band, coadd = handle.dataId["band"], handle.get()
-        count = count_of[band].get().array if band in count_of else None
-        planes[band] = planes_of_coadd(coadd, input_count=count)
-        boxes[band], projection, scale = coadd.bbox, coadd.sky_projection, pixel_scale_of(coadd)
-    box = next(iter(boxes.values()))
-    odd = [band for band, other in boxes.items() if other != box]
-    if odd:
-        raise ValueError(f"The {odd[0]} coadd covers {boxes[odd[0]]}, the others {box}: a patch has one box.")
-    return make_cube(planes, x0=box.x.start, y0=box.y.start, pixel_scale=scale), projection

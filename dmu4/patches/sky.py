@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+from astropy.table import Table
 from scipy import ndimage
 
 from dmu0.robust_statistics import clipped_moments
-from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
+from dmu4.patches.cube import PatchCube, PatchImages, mean_psf, psf_sigma
 
 SAMPLE = 7
 """Every seventh pixel is enough for the scatter of an image."""
@@ -18,7 +20,9 @@ MIN_FRACTION = 0.15
 """A mesh box with a smaller share of source-free pixels takes its value from its neighbours."""
 
 
-def source_mask(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, sigma: float, threshold: float = 2.0):
+def source_mask(
+    image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, sigma: float, threshold: float = 2.0
+) -> np.ndarray:
     """Pixels [y, x] near enough to a source to spoil a sky estimate.
 
     The image is smoothed with the PSF's width and cut at a low threshold; islands too small to be more than noise
@@ -31,7 +35,7 @@ def source_mask(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, si
     sigma
         Gaussian width of the PSF in pixels.
     threshold
-        In units of the scatter of the smoothed image.
+        Height of a source in units of the scatter of the smoothed image.
     """
     weight = np.maximum(ndimage.gaussian_filter(good.astype(np.float32), sigma), 1e-3)
     smooth = ndimage.gaussian_filter(image, sigma) / weight
@@ -49,8 +53,8 @@ def source_mask(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, si
     return ndimage.maximum_filter(large[labels], size=2 * round(2 * sigma) + 1)
 
 
-def fit_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: int) -> np.ndarray:
-    """The sky [y, x] as a smooth surface through the clipped medians of mesh boxes.
+def mesh_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: int) -> np.ndarray:
+    """The sky of an image as the clipped medians of mesh boxes, smoothed by the median of three by three boxes.
 
     Parameters
     ----------
@@ -64,11 +68,11 @@ def fit_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: int
     Returns
     -------
     ndarray
-        The sky, zero where no box has enough free pixels to tell.
+        The mesh [row, column]; zero where no box has enough free pixels to tell.
     """
     ny, nx = image.shape
     rows, columns = max(1, round(ny / box)), max(1, round(nx / box))
-    edges_y, edges_x = np.linspace(0, ny, rows + 1).astype(int), np.linspace(0, nx, columns + 1).astype(int)
+    edges_y, edges_x = _edges(ny, rows), _edges(nx, columns)
     mesh = np.full((rows, columns), np.nan)
     free = good & ~masked
     for i in range(rows):
@@ -78,11 +82,22 @@ def fit_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: int
                 mesh[i, j] = clipped_moments(image[inside][free[inside]])[0]
     known = np.isfinite(mesh)
     if not known.any():
-        return np.zeros(image.shape, np.float32)
+        return np.zeros((rows, columns))
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
-    mesh = ndimage.median_filter(mesh[tuple(nearest)], size=3, mode="nearest")
-    # Linear between the centres of the boxes, level beyond them.
-    return (_linear_weights(ny, edges_y) @ mesh @ _linear_weights(nx, edges_x).T).astype(np.float32)
+    return ndimage.median_filter(mesh[tuple(nearest)], size=3, mode="nearest")
+
+
+def sky_surface(mesh: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The sky [y, x] of a mesh [row, column]: linear between the centres of the boxes, level beyond them."""
+    (rows, columns), (ny, nx) = mesh.shape, shape
+    return (_linear_weights(ny, _edges(ny, rows)) @ mesh @ _linear_weights(nx, _edges(nx, columns)).T).astype(
+        np.float32
+    )
+
+
+def _edges(size: int, boxes: int) -> np.ndarray:
+    """First pixel of each mesh box along an axis, and the end of the last."""
+    return np.linspace(0, size, boxes + 1).astype(int)
 
 
 def _linear_weights(size: int, edges: np.ndarray) -> np.ndarray:
@@ -92,28 +107,76 @@ def _linear_weights(size: int, edges: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(np.arange(size), centres, unit) for unit in np.eye(boxes)], axis=1)
 
 
-def subtract_sky(cube: PatchCube, *, box: int, threads: int = 1) -> PatchCube:
-    """The cube less what is left of the sky in each band; sources of any band are kept out of all estimates of theirs.
+def measure_sky(cube: PatchCube, *, box: int, threads: int = 1) -> dict[str, np.ndarray]:
+    """What is left of the sky in each band; sources are kept out of it.
 
     Parameters
     ----------
     cube
-        All bands; not changed.
+        All bands of a patch.
     box
         Side of a mesh box in pixels.
     threads
         Bands worked on at once.
+
+    Returns
+    -------
+    dict
+        Band -> mesh [row, column] in nJy, see `mesh_sky`; without the bands that have no data or no PSF.
     """
 
-    flat = cube.image.copy()
-
-    def one(band: int) -> None:
+    def one(band: int) -> np.ndarray | None:
         image, good = cube.plane("image", band), cube.plane("good", band)
         sigma = psf_sigma(mean_psf(cube, band))
-        if good.any() and np.isfinite(sigma):
-            masked = source_mask(image, cube.plane("variance", band), good, sigma=sigma)
-            flat[..., band] = np.where(good, image - fit_sky(image, good, masked, box=box), 0)
+        if not good.any() or not np.isfinite(sigma):
+            return None
+        masked = source_mask(image, cube.plane("variance", band), good, sigma=sigma)
+        return mesh_sky(image, good, masked, box=box)
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, range(len(cube.bands))))
-    return replace(cube, image=flat)
+        found = zip(cube.bands, pool.map(one, range(len(cube.bands))), strict=True)
+        return {band: mesh for band, mesh in found if mesh is not None}
+
+
+def subtract_sky[Images: PatchImages](images: Images, sky: Mapping[str, np.ndarray]) -> Images:
+    """The images of a patch less their sky; what has no data stays zero.
+
+    Parameters
+    ----------
+    images
+        All bands; not changed.
+    sky
+        Band -> mesh, from `measure_sky`; a band without one is left as it is.
+    """
+    flat = images.image.copy()
+    for number, band in enumerate(images.bands):
+        if band in sky:
+            good = images.good[..., number]
+            flat[..., number] = np.where(good, flat[..., number] - sky_surface(sky[band], images.shape), 0)
+    return replace(images, image=flat)
+
+
+def sky_table(sky: Mapping[str, np.ndarray]) -> Table:
+    """Meshes of the sky as a table, one row per box."""
+    rows = [(band, i, j, value) for band, mesh in sky.items() for (i, j), value in np.ndenumerate(mesh)]
+    table = Table(rows=rows or None, names=("band", "row", "column", "sky"), dtype=("U2", "i4", "i4", "f8"))
+    table["sky"].unit = "nJy"
+    for name, meaning in (
+        ("band", "Band"),
+        ("row", "Number of the mesh box along the y axis of the patch"),
+        ("column", "Number of the mesh box along the x axis of the patch"),
+        ("sky", "Sky of a pixel at the centre of the box, that was left in the coadd"),
+    ):
+        table[name].description = meaning
+    return table
+
+
+def meshes_of(table: Table) -> dict[str, np.ndarray]:
+    """Band -> mesh [row, column] of a table from `sky_table`."""
+    sky, bands = {}, np.asarray(table["band"]).astype(str)
+    for band in dict.fromkeys(bands.tolist()):
+        mine = table[bands == band]
+        row, column = np.asarray(mine["row"]), np.asarray(mine["column"])
+        sky[band] = np.full((row.max() + 1, column.max() + 1), np.nan)
+        sky[band][row, column] = mine["sky"]
+    return sky

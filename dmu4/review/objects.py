@@ -17,8 +17,9 @@ from dmu0.robust_statistics import clipped_moments
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.objects.columns import REFERENCE_PIXEL
 from dmu4.objects.consolidate import stack_patches
-from dmu4.patches.cube import PatchCube, load_cube
-from dmu4.patches.sky import subtract_sky
+from dmu4.patches.cube import PatchImages
+from dmu4.patches.load import load_images
+from dmu4.patches.sky import meshes_of, subtract_sky
 
 STAR, GALAXY = "#D55E00", "#0072B2"
 """Vermilion and blue of Okabe and Ito: told apart by all readers."""
@@ -38,16 +39,17 @@ def bands_of(objects: Table) -> list[str]:
     return [name.removesuffix("_psfFlux") for name in objects.colnames if name.endswith("_psfFlux")]
 
 
-def read_patch(butler: Butler, *, skymap: str, tract: int, patch: int) -> PatchCube | None:
-    """All bands of a patch, less their residual sky; None if it has no coadd."""
-    if not butler.registry.queryDatasetTypes("deep_coadd"):
+def read_patch(butler: Butler, *, skymap: str, tract: int, patch: int) -> PatchImages | None:
+    """The images of all bands of a patch, less the sky that detection has found; None if it has no coadd."""
+    known = butler.registry.queryDatasetTypes(["deep_coadd", "sky_mesh"])
+    if len(list(known)) < 2:
         return None
     where = {"skymap": skymap, "tract": tract, "patch": patch}
     refs = butler.query_datasets("deep_coadd", data_id=where, explain=False, limit=None)
-    if not refs:
+    sky = butler.query_datasets("sky_mesh", data_id=where, explain=False)
+    if not refs or not sky:
         return None
-    cube, _ = load_cube([butler.getDeferred(ref) for ref in refs])
-    return subtract_sky(cube, box=128, threads=2)
+    return subtract_sky(load_images([butler.getDeferred(ref) for ref in refs]), meshes_of(butler.get(sky[0])))
 
 
 def band_summary(objects: Table) -> Table:
@@ -92,7 +94,7 @@ def three_bands(bands: Sequence[str]) -> tuple[str, str, str]:
     return bands[-1], bands[len(bands) // 2], bands[0]
 
 
-def plot_patch(cube: PatchCube, objects: Table, *, zoom: int = 300) -> Figure:
+def plot_patch(cube: PatchImages, objects: Table, *, zoom: int = 300) -> Figure:
     """A patch in three colours, and its middle with every object marked.
 
     Parameters
@@ -137,7 +139,7 @@ def plot_patch(cube: PatchCube, objects: Table, *, zoom: int = 300) -> Figure:
     return figure
 
 
-def _extent(cube: PatchCube) -> tuple[float, float, float, float]:
+def _extent(cube: PatchImages) -> tuple[float, float, float, float]:
     (ny, nx) = cube.shape
     return cube.x0 - 0.5, cube.x0 + nx - 0.5, cube.y0 - 0.5, cube.y0 + ny - 0.5
 
@@ -212,7 +214,7 @@ def _plot_colours(axis: Axes, primary: Table, bands: Sequence[str]) -> None:
     axis.set(xlabel=f"{blue[0]} - {blue[1]} (AB, GAaP)", ylabel=f"{red[0]} - {red[1]} (AB, GAaP)")
 
 
-def empty_aperture_ratios(cubes: Iterable[PatchCube], objects: Table, *, count: int = 6000) -> Table:
+def empty_aperture_ratios(cubes: Iterable[PatchImages], objects: Table, *, count: int = 6000) -> Table:
     """Scatter of 2-arcsec circles between the objects over the errors that the table would quote for objects there.
 
     Places keep 3 arcsec from every object, and 8 from those above 50 sigma in the band, whose wings are light too.
@@ -244,7 +246,7 @@ def empty_aperture_ratios(cubes: Iterable[PatchCube], objects: Table, *, count: 
     return Table(rows=rows or None, names=("band", "places", "ratio"), dtype=(str, int, float))
 
 
-def _empty_pulls(cube: PatchCube, objects: Table, count: int) -> dict[str, np.ndarray]:
+def _empty_pulls(cube: PatchImages, objects: Table, count: int) -> dict[str, np.ndarray]:
     """Band -> flux over quoted error of the empty places of one patch; NaN where there is no error to quote."""
     rng = np.random.default_rng(3)
     radius = 12 * REFERENCE_PIXEL / cube.pixel_scale

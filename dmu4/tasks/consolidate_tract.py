@@ -1,4 +1,4 @@
-"""Task: put the objects of the patches of a tract together, one primary row an object."""
+"""Task: put the objects of the patches of a tract together, one primary row per object."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
-from dmu0.sky.skymap import make_sky_map
+from dmu0.sky.skymap import RingsSkyMap, SingleSkyMap, make_sky_map
 from dmu0.sky.tract import Tract
 from dmu0.surveys import SkyMapConfig
-from dmu4.objects.consolidate import settle_primaries, stack_patches
+from dmu4.objects.consolidate import stack_patches
+from dmu4.objects.primary import assign_primaries, distance_inside
 
 
 class ConsolidateTractConnections(PipelineTaskConnections, dimensions=("skymap", "tract")):
@@ -77,13 +78,13 @@ class ConsolidateTractTask(PipelineTask):
         tables = [handle.get() for handle in butlerQC.get(inputRefs.patches)]
         butlerQC.put(self.run(tables, tract, sky_map), outputRefs)
 
-    def run(self, tables: Iterable[Table], tract: Tract, sky_map) -> Struct:
+    def run(self, tables: Iterable[Table], tract: Tract, sky_map: RingsSkyMap | SingleSkyMap) -> Struct:
         """Merge the tables of patches.
 
         Parameters
         ----------
         tables
-            Tables of `dmu4.objects.columns`, one a patch.
+            Tables of `dmu4.objects.columns`, one per patch.
         tract
             The tract.
         sky_map
@@ -106,7 +107,7 @@ class ConsolidateTractTask(PipelineTask):
         scale = tract.wcs.proj_plane_pixel_scales()[0].to_value("arcsec")
         radius = self.config.matchRadius / scale
         before = np.asarray(objects["detect_isPrimary"])
-        objects["detect_isPrimary"][:] = settle_primaries(
+        objects["detect_isPrimary"][:] = assign_primaries(
             x=np.asarray(objects["x"]),
             y=np.asarray(objects["y"]),
             patch=np.asarray(objects["patch"]),
@@ -118,29 +119,3 @@ class ConsolidateTractTask(PipelineTask):
         self.log.info("tract %d: %d rows of %d patches, %d primary", tract.id, len(objects), len(tables), primary)
         self.metadata["objects"], self.metadata["primary"] = len(objects), primary
         return Struct(objects=objects)
-
-
-def distance_inside(objects: Table, tract: Tract, sky_map, *, margin: float) -> np.ndarray:
-    """How far inside its patch's inner box each row lies in pixels, negative outside; -inf in another tract's area.
-
-    Parameters
-    ----------
-    objects
-        Rows with x, y, patch, coord_ra, coord_dec.
-    tract, sky_map
-        The tract and its sky map.
-    margin
-        Rows further outside than this are not asked for their tract: they are out anyway.
-    """
-    inside = np.full(len(objects), -np.inf)
-    x, y, patch = (np.asarray(objects[name]) for name in ("x", "y", "patch"))
-    for number in np.unique(patch):
-        rows = np.flatnonzero(patch == number)
-        box = tract.patch(int(number)).inner_bbox
-        sides = (x[rows] - box.x.start, box.x.stop - 1 - x[rows], y[rows] - box.y.start, box.y.stop - 1 - y[rows])
-        inside[rows] = np.min(sides, axis=0) + 0.5
-    ra, dec = np.asarray(objects["coord_ra"]), np.asarray(objects["coord_dec"])
-    for row in np.flatnonzero(~np.asarray(objects["detect_isPrimary"]) & (inside > -margin)):
-        if sky_map.find_tract(float(ra[row]), float(dec[row])).id != tract.id:
-            inside[row] = -np.inf
-    return inside

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from astropy.table import Column, Table
-from lsst.pex.config import Field, RangeField
+from lsst.pex.config import RangeField
 from lsst.pipe.base import (
     InputQuantizedConnection,
     NoWorkFound,
@@ -18,8 +18,9 @@ from lsst.pipe.base import (
 from lsst.pipe.base.connectionTypes import Input, Output
 
 from dmu4.detection.detect import Detections, DetectionSettings, detect
-from dmu4.patches.cube import PatchCube, load_cube
-from dmu4.patches.sky import subtract_sky
+from dmu4.patches.cube import PatchCube
+from dmu4.patches.load import load_cube
+from dmu4.patches.sky import measure_sky, sky_table, subtract_sky
 
 
 class DetectPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch")):
@@ -39,6 +40,12 @@ class DetectPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tra
         storageClass="ArrowAstropy",
         dimensions=("skymap", "tract", "patch"),
     )
+    sky = Output(
+        doc="What was left of the sky in each coadd: the values of a coarse mesh, for whoever measures on them.",
+        name="sky_mesh",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract", "patch"),
+    )
 
 
 class DetectPatchConfig(PipelineTaskConfig, pipelineConnections=DetectPatchConnections):
@@ -51,9 +58,8 @@ class DetectPatchConfig(PipelineTaskConfig, pipelineConnections=DetectPatchConne
     maxArea = RangeField[int](
         doc="Largest connected footprint in pixels; a larger one is cut at a higher level.", default=40_000, min=100
     )
-    skyBox = RangeField[int](doc="Side in pixels of the mesh of the residual sky.", default=128, min=16)
+    skyBox = RangeField[int](doc="Side in pixels of the mesh of the residual sky; 0: it is left.", default=128, min=0)
     threads = RangeField[int](doc="Bands worked on at once.", default=2, min=1)
-    subtractSky = Field[bool](doc="Subtract what is left of the sky before detection.", default=True)
 
 
 class DetectPatchTask(PipelineTask):
@@ -72,9 +78,8 @@ class DetectPatchTask(PipelineTask):
     def runQuantum(
         self, butlerQC: QuantumContext, inputRefs: InputQuantizedConnection, outputRefs: OutputQuantizedConnection
     ) -> None:
-        """Read the coadds, detect, write the table."""
-        cube, _ = load_cube(butlerQC.get(inputRefs.coadds))
-        butlerQC.put(self.run(cube), outputRefs)
+        """Read the coadds, detect, write the tables."""
+        butlerQC.put(self.run(load_cube(butlerQC.get(inputRefs.coadds))[0]), outputRefs)
 
     def run(self, cube: PatchCube) -> Struct:
         """Detect on a cube.
@@ -87,7 +92,7 @@ class DetectPatchTask(PipelineTask):
         Returns
         -------
         Struct
-            ``detections``: one row an object.
+            ``detections``: one row per object; ``sky``: the mesh of each band, see `dmu4.patches.sky.sky_table`.
 
         Raises
         ------
@@ -100,19 +105,20 @@ class DetectPatchTask(PipelineTask):
             threshold=self.config.threshold,
             floor=self.config.floor,
             max_area=self.config.maxArea,
-            sky_box=self.config.skyBox,
             threads=self.config.threads,
         )
-        if self.config.subtractSky:
-            cube = subtract_sky(cube, box=settings.sky_box, threads=settings.threads)
+        sky = {}
+        if self.config.skyBox:
+            sky = measure_sky(cube, box=self.config.skyBox, threads=settings.threads)
+            cube = subtract_sky(cube, sky)
         found = detect(cube, settings)
         self.log.info("%d objects; bands in order of depth: %s", len(found.x), [cube.bands[b] for b in found.order])
         self.metadata["objects"] = len(found.x)
-        return Struct(detections=detection_table(cube, found))
+        return Struct(detections=detection_table(cube, found), sky=sky_table(sky))
 
 
 def detection_table(cube: PatchCube, found: Detections) -> Table:
-    """Merged peaks as a table, one row an object, positions in tract pixels."""
+    """Merged peaks as a table, one row per object, positions in tract pixels."""
     labels = np.array(cube.bands)
     table = Table(
         [

@@ -9,9 +9,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from dmu4.detection.detect import DetectionSettings, detect
-from dmu4.measurement.measure import MeasurementSettings, measure
-from dmu4.objects.consolidate import settle_primaries
-from dmu4.patches.sky import subtract_sky
+from dmu4.objects.primary import assign_primaries
+from tests.scenes.measured import catalogue, less_sky
 from tests.scenes.patches import make_patch, make_scene
 
 BANDS = ("i", "vz", "vk")
@@ -33,10 +32,9 @@ def patch(seen=None, *, bands=BANDS):
     return replace(cube, bands=bands, psf=cube.psf[kept], has_noise=cube.has_noise[kept], **cubes)
 
 
-def catalogue(cube):
-    """Positions and columns of a cube, without a fit of the sky, which is local by boxes and tested elsewhere."""
-    found = detect(cube, DetectionSettings())
-    return measure(cube, x=found.x, y=found.y, reference=found.reference, settings=MeasurementSettings())
+def columns(cube):
+    """Columns of a cube, without a fit of the sky, which is local by boxes and tested elsewhere."""
+    return catalogue(cube)[1]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,7 @@ def corner():
     """A band seen in the left tenth of the patch only, and the catalogues with it and without it."""
     seen = np.zeros(SHAPE, bool)
     seen[:, : SHAPE[1] // 10] = True
-    return catalogue(patch({"vz": seen})), catalogue(patch(bands=("i", "vk")))
+    return columns(patch({"vz": seen})), columns(patch(bands=("i", "vk")))
 
 
 def test_failure_7_a_partial_band_changes_no_other_band(corner):
@@ -92,7 +90,7 @@ def test_failure_7_a_hole_of_nan_stays_a_hole():
     assert np.isfinite(holed.height).all()
     assert (distance > 3).sum() <= 1
     cube = patch({"i": hole})
-    values = catalogue(cube)
+    values = columns(cube)
     x, y = (values["x"] - cube.x0).astype(int), (values["y"] - cube.y0).astype(int)
     inside = (x > 195) & (x < 305) & (y > 135) & (y < 205)
     assert inside.sum() >= 2
@@ -110,13 +108,13 @@ def test_failure_12_footprints_stay_bounded():
     areas = np.bincount(blend[blend >= 0], weights=found.footprints.area[blend >= 0])
     assert areas.max() <= settings.max_area
     assert len(detect(raised, DetectionSettings(max_area=10**9)).x) == len(found.x)
-    flat = subtract_sky(raised, box=128)
+    flat = less_sky(raised)
     assert abs(np.median(flat.image[..., 0]) - np.median(cube.image[..., 0])) < 0.2 * SIGMA[0]
 
 
 def test_failure_12_the_inverted_image_is_empty():
     """The inverted image holds less than 2% of the detections of the image."""
-    cube = subtract_sky(patch(), box=128)
+    cube = less_sky(patch())
     inverted = detect(replace(cube, image=-cube.image), DetectionSettings())
     assert len(inverted.x) <= 0.02 * len(detect(cube, DetectionSettings()).x)
 
@@ -138,8 +136,8 @@ def test_failure_25_one_primary_row_however_many_matches():
     """Two rows of one patch near one row of the next: only mutual nearest rows are one object, nothing is lost."""
     x = np.array([99.0, 99.9, 100.2])
     patches, inside = np.array([1, 1, 2]), np.array([1.0, 0.1, 0.2])
-    settled = settle_primaries(x=x, y=np.zeros(3), patch=patches, primary=inside > 0, inside=inside, radius=3)
-    np.testing.assert_array_equal(settled, [True, False, True])
+    assigned = assign_primaries(x=x, y=np.zeros(3), patch=patches, primary=inside > 0, inside=inside, radius=3)
+    np.testing.assert_array_equal(assigned, [True, False, True])
 
 
 def test_failure_25_the_corner_of_four_patches():
@@ -149,5 +147,5 @@ def test_failure_25_the_corner_of_four_patches():
         x, y = rng.normal(100, 0.3, 4), rng.normal(100, 0.3, 4)
         low_x, low_y = np.array([0, 100, 0, 100]), np.array([0, 0, 100, 100])
         inside = np.min([x - low_x, low_x + 100 - x, y - low_y, low_y + 100 - y], axis=0)
-        settled = settle_primaries(x=x, y=y, patch=np.arange(4), primary=inside > 0, inside=inside, radius=3)
-        assert settled.sum() == 1
+        assigned = assign_primaries(x=x, y=y, patch=np.arange(4), primary=inside > 0, inside=inside, radius=3)
+        assert assigned.sum() == 1

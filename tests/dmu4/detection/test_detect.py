@@ -18,7 +18,7 @@ from dmu4.detection.detect import (
 )
 from dmu4.detection.footprints import Peaks, find_peaks, make_footprints
 from dmu4.patches.cube import psf_sigma
-from dmu4.patches.sky import subtract_sky
+from tests.scenes.measured import less_sky
 from tests.scenes.patches import correlated_noise, make_patch, make_scene, psf_stamp
 
 BANDS = ("g", "i", "vk")
@@ -38,7 +38,7 @@ def patch():
 def test_isolated_stars_are_found(patch):
     """Of the isolated stars of 5 sigma or more in any band at least 95% are detected, within 1.5 px."""
     scene, cube = patch
-    found = detect(subtract_sky(cube, box=128), DetectionSettings())
+    found = detect(less_sky(cube), DetectionSettings())
     positions = np.column_stack([scene.x, scene.y])
     isolated = cKDTree(positions).query(positions, k=2)[0][:, 1] > 12
     # The noise is correlated: the error of a flux is the scatter of the noise plane after the filter.
@@ -58,7 +58,7 @@ def test_noise_and_inverted_image_give_next_to_nothing(patch):
     limit = SHAPE[0] * SHAPE[1] / 40_000
     noise_only = replace(cube, image=cube.noise.copy())
     assert len(detect(noise_only, DetectionSettings()).x) <= limit
-    assert len(detect(replace(cube, image=-subtract_sky(cube, box=128).image), DetectionSettings()).x) <= limit
+    assert len(detect(replace(cube, image=-less_sky(cube).image), DetectionSettings()).x) <= limit
     assert len(scene.x) > 40 * limit
 
 
@@ -147,7 +147,7 @@ def test_sky_is_flat_after_subtraction_and_galaxies_stay(patch, rng):
     galaxy = 8000 * np.exp(-((x - 200) ** 2 + (y - 210) ** 2) / (2 * 8.0**2)) / (2 * np.pi * 64)
     tilt = 2.0 + 0.01 * x
     image = cube.image + (galaxy + tilt)[..., None].astype(np.float32)
-    flat = subtract_sky(replace(cube, image=image), box=128)
+    flat = less_sky(replace(cube, image=image))
     error = (flat.image - cube.image - galaxy[..., None])[..., 1]
     assert abs(np.median(error)) < 0.03 * SIGMA[1]
     lost = np.sum(error[170:250, 160:240]) / galaxy.sum()

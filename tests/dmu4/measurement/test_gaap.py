@@ -20,9 +20,9 @@ def measure(image, *, x, y, variance):
         x=np.array([x]), y=np.array([y]), psf=psf_stamp(variance)[None], cell=cell, sigma=SIGMA
     )
     ones = np.ones(image.shape, np.float32)
-    sums = project(weights, residual=image.astype(np.float32), variance=ones, good=np.ones(image.shape, bool))
+    sums = project(weights, image=image.astype(np.float32), variance=ones, good=np.ones(image.shape, bool))
     assert possible.all()
-    return sums[0, 1], sums[0, 2], sums[0, 3] / sums[0, 4]
+    return sums.signal[0], sums.noise[0], sums.seen[0] / sums.whole[0]
 
 
 @pytest.mark.parametrize("variance", [1.5, 3.0, 5.0])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dmu4.objects.columns import make_object_table, object_id
-from dmu4.objects.consolidate import settle_primaries, stack_patches
+from dmu4.objects.consolidate import stack_patches
+from dmu4.objects.primary import assign_primaries
 
 
 def table(patch, n, bands=("g", "vk"), **values):
@@ -19,7 +20,7 @@ def settle(rows, radius=3.0):
     """Settle rows of (x, patch, inner edge from, inner edge to)."""
     x, patch, low, high = np.array(rows, float).T
     inside = np.minimum(x - low, high - x)
-    flags = settle_primaries(
+    flags = assign_primaries(
         x=x, y=np.zeros(len(x)), patch=patch.astype(int), primary=inside > 0, inside=inside, radius=radius
     )
     return list(flags)

@@ -15,7 +15,8 @@ from scipy.spatial import cKDTree
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.objects.columns import object_columns
-from dmu4.patches.cube import load_cube, planes_of_coadd
+from dmu4.patches.load import load_cube, planes_of_coadd
+from dmu4.patches.sky import meshes_of, subtract_sky
 from dmu4.tasks.consolidate_tract import ConsolidateTractConfig, ConsolidateTractTask
 from dmu4.tasks.detect_patch import DetectPatchConfig, DetectPatchTask
 from dmu4.tasks.measure_patch import MeasurePatchConfig, MeasurePatchTask
@@ -100,8 +101,9 @@ def tables(sky):
     for patch in patches:
         handles = [Handle({"band": band}, coadds[patch.id, band]) for band in BANDS]
         cube, projection = load_cube(handles)
-        detections = DetectPatchTask(config=DetectPatchConfig()).run(cube).detections
-        result.append(MeasurePatchTask(config=config).run(cube, projection, detections, patch, sky_map).objects)
+        found = DetectPatchTask(config=DetectPatchConfig()).run(cube)
+        flat = subtract_sky(cube, meshes_of(found.sky))
+        result.append(MeasurePatchTask(config=config).run(flat, projection, found.detections, patch, sky_map).objects)
     return result
 
 

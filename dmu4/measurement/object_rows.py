@@ -1,0 +1,172 @@
+"""The table of the objects of a patch: where each of its columns comes from is written here, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+from lsst.images import SkyProjection
+
+from dmu4.measurement.measure import BandMeasurement, Measurements
+from dmu4.measurement.object_shapes import ObjectShapes
+from dmu4.objects.columns import APERTURES, make_object_table, object_id
+from dmu4.objects.missing_bands import missing_band
+from dmu4.patches.cube import PatchCube
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Where N objects are.
+
+    Attributes
+    ----------
+    x, y
+        Positions in pixels of the tract.
+    ra, dec
+        ICRS coordinates in degrees.
+    ra_error, dec_error
+        Errors on the sky in degrees, that of the right ascension times cos(dec).
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    ra: np.ndarray
+    dec: np.ndarray
+    ra_error: np.ndarray
+    dec_error: np.ndarray
+
+
+def find_positions(shapes: ObjectShapes, cube: PatchCube, projection: SkyProjection) -> Positions:
+    """From array positions to the tract and the sky; the axes of a tract point west and north."""
+    place = {
+        "x": shapes.x + cube.x0,
+        "y": shapes.y + cube.y0,
+    }
+    sky = projection.pixel_to_sky(**place)
+    return Positions(
+        **place,
+        ra=sky.ra.deg,
+        dec=sky.dec.deg,
+        ra_error=shapes.x_error * cube.pixel_scale / 3600,
+        dec_error=shapes.y_error * cube.pixel_scale / 3600,
+    )
+
+
+def object_rows(
+    measured: Measurements,
+    positions: Positions,
+    detections: Table,
+    *,
+    primary: np.ndarray,
+    tract: int,
+    patch: int,
+    pixel_scale: float,
+    bands: Sequence[str],
+) -> Table:
+    """One row per object, with the columns of `dmu4.objects.columns`.
+
+    Parameters
+    ----------
+    measured
+        What was measured of the objects.
+    positions
+        Where they are.
+    detections
+        Their peaks, as `dmu4.tasks.detect_patch` writes them.
+    primary
+        Whether each lies in the area that belongs to the patch alone.
+    tract, patch
+        Numbers of tract and patch.
+    pixel_scale
+        Size of a pixel in arcsec.
+    bands
+        Bands that get columns; those that were not measured are missing in every row.
+    """
+    n = len(detections)
+    values = {
+        "objectId": object_id(tract=tract, patch=patch, number=np.arange(1, n + 1)),
+        "tract": np.full(n, tract),
+        "patch": np.full(n, patch),
+        "detect_isPrimary": primary,
+        **_of_detection(detections),
+        **_of_positions(positions),
+        **_of_shapes(measured.shapes, pixel_scale),
+    }
+    for band in bands:
+        if band in measured.bands:
+            values[f"{band}_detected"] = np.asarray(detections[f"{band}_detected"])
+            values |= of_band(band, measured.bands[band])
+        else:
+            values |= missing_band(band, n)
+    return make_object_table(values, bands, length=n)
+
+
+def empty_rows(bands: Sequence[str]) -> Table:
+    """The table of a patch in which nothing was detected."""
+    return make_object_table({}, bands, length=0)
+
+
+def _of_detection(detections: Table) -> dict[str, np.ndarray]:
+    blend_size = np.asarray(detections["blend_size"])
+    return {
+        "refBand": np.asarray(detections["refBand"]).astype(str),
+        "footprint_area": np.asarray(detections["footprint_area"]),
+        "blend_size": blend_size,
+        "detect_fromBlend": blend_size > 1,
+    }
+
+
+def _of_positions(positions: Positions) -> dict[str, np.ndarray]:
+    return {
+        "x": positions.x,
+        "y": positions.y,
+        "coord_ra": positions.ra,
+        "coord_dec": positions.dec,
+        "coord_raErr": positions.ra_error,
+        "coord_decErr": positions.dec_error,
+    }
+
+
+def _of_shapes(shapes: ObjectShapes, pixel_scale: float) -> dict[str, np.ndarray]:
+    moments = shapes.covariance * pixel_scale**2
+    xx, yy, xy = moments.T
+    half_sum, half_difference = 0.5 * (xx + yy), 0.5 * (xx - yy)
+    major = np.sqrt(half_sum + np.hypot(half_difference, xy))
+    return {
+        "shape_xx": xx,
+        "shape_yy": yy,
+        "shape_xy": xy,
+        "shape_flag": shapes.failed,
+        "refExtendedness": shapes.extendedness,
+        "kronRad": shapes.kron * major,
+    }
+
+
+def of_band(band: str, measured: BandMeasurement) -> dict[str, np.ndarray]:
+    """The columns of one band, but for ``detected``.
+
+    Parameters
+    ----------
+    band
+        Label of the band.
+    measured
+        What was measured in it.
+    """
+    fluxes = {"psfFlux": measured.psf, "kronFlux": measured.kron, "gaap1p0Flux": measured.gaap}
+    fluxes |= {f"ap{radius:02d}Flux": flux for radius, flux in zip(APERTURES, measured.circles, strict=True)}
+    values = {
+        f"{band}_fluxFloor": measured.flux_floor,
+        f"{band}_extendedness": measured.extendedness,
+        f"{band}_inputCount": measured.input_count,
+        f"{band}_coverage": measured.coverage,
+        f"{band}_depth5": measured.depth5,
+        f"{band}_pixelFlags_inexact_psfCenter": measured.inexact_psf,
+        f"{band}_usable": measured.usable,
+    }
+    for name, flux in fluxes.items():
+        values[f"{band}_{name}"] = flux.value
+        values[f"{band}_{name}Err"] = flux.error
+        values[f"{band}_{name}_flag"] = flux.flag
+    return values

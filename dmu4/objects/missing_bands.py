@@ -1,0 +1,21 @@
+"""A band that was not measured: what its columns say in every table of objects."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dmu4.objects.columns import flux_names
+
+
+def missing_band(band: str, length: int) -> dict[str, np.ndarray]:
+    """The columns of a band without a coadd that are not simply missing: every flux is flagged, nothing is covered.
+
+    Parameters
+    ----------
+    band
+        Label of the band.
+    length
+        Number of objects.
+    """
+    flags = {f"{name}_flag": np.ones(length, bool) for name in flux_names(band)}
+    return flags | {f"{band}_inputCount": np.zeros(length, int), f"{band}_coverage": np.zeros(length)}

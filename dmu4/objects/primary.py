@@ -1,0 +1,135 @@
+"""Primary assignment: one row for each object on the sky, whatever patches and tracts overlap there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from astropy.table import Table
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from dmu0.sky.skymap import RingsSkyMap, SingleSkyMap
+from dmu0.sky.tract import Patch, Tract
+
+
+def in_own_area(
+    *, x: np.ndarray, y: np.ndarray, ra: np.ndarray, dec: np.ndarray, patch: Patch, sky_map: RingsSkyMap | SingleSkyMap
+) -> np.ndarray:
+    """Whether each object lies in the inner box of its patch and in the area that is its tract's own.
+
+    Parameters
+    ----------
+    x, y
+        Positions in pixels of the tract.
+    ra, dec
+        The same positions on the sky, ICRS degrees.
+    patch
+        The patch.
+    sky_map
+        The sky map, which tells what area is a tract's own.
+    """
+    box = patch.inner_bbox
+    inside = (x >= box.x.start - 0.5) & (x < box.x.stop - 0.5) & (y >= box.y.start - 0.5) & (y < box.y.stop - 0.5)
+    corners = patch.outer_corners()
+    tract = patch.tract.id
+    if all(sky_map.find_tract(float(c.ra.deg), float(c.dec.deg)).id == tract for c in corners):
+        return inside
+    for number in np.flatnonzero(inside):
+        inside[number] = sky_map.find_tract(float(ra[number]), float(dec[number])).id == tract
+    return inside
+
+
+def distance_inside(objects: Table, tract: Tract, sky_map: RingsSkyMap | SingleSkyMap, *, margin: float) -> np.ndarray:
+    """How far inside its patch's inner box each row lies in pixels, negative outside; -inf in another tract's area.
+
+    Parameters
+    ----------
+    objects
+        Rows with x, y, patch, coord_ra, coord_dec.
+    tract, sky_map
+        The tract and its sky map.
+    margin
+        Rows further outside than this are not asked for their tract: they are out anyway.
+    """
+    inside = np.full(len(objects), -np.inf)
+    x, y, patch = (np.asarray(objects[name]) for name in ("x", "y", "patch"))
+    for number in np.unique(patch):
+        rows = np.flatnonzero(patch == number)
+        box = tract.patch(int(number)).inner_bbox
+        sides = (x[rows] - box.x.start, box.x.stop - 1 - x[rows], y[rows] - box.y.start, box.y.stop - 1 - y[rows])
+        inside[rows] = np.min(sides, axis=0) + 0.5
+    ra, dec = np.asarray(objects["coord_ra"]), np.asarray(objects["coord_dec"])
+    for row in np.flatnonzero(~np.asarray(objects["detect_isPrimary"]) & (inside > -margin)):
+        if sky_map.find_tract(float(ra[row]), float(dec[row])).id != tract.id:
+            inside[row] = -np.inf
+    return inside
+
+
+def assign_primaries(
+    *, x: np.ndarray, y: np.ndarray, patch: np.ndarray, primary: np.ndarray, inside: np.ndarray, radius: float
+) -> np.ndarray:
+    """Make exactly one row primary among the rows of neighbouring patches that are one object.
+
+    Each patch measures an object in the overlap with noise of its own, hence near the line between two patches an
+    object can come out on the wrong side in both, and be primary twice or nowhere. Rows of different patches that
+    are each other's nearest, within a small distance, are one object; of them the row furthest inside is kept.
+
+    Parameters
+    ----------
+    x, y
+        Positions in pixels of the tract.
+    patch
+        Patch of each row.
+    primary
+        Whether the row lies in its patch's own area.
+    inside
+        How far inside its patch's own area each row lies, in pixels, negative outside; -inf in another tract's area.
+    radius
+        Largest distance in pixels between rows of one object.
+
+    Returns
+    -------
+    ndarray
+        Whether each row is primary; rows without a partner keep their flag.
+    """
+    assigned = primary.copy()
+    first, second = _partners(x=x, y=y, patch=patch, radius=radius)
+    links = coo_array((np.ones(len(first)), (first, second)), shape=(len(x), len(x)))
+    n_groups, group = connected_components(links, directed=False)
+    for rows in _groups_of_several(group, n_groups):
+        best = rows[np.argmax(inside[rows])]
+        # A group without a primary far outside belongs to a patch that was not measured, or to another tract.
+        if assigned[rows].sum() > 1 or (not assigned[rows].any() and inside[best] > -radius):
+            assigned[rows] = False
+            assigned[best] = True
+    return assigned
+
+
+def _groups_of_several(group: np.ndarray, n_groups: int) -> Iterator[np.ndarray]:
+    """Row numbers of each group that has more than one."""
+    order = np.argsort(group, kind="stable")
+    edges = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))])
+    for number in np.flatnonzero(np.diff(edges) > 1):
+        yield order[edges[number] : edges[number + 1]]
+
+
+def _partners(*, x: np.ndarray, y: np.ndarray, patch: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows of different patches that are each other's nearest within a radius."""
+    firsts, seconds = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    positions = np.column_stack([x, y])
+    patches = np.unique(patch)
+    rows = {number: np.flatnonzero(patch == number) for number in patches}
+    trees = {number: cKDTree(positions[rows[number]]) for number in patches}
+    for k, one in enumerate(patches):
+        for other in patches[k + 1 :]:
+            distance, there = trees[other].query(positions[rows[one]], distance_upper_bound=radius)
+            near = np.flatnonzero(np.isfinite(distance))
+            if not len(near):
+                continue
+            _, back = trees[one].query(positions[rows[other][there[near]]])
+            mutual = near[back == near]
+            firsts.append(rows[one][mutual])
+            seconds.append(rows[other][there[mutual]])
+    return np.concatenate(firsts), np.concatenate(seconds)

@@ -1,0 +1,151 @@
+"""Reading the coadds of a patch: all that is measured on, or only what there is to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import astropy.units as u
+import numpy as np
+from lsst.daf.butler import DeferredDatasetHandle
+from lsst.images import MaskedImage, SkyProjection
+from lsst.images.cells import CellCoadd
+
+from dmu4.patches.cube import BandPlanes, CubeFilling, PatchCube, PatchImages, good_pixels, in_order
+from obs_vista.masks import from_mask
+
+
+def planes_of_coadd(coadd: CellCoadd, *, input_count: np.ndarray | None = None) -> BandPlanes:
+    """The arrays of a coadd.
+
+    Parameters
+    ----------
+    coadd
+        A coadd in nJy.
+    input_count
+        Number of images in each pixel, if a map of them exists; otherwise it is taken from the coadd's provenance,
+        and is 1 where there is none.
+
+    Raises
+    ------
+    ValueError
+        If the unit of the coadd cannot be turned into nJy.
+    """
+    scale = _to_njy(coadd.unit, f"{coadd.band} of tract {coadd.tract}")
+    start, stop = coadd.bounds.subgrid_start, coadd.bounds.subgrid_stop
+    size = coadd.psf.kernel_bbox.shape
+    psf = np.full((stop.i - start.i, stop.j - start.j, *size), np.nan, np.float32)
+    for cell in coadd.bounds.cell_indices():
+        if coadd.bounds.contains_cell(cell):
+            psf[cell.i - start.i, cell.j - start.j] = coadd.psf[cell].array
+    noise = coadd.noise_realizations[0].array * scale if coadd.noise_realizations else None
+    return BandPlanes(
+        image=coadd.image.array * scale,
+        variance=coadd.variance.array * scale**2,
+        mask=from_mask(coadd.mask),
+        psf=psf,
+        noise=noise,
+        input_count=_count_inputs(coadd) if input_count is None else input_count,
+        psf_light=1 / float(coadd.metadata.get("psf_correction", 1.0)),
+    )
+
+
+def _to_njy(unit: u.UnitBase, what: str) -> float:
+    """Factor that turns pixels of a coadd into nJy."""
+    try:
+        return (1 * unit).to_value(u.nJy)
+    except u.UnitConversionError as error:
+        raise ValueError(f"The coadd in {what} is in {unit}, which is not a unit of flux density like nJy.") from error
+
+
+def _count_inputs(coadd: CellCoadd) -> np.ndarray:
+    """Number of images in the cell of each pixel [y, x], from the provenance; 1 everywhere if there is none."""
+    count = np.ones(coadd.bbox.shape, np.int16)
+    try:
+        contributions = coadd.provenance.contributions
+    except AttributeError:
+        return count
+    count[:] = 0
+    for cell in coadd.bounds.cell_indices():
+        box = coadd.grid.bbox_of(cell).intersection(coadd.bbox)
+        inside = (contributions["cell_i"] == cell.i) & (contributions["cell_j"] == cell.j)
+        count[box.slice_within(coadd.bbox)] = np.count_nonzero(inside)
+    return count
+
+
+def pixel_scale_of(coadd: CellCoadd | MaskedImage) -> float:
+    """Size of a pixel in arcsec at the centre of a coadd."""
+    x, y = (coadd.bbox.x.start + coadd.bbox.x.stop) / 2, (coadd.bbox.y.start + coadd.bbox.y.stop) / 2
+    sky = coadd.sky_projection.pixel_to_sky(x=np.array([x, x + 1]), y=np.array([y, y]))
+    return float(sky[0].separation(sky[1]).arcsec)
+
+
+def load_cube(
+    coadds: Iterable[DeferredDatasetHandle], counts: Iterable[DeferredDatasetHandle] = ()
+) -> tuple[PatchCube, SkyProjection]:
+    """Read the coadds of a patch, one band after another.
+
+    Parameters
+    ----------
+    coadds
+        Handles of coadds of any number of bands.
+    counts
+        Handles of maps of the number of images in each pixel, for some of the bands.
+
+    Returns
+    -------
+    cube, projection
+        All bands, and the projection of their pixels.
+
+    Raises
+    ------
+    ValueError
+        If there is no coadd, or the boxes of the coadds differ.
+    """
+    handle_of = {handle.dataId["band"]: handle for handle in coadds}
+    count_of = {handle.dataId["band"]: handle for handle in counts}
+    bands = in_order(handle_of)
+    box = filling = None
+    for band in bands:
+        coadd = handle_of[band].get()
+        if filling is None:
+            box, projection, scale = coadd.bbox, coadd.sky_projection, pixel_scale_of(coadd)
+            filling = CubeFilling(bands, coadd.bbox.shape)
+        if coadd.bbox != box:
+            raise ValueError(f"The {band} coadd covers {coadd.bbox}, that of {bands[0]} {box}: a patch has one box.")
+        count = count_of[band].get().array if band in count_of else None
+        filling.put(band, planes_of_coadd(coadd, input_count=count))
+    return filling.cube(x0=box.x.start, y0=box.y.start, pixel_scale=scale), projection
+
+
+def load_images(coadds: Iterable[DeferredDatasetHandle]) -> PatchImages:
+    """Read of the coadds of a patch nothing but images, variances and masks: what there is to look at.
+
+    Parameters
+    ----------
+    coadds
+        Handles of coadds of any number of bands.
+
+    Raises
+    ------
+    ValueError
+        If there is no coadd, or a coadd is not in a unit of flux.
+    """
+    handle_of = {handle.dataId["band"]: handle for handle in coadds}
+    bands = in_order(handle_of)
+    images, variances, goods = [], [], []
+    for band in bands:
+        read = handle_of[band].get(component="masked_image")
+        scale, image, variance = _to_njy(read.unit, band), read.image.array, read.variance.array
+        good = good_pixels(image, variance, from_mask(read.mask))
+        images.append(np.where(good, image * scale, 0))
+        variances.append(np.where(good, variance * scale**2, 0))
+        goods.append(good)
+    return PatchImages(
+        bands=bands,
+        x0=read.bbox.x.start,
+        y0=read.bbox.y.start,
+        pixel_scale=pixel_scale_of(read),
+        image=np.stack(images, axis=-1),
+        variance=np.stack(variances, axis=-1),
+        good=np.stack(goods, axis=-1),
+    )
