@@ -10,8 +10,8 @@ from astropy.table import Table
 from lsst.sphgeom import HtmPixelization, LonLat
 from matplotlib.figure import Figure
 
+from dmu0.sky.matching import match
 from dmu2.colour_terms import ColourTerm, Fit
-from dmu2.matching import match
 from dmu2.refcat import HTM_LEVEL
 
 # Colour-blind-safe: blue, orange, grey (Petroff's and Tableau's palettes agree on these).

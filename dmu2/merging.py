@@ -9,8 +9,8 @@ import numpy as np
 from astropy.table import Table
 
 from dmu0.robust_statistics import MAD_TO_SIGMA
+from dmu0.sky.matching import DAYS_PER_YEAR, Matches, false_match_rate, match, propagate
 from dmu2.identifiers import free_numbers
-from dmu2.matching import DAYS_PER_YEAR, Matches, false_match_rate, match, propagate
 
 ORDER = ("gaia", "ps1", "twomass", "vista_catalogue")
 """Catalogues from the best positions to the worst: a star's position is from the first that has it."""

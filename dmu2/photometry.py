@@ -9,7 +9,7 @@ import sep
 from numba import njit
 
 from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
-from dmu2.matching import match
+from dmu0.sky.matching import match
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lsst.sphgeom import HtmPixelization, LonLat, UnitVector3d
 from dmu0.files.atomic import written_whole
 from dmu0.files.catalogue_files import READ_ERRORS, CatalogueError, read_catalogue_file
 from dmu0.files.columns import conversion, epochs, unit_of
-from dmu2.matching import DAYS_PER_YEAR, propagate
+from dmu0.sky.matching import DAYS_PER_YEAR, propagate
 from obs_vista.bands import OPTICAL_BANDS, VISTA_BANDS
 
 HTM_LEVEL = 7

@@ -13,7 +13,7 @@ from astropy.table import Row, Table, vstack
 from astropy.wcs import WCS
 
 from dmu0.published import coadds as published
-from dmu2.matching import DAYS_PER_YEAR, propagate
+from dmu0.sky.matching import DAYS_PER_YEAR, propagate
 from dmu2.photometry import isolated, star_fluxes, stellar_fwhm
 from obs_vista.camera import get_detector
 from obs_vista.headers import icrs_wcs, merged_header

@@ -24,9 +24,6 @@ IMAGES = "star_images.ecsv"
 REFCAT = "refcat"
 REPORT = "refcat/report.ecsv"
 
-TRUTH = "truth/truth.parquet"
-"""Below the data folder of dmu0, for simulated surveys."""
-
 
 def reference_files(survey: Survey) -> dict[str, list[Path]]:
     """Kind to usable reference catalogue files of a survey, by its manifest; kinds without files are not there."""
@@ -104,13 +101,6 @@ def read_terms(folders: DataFolders) -> Table:
             f"{path} lacks the columns {', '.join(sorted(missing))}: run dmu2/2_Colour_terms again."
         )
     return table
-
-
-def read_truth(survey: Survey) -> Table | None:
-    """The true sources of a simulated survey; None for others."""
-    if not survey.has_truth:
-        return None
-    return Table.read(survey.folders[0] / TRUTH, format="parquet")
 
 
 def star_magnitude_limits(table: Table, names: Iterable[str]) -> dict[str, tuple[int, float]]:

@@ -6,15 +6,15 @@ import numpy as np
 from astropy.table import Table
 
 from dmu0.robust_statistics import robust_scatter
+from dmu0.truth import MATCH_RADIUS, is_star, match_to_truth, true_positions
 from dmu2.colour_terms import magnitude_errors, magnitudes
-from dmu2.matching import DAYS_PER_YEAR, match, propagate
 from dmu2.refcat import SURVEY_BANDS, sky_positions
 
 BRIGHT = 0.05
 """Largest error (mag) of stars that offsets are taken from: below it, what 2MASS detects at all biases nothing."""
 
 
-def compare_with_truth(table: Table, truth: Table, *, radius: float = 0.5) -> Table:
+def compare_with_truth(table: Table, truth: Table, *, radius: float = MATCH_RADIUS) -> Table:
     """Fluxes and positions of reference stars against those of the true stars at the same place.
 
     Parameters
@@ -34,12 +34,11 @@ def compare_with_truth(table: Table, truth: Table, *, radius: float = 0.5) -> Ta
     """
     point = table[~np.asarray(table["extended"])]
     epoch = float(np.median(point["epoch"]))
-    years = (epoch - float(truth.meta.get("epoch_mjd_tai", epoch))) / DAYS_PER_YEAR
-    stars = truth[np.asarray(truth["type"]) == "star"]
-    true_ra, true_dec = propagate(stars["ra"], stars["dec"], stars["pm_ra"], stars["pm_dec"], years=years)
+    stars = truth[is_star(truth)]
+    true_ra, true_dec = true_positions(stars, epoch=epoch)
     ra, dec = sky_positions(point)
-    pairs = match(ra, dec, true_ra, true_dec, radius=radius)
-    found, expected = point[pairs.first], stars[pairs.second]
+    pairs = match_to_truth(stars, ra, dec, radius=radius, epoch=epoch)
+    found, expected = point[pairs.second], stars[pairs.first]
     out = Table(names=("band", "stars", "offset", "pull"), dtype=("U4", "i8", "f8", "f8"))
     for band in SURVEY_BANDS:
         if f"flux_{band}" not in truth.colnames:
@@ -55,8 +54,8 @@ def compare_with_truth(table: Table, truth: Table, *, radius: float = 0.5) -> Ta
         out.add_row((band, int(known.sum()), float(np.median(difference[bright])), pull))
     # 2MASS alone is a dozen years older: positions of the better catalogues only.
     good = np.asarray(found["position_from"]) != "2mass"
-    east = (ra[pairs.first] - true_ra[pairs.second] + 180) % 360 - 180
-    east = east * np.cos(np.radians(dec[pairs.first]))
+    east = (ra[pairs.second] - true_ra[pairs.first] + 180) % 360 - 180
+    east = east * np.cos(np.radians(dec[pairs.second]))
     out.meta["ra_offset"] = float(np.median(east[good])) * 3.6e6
-    out.meta["dec_offset"] = float(np.median((dec[pairs.first] - true_dec[pairs.second])[good])) * 3.6e6
+    out.meta["dec_offset"] = float(np.median((dec[pairs.second] - true_dec[pairs.first])[good])) * 3.6e6
     return out

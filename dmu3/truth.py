@@ -1,4 +1,4 @@
-"""The true sky of a simulated survey, and catalogues beside it."""
+"""Measured fluxes beside those of the true sky of a simulated survey."""
 
 from __future__ import annotations
 
@@ -6,67 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Table
-from scipy.spatial import cKDTree
 
-from dmu0.files.tables import read_table
 from dmu0.robust_statistics import robust_scatter
-from dmu0.surveys import Survey
-from dmu2.matching import match
+from dmu0.truth import MATCH_RADIUS, is_star, isolated, match_to_truth
 
-
-def read_truth(survey: Survey) -> Table | None:
-    """The true sources of a simulated survey (``dmu0/data/<survey>/truth``); None if the sky is real.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the survey is simulated and its truth is not there.
-    """
-    return read_table(survey.folders[0] / "truth" / "truth.parquet") if survey.has_truth else None
-
-
-def neighbour_fraction(truth: Table, band: str, *, radius: float) -> np.ndarray:
-    """How much of the light near each true source is that of others: their summed flux over its own.
-
-    Parameters
-    ----------
-    truth
-        With ra and dec in deg and ``flux_<band>``.
-    band
-        Label of the band.
-    radius
-        Others count within this distance, arcsec.
-    """
-    ra, dec = np.asarray(truth["ra"], float), np.asarray(truth["dec"], float)
-    flux = np.asarray(truth[f"flux_{band}"], float)
-    tree = cKDTree(_unit_vectors(ra, dec))
-    others = np.zeros(len(truth))
-    pairs = tree.query_pairs(2 * np.sin(np.radians(radius / 3600) / 2), output_type="ndarray")
-    np.add.at(others, pairs[:, 0], flux[pairs[:, 1]])
-    np.add.at(others, pairs[:, 1], flux[pairs[:, 0]])
-    return np.divide(others, flux, out=np.full(len(truth), np.inf), where=flux > 0)
-
-
-def _unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    lon, lat = np.radians(ra), np.radians(dec)
-    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
-
-
-def isolated_stars(truth: Table, band: str, *, radius: float = 3.0, fraction: float = 0.02) -> np.ndarray:
-    """Which true sources are stars whose neighbours add little light.
-
-    Parameters
-    ----------
-    truth
-        With ``type``, positions and fluxes.
-    band
-        The band in which neighbours are weighed.
-    radius
-        Arcsec.
-    fraction
-        Largest `neighbour_fraction`.
-    """
-    return (np.asarray(truth["type"]) == "star") & (neighbour_fraction(truth, band, radius=radius) < fraction)
+NEIGHBOURS = 0.02
+"""Largest part of a star's light that neighbours may add to it for its flux to be compared."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +58,7 @@ def compare_fluxes(
     band: str,
     *,
     snr_min: float = 20.0,
-    radius: float = 0.5,
+    radius: float = MATCH_RADIUS,
 ) -> FluxComparison:
     """Compare fluxes of isolated true stars in one band.
 
@@ -132,8 +77,8 @@ def compare_fluxes(
     radius
         Of matching, arcsec.
     """
-    stars = truth[isolated_stars(truth, band)]
-    pairs = match(np.asarray(stars["ra"]), np.asarray(stars["dec"]), np.asarray(ra), np.asarray(dec), radius=radius)
+    stars = truth[is_star(truth) & isolated(truth, band, fraction=NEIGHBOURS)]
+    pairs = match_to_truth(stars, ra, dec, radius=radius)
     true = np.asarray(stars[f"flux_{band}"], float)[pairs.first]
     value, sigma = np.asarray(flux, float)[pairs.second], np.asarray(error, float)[pairs.second]
     keep = np.isfinite(value) & (sigma > 0) & (true > snr_min * sigma)

@@ -10,17 +10,16 @@ from astropy.table import Table
 from scipy.spatial import cKDTree
 
 from dmu0.robust_statistics import robust_scatter
-from dmu2.matching import match
-from dmu3.truth import FluxComparison, compare_fluxes, isolated_stars, neighbour_fraction
+from dmu0.sky.matching import match
+from dmu0.truth import MATCH_RADIUS, detectable, is_star, isolated, match_to_truth
+from dmu3.truth import NEIGHBOURS as FLUX_NEIGHBOURS
+from dmu3.truth import FluxComparison, compare_fluxes
 
 AB_ZERO_POINT = 31.4
 """AB magnitude of 1 nJy."""
 
 DWARF_LOCUS = ((0.35, -0.53), (1.0, -0.29), (1.5, -0.12), (2.6, -0.04))
 """Dwarf stars in AB, (g-i, J-Ks): 63 stars of KiDS and VIKING at GAMA 9h in 9-px apertures, good to 0.05 mag."""
-
-MATCH_RADIUS = 0.5
-"""Largest distance of a counterpart, arcsec."""
 
 
 def magnitudes(flux: np.ndarray) -> np.ndarray:
@@ -111,27 +110,8 @@ class Completeness:
         return self.found / self.wanted if self.wanted else float("nan")
 
 
-def detectable(truth: Table, depths: Table) -> tuple[np.ndarray, np.ndarray]:
-    """Which true sources have 5 sigma in any band, and the band in which each has most.
-
-    Parameters
-    ----------
-    truth
-        With ``flux_<band>``.
-    depths
-        5-sigma fluxes at the sources, of `depth_at`.
-    """
-    ratios = np.column_stack([np.asarray(truth[f"flux_{band}"], float) / depths[band] for band in depths.colnames])
-    return ratios.max(axis=1) > 1, np.array(depths.colnames)[ratios.argmax(axis=1)]
-
-
-def isolated_in_best_band(truth: Table, best: np.ndarray, *, radius: float = 3.0, fraction: float = 0.1) -> np.ndarray:
-    """Stars beside which others add less than a fraction of their light, in the band in which each is seen best."""
-    isolated = np.zeros(len(truth), bool)
-    for band in np.unique(best):
-        here = best == band
-        isolated[here] = neighbour_fraction(truth, str(band), radius=radius)[here] < fraction
-    return isolated & (np.asarray(truth["type"]) == "star")
+NEIGHBOURS = 0.1
+"""Largest part of a star's light that neighbours may add to it, where it is seen best, for it to be looked for."""
 
 
 def star_completeness(truth: Table, catalogue: Table, bands: Sequence[str], *, inside: np.ndarray) -> Completeness:
@@ -148,18 +128,8 @@ def star_completeness(truth: Table, catalogue: Table, bands: Sequence[str], *, i
     """
     depths = depth_at(catalogue, truth["ra"], truth["dec"], bands)
     seen, best = detectable(truth, depths)
-    stars = truth[seen & isolated_in_best_band(truth, best) & inside]
-    return Completeness(len(stars), len(_pairs(stars, catalogue)))
-
-
-def _pairs(truth: Table, catalogue: Table):
-    return match(
-        np.asarray(truth["ra"], float),
-        np.asarray(truth["dec"], float),
-        np.asarray(catalogue["coord_ra"], float),
-        np.asarray(catalogue["coord_dec"], float),
-        radius=MATCH_RADIUS,
-    )
+    stars = truth[seen & is_star(truth) & isolated(truth, best, fraction=NEIGHBOURS) & inside]
+    return Completeness(len(stars), len(match_to_truth(stars, catalogue["coord_ra"], catalogue["coord_dec"])))
 
 
 def star_fluxes(
@@ -217,13 +187,13 @@ def star_offsets(truth: Table, catalogue: Table, bands: Sequence[str], *, snr_mi
     for band in bands:
         here = np.asarray(catalogue["refBand"]).astype(str) == band
         chosen |= here & good_flux(catalogue, f"{band}_psfFlux", snr_min=snr_min)
-    isolated = np.logical_or.reduce([isolated_stars(truth, band) for band in bands])
-    return offsets(truth[isolated], catalogue[chosen])
+    alone = np.logical_or.reduce([isolated(truth, band, fraction=FLUX_NEIGHBOURS) for band in bands])
+    return offsets(truth[is_star(truth) & alone], catalogue[chosen])
 
 
 def offsets(reference: Table, catalogue: Table) -> Offsets:
     """Catalogue minus reference (columns ra and dec) of all that match."""
-    pairs = _pairs(reference, catalogue)
+    pairs = match_to_truth(reference, catalogue["coord_ra"], catalogue["coord_dec"])
     dec = np.asarray(reference["dec"], float)[pairs.first]
     east = np.asarray(catalogue["coord_ra"], float)[pairs.second] - np.asarray(reference["ra"], float)[pairs.first]
     north = np.asarray(catalogue["coord_dec"], float)[pairs.second] - dec

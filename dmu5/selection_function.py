@@ -12,8 +12,8 @@ from scipy.stats import norm
 
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey
-from dmu2.matching import match
-from dmu5.diagnostics import MATCH_RADIUS, depth_at, fluxes, good_flux, magnitudes
+from dmu0.truth import match_to_truth
+from dmu5.diagnostics import depth_at, fluxes, good_flux, magnitudes
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def completeness_curve(
     depths = depth_at(catalogue, wanted["ra"], wanted["dec"], [band])
     wanted = wanted[np.isfinite(depths[band])]
     magnitude = magnitudes(np.asarray(wanted[f"flux_{band}"]))
-    pairs = _match(wanted["ra"], wanted["dec"], catalogue)
+    pairs = match_to_truth(wanted, catalogue["coord_ra"], catalogue["coord_dec"])
     found = np.zeros(len(wanted), bool)
     found[pairs.first] = True
     return Curve(edges, np.histogram(magnitude, edges)[0], np.histogram(magnitude[found], edges)[0])
@@ -145,15 +145,10 @@ def purity_curve(
     """
     objects = catalogue[good_flux(catalogue, f"{band}_{flux}", snr_min=snr_min)]
     magnitude = magnitudes(np.asarray(objects[f"{band}_{flux}"]))
-    pairs = _match(truth["ra"], truth["dec"], objects)
+    pairs = match_to_truth(truth, objects["coord_ra"], objects["coord_dec"])
     real = np.zeros(len(objects), bool)
     real[pairs.second] = True
     return Curve(edges, np.histogram(magnitude, edges)[0], np.histogram(magnitude[real], edges)[0])
-
-
-def _match(ra: np.ndarray, dec: np.ndarray, catalogue: Table):
-    places = (np.asarray(catalogue["coord_ra"], float), np.asarray(catalogue["coord_dec"], float))
-    return match(np.asarray(ra, float), np.asarray(dec, float), *places, radius=MATCH_RADIUS)
 
 
 def expected_completeness(catalogue: Table, band: str, magnitude: np.ndarray, *, threshold: float = 5.0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -42,5 +43,6 @@ def read_table(path: Path) -> Table:
         If it is not there; the message says what to run.
     """
     if not path.exists():
-        raise FileNotFoundError(f"There is no {path}: run the notebooks of {path.parts[-4]} for this survey first.")
+        stage = next((part for part in path.parts[::-1] if re.fullmatch(r"dmu\d", part)), "an earlier stage")
+        raise FileNotFoundError(f"There is no {path}: run the notebooks of {stage} for this survey first.")
     return Table.read(path, format="parquet")

@@ -6,13 +6,16 @@ import numpy as np
 from astropy.table import Table
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from scipy.spatial import cKDTree
 
 from dmu0.robust_statistics import clipped_moments
+from dmu0.truth import detectable, is_star, isolated, match_to_truth
 from dmu4.review.objects import GALAXY, bands_of, magnitudes, median_of
 
+NEIGHBOURS = 0.05
+"""Largest part of a star's light that neighbours may add to it, in any band, for the star to count as isolated."""
 
-def match_truth(objects: Table, truth: Table, *, clear: float = 2.0) -> Table:
+
+def match_truth(objects: Table, truth: Table) -> Table:
     """True stars with the object nearest to each.
 
     Parameters
@@ -21,14 +24,13 @@ def match_truth(objects: Table, truth: Table, *, clear: float = 2.0) -> Table:
         The object table.
     truth
         True sources: ra, dec, type, flux_<band>.
-    clear
-        Arcsec within which an isolated star has no neighbour of more than a twentieth of its flux in any band.
 
     Returns
     -------
     Table
-        The isolated true stars inside the area of primary objects: their fluxes, the number of the nearest primary
-        ``row``, the distance in mas, and whether the star has 5 sigma in any band, by the depth at its object.
+        The isolated true stars inside the area of primary objects that have 5 sigma in any band, by its median depth:
+        their fluxes, the number of the ``row`` of the primary object (-1 if there is none), its ``distance`` in mas
+        (NaN), and whether it was ``found``.
     """
     primary = np.flatnonzero(objects["detect_isPrimary"])
     bands = [band for band in bands_of(objects) if f"flux_{band}" in truth.colnames]
@@ -37,19 +39,17 @@ def match_truth(objects: Table, truth: Table, *, clear: float = 2.0) -> Table:
     here = np.column_stack([objects["coord_ra"] * scale, objects["coord_dec"]])[primary] * 3600
     margin = 3.0
     inside = np.all((there > here.min(axis=0) + margin) & (there < here.max(axis=0) - margin), axis=1)
-    fluxes = np.column_stack([truth[f"flux_{band}"] for band in bands])
-    depth = np.array([median_of(objects[f"{band}_depth5"], 3) for band in bands])
-    seen = np.any(fluxes > 10 ** (0.4 * (31.4 - depth)), axis=1)
-    stars = np.flatnonzero(inside & seen & (np.asarray(truth["type"]) == "star"))
-    near = cKDTree(there).query_ball_point(there[stars], clear)
-    isolated = [
-        all(j == i or np.all(fluxes[j] < 0.05 * fluxes[i]) for j in found) for i, found in zip(stars, near, strict=True)
-    ]
-    stars = stars[np.array(isolated, bool)]
-    distance, row = cKDTree(here).query(there[stars])
-    matched = Table({"row": primary[row], "distance": distance * 1000, "found": distance < 0.5})
-    for number, band in enumerate(bands):
-        matched[f"flux_{band}"] = fluxes[stars, number]
+    seen, _ = detectable(
+        truth, {band: 10 ** (0.4 * (31.4 - median_of(objects[f"{band}_depth5"], 3))) for band in bands}
+    )
+    alone = np.logical_and.reduce([isolated(truth, band, fraction=NEIGHBOURS) for band in bands])
+    stars = truth[inside & seen & alone & is_star(truth)]
+    pairs = match_to_truth(stars, objects["coord_ra"][primary], objects["coord_dec"][primary])
+    row, distance = np.full(len(stars), -1), np.full(len(stars), np.nan)
+    row[pairs.first], distance[pairs.first] = primary[pairs.second], 1000 * pairs.separation
+    matched = Table({"row": row, "distance": distance, "found": row >= 0})
+    for band in bands:
+        matched[f"flux_{band}"] = np.asarray(stars[f"flux_{band}"])
     return matched
 
 

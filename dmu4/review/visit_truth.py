@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import astropy.units as u
 import numpy as np
 from astropy.table import Row, Table
 from astropy.wcs import WCS
-
-
-def read_truth(folder: Path) -> Table:
-    """What the simulation of each detector was made with: ``truth/detectors.parquet`` below the data of dmu0.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the survey was not simulated.
-    """
-    path = folder / "truth" / "detectors.parquet"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is not there: only simulated surveys have a truth.")
-    return Table.read(path)
 
 
 def compare_with_truth(summaries: Table, truth: Table) -> Table:
@@ -32,7 +16,7 @@ def compare_with_truth(summaries: Table, truth: Table) -> Table:
     summaries
         Of `visit_review.read_summaries`.
     truth
-        Of `read_truth`.
+        Table of `dmu0.truth.read_detector_truth`.
 
     Returns
     -------

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 from astropy.coordinates import SkyCoord
 
-from dmu2.matching import match, propagate
+from dmu0.sky.matching import match, propagate
 from tests.benchmarks.verdicts import Verdicts, cpu, print_versions
 
 LIMIT = 3.0

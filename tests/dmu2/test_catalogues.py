@@ -8,8 +8,8 @@ import pytest
 from astropy.table import MaskedColumn, Table
 
 from dmu0.robust_statistics import MAD_TO_SIGMA
+from dmu0.sky.matching import propagate
 from dmu2.catalogues import TWOMASS_EPOCH, TWOMASS_VEGA_TO_AB, read_catalogue
-from dmu2.matching import propagate
 from dmu2.merging import compare_positions, merge
 from dmu2.refcat import ReferenceCatalogueError, read_shard
 

@@ -8,8 +8,8 @@ import pytest
 from astropy.table import Table
 
 from dmu0.robust_statistics import MAD_TO_SIGMA
+from dmu0.sky.matching import propagate
 from dmu2.catalogues import GAIA_VEGA_TO_AB, TWOMASS_VEGA_TO_AB
-from dmu2.matching import propagate
 from dmu2.merging import compare_all, compare_positions, merge
 
 DEC = -61.0

@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import load_survey
-from dmu3.truth import compare_fluxes, isolated_stars, neighbour_fraction
+from dmu3.truth import compare_fluxes
 from dmu4.objects.columns import make_object_table
 from dmu5.checks import coverage_checks, locus_checks, selection_checks, star_checks
 from dmu5.diagnostics import (
@@ -17,8 +17,6 @@ from dmu5.diagnostics import (
     Offsets,
     compare_with_baseline,
     depth_at,
-    detectable,
-    isolated_in_best_band,
     offsets,
     star_offsets,
     summarise_bands,
@@ -99,21 +97,6 @@ def test_depth_is_looked_up_on_the_sphere(rng: np.random.Generator) -> None:
     depth = np.asarray(depth_at(one, ra, dec, BANDS)["g"])
     assert np.isfinite(depth).tolist() == [True, False, False, True]
     assert depth[0] == pytest.approx(10 ** (0.4 * 6.4), rel=1e-4)
-
-
-def test_detectable_and_isolated_in_the_best_band() -> None:
-    """Five sigma in one band is enough; the best band is that of most sigmas, and neighbours are weighed there."""
-    truth = truth_of(np.array([10.0, 10.0 + 2 * EAST, 11.0]), np.full(3, DEC))
-    truth["flux_g"], truth["flux_vk"] = [100.0, 100.0, 30.0], [1000.0, 20.0, 90.0]
-    depths = Table({"g": np.array([90.0, 90.0, 90.0]), "vk": np.array([100.0, 100.0, 100.0])})
-    seen, best = detectable(truth, depths)
-    assert seen.tolist() == [True, True, False]
-    assert best.tolist() == ["vk", "g", "vk"]
-    # The first has a neighbour of 2% in Ks, the second one of 100% in g.
-    assert isolated_in_best_band(truth, best).tolist() == [True, False, True]
-    assert neighbour_fraction(truth, "vk", radius=3.0) == pytest.approx([0.02, 50.0, 0.0])
-    assert neighbour_fraction(truth, "vk", radius=1.9) == pytest.approx([0.0, 0.0, 0.0])
-    assert isolated_stars(truth, "vk").tolist() == [False, False, True]
 
 
 def test_fluxes_beside_the_truth(rng: np.random.Generator) -> None:

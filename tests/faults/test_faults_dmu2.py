@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from dmu0.sky.matching import match
 from dmu2.colour_terms import PUBLISHED
-from dmu2.matching import match
 from dmu2.merging import merge
 from dmu2.photometry import star_fluxes
 from dmu2.refcat import read_shard, write_shards

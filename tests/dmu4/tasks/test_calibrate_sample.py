@@ -9,8 +9,9 @@ from lsst.daf.butler import Butler
 
 from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
 from dmu0.surveys import load_survey
+from dmu0.truth import is_star, read_detector_truth, read_truth
 from dmu4.butler.repository import open_butler, repository_folder
-from dmu4.review.visit_truth import compare_with_truth, read_truth
+from dmu4.review.visit_truth import compare_with_truth
 from dmu4.review.visits import read_sources, read_summaries
 from obs_vista.bands import VISTA_BANDS
 
@@ -38,7 +39,7 @@ def summaries(butler: Butler) -> Table:
 @pytest.fixture(scope="module")
 def errors(summaries: Table) -> Table:
     """Their errors against truth."""
-    return compare_with_truth(summaries, read_truth(SURVEY.folders[0]))
+    return compare_with_truth(summaries, read_detector_truth(SURVEY))
 
 
 @pytest.fixture(params=list(VISTA_BANDS))
@@ -110,8 +111,8 @@ def test_noise(summaries: Table, band: str) -> None:
 
 def test_fluxes_of_stars(butler: Butler, summaries: Table, band: str) -> None:
     """Total PSF fluxes of isolated bright stars are the true ones to 2 per cent in the median of each visit."""
-    truth = Table.read(SURVEY.folders[0] / "truth" / "truth.parquet")
-    stars = truth[np.asarray(truth["type"]).astype(str) == "star"]
+    truth = read_truth(SURVEY)
+    stars = truth[is_star(truth)]
     for visit in _extreme_visits(summaries, band).values():
         sources = read_sources(butler, visit)
         bright = sources[np.asarray(sources["point_like"], bool) & (np.asarray(sources["signal_to_noise"]) > 100)]

@@ -8,7 +8,7 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.time import Time
 
-from dmu2.matching import false_match_rate, match, offset_positions, propagate
+from dmu0.sky.matching import false_match_rate, match, offset_positions, propagate
 
 
 def scattered(rng, ra, dec, sigma):
