@@ -12,14 +12,25 @@ from scipy.spatial import cKDTree
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.matching import match
 from dmu0.truth import MATCH_RADIUS, detectable, is_star, isolated, match_to_truth
+from dmu2.colour_terms import PUBLISHED, vega_to_ab
 from dmu3.truth import NEIGHBOURS as FLUX_NEIGHBOURS
 from dmu3.truth import FluxComparison, compare_fluxes
 
 AB_ZERO_POINT = 31.4
 """AB magnitude of 1 nJy."""
 
-DWARF_LOCUS = ((0.35, -0.53), (1.0, -0.29), (1.5, -0.12), (2.6, -0.04))
-"""Dwarf stars in AB, (g-i, J-Ks): 63 stars of KiDS and VIKING at GAMA 9h in 9-px apertures, good to 0.05 mag."""
+_COVEY_LOCUS = (
+    (0.40, 0.34), (0.60, 0.41), (0.80, 0.50), (1.00, 0.59), (1.20, 0.66), (1.50, 0.75), (1.80, 0.82), (2.20, 0.85),
+    (2.60, 0.85), (3.00, 0.86),
+)  # fmt: skip
+# g-i (SDSS, AB) and J-Ks (2MASS, Vega; J-H plus H-Ks) of the median locus of dwarfs: Covey et al. 2007, AJ 134, 2398,
+# table 3, of some 600,000 stars.
+
+_TO_VISTA = 1 + PUBLISHED["vj"].coefficients[1] - PUBLISHED["vk"].coefficients[1]
+# J-Ks of VISTA over that of 2MASS, by the published colour terms.
+
+DWARF_LOCUS = tuple((g_i, _TO_VISTA * j_k + vega_to_ab("vj") - vega_to_ab("vk")) for g_i, j_k in _COVEY_LOCUS)
+"""The published locus of dwarf stars in the bands of the catalogue: (g-i, J-Ks), AB."""
 
 
 def magnitudes(flux: np.ndarray) -> np.ndarray:

@@ -130,12 +130,12 @@ def show_pulls(comparisons: Sequence) -> Figure:
 
 
 def show_locus(locus: Locus) -> Figure:
-    """Point sources in g-i and J-Ks, with the sequence of real dwarf stars."""
+    """Point sources in g-i and J-Ks, with the published locus of dwarf stars."""
     figure, axis = plt.subplots(figsize=(6, 4.2), layout="constrained")
     axis.plot(
         locus.g_i, locus.j_k, "o", ms=3, color=COLOURS["vj"], mec="k", mew=0.2, label=f"{len(locus)} point sources"
     )
-    axis.plot(*np.transpose(DWARF_LOCUS), "k-s", ms=5, mfc="none", label="dwarf stars in KiDS and VIKING")
+    axis.plot(*np.transpose(DWARF_LOCUS), "k-s", ms=5, mfc="none", label="dwarf stars (Covey et al. 2007)")
     axis.axvspan(0.5, 1.5, color="0.9", zorder=-1)
     axis.set_xlim(-0.5, 4)
     axis.set_ylim(-1.2, 1.0)

@@ -19,7 +19,7 @@ def truth(rng: np.random.Generator) -> Table:
     count = 1000
     magnitude = rng.uniform(18, 26, count)
     g_i = rng.uniform(0.4, 2.5, count)
-    j_k = np.interp(g_i, [0.35, 1.0, 1.5, 2.6], [-0.53, -0.29, -0.12, -0.04])
+    j_k = np.interp(g_i, [0.4, 0.6, 1.0, 1.5, 2.6], [-0.568, -0.500, -0.325, -0.169, -0.071])
     magnitudes = {"i": magnitude, "g": magnitude + g_i, "vk": magnitude - 0.5, "vj": magnitude - 0.5 + j_k}
     table = Table({"id": np.arange(count), "type": np.where(np.arange(count) < 500, "star", "galaxy")})
     table["ra"] = 150 + rng.uniform(-0.05, 0.05, count)
