@@ -11,7 +11,7 @@ from felis.datamodel import Schema
 
 from dmu0.schema.columns import schema_columns
 from dmu0.surveys import Survey, load_survey
-from dmu0.truth import match_to_truth, read_truth
+from dmu0.truth import is_star, isolated, match_to_truth, read_truth
 from dmu3.catalogues import read_catalogues
 from dmu5.diagnostics import (
     compare_with_baseline,
@@ -109,10 +109,12 @@ def test_one_row_an_object(sample: tuple[Survey, Table], objects: Table, truth: 
     """No objectId twice; isolated bright stars are primary exactly once, across the edges of patches too."""
     assert len(np.unique(sample[1]["objectId"])) == len(sample[1])
     inside = truth[area_of_survey(sample[0], truth["ra"], truth["dec"])]
-    bright = inside[(inside["type"] == "star") & (inside["flux_i"] > 20_000) & (inside["flux_i"] < 200_000)]
-    pairs = match_to_truth(bright, objects["coord_ra"], objects["coord_dec"], radius=0.2)
-    assert len(pairs) > 0
-    assert pairs.candidates.max() == 1
+    bright = inside[isolated(inside, "i", fraction=0.1) & is_star(inside)]
+    bright = bright[(bright["flux_i"] > 20_000) & (bright["flux_i"] < 200_000)]
+    pairs = match_to_truth(bright, objects["coord_ra"], objects["coord_dec"], radius=0.3)
+    assert len(bright) >= 30
+    assert len(pairs) == len(bright), f"{len(bright) - len(pairs)} of {len(bright)} have no row"
+    assert pairs.candidates.max() == 1, f"{(pairs.candidates > 1).sum()} have several rows"
 
 
 def test_no_flux_without_data(objects: Table) -> None:
