@@ -11,9 +11,7 @@ from astropy.table import Table
 
 from dmu0.files.catalogue_files import CatalogueError
 from dmu0.files.columns import conversion, find_column, numbers, unit_of
-
-AB_ZERO_POINT = 31.4
-"""AB magnitude of one nJy."""
+from obs_vista.photometry import flux_of, magnitude_of
 
 ERROR_MAX = 2.0
 """Errors from here on, in mag, are marks of missing ones (9.999, 8.888, 99), or as good as none."""
@@ -92,12 +90,12 @@ def set_flux(
         flux = numbers(
             table, (column,), valid=(1e-300, np.inf), factor=conversion(spelled, "nJy", what=f"the flux {column!r}")
         )
-        magnitude = AB_ZERO_POINT - 2.5 * np.log10(flux)
+        magnitude = magnitude_of(flux)
         deviation = _flux_errors(table, errors, spelled) / flux * 2.5 / np.log(10)
     possible = (magnitude >= system.valid[0]) & (magnitude <= system.valid[1])
     _refuse_other_units(table, column, possible, system)
     known = possible & (deviation > 0) & (deviation < ERROR_MAX) & good
-    result = 10 ** (0.4 * (AB_ZERO_POINT - offset - np.where(known, magnitude, np.nan)))
+    result = flux_of(offset + np.where(known, magnitude, np.nan))
     out[f"{name}_flux"] = result
     out[f"{name}_fluxErr"] = result * deviation * np.log(10) / 2.5
 

@@ -12,6 +12,7 @@ from scipy.ndimage import median_filter
 from dmu0.robust_statistics import robust_scatter
 from dmu2.catalogues import TWOMASS_VEGA_TO_AB
 from obs_vista.bands import VISTA_BANDS
+from obs_vista.photometry import flux_of, magnitude_of
 
 
 @dataclass(frozen=True)
@@ -138,12 +139,6 @@ class Fit:
         return cls(unknown, unknown, np.full((3, 3), np.nan), number, np.nan, (np.nan, np.nan), np.nan)
 
 
-def magnitudes(flux: np.ndarray) -> np.ndarray:
-    """AB magnitudes of fluxes in nJy; NaN where the flux is not positive."""
-    flux = np.asarray(flux, float)
-    return 31.4 - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
-
-
 def magnitude_errors(flux: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Errors of magnitudes, from fluxes and their errors."""
     flux = np.asarray(flux, float)
@@ -159,7 +154,7 @@ def system_magnitudes(table: Table, name: str, system: str) -> tuple[np.ndarray,
     """Magnitudes and errors of a flux column, in the system (``Vega`` or ``AB``) of a colour term."""
     flux, error = np.asarray(table[f"{name}_flux"], float), np.asarray(table[f"{name}_fluxErr"], float)
     offset = vega_to_ab(name) if system == "Vega" else 0.0
-    return magnitudes(flux) - offset, magnitude_errors(flux, error)
+    return magnitude_of(flux) - offset, magnitude_errors(flux, error)
 
 
 def apply(term: ColourTerm, table: Table) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +174,7 @@ def apply(term: ColourTerm, table: Table) -> tuple[np.ndarray, np.ndarray]:
     magnitude[~((colour >= low) & (colour <= high))] = np.nan
     error = np.sqrt(reference_variance(term, table, colour, term.coefficients))
     offset = vega_to_ab(term.band) if term.magnitudes == "Vega" else 0.0
-    flux = 10 ** (0.4 * (31.4 - magnitude - offset))
+    flux = flux_of(magnitude + offset)
     return flux, np.where(np.isfinite(flux), flux * error * np.log(10) / 2.5, np.nan)
 
 
@@ -274,7 +269,7 @@ def _bright(stars: Table, limit: float) -> np.ndarray:
 def _star_table(term: ColourTerm, table: Table) -> Table:
     """Colour and difference of each star, the parts of their errors, and which stars are valid."""
     offset = vega_to_ab(term.band) if term.magnitudes == "Vega" else 0.0
-    magnitude = magnitudes(table["instrument_flux"]) - offset
+    magnitude = magnitude_of(table["instrument_flux"]) - offset
     error = magnitude_errors(table["instrument_flux"], table["instrument_fluxErr"])
     base, base_error = system_magnitudes(table, term.base, term.magnitudes)
     first, first_error = system_magnitudes(table, term.first, term.magnitudes)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from dmu0.sky.matching import match
 from dmu2.colour_terms import ColourTerm, Fit
 from dmu2.refcat import HTM_LEVEL
+from obs_vista.photometry import magnitude_of
 
 # Colour-blind-safe: blue, orange, grey (Petroff's and Tableau's palettes agree on these).
 BLUE, ORANGE, GREY = "#006BA4", "#FF800E", "#898989"
@@ -123,7 +124,7 @@ def shard_figure(table: Table, *, band: str, shards: Sequence[int]) -> Figure:
     known = np.isfinite(flux)
     ra, dec = np.degrees(np.asarray(table["coord_ra"])), np.degrees(np.asarray(table["coord_dec"]))
     axis.plot(ra[~known], dec[~known], ".", ms=2, color="#CFCFCF", label=f"no {band} flux ({(~known).sum()})")
-    magnitude = 31.4 - 2.5 * np.log10(flux[known])
+    magnitude = magnitude_of(flux[known])
     points = axis.scatter(ra[known], dec[known], s=8, c=magnitude, cmap="viridis_r", label=f"{band} ({known.sum()})")
     figure.colorbar(points, ax=axis, label=f"{band} (AB mag), yellow: bright")
     limits = axis.get_xlim(), axis.get_ylim()

@@ -14,6 +14,7 @@ from dmu0.files.tables import read_table, write_table
 from dmu0.surveys import Survey
 from dmu2.catalogues import READERS, read_catalogue
 from dmu2.colour_terms import TABLE_COLUMNS
+from obs_vista.photometry import magnitude_of
 
 MATCHED = "matched.parquet"
 ASTROMETRY = "astrometry.ecsv"
@@ -109,6 +110,6 @@ def star_magnitude_limits(table: Table, names: Iterable[str]) -> dict[str, tuple
     for name in names:
         flux = np.asarray(table[f"{name}_flux"], float) if f"{name}_flux" in table.colnames else np.empty(0)
         flux = flux[np.isfinite(flux) & (flux > 0)]
-        faint = 31.4 - 2.5 * np.log10(np.percentile(flux, 5)) if len(flux) else np.nan
+        faint = float(magnitude_of(np.percentile(flux, 5))) if len(flux) else np.nan
         limits[name] = len(flux), float(faint)
     return limits

@@ -14,6 +14,7 @@ from dmu3.catalogues import aperture_name
 from dmu3.steps import image_path, read_baseline
 from dmu3.truth import FluxComparison
 from obs_vista.bands import BAND_ORDER
+from obs_vista.photometry import magnitude_of
 
 COLOURS = dict(zip(BAND_ORDER, plt.get_cmap("cividis")(np.linspace(0, 0.95, len(BAND_ORDER))), strict=True))
 MARKERS = dict(zip(BAND_ORDER, "osDv^<>ph*X", strict=True))
@@ -75,7 +76,7 @@ def show_noise(states: Table) -> Figure:
     done = states[states["state"] == "done"]
     bands = [band for band in BAND_ORDER if band in set(done["band"])]
     for place, band in enumerate(bands):
-        depth = 31.4 - 2.5 * np.log10(done["noise"][done["band"] == band])
+        depth = magnitude_of(done["noise"][done["band"] == band])
         spread = np.linspace(-0.2, 0.2, len(depth)) if len(depth) > 1 else np.zeros(1)
         axis.plot(place + spread, depth, MARKERS[band], color=COLOURS[band], mec="k", mew=0.5)
     axis.set_xticks(range(len(bands)), bands)
@@ -85,19 +86,13 @@ def show_noise(states: Table) -> Figure:
     return figure
 
 
-def magnitudes(flux: np.ndarray) -> np.ndarray:
-    """AB magnitudes of fluxes in nJy; NaN where the flux is not positive."""
-    flux = np.asarray(flux, float)
-    return 31.4 - 2.5 * np.log10(flux, out=np.full(flux.shape, np.nan), where=flux > 0)
-
-
 def show_counts(table: Table, bands: tuple[str, ...], *, width: float = 0.5) -> Figure:
     """Number of objects against Kron magnitude in each band, of those above 5 sigma."""
     figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
     edges = np.arange(15, 29 + width, width)
     for band in bands:
         flux, error = np.asarray(table[f"{band}_kronFlux"]), np.asarray(table[f"{band}_kronFluxErr"])
-        counts, _ = np.histogram(magnitudes(flux[flux > 5 * error]), edges)
+        counts, _ = np.histogram(magnitude_of(flux[flux > 5 * error]), edges)
         if counts.any():
             middle = edges[:-1] + width / 2
             axis.plot(middle, counts, marker=MARKERS[band], ms=4, color=COLOURS[band], label=band)
@@ -113,7 +108,7 @@ def show_depths(table: Table, bands: tuple[str, ...], *, diameter: float = 2.0) 
     """Quoted 5-sigma limits in a circle, of all objects of each band."""
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
     errors = [np.asarray(table[f"{band}_apFluxErr_{aperture_name(diameter)}"]) for band in bands]
-    limits = [magnitudes(5 * error[np.isfinite(error) & (error > 0)]) for error in errors]
+    limits = [magnitude_of(5 * error[np.isfinite(error) & (error > 0)]) for error in errors]
     filled = [(band, values) for band, values in zip(bands, limits, strict=True) if len(values)]
     if filled:
         axis.boxplot([values for _, values in filled], whis=(2, 98), showfliers=False)
@@ -135,7 +130,7 @@ def show_flux_comparison(comparisons: list[FluxComparison]) -> Figure:
     for axis, item in zip(axes.ravel(), comparisons, strict=False):
         axis.axhline(1, color="k", lw=0.8)
         axis.plot(
-            magnitudes(item.true), item.ratio, MARKERS[item.band], ms=3, color=COLOURS[item.band], mec="k", mew=0.2
+            magnitude_of(item.true), item.ratio, MARKERS[item.band], ms=3, color=COLOURS[item.band], mec="k", mew=0.2
         )
         axis.set_title(f"{item.band}: {100 * item.bias:+.1f}%, {len(item)} stars", fontsize=8)
         axis.set_ylim(0.8, 1.2)

@@ -17,6 +17,7 @@ from astropy.wcs import WCS
 from dmu0.published import coadds as published
 from dmu3.swarp import Coadd, InputImage
 from obs_vista.cards import card_number
+from obs_vista.gaps import empty_pixels
 from obs_vista.headers import icrs_wcs, merged_header
 from obs_vista.zero_points import header_zero_point
 
@@ -104,7 +105,7 @@ def read_detector(
         sky_noise = None if confidence is None else card_number(header, "SKYNOISE")
     except ValueError as error:
         raise InputError(f"{name}: {error}") from error
-    good = np.isfinite(image)
+    good = np.isfinite(image) if confidence is not None else ~empty_pixels(image)
     if confidence is None:
         # The pixels may have been rescaled, SKYNOISE not.
         noise = mad_std(image[good][::7]) if good.any() else np.nan

@@ -19,6 +19,7 @@ from astropy.stats import mad_std
 from astropy.table import Table
 
 from dmu3.swarp import Coadd
+from obs_vista.photometry import AB_ZERO_POINT
 
 Engine = Literal["sextractor", "sep"]
 
@@ -169,7 +170,7 @@ def _run_sextractor(work: Path, threshold: float, diameters: tuple[float, ...]) 
         "PHOT_AUTOPARAMS": f"{KRON_FACTOR},{KRON_MIN}",
         "MASK_TYPE": "CORRECT",
         "SATUR_LEVEL": 1e15,
-        "MAG_ZEROPOINT": 31.4,
+        "MAG_ZEROPOINT": AB_ZERO_POINT,
         "PIXEL_SCALE": 1.0,
         "NTHREADS": 1,
         "VERBOSE_TYPE": "QUIET",

@@ -18,6 +18,7 @@ from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu3.inputs import InputError, OpenFiles, patch_detectors, place_on_grid, read_coadd, read_detector_row
 from dmu3.swarp import Coadd, CoaddError, choose_engine, coadd, wcs_header
+from obs_vista.photometry import AB_ZERO_POINT
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +164,8 @@ def _make_image(sources: _Sources, *, patch: Patch, band: str) -> PatchBand:
     good = made.coadd.weight > 0
     if not good.any():
         return PatchBand(**where, state="skipped", reason="no pixel of the patch has data", source=made.source)
-    cards = {"BAND": band, "SOURCE": made.source, "NCOMBINE": made.count, "ZEROPNT": 31.4, "ENGINE": sources.engine}
+    cards = {"BAND": band, "SOURCE": made.source, "NCOMBINE": made.count, "ZEROPNT": AB_ZERO_POINT}
+    cards |= {"ENGINE": sources.engine}
     write_coadd(made.coadd, path, patch, cards=cards)
     values = made.coadd.image[good][::5]
     return PatchBand(

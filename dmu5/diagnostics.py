@@ -15,9 +15,7 @@ from dmu0.truth import MATCH_RADIUS, detectable, is_star, isolated, match_to_tru
 from dmu2.colour_terms import PUBLISHED, vega_to_ab
 from dmu3.truth import NEIGHBOURS as FLUX_NEIGHBOURS
 from dmu3.truth import FluxComparison, compare_fluxes
-
-AB_ZERO_POINT = 31.4
-"""AB magnitude of 1 nJy."""
+from obs_vista.photometry import flux_of, magnitude_of
 
 _COVEY_LOCUS = (
     (0.40, 0.34), (0.60, 0.41), (0.80, 0.50), (1.00, 0.59), (1.20, 0.66), (1.50, 0.75), (1.80, 0.82), (2.20, 0.85),
@@ -31,17 +29,6 @@ _TO_VISTA = 1 + PUBLISHED["vj"].coefficients[1] - PUBLISHED["vk"].coefficients[1
 
 DWARF_LOCUS = tuple((g_i, _TO_VISTA * j_k + vega_to_ab("vj") - vega_to_ab("vk")) for g_i, j_k in _COVEY_LOCUS)
 """The published locus of dwarf stars in the bands of the catalogue: (g-i, J-Ks), AB."""
-
-
-def magnitudes(flux: np.ndarray) -> np.ndarray:
-    """AB magnitudes of fluxes in nJy; NaN where the flux is not positive."""
-    flux = np.asarray(flux, float)
-    return AB_ZERO_POINT - 2.5 * np.log10(flux, out=np.full(flux.shape, np.nan), where=flux > 0)
-
-
-def fluxes(magnitude: np.ndarray) -> np.ndarray:
-    """Fluxes in nJy of AB magnitudes."""
-    return 10 ** (0.4 * (AB_ZERO_POINT - np.asarray(magnitude, float)))
 
 
 def primary(catalogue: Table) -> Table:
@@ -87,7 +74,7 @@ def depth_at(catalogue: Table, ra: np.ndarray, dec: np.ndarray, bands: Sequence[
     """
     depths = Table()
     for band in bands:
-        limit = fluxes(np.asarray(catalogue[f"{band}_depth5"]))
+        limit = flux_of(np.asarray(catalogue[f"{band}_depth5"]))
         known = np.isfinite(limit)
         limits = np.where(known & np.asarray(catalogue[f"{band}_usable"], bool), limit, np.inf)[known]
         values = np.full(len(ra), np.inf)
@@ -270,7 +257,7 @@ def stellar_locus(catalogue: Table, *, kind: str = "gaap1p0Flux", snr_min: float
     stars = np.asarray(catalogue["refExtendedness"], float) < 0.5
     for band in bands:
         stars &= good_flux(catalogue, f"{band}_{kind}", snr_min=snr_min)
-    g, i, j, k = (magnitudes(np.asarray(catalogue[f"{band}_{kind}"])[stars]) for band in bands)
+    g, i, j, k = (magnitude_of(np.asarray(catalogue[f"{band}_{kind}"])[stars]) for band in bands)
     return Locus(g - i, j - k)
 
 

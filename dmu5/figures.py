@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dmu3.figures import COLOURS, MARKERS
-from dmu5.diagnostics import DWARF_LOCUS, Locus, Offsets, good_flux, magnitudes
+from dmu5.diagnostics import DWARF_LOCUS, Locus, Offsets, good_flux
 from dmu5.selection_function import Curve, depth_map
+from obs_vista.photometry import magnitude_of
 
 
 def _panels(count: int, *, width: float = 2.3, height: float = 2.1, columns: int = 5):
@@ -38,7 +39,7 @@ def show_sky(catalogue: Table, band: str) -> Figure:
     figure, axis = plt.subplots(figsize=(6.5, 6), layout="constrained")
     ra, dec = np.asarray(catalogue["coord_ra"]), np.asarray(catalogue["coord_dec"])
     usable = np.asarray(catalogue[f"{band}_usable"], bool)
-    magnitude = magnitudes(np.asarray(catalogue[f"{band}_psfFlux"]))
+    magnitude = magnitude_of(np.asarray(catalogue[f"{band}_psfFlux"]))
     size = np.clip(2 * (27 - np.nan_to_num(magnitude, nan=27)), 1, 60)
     axis.scatter(ra[~usable], dec[~usable], s=4, color="0.8", label=f"not usable in {band}")
     known = magnitude[usable & np.isfinite(magnitude)]
@@ -84,9 +85,9 @@ def show_counts(catalogue: Table, bands: Sequence[str], *, width: float = 0.5, t
     edges = np.arange(14, 28 + width, width)
     for axis, band in zip(axes, bands, strict=True):
         chosen = good_flux(catalogue, f"{band}_kronFlux", snr_min=5)
-        axis.hist(magnitudes(np.asarray(catalogue[f"{band}_kronFlux"])[chosen]), edges, color=COLOURS[band])
+        axis.hist(magnitude_of(np.asarray(catalogue[f"{band}_kronFlux"])[chosen]), edges, color=COLOURS[band])
         if truth is not None:
-            axis.hist(magnitudes(np.asarray(truth[f"flux_{band}"])), edges, histtype="step", color="k", label="true")
+            axis.hist(magnitude_of(np.asarray(truth[f"flux_{band}"])), edges, histtype="step", color="k", label="true")
         axis.set_yscale("log")
         axis.set_title(band, fontsize=9)
     if truth is not None:

@@ -13,7 +13,8 @@ from scipy.stats import norm
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey
 from dmu0.truth import match_to_truth
-from dmu5.diagnostics import depth_at, fluxes, good_flux, magnitudes
+from dmu5.diagnostics import depth_at, good_flux
+from obs_vista.photometry import flux_of, magnitude_of
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def completeness_curve(
     wanted = truth if kind is None else truth[np.asarray(truth["type"]) == kind]
     depths = depth_at(catalogue, wanted["ra"], wanted["dec"], [band])
     wanted = wanted[np.isfinite(depths[band])]
-    magnitude = magnitudes(np.asarray(wanted[f"flux_{band}"]))
+    magnitude = magnitude_of(np.asarray(wanted[f"flux_{band}"]))
     pairs = match_to_truth(wanted, catalogue["coord_ra"], catalogue["coord_dec"])
     found = np.zeros(len(wanted), bool)
     found[pairs.first] = True
@@ -144,7 +145,7 @@ def purity_curve(
         Objects count above this signal to noise in the band.
     """
     objects = catalogue[good_flux(catalogue, f"{band}_{flux}", snr_min=snr_min)]
-    magnitude = magnitudes(np.asarray(objects[f"{band}_{flux}"]))
+    magnitude = magnitude_of(np.asarray(objects[f"{band}_{flux}"]))
     pairs = match_to_truth(truth, objects["coord_ra"], objects["coord_dec"])
     real = np.zeros(len(objects), bool)
     real[pairs.second] = True
@@ -174,11 +175,11 @@ def expected_completeness(catalogue: Table, band: str, magnitude: np.ndarray, *,
         One value a magnitude; NaN if the band has no depth anywhere.
     """
     depth = np.asarray(catalogue[f"{band}_depth5"], float)[np.asarray(catalogue[f"{band}_usable"], bool)]
-    sigma = fluxes(depth[np.isfinite(depth)]) / 5
+    sigma = flux_of(depth[np.isfinite(depth)]) / 5
     if not len(sigma):
         return np.full(len(magnitude), np.nan)
     sample = np.percentile(sigma, np.linspace(0.5, 99.5, 100))
-    return norm.sf(threshold - fluxes(magnitude)[:, None] / sample).mean(axis=1)
+    return norm.sf(threshold - flux_of(magnitude)[:, None] / sample).mean(axis=1)
 
 
 def depth_map(catalogue: Table, band: str, *, cells: int = 24) -> tuple[np.ndarray, tuple[float, float, float, float]]:

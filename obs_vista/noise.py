@@ -9,6 +9,8 @@ from astropy.io import fits
 from scipy.stats import median_abs_deviation
 
 from obs_vista.camera import get_detector
+from obs_vista.cards import CardError, card_number, card_value
+from obs_vista.gaps import empty_pixels
 
 NO_DATA_VARIANCE = 1e12
 """Variance (ADU^2) of pixels without data: finite, and so large that their weight is nothing even without the mask."""
@@ -41,10 +43,10 @@ def frames_combined(header: fits.Header) -> int:
     ValueError
         If NDIT is missing or a count is not positive. NICOMB is missing from single exposures, which count as one.
     """
-    nicomb = int(header.get("NICOMB", 1))
-    if "ESO DET NDIT" not in header:
+    nicomb = int(card_number(header, "NICOMB", default=1))
+    if card_value(header, "ESO DET NDIT") is None:
         raise ValueError("The header has no ESO DET NDIT: the noise of the stack is unknown.")
-    ndit = int(header["ESO DET NDIT"])
+    ndit = int(card_number(header, "ESO DET NDIT"))
     if nicomb < 1 or ndit < 1:
         raise ValueError(f"NICOMB and ESO DET NDIT must be positive; got {nicomb} and {ndit}.")
     return nicomb * ndit
@@ -58,10 +60,10 @@ def sky_level(header: fits.Header) -> float:
     ValueError
         If it is missing or not a number.
     """
-    level = float(header.get("SKYLEVEL", np.nan))
-    if not np.isfinite(level):
-        raise ValueError(f"The header has no usable SKYLEVEL (got {header.get('SKYLEVEL')!r}).")
-    return level
+    try:
+        return card_number(header, "SKYLEVEL")
+    except CardError as error:
+        raise ValueError(f"The header has no usable SKYLEVEL: {error}") from error
 
 
 def _stack_variance(counts: np.ndarray | float, n: np.ndarray | float, sky: float, *, gain: float, read_noise: float):
@@ -187,7 +189,8 @@ def skynoise_variance(
     Parameters
     ----------
     image
-        [y, x] in ADU of one DIT times ``units_per_adu``, with or without its sky.
+        [y, x] in ADU of one DIT times ``units_per_adu``, with or without its sky; pixels without data are told by
+        `obs_vista.gaps.empty_pixels`.
     header
         Merged header of the detector.
     detector
@@ -203,14 +206,16 @@ def skynoise_variance(
     """
     info = get_detector(detector)
     image = np.asarray(image)
+    no_data = empty_pixels(image)
     if units_per_adu is None:
-        sky_sigma = measured_sky_noise(image)
+        sky_sigma = measured_sky_noise(np.where(no_data, np.nan, image))
         units_per_adu = sky_sigma / predicted_sky_noise(header, detector)
     else:
-        sky_sigma = units_per_adu * float(header.get("SKYNOISE", np.nan))
-    if not (np.isfinite(sky_sigma) and sky_sigma > 0 and units_per_adu > 0):
+        sky_sigma = units_per_adu * card_number(header, "SKYNOISE")
+    if not (sky_sigma > 0 and units_per_adu > 0):
         raise ValueError(f"The sky noise must be positive; got {sky_sigma} (SKYNOISE {header.get('SKYNOISE')!r}).")
-    no_data = ~np.isfinite(image)
+    if no_data.all():
+        raise ValueError("The image has no pixel with data.")
     finite = np.where(no_data, 0, image)
     sample = finite[::5, ::5]
     source = np.maximum(finite - np.median(sample[~no_data[::5, ::5]]), 0) / units_per_adu

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import sep
 from astropy.io import fits
-from scipy import ndimage
 
 from dmu0.published.masks import translate_mask
 from dmu0.published.planes import OpticalCoadd, OpticalError, celestial_wcs, with_agreed_gaps
 from dmu0.published.zero_point import published_zero_point
+from obs_vista.gaps import empty_pixels
 from obs_vista.masks import BIT
 from obs_vista.photometry import nanojansky_per_count
 
@@ -118,21 +118,6 @@ def _origin(header: fits.Header) -> tuple[int, int] | None:
     if "LTV1" not in header or "LTV2" not in header:
         return None
     return -round(header["LTV1"]), -round(header["LTV2"])
-
-
-def empty_pixels(image: np.ndarray) -> np.ndarray:
-    """Pixels without data of an image that has no mask [y, x].
-
-    They are not finite, or lie in a block of at least 3 by 3 pixels of one and the same value that is not positive: a
-    fill, 0 as SWarp and HSC write it, or -99; noise makes no such block, and saturated stars are positive.
-    """
-    finite = np.isfinite(image)
-    low = np.where(finite, image, np.inf)
-    fill = (ndimage.maximum_filter(low, 3, mode="nearest") == low) & (low <= 0)
-    fill &= ndimage.minimum_filter(low, 3, mode="nearest") == low
-    inner = fill.copy()
-    inner[[0, -1]], inner[:, [0, -1]] = False, False  # whole blocks only, none that an edge repeats
-    return ~finite | ndimage.binary_dilation(inner, np.ones((3, 3), bool))
 
 
 def sky_variance(image: np.ndarray, empty: np.ndarray, *, box: int = 128) -> np.ndarray:

@@ -14,6 +14,7 @@ from dmu0.sample.fits_files import write_fits
 from dmu0.sample.scene import Scene
 from dmu0.sample.sky import positions_at
 from dmu0.sample.spectra import ps1_magnitudes, twomass_magnitudes
+from obs_vista.photometry import magnitude_of
 
 _PS1_MJD = 56100.0
 _TWOMASS_MJD = 51500.0
@@ -29,7 +30,7 @@ def _magnitude_errors(magnitude: np.ndarray, limit: float, at_limit: float, floo
 
 
 def _magnitudes(sky: Table) -> dict[str, np.ndarray]:
-    return {name[5:]: 31.4 - 2.5 * np.log10(np.array(sky[name])) for name in sky.colnames if name.startswith("flux_")}
+    return {name[5:]: magnitude_of(sky[name]) for name in sky.colnames if name.startswith("flux_")}
 
 
 def _position(sky: Table, mjd: float, scatter: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

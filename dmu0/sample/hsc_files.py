@@ -20,6 +20,7 @@ from dmu0.sample.render import profile_covariance, render
 from dmu0.sample.scene import OPTICAL_DEPTH, OPTICAL_SEEING, Scene
 from dmu0.sky.tract import Patch
 from obs_vista.bands import get_band
+from obs_vista.photometry import nanojansky_per_count
 
 FLUXMAG0 = 10 ** (0.4 * 27)
 """Counts of magnitude 0: HSC coadds have the AB zero point 27."""
@@ -127,7 +128,7 @@ def make_field(band: str, box: Box, wcs: WCS, sky: Table, scene: Scene, *, seed:
     scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
     x, y = wcs.all_world2pix(np.array(sky["ra"]), np.array(sky["dec"]), 0)
     x, y = x - box.x.start, y - box.y.start
-    flux = np.array(sky[f"flux_{band}"]) * 10 ** (0.4 * (27 - 31.4))
+    flux = np.array(sky[f"flux_{band}"]) / nanojansky_per_count(27.0)
     brightest = int(np.argmax(np.where(np.array(sky["type"]) == "star", flux, 0)))
     use = (x > -80) & (x < box.shape[1] + 80) & (y > -80) & (y < box.shape[0] + 80)
     psf = random_psf(rng, fwhm=OPTICAL_SEEING[band] / scale, variation=0.03)

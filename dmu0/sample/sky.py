@@ -9,6 +9,7 @@ from astropy.table import Table, vstack
 
 from dmu0.sample.scene import OPTICAL_MJD, Scene
 from dmu0.sample.spectra import SAMPLE_BANDS, galaxy_magnitudes, star_magnitudes
+from obs_vista.photometry import flux_of
 
 _COLUMNS = {
     "id": (None, "number of the source"),
@@ -33,7 +34,7 @@ def _place(east: np.ndarray, north: np.ndarray, centre: SkyCoord) -> SkyCoord:
 
 
 def _fluxes(magnitudes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"flux_{band}": 10 ** (0.4 * (31.4 - magnitudes[band])) for band in SAMPLE_BANDS}
+    return {f"flux_{band}": flux_of(magnitudes[band]) for band in SAMPLE_BANDS}
 
 
 def _stars(scene: Scene, half: float, rng: np.random.Generator) -> Table:

@@ -17,6 +17,8 @@ from dmu0.sample.scene import VISTA_PIXEL, Scene, Visit
 from dmu0.sample.sky import positions_at
 from obs_vista.bands import get_band
 from obs_vista.camera import get_detector
+from obs_vista.photometry import flux_of
+from obs_vista.zero_points import ab_zero_point
 
 EXTINCTION = 0.05
 """mag per airmass, as CASU assumes in every band."""
@@ -182,13 +184,35 @@ def _draw_trail(image: np.ndarray, wcs: WCS, centre: SkyCoord, amount: float) ->
         add_gaussian(image, xi, yi, amount, 1.6, 0.0, 1.6, amount * 1e-4)
 
 
+def counts_of(flux_ab: np.ndarray, visit: Visit, zero_point: float) -> np.ndarray:
+    """Counts in one DIT of sources of some flux density in nJy, by CASU's convention (`obs_vista.zero_points`).
+
+    Parameters
+    ----------
+    flux_ab
+        Flux densities in nJy.
+    visit
+        How the stack was observed.
+    zero_point
+        Vega magnitude of one count per second at airmass 1, which MAGZPT estimates.
+    """
+    magnitude = ab_zero_point(
+        magzpt=zero_point,
+        exposure_time=visit.dit,
+        extinction=EXTINCTION,
+        airmass=visit.airmass,
+        vega_to_ab=get_band(visit.band).vega_to_ab,
+        magnitudes="Vega",
+    )
+    return flux_ab / flux_of(magnitude)
+
+
 def _sources(visit: Visit, sky: Table, wcs: WCS, zero_point: float, detector: int, scene: Scene, floor: float):
     """Image [y, x] of the sources in ADU of one DIT, and the fluxes of the stars on it."""
     size_y, size_x = wcs.array_shape
     x, y = wcs.all_world2pix(*positions_at(sky, visit.mjd), 0)
     flux_ab = np.array(sky[f"flux_{visit.band}"])
-    vega = 31.4 - 2.5 * np.log10(flux_ab) - get_band(visit.band).vega_to_ab
-    flux = visit.dit * 10 ** (0.4 * (zero_point - EXTINCTION * (visit.airmass - 1) - vega))
+    flux = counts_of(flux_ab, visit, zero_point)
     near = 20 + 40 * (flux > 3e3 * visit.dit) + 400 * (flux > 3e5 * visit.dit)
     use = (x > -near) & (x < size_x + near) & (y > -near) & (y < size_y + near)
     x, y, flux, rows = x[use], y[use], flux[use], sky[use]
@@ -210,8 +234,7 @@ def _halo(sky: Table, wcs: WCS, visit: Visit, zero_point: float, scene: Scene) -
     flux_ab = np.array(sky[f"flux_{visit.band}"])
     star = int(np.argmax(np.where(np.array(sky["type"]) == "star", flux_ab, 0)))
     x, y = wcs.all_world2pix(sky["ra"][star], sky["dec"][star], 0)
-    vega = 31.4 - 2.5 * np.log10(flux_ab[star]) - get_band(visit.band).vega_to_ab
-    flux = scene.halo * visit.dit * 10 ** (0.4 * (zero_point - vega))
+    flux = scene.halo * counts_of(flux_ab[star], visit, zero_point)
     j, i = np.ogrid[: wcs.array_shape[0], : wcs.array_shape[1]]
     scale = 12 / VISTA_PIXEL
     return flux / (2 * np.pi * scale**2) * np.exp(-np.hypot(j - y, i - x) / scale)

@@ -8,6 +8,7 @@ from lsst.images.cells import CellCoadd, CellIJ
 from dmu4.coadds.correlated_noise import aperture_error_scale, noise_correlation
 from dmu4.coadds.stack import CoaddPlanes
 from dmu4.psf.moments import fwhm
+from obs_vista.photometry import magnitude_of
 
 DEPTH_RADIUS = 1.0
 """Radius in arcsec of the aperture that depths are quoted for."""
@@ -30,7 +31,7 @@ def describe_coadd(planes: CoaddPlanes, stamps: np.ndarray, *, pixel_scale: floa
     scale = float(aperture_error_scale(list(planes.noise), planes.variance, good, radii=np.array([radius]))[0])
     pixel = float(np.median(planes.variance[good]))
     error = np.sqrt(pixel * np.pi) * radius * (scale if np.isfinite(scale) else 1.0)
-    figures["depth5"] = float(31.4 - 2.5 * np.log10(5 * error))
+    figures["depth5"] = float(magnitude_of(5 * error))
     if np.isfinite(scale):
         figures["aperture_error_scale"] = scale
     if len(planes.noise):
@@ -87,5 +88,5 @@ def depth_map(coadd: CellCoadd, *, pixel_scale: float) -> np.ndarray:
         if good[part].any():
             pixel = np.median(coadd.variance.array[part][good[part]])
             error = scale * np.sqrt(np.pi * pixel) * DEPTH_RADIUS / pixel_scale
-            depth[cell.i - start.i, cell.j - start.j] = 31.4 - 2.5 * np.log10(5 * error)
+            depth[cell.i - start.i, cell.j - start.j] = magnitude_of(5 * error)
     return depth

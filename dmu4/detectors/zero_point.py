@@ -8,7 +8,7 @@ import numpy as np
 import sep
 
 from dmu0.robust_statistics import robust_scatter
-from obs_vista.photometry import AB_ZERO_POINT, nanojansky_per_count
+from obs_vista.photometry import magnitude_of, nanojansky_per_count
 
 APERTURES = (1.0, 1.5, 2.0, 3.0)
 """Radii, in arcsec, of the apertures for which corrections are kept."""
@@ -182,8 +182,8 @@ def fit_zero_point(
         if kept.sum() < min_stars or (np.array_equal(kept, used) and abs(spread - 1) < 0.1):
             break
         used = kept
-    magnitude = AB_ZERO_POINT - 2.5 * np.log10(scale)
-    residual[valid] = magnitude - 2.5 * np.log10(flux[valid]) - (AB_ZERO_POINT - 2.5 * np.log10(reference[valid]))
+    magnitude = magnitude_of(scale)
+    residual[valid] = magnitude_of(scale * flux[valid]) - magnitude_of(reference[valid])
     error = 1.0857 * float(np.sqrt(1 / np.sum(1 / relative[used] ** 2))) * max(1.0, spread)
     gradient, gradient_error = _plane(x[used], y[used], residual[used], 1.0857 * relative[used], shape)
     return ZeroPoint(

@@ -16,6 +16,7 @@ from dmu4.measurement.point_sources import classify, point_fluxes
 from dmu4.measurement.stamps import Profiles
 from dmu4.patches.cube import PatchCube
 from obs_vista.masks import BIT
+from obs_vista.photometry import magnitude_of
 
 MIN_FILLED = 0.5
 """A flux with less of its aperture on good pixels is not given."""
@@ -140,7 +141,7 @@ def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles,
     return CentralPixels(
         saturated=saturated,
         inexact_psf=mask[iy, ix] & np.uint16(BIT["INEXACT_PSF"]) != 0,
-        depth5=np.where(seen, 31.4 - 2.5 * np.log10(5 * np.where(seen, sigma, 1)), np.nan),
+        depth5=magnitude_of(np.where(seen, 5 * sigma, np.nan)),
         input_count=cube.plane("input_count", band)[iy, ix],
     )
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from dmu0.robust_statistics import clipped_moments
 from dmu0.truth import detectable, is_star, isolated, match_to_truth
-from dmu4.review.objects import GALAXY, bands_of, magnitudes, median_of
+from dmu4.review.objects import GALAXY, bands_of, median_of
+from obs_vista.photometry import flux_of, magnitude_of
 
 NEIGHBOURS = 0.05
 """Largest part of a star's light that neighbours may add to it, in any band, for the star to count as isolated."""
@@ -39,9 +40,7 @@ def match_truth(objects: Table, truth: Table) -> Table:
     here = np.column_stack([objects["coord_ra"] * scale, objects["coord_dec"]])[primary] * 3600
     margin = 3.0
     inside = np.all((there > here.min(axis=0) + margin) & (there < here.max(axis=0) - margin), axis=1)
-    seen, _ = detectable(
-        truth, {band: 10 ** (0.4 * (31.4 - median_of(objects[f"{band}_depth5"], 3))) for band in bands}
-    )
+    seen, _ = detectable(truth, {band: flux_of(median_of(objects[f"{band}_depth5"], 3)) for band in bands})
     alone = np.logical_and.reduce([isolated(truth, band, fraction=NEIGHBOURS) for band in bands])
     stars = truth[inside & seen & alone & is_star(truth)]
     pairs = match_to_truth(stars, objects["coord_ra"][primary], objects["coord_dec"][primary])
@@ -89,7 +88,7 @@ def plot_truth(objects: Table, matched: Table) -> Figure:
         truth = np.asarray(found[f"flux_{band}"])
         ratio = np.asarray(objects[f"{band}_psfFlux"])[row] / truth - 1
         error = np.asarray(objects[f"{band}_psfFluxErr"])[row] / truth
-        axis.errorbar(magnitudes(truth), 100 * ratio, 100 * error, fmt="o", ms=2.5, lw=0.6, color=GALAXY, alpha=0.6)
+        axis.errorbar(magnitude_of(truth), 100 * ratio, 100 * error, fmt="o", ms=2.5, lw=0.6, color=GALAXY, alpha=0.6)
         axis.axhspan(-2, 2, color="0.85", zorder=0)
         axis.axhline(0, color="k", lw=0.5)
         axis.set(ylim=(-12, 12))

@@ -20,6 +20,7 @@ from dmu4.objects.consolidate import stack_patches
 from dmu4.patches.cube import PatchImages
 from dmu4.patches.load import load_images
 from dmu4.patches.sky import meshes_of, subtract_sky
+from obs_vista.photometry import magnitude_of
 
 STAR, GALAXY = "#D55E00", "#0072B2"
 """Vermilion and blue of Okabe and Ito: told apart by all readers."""
@@ -78,13 +79,6 @@ def median_of(column: np.ndarray, digits: int) -> float:
     values = np.asarray(column, float)
     values = values[np.isfinite(values)]
     return round(float(np.median(values)), digits) if len(values) else np.nan
-
-
-def magnitudes(flux: np.ndarray) -> np.ndarray:
-    """AB magnitudes of fluxes in nJy, NaN where a flux is not positive."""
-    flux = np.asarray(flux, float)
-    positive = flux > 0
-    return np.where(positive, 31.4 - 2.5 * np.log10(np.where(positive, flux, 1)), np.nan)
 
 
 def three_bands(bands: Sequence[str]) -> tuple[str, str, str]:
@@ -162,7 +156,7 @@ def plot_counts(objects: Table) -> Figure:
     bins = np.arange(15, 28.01, 0.5)
     for axis, band in zip(axes.flat, bands, strict=False):
         seen = np.asarray(primary[f"{band}_detected"])
-        axis.hist(magnitudes(primary[f"{band}_kronFlux"][seen]), bins=bins, histtype="step", color=GALAXY, lw=1.5)
+        axis.hist(magnitude_of(primary[f"{band}_kronFlux"][seen]), bins=bins, histtype="step", color=GALAXY, lw=1.5)
         depth = median_of(primary[f"{band}_depth5"], 2)
         axis.axvline(depth, color=STAR, ls="--")
         axis.set_title(f"{band}: 5 sigma at {depth:.1f}", fontsize=10)
@@ -180,8 +174,8 @@ def plot_kinds(objects: Table) -> Figure:
     primary = objects[np.asarray(objects["detect_isPrimary"])]
     band = "i" if "i" in bands else bands[0]
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.8), layout="constrained")
-    point = magnitudes(primary[f"{band}_psfFlux"])
-    excess = magnitudes(primary[f"{band}_ap12Flux"]) - point
+    point = magnitude_of(primary[f"{band}_psfFlux"])
+    excess = magnitude_of(primary[f"{band}_ap12Flux"]) - point
     extended = np.asarray(primary[f"{band}_extendedness"])
     for kind, colour, marker, label in ((1, GALAXY, "o", "extended"), (0, STAR, "^", "point-like")):
         mine = extended == kind
@@ -205,7 +199,7 @@ def _plot_colours(axis: Axes, primary: Table, bands: Sequence[str]) -> None:
         flux, error = primary[f"{name}_gaap1p0Flux"], primary[f"{name}_gaap1p0FluxErr"]
         good &= ~np.asarray(primary[f"{name}_gaap1p0Flux_flag"]) & (np.asarray(flux) > 10 * np.asarray(error))
     colours = [
-        magnitudes(primary[f"{a}_gaap1p0Flux"]) - magnitudes(primary[f"{b}_gaap1p0Flux"]) for a, b in (blue, red)
+        magnitude_of(primary[f"{a}_gaap1p0Flux"]) - magnitude_of(primary[f"{b}_gaap1p0Flux"]) for a, b in (blue, red)
     ]
     reference = np.asarray(primary["refExtendedness"])
     for kind, colour, marker in ((1, GALAXY, "o"), (0, STAR, "^")):

@@ -13,6 +13,7 @@ from matplotlib.patheffects import withStroke
 
 from dmu4.detectors.background import fit_background
 from dmu4.detectors.mask import detector_mask
+from obs_vista.photometry import magnitude_of
 
 OUTLINED = [withStroke(linewidth=1.5, foreground="0.2")]
 
@@ -171,7 +172,7 @@ def draw_arrows(axes: tuple[Axes, Axes], sources: Table) -> None:
 def draw_residuals(axes: tuple[Axes, Axes], sources: Table) -> None:
     """Magnitude residuals against flux, and PSF size residuals of used and reserved stars."""
     flux = np.asarray(sources["psf_flux"])
-    magnitude = 31.4 - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
+    magnitude = magnitude_of(flux)
     used = np.asarray(sources["photometry_used"], bool)
     axes[0].plot(magnitude[used], np.asarray(sources["dmag"])[used], ".", color="tab:blue", ms=4)
     axes[0].set(xlabel="magnitude (AB)", ylabel="detector - reference (mag)", ylim=(-0.35, 0.35))

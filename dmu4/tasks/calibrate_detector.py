@@ -201,7 +201,7 @@ class CalibrateDetectorTask(PipelineTask):
             noise = pawprint_variance(image, confidence, header, detector)
         else:
             noise = skynoise_variance(image, header, detector)
-            units = measured_sky_noise(image) / predicted_sky_noise(header, detector)
+            units = measured_sky_noise(np.where(noise.no_data, np.nan, image)) / predicted_sky_noise(header, detector)
         pedestal = sky_pedestal(image, sky_level=float(header.get("SKYLEVEL", np.nan)))
         zero_point = header_zero_point(header, band=band, magnitudes=self.config.magnitudes)
         return DetectorImage(

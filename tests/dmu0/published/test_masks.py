@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from dmu0.published.coadds import OpticalError, read_hsc, read_plain, translate_mask
-from dmu0.published.fits_files import empty_pixels
+from obs_vista.gaps import empty_pixels
 from obs_vista.masks import BIT
 
 

@@ -14,13 +14,13 @@ from dmu4.review.objects import (
     bands_of,
     duplicate_primaries,
     empty_aperture_ratios,
-    magnitudes,
     plot_counts,
     plot_empty,
     plot_kinds,
     plot_patch,
     three_bands,
 )
+from obs_vista.photometry import magnitude_of
 from tests.scenes.patches import make_patch, make_scene
 
 BANDS = ("g", "vk")
@@ -93,6 +93,6 @@ def test_figures_are_drawn(rng):
 
 def test_magnitudes_and_colours_of_pictures():
     """nJy become AB magnitudes, negative fluxes none; pictures take Ks, i and g where they can."""
-    np.testing.assert_allclose(magnitudes(np.array([3630.78, -1])), [22.5, np.nan], atol=1e-3)
+    np.testing.assert_allclose(magnitude_of(np.array([3630.78, -1])), [22.5, np.nan], atol=1e-3)
     assert three_bands(["g", "r", "i", "vk"]) == ("vk", "i", "g")
     assert three_bands(["vh"]) == ("vh", "vh", "vh")
