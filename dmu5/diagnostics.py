@@ -200,7 +200,11 @@ def offsets(reference: Table, catalogue: Table) -> Offsets:
 
 
 def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str]) -> Table:
-    """Fluxes in 2-arcsec circles of the catalogue over those of the baseline, of isolated bright objects.
+    """Fluxes in circles of 2 arcsec diameter of the catalogue over those of the baseline, of isolated bright objects.
+
+    Both scale VISTA stacks by the same zero points. What stays on the sample, 0.3 to 1.4 per cent, is method: the
+    catalogue's circle is 6 px of 0.168 arcsec in radius, 0.8 per cent wider (0.3 to 0.5 per cent of the flux), and the
+    baseline's sky mesh takes some of the wings of galaxies (2 per cent of their flux; stars agree to 0.5 per cent).
 
     Returns
     -------

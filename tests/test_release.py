@@ -129,7 +129,7 @@ def test_no_flux_without_data(objects: Table) -> None:
 
 
 def test_agrees_with_the_baseline(sample: tuple[Survey, Table], objects: Table) -> None:
-    """Fluxes in circles of 2 arcsec radius are those of SWarp and SExtractor to 2% in every band."""
+    """Fluxes in circles of 2 arcsec diameter are those of SWarp and SExtractor to 2% in every band."""
     compared = compare_with_baseline(objects, read_catalogues(sample[0], primary=True), BANDS)
     for row in compared:
         assert row["n"] >= 30
