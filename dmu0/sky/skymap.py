@@ -333,9 +333,16 @@ def make_sky_map(config: SkyMapConfig) -> RingsSkyMap | CellsSkyMap | SingleSkyM
     """
     if config.kind == "single":
         return SingleSkyMap(name=config.name, centre=config.centre, shape=config.shape, pixel_scale=config.pixel_scale)
-    keys = {"name", "num_rings", "pixel_scale", "tract_overlap", "patch_inner", "patch_border"}
     if config.kind == "rings":
-        return RingsSkyMap(**config.model_dump(include=keys))
+        return RingsSkyMap(
+            name=config.name,
+            num_rings=config.num_rings,
+            pixel_scale=config.pixel_scale,
+            tract_overlap=config.tract_overlap,
+            patch_inner=config.patch_inner,
+            patch_border=config.patch_border,
+        )
+    keys = {"name", "num_rings", "pixel_scale", "tract_overlap", "patch_inner", "patch_border"}
     given = config.model_dump(include=keys & (config.model_fields_set | {"name"}))
     inner, border = given.pop("patch_inner", 3000), given.pop("patch_border", 200)
     if inner % 150 or border % 150 != 50:

@@ -108,10 +108,9 @@ class Optical(_Section):
         default_factory=dict,
         description="band or default -> file pattern with {tract} {patch} {patch_x} {patch_y} {band} {filter}",
     )
-    psf: Literal["stamps", "stars"] = Field(
-        "stamps", description="whether PSFs come as stamps; no stage reads it: a coadd without a stamp has its stars"
+    psf_stamps: dict[str, str] = Field(
+        default_factory=dict, description="band -> pattern of PSF stamps; stars of the coadd where there is none"
     )
-    psf_stamps: dict[str, str] = Field(default_factory=dict, description="band -> pattern of PSF stamp files")
     zero_points: dict[str, float] = Field(default_factory=dict, description="band -> AB zero point, for kind fits")
     butler: str | None = Field(None, description="for kind lsst: repository")
     collection: str | None = Field(None, description="for kind lsst: collection that holds deep_coadd")
