@@ -111,7 +111,7 @@ class Optical(_Section):
     psf_stamps: dict[str, str] = Field(
         default_factory=dict, description="band -> pattern of PSF stamps; stars of the coadd where there is none"
     )
-    zero_points: dict[str, float] = Field(default_factory=dict, description="band -> AB zero point, for kind fits")
+    zero_points: dict[str, float] = Field(default_factory=dict, description="band -> AB zero point, before any header")
     butler: str | None = Field(None, description="for kind lsst: repository")
     collection: str | None = Field(None, description="for kind lsst: collection that holds deep_coadd")
 
