@@ -1,0 +1,84 @@
+"""From sums in apertures to fluxes, coverage and what a band can be used for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dmu4.measurement.apertures import ApertureSums, area_of, ellipses
+from dmu4.measurement.band_fluxes import BandFluxes, CentralPixels, Flux
+from dmu4.measurement.error_scale import ErrorInflation
+from dmu4.measurement.measure import finish_band, flux_floor
+from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, REFERENCE_PIXEL
+
+N, CIRCLES = 5, len(APERTURES)
+RADII = np.array(APERTURES) * 1.5
+
+
+@pytest.fixture
+def finished():
+    """Five objects: whole, a fifth of each aperture missing, hardly covered, saturated, without GAaP."""
+    good = np.zeros(N, bool)
+    gaap = Flux(value=np.array([50.0, 60, 70, 80, np.nan]), error=np.full(N, 2.0), flag=good)
+    centre = CentralPixels(
+        saturated=np.array([False, False, False, True, False]),
+        inexact_psf=np.array([False, True, False, False, False]),
+        depth5=np.array([25.0, 24, 23, 22, 21]),
+        input_count=np.arange(N),
+    )
+    band = BandFluxes(
+        psf=Flux(value=np.full(N, 40.0), error=np.full(N, 1.0), flag=good),
+        gaap=gaap,
+        model=np.array([100.0, 200, 300, 400, 500]),
+        in_circles=np.linspace(0.4, 0.9, CIRCLES) * np.ones((N, 1)),
+        in_kron=np.full((N, 1), 0.95),
+        extendedness=np.ones(N),
+        centre=centre,
+    )
+    filled = np.array([1.0, 0.8, 0.0, 1, 1])[:, None]
+    flux, variance = np.arange(N * CIRCLES, dtype=float).reshape(N, CIRCLES), np.full((N, CIRCLES), 9.0)
+    in_circles = ApertureSums(flux=flux, variance=variance, filled=filled * np.ones(CIRCLES))
+    in_kron = ApertureSums(flux=np.full((N, 1), 7.0), variance=np.full((N, 1), 25.0), filled=filled)
+    inflation = ErrorInflation(psf=1.0, gaap=1.0, radius=RADII, circle=np.linspace(1, 2, CIRCLES), samples=100)
+    kron_area = np.pi * np.array([RADII[0], RADII[5], 1.0, 100.0, 0.5 * (RADII[1] + RADII[2])]) ** 2
+    return finish_band(band, in_circles, in_kron, kron_area=kron_area, inflation=inflation, floor=0.03)
+
+
+def test_fluxes_are_the_residual_plus_the_own_model(finished):
+    """A flux is what is left in the aperture plus the model's light there; its error is inflated by its own radius."""
+    for k, (inside, factor) in enumerate(zip(np.linspace(0.4, 0.9, 6), np.linspace(1, 2, 6), strict=True)):
+        flux = finished.circles[k]
+        assert flux.value[0] == pytest.approx(k + 100 * inside)
+        assert flux.value[4] == pytest.approx(4 * CIRCLES + k + 500 * inside)
+        np.testing.assert_allclose(flux.error[[0, 1, 3, 4]], 3 * factor)
+        assert np.isnan(flux.value[2])
+        np.testing.assert_array_equal(flux.flag, [False, True, True, True, False])
+    assert finished.kron.value[1] == pytest.approx(7 + 0.95 * 200)
+    np.testing.assert_allclose(finished.kron.error[[0, 1, 3, 4]], 5 * np.array([1, 2, 2, 1.3]))
+
+
+def test_coverage_and_use(finished):
+    """Usable: covered to nine tenths, a PSF flux, a GAaP flux, no saturation; without coverage there is no floor."""
+    np.testing.assert_array_equal(finished.coverage, [1, 0.8, 0, 1, 1])
+    np.testing.assert_array_equal(finished.usable, [True, False, False, False, False])
+    np.testing.assert_array_equal(finished.flux_floor, [0.03, 0.03, np.nan, 0.03, 0.03])
+    np.testing.assert_array_equal(finished.depth5, [25, 24, 23, 22, 21])
+    np.testing.assert_array_equal(finished.input_count, np.arange(N))
+    np.testing.assert_array_equal(finished.inexact_psf, [False, True, False, False, False])
+    assert pytest.approx(2.016) == COVERAGE_RADIUS == APERTURES[3] * REFERENCE_PIXEL
+
+
+def test_the_floor_is_what_errors_do_not_explain(rng):
+    """Scatter of 3% with errors of 2% in each flux leaves a floor of sqrt(9 - 8) = 1%; less than the errors, none."""
+    n = 4000
+    value, zero = rng.uniform(1e4, 1e5, n), np.zeros(n, bool)
+    psf = Flux(value=value, error=0.002 * value, flag=zero)
+    for scatter, floor in ((0.003, 0.001), (0.002, 0.0)):
+        other = Flux(value=value * (1 + rng.normal(0, scatter, n)), error=0.002 * value, flag=zero)
+        assert flux_floor(psf, other, np.zeros(n), default=0.5) == pytest.approx(floor, abs=3e-4)
+
+
+def test_area_of_a_tilted_ellipse():
+    """The ellipse at k sigma has the area pi k^2 sqrt(det)."""
+    conics = ellipses(np.array([[9.0, 4.0, 3.0], [2.0, 2.0, 0.0]]), np.array([2.0, 3.0]))
+    np.testing.assert_allclose(area_of(conics[:, 0]), np.pi * np.array([4 * np.sqrt(27), 9 * 2]))

@@ -1,0 +1,166 @@
+"""The rows of objects: units, signs and axes of every column, far from the equator and on pixels of 0.2 arcsec."""
+
+from __future__ import annotations
+
+import astropy.units as u
+import numpy as np
+import pytest
+from astropy.table import Table
+from lsst.images import SkyProjection, TractFrame
+
+from dmu0.sky.skymap import make_sky_map
+from dmu0.surveys import SkyMapConfig
+from dmu4.measurement.band_fluxes import Flux
+from dmu4.measurement.measure import BandMeasurement, Measurements
+from dmu4.measurement.object_rows import empty_rows, find_positions, object_rows
+from dmu4.measurement.object_shapes import ObjectShapes
+from dmu4.objects.columns import APERTURES, object_columns
+from tests.scenes.tilted import PIXEL_SCALE, X0, Y0, make_tilted
+
+N = 4
+
+
+@pytest.fixture(scope="module")
+def tract():
+    """A tract at declination -61."""
+    config = SkyMapConfig(kind="rings", name="test", patch_inner=4000, patch_border=100, pixel_scale=PIXEL_SCALE)
+    return make_sky_map(config).find_tract(210.0, -61.0)
+
+
+def shapes():
+    """Four objects, all different."""
+    return ObjectShapes(
+        x=np.array([12.25, 250.5, 30.0, 7.0]),
+        y=np.array([170.75, 3.5, 60.0, 8.0]),
+        x_error=np.array([0.1, 0.2, 0.3, 0.4]),
+        y_error=np.array([0.5, 0.6, 0.7, 0.8]),
+        covariance=np.array([[9.0, 4, 2], [4, 9, -2], [5, 5, 0], [16, 1, 0]]),
+        failed=np.array([False, True, False, False]),
+        extendedness=np.array([0, 1, np.nan, 1]),
+        disc=np.zeros((N, 3)),
+        kron=np.array([3.0, 4.0, 5.0, 6.0]),
+    )
+
+
+def flux(start):
+    """A flux whose values, errors and flags cannot be taken for each other's or another flux's."""
+    value = start + np.arange(N)
+    return Flux(value=value, error=0.001 * value, flag=np.array([False, False, False, True]))
+
+
+def in_band(start):
+    """All that is measured in a band, every number different."""
+    numbers = {name: start + 10 * k + np.arange(N) for k, name in enumerate(("flux_floor", "depth5"))}
+    return BandMeasurement(
+        psf=flux(start + 100),
+        gaap=flux(start + 200),
+        kron=flux(start + 300),
+        circles=tuple(flux(start + 1000 * radius) for radius in APERTURES),
+        extendedness=np.array([1.0, 0, np.nan, 0]),
+        input_count=np.array([3, 1, 4, 1]),
+        coverage=np.array([1.0, 0.5, 0.25, 0]),
+        inexact_psf=np.array([False, True, True, False]),
+        usable=np.array([True, False, False, True]),
+        **numbers,
+    )
+
+
+@pytest.fixture(scope="module")
+def table(tract):
+    """The rows of four objects in two bands, of which one was measured, and a third without coadds."""
+    projection = SkyProjection.from_fits_wcs(tract.wcs, TractFrame(skymap="test", tract=tract.id, bbox=tract.bbox))
+    positions = find_positions(shapes(), make_tilted([]), projection)
+    detections = Table({"refBand": ["vk", "i", "i", "vk"], "footprint_area": [7, 8, 9, 10], "blend_size": [1, 2, 2, 1]})
+    detections["i_detected"], detections["vk_detected"] = [True, True, False, False], [False, True, False, True]
+    return object_rows(
+        Measurements(shapes=shapes(), bands={"i": in_band(1), "vk": in_band(5000)}),
+        positions,
+        detections,
+        primary=np.array([True, False, True, True]),
+        tract=12,
+        patch=34,
+        pixel_scale=PIXEL_SCALE,
+        bands=["g", "i", "vk"],
+    )
+
+
+def test_positions_and_their_errors(table, tract):
+    """Pixels count from the corner of the tract, the sky is that of its WCS, errors are degrees on the sky."""
+    x, y = X0 + shapes().x, Y0 + shapes().y
+    np.testing.assert_array_equal(table["x"], x)
+    np.testing.assert_array_equal(table["y"], y)
+    ra, dec = tract.wcs.wcs_pix2world(x, y, 0)
+    np.testing.assert_allclose(table["coord_ra"], ra, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(table["coord_dec"], dec, rtol=0, atol=1e-9)
+    for name, pixels in (("coord_raErr", shapes().x_error), ("coord_decErr", shapes().y_error)):
+        assert table[name].unit == u.deg
+        np.testing.assert_allclose(table[name].quantity.to_value(u.arcsec), 0.2 * pixels, rtol=1e-6)
+
+
+def test_shapes_are_in_arcsec(table):
+    """Moments scale with the square of a pixel and keep their sign; a Kron radius is along the major axis."""
+    covariance = shapes().covariance
+    for name, column in (("shape_xx", 0), ("shape_yy", 1), ("shape_xy", 2)):
+        assert table[name].unit == u.arcsec**2
+        np.testing.assert_allclose(table[name], 0.04 * covariance[:, column], rtol=1e-6)
+    major = [np.sqrt(np.linalg.eigvalsh([[xx, xy], [xy, yy]])[1]) for xx, yy, xy in covariance]
+    assert table["kronRad"].unit == u.arcsec
+    np.testing.assert_allclose(table["kronRad"], 0.2 * np.array([3, 4, 5, 6]) * major, rtol=1e-6)
+    np.testing.assert_array_equal(table["shape_flag"], [False, True, False, False])
+    np.testing.assert_array_equal(table["refExtendedness"], [0, 1, np.nan, 1])
+
+
+def test_what_detection_has_found(table):
+    """Numbers, bands and blends are those of the detections, in their order."""
+    np.testing.assert_array_equal(table["objectId"], 12_0034_0000000 + np.arange(1, 5))
+    np.testing.assert_array_equal(table["refBand"], ["vk", "i", "i", "vk"])
+    np.testing.assert_array_equal(table["footprint_area"], [7, 8, 9, 10])
+    np.testing.assert_array_equal(table["detect_fromBlend"], [False, True, True, False])
+    np.testing.assert_array_equal(table["detect_isPrimary"], [True, False, True, True])
+    np.testing.assert_array_equal(table["i_detected"], [True, True, False, False])
+    np.testing.assert_array_equal(table["vk_detected"], [False, True, False, True])
+    assert set(table["tract"]) == {12}
+    assert set(table["patch"]) == {34}
+
+
+@pytest.mark.parametrize(("band", "start"), [("i", 1), ("vk", 5000)])
+def test_every_flux_is_in_its_own_column(table, band, start):
+    """Each flux, error and flag is in the column of its name and band."""
+    starts = {"psfFlux": 100, "gaap1p0Flux": 200, "kronFlux": 300}
+    starts |= {f"ap{radius:02d}Flux": 1000 * radius for radius in APERTURES}
+    for name, offset in starts.items():
+        value = start + offset + np.arange(N)
+        np.testing.assert_allclose(table[f"{band}_{name}"], value, rtol=1e-6)
+        np.testing.assert_allclose(table[f"{band}_{name}Err"], 0.001 * value, rtol=1e-6)
+        np.testing.assert_array_equal(table[f"{band}_{name}_flag"], [False, False, False, True])
+    np.testing.assert_allclose(table[f"{band}_fluxFloor"], start + np.arange(N))
+    np.testing.assert_allclose(table[f"{band}_depth5"], start + 10 + np.arange(N))
+    np.testing.assert_array_equal(table[f"{band}_extendedness"], [1, 0, np.nan, 0])
+    np.testing.assert_array_equal(table[f"{band}_inputCount"], [3, 1, 4, 1])
+    np.testing.assert_array_equal(table[f"{band}_coverage"], [1, 0.5, 0.25, 0])
+    np.testing.assert_array_equal(table[f"{band}_pixelFlags_inexact_psfCenter"], [False, True, True, False])
+    np.testing.assert_array_equal(table[f"{band}_usable"], [True, False, False, True])
+
+
+def test_a_band_without_a_coadd_and_a_patch_without_objects(table):
+    """A band that was not measured is flagged and uncovered in every row; the columns are those of the schema."""
+    names = [column.name for column in object_columns(["g", "i", "vk"])]
+    assert table.colnames == names
+    assert np.isnan(table["g_psfFlux"]).all()
+    for name in ("psfFlux", "kronFlux", "gaap1p0Flux", "ap03Flux", "ap25Flux"):
+        assert table[f"g_{name}_flag"].all()
+    assert not table["g_usable"].any()
+    assert not table["g_coverage"].any()
+    assert not table["g_inputCount"].any()
+    assert not table["g_detected"].any()
+    assert empty_rows(["g", "i", "vk"]).colnames == names
+    assert len(empty_rows(["g"])) == 0
+
+
+def test_no_column_of_a_measured_band_is_left_to_its_missing_value(table):
+    """Every column that the schema has for a band is filled by what was measured."""
+    of_band = [column for column in object_columns(["g", "i", "vk"]) if column.name.startswith("i_")]
+    for column in of_band:
+        values = np.asarray(table[column.name])
+        missing = np.isnan(values) if values.dtype.kind == "f" else values == column.missing
+        assert not missing.all(), column.name
