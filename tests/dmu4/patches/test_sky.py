@@ -60,7 +60,7 @@ def test_sources_are_masked_with_their_wings(rng):
 
 
 def test_sky_of_a_patch_is_found_kept_and_subtracted(rng):
-    """A slope under one band's sources is found to a fifth of a pixel's noise, and in no other band; no data stays zero."""
+    """A slope in one band is found to a fifth of a pixel's noise, and none in the other; no data stays zero."""
     scene = make_scene(rng, shape=SHAPE, density=6e-4, bands=2, faintest=300)
     seen = np.ones(SHAPE, bool)
     seen[200:, :90] = False
