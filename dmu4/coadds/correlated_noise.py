@@ -79,11 +79,21 @@ def noise_kernel(correlation: np.ndarray) -> np.ndarray:
     return kernel / np.sqrt((kernel**2).sum())
 
 
-def sky_noise_kernel(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, drop: int) -> np.ndarray:
-    """How to make noise with the correlation of this image's sky, see `noise_kernel`.
+def sky_noise_correlation(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, drop: int) -> np.ndarray:
+    """Correlation of the noise of an image's sky, up to `MAX_LAG`; see `noise_correlation`.
 
     Bilinear stacking correlates neighbours by some 0.3, which the variance does not tell. A million pixels in the
     middle of the image are enough to measure it to a thousandth.
+
+    Sources are told from the sky here with one cut in a smoothed image, for any image of any survey and without a
+    PSF: a correlation bears faint sources that a sky level (`detectors.background`, `patches.sky`) would not.
+
+    Parameters
+    ----------
+    image, variance, mask
+        Background-subtracted pixels [y, x], their variance and their mask bits.
+    drop
+        Mask bits of pixels that do not count; nor do those of saturated and very bright objects.
     """
     middle = tuple(slice(max(size // 2 - 500, 0), size // 2 + 500) for size in image.shape)
     if np.isfinite(image[middle]).mean() > 0.5:
@@ -95,7 +105,7 @@ def sky_noise_kernel(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, 
     sources = ndimage.maximum_filter((smooth > 1.2) | ((mask & int(bits("DETECTED"))) != 0), size=7)
     sky = usable & ~sources
     level = np.median(image[sky]) if sky.any() else 0.0
-    return noise_kernel(noise_correlation(image - level, sigma, sky, max_lag=MAX_LAG))
+    return noise_correlation(image - level, sigma, sky, max_lag=MAX_LAG)
 
 
 @njit(cache=True, nogil=True)

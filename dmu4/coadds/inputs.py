@@ -1,9 +1,9 @@
-"""Calibrated detector images as inputs of a coadd: what they weigh, how their noise is correlated, where they fall."""
+"""Calibrated detector images as inputs of a coadd: where they fall, what they weigh, how their pixels are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import astropy.units as u
@@ -12,29 +12,29 @@ from lsst.daf.butler import DeferredDatasetHandle
 from lsst.images import Box, Image, Mask, SkyProjection, VisitImage
 
 from dmu0.sky.tract import Patch
-from dmu4.butler.dataset_cache import DatasetCache
 from dmu4.coadds.cell_coadd import InputRecord, outline
-from dmu4.coadds.correlated_noise import sky_noise_kernel
+from dmu4.coadds.correlated_noise import noise_kernel
 from dmu4.coadds.psf import Psf
 from dmu4.coadds.resample import coordinate_grid, projection_map
 from dmu4.coadds.stack import CoaddInput, CoaddSettings, input_box
+from dmu4.coadds.visit_quality import UnusableInput, VisitQuality
 from obs_vista.masks import from_mask
 
 Weighting = Literal["variance", "point_source", "uniform"]
-
-
-class UnusableInput(ValueError):
-    """An image cannot go into the coadd; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class OpenInput:
     """A detector image that overlaps the patch, with what its coadd needs beside the pixels.
 
-    Parameters
+    Attributes
     ----------
-    source, psf, record
-        For the engine, for the cells' PSFs, for provenance.
+    source
+        The image as the engine takes it.
+    psf
+        Its PSF, for the PSFs of the cells.
+    record
+        What provenance keeps of it.
     psf_correction
         Total flux of a star over its flux from the PSF, whose stamp has a sum of 1.
     """
@@ -43,10 +43,6 @@ class OpenInput:
     psf: Psf
     record: InputRecord
     psf_correction: float = 1.0
-
-
-VISIT_IMAGES = DatasetCache(256_000_000, lambda image: 3 * image.image.array.nbytes)
-"""Those read lately: the next patch of the band needs most of them again."""
 
 
 def pixels_of(image: Image, variance: Image, mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -68,20 +64,6 @@ def pixels_of(image: Image, variance: Image, mask: Mask) -> tuple[np.ndarray, np
     return values, noise, from_mask(mask)
 
 
-def typical_variance(variance: np.ndarray, mask: np.ndarray, *, drop: int) -> float:
-    """Median variance of the usable pixels of a whole image.
-
-    Raises
-    ------
-    UnusableInput
-        If there is none.
-    """
-    usable = ((mask & drop) == 0) & np.isfinite(variance) & (variance > 0)
-    if not usable.any():
-        raise UnusableInput("it has no usable pixel")
-    return float(np.median(variance[usable]))
-
-
 def weight_of(variance: float, seeing: float, *, weighting: Weighting) -> float:
     """The weight of an image: 1 / variance; that over seeing^2, best for point sources; or 1."""
     if weighting == "variance":
@@ -92,72 +74,48 @@ def weight_of(variance: float, seeing: float, *, weighting: Weighting) -> float:
 def open_input(
     handle: DeferredDatasetHandle,
     patch: Patch,
+    quality: VisitQuality,
     *,
-    seeing: float,
-    weighting: Weighting,
+    weight: float,
     settings: CoaddSettings,
     step: int,
-    factor: float = 1.0,
-    keep: Callable[[int], bool] = lambda size: False,
 ) -> OpenInput:
-    """Look at one visit image in a Butler, and prepare it for `make_coadd`.
-
-    Weight and noise come from the whole image, so that they are the same in every patch.
+    """Find where one visit image of a Butler falls, and prepare it for `make_coadd`, which reads the boxes it needs.
 
     Parameters
     ----------
     handle
-        Of the visit image.
+        Handle of the visit image.
     patch
-        Where it goes.
-    seeing
-        FWHM in arcsec.
-    weighting, factor
-        How it is weighted, and a factor on top.
+        The patch that it goes into.
+    quality
+        What its visit summary says of it.
+    weight
+        Weight of its pixels.
     settings
-        Of the coadd.
+        Settings of the coadd.
     step
-        Of the coordinate grid, in pixels.
-    keep
-        Is told how many bytes the pixels take, and says whether they may stay in memory; otherwise they are read
-        again, only the part that is needed.
+        Distance of the nodes of the coordinate grid in pixels.
 
     Raises
     ------
     UnusableInput
-        If it does not reach the patch, or has no usable pixel.
+        If it does not reach the patch.
     """
-    recent = VISIT_IMAGES.find(handle)
-    bbox: Box = handle.get(component="bbox") if recent is None else recent.bbox
-    projection: SkyProjection = handle.get(component="sky_projection") if recent is None else recent.sky_projection
-    wcs, data_id = patch.tract.wcs, handle.dataId
-    grid = coordinate_grid(patch.outer_bbox, projection_map(wcs, projection), step=step)
-    place = CoaddInput("", bbox, grid, lambda area: (), 1.0, seeing)
-    if input_box(place, patch.outer_bbox.y.start, patch.outer_bbox.y.stop, settings.order) is None:
-        raise UnusableInput("it does not reach the patch")
-    whole: VisitImage = VISIT_IMAGES.get(handle)
-    image, variance, mask = pixels = pixels_of(whole.image, whole.variance, whole.mask)
-    weight = factor * weight_of(typical_variance(variance, mask, drop=settings.drop), seeing, weighting=weighting)
-    kernel = sky_noise_kernel(image, variance, mask, drop=settings.drop) if settings.n_noise else np.ones((1, 1))
-    kept = pixels if keep(sum(plane.nbytes for plane in pixels)) else None
-
-    def read(area: Box) -> tuple[np.ndarray, ...]:
-        if kept is None:
-            planes = ("image", "variance", "mask")
-            return pixels_of(*(handle.get(component=plane, parameters={"bbox": area}) for plane in planes))
-        part = area.slice_within(bbox)
-        return tuple(plane[part].copy() for plane in kept)
-
+    projection: SkyProjection = handle.get(component="sky_projection")
+    bbox, wcs, data_id = projection.pixel_bounds.bbox, patch.tract.wcs, handle.dataId
     source = CoaddInput(
         name=f"{data_id['visit']:012d}_{data_id['detector']:03d}",
         bbox=bbox,
-        grid=grid,
-        read=read,
+        grid=coordinate_grid(patch.outer_bbox, projection_map(wcs, projection), step=step),
+        read=partial(read_box, handle),
         weight=weight,
-        seeing=seeing,
-        noise_kernel=kernel,
+        seeing=quality.seeing,
+        noise_kernel=noise_kernel(quality.noise.correlation),
         seed=1000 * int(data_id["visit"]) + int(data_id["detector"]),
     )
+    if input_box(source, patch.outer_bbox.y.start, patch.outer_bbox.y.stop, settings.order) is None:
+        raise UnusableInput("it does not reach the patch")
     record = InputRecord(
         instrument=str(data_id["instrument"]),
         visit=int(data_id["visit"]),
@@ -166,6 +124,10 @@ def open_input(
         day_obs=int(data_id["day_obs"]),
         polygon=outline(bbox, projection, wcs),
     )
-    field = whole.aperture_corrections.get("psf")
-    correction = float(field(x=bbox.x.center, y=bbox.y.center)) if field is not None else 1.0
-    return OpenInput(source, whole.psf, record, correction)
+    return OpenInput(source, handle.get(component="psf"), record, quality.psf_correction)
+
+
+def read_box(handle: DeferredDatasetHandle, area: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (nJy), variance (nJy^2) and mask bits of a box of a visit image, see `pixels_of`."""
+    part: VisitImage = handle.get(parameters={"bbox": area})
+    return pixels_of(part.image, part.variance, part.mask)

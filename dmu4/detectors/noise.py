@@ -1,4 +1,4 @@
-"""The noise of a detector image: variance scaled to what empty pixels show, correlation, growth with light."""
+"""The noise of a detector image: variance scaled to what empty pixels show, growth with light."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNMEASURABLE = bits("NO_DATA", "BAD", "SAT", "EDGE", "CR")
 class Noise:
     """The noise of empty pixels.
 
-    Parameters
+    Attributes
     ----------
     ratio
         Measured over predicted scatter: the variance was multiplied by its square.
@@ -30,14 +30,11 @@ class Noise:
         The same after that, from other pixels than those that the scaling used.
     sigma
         Median error of an empty pixel in counts, after scaling.
-    correlation
-        Correlation of neighbouring pixels in x, in y and along the diagonals.
     """
 
     ratio: float
     ratio_after: float
     sigma: float
-    correlation: tuple[float, float, float]
 
 
 def scale_variance(
@@ -47,7 +44,7 @@ def scale_variance(
 
     The scatter is the distance of the median to the 15.87th percentile, so that faint sources on the bright side do not
     count. Empty pixels are those outside sources of 3 sigma in the smoothed image: a lower limit would cut the noise
-    itself. Stacks are interpolated: neighbouring pixels are correlated, and the correlation is measured.
+    itself.
 
     Raises
     ------
@@ -68,14 +65,8 @@ def scale_variance(
     if not (ratio > 0 and np.isfinite(ratio)):
         raise ValueError(f"empty pixels do not scatter (ratio of measured to predicted noise {ratio})")
     scaled = np.where(variance < NO_DATA_VARIANCE, variance * ratio**2, variance).astype(np.float32)
-    clipped = np.where(np.abs(pull) < 4 * ratio, pull / ratio, np.nan)
-    correlation = (
-        _correlation(clipped[:, 1:], clipped[:, :-1]),
-        _correlation(clipped[1:], clipped[:-1]),
-        0.5 * (_correlation(clipped[1:, 1:], clipped[:-1, :-1]) + _correlation(clipped[1:, :-1], clipped[:-1, 1:])),
-    )
     sigma = float(np.sqrt(np.median(scaled[empty][::11])))
-    return Noise(float(ratio), float(check / ratio), sigma, correlation), scaled
+    return Noise(float(ratio), float(check / ratio), sigma), scaled
 
 
 def pixel_errors(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, objects: np.ndarray) -> PixelErrors:
@@ -94,12 +85,3 @@ def pixel_errors(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, obje
     sky = variance - slope * np.maximum(image, 0) * objects
     sky = np.where(good, np.maximum(sky, 0.5 * level), np.inf).astype(np.float32)
     return PixelErrors(sky, slope)
-
-
-def _correlation(one: np.ndarray, two: np.ndarray) -> float:
-    product = one * two
-    both = np.isfinite(product)
-    if both.sum() < 100:
-        return 0.0
-    one, two = one[both], two[both]
-    return float((product[both].mean() - one.mean() * two.mean()) / (one.std() * two.std()))

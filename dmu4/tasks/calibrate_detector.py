@@ -26,6 +26,8 @@ from lsst.pipe.base import (
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
 from dmu4.butler.dataset_cache import DatasetCache
+from dmu4.coadds.inputs import pixels_of
+from dmu4.coadds.visit_quality import add_visit_noise, measure_visit_noise
 from dmu4.detectors.calibration import DetectorCalibration, DetectorError, DetectorImage, Settings, calibrate
 from dmu4.detectors.mask import sky_pedestal
 from dmu4.detectors.reference_stars import around_detector
@@ -178,6 +180,8 @@ class CalibrateDetectorTask(PipelineTask):
         key = {"visit": int(data_id["visit"]), "detector": number, "band": band, "mjd": mjd}
         sources = source_table(result, references)
         summary = summary_table(result, given, header, key)
+        pixels = pixels_of(visit_image.image, visit_image.variance, visit_image.mask)
+        add_visit_noise(summary, measure_visit_noise(*pixels))
         self.metadata["status"] = result.status
         self.metadata["reason"] = result.reason
         self.log.info("%s, seeing %.2f arcsec, %s", result.status, result.seeing, result.reason or "all from stars")
@@ -260,8 +264,6 @@ def make_visit_image(result: DetectorCalibration, *, data_id: DataCoordinate, he
             "STATUS": result.status,
             "REASON": result.reason,
             "NOISERAT": result.noise.ratio,
-            "NOISECX": result.noise.correlation[0],
-            "NOISECY": result.noise.correlation[1],
             "SKYADU": result.background.level,
         },
     )

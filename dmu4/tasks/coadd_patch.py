@@ -27,9 +27,10 @@ from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance
-from dmu4.coadds.inputs import OpenInput, UnusableInput, open_input
+from dmu4.coadds.inputs import OpenInput, open_input, weight_of
 from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs
 from dmu4.coadds.stack import CoaddSettings, make_coadd
+from dmu4.coadds.visit_quality import UnusableInput, accepted_quality
 from obs_vista.masks import bits
 
 
@@ -45,7 +46,7 @@ class CoaddPatchConnections(PipelineTaskConnections, dimensions=("skymap", "trac
         deferLoad=True,
     )
     summaries = Input(
-        doc="Which detectors of each visit are accepted, and their seeing.",
+        doc="Which detectors of each visit are accepted, their seeing and their noise.",
         name="visit_summary",
         storageClass="ArrowAstropy",
         dimensions=("instrument", "visit"),
@@ -128,8 +129,9 @@ class CoaddPatchTask(PipelineTask):
     """Coadd one band of a patch.
 
     1. Only detectors that the visit summary accepts are used; each input is then used or left out with a reason.
-    2. Each has one weight, from the whole image, so that the coadd's PSF is a weighted mean of theirs.
-    3. Pixels are resampled once, on the fly; no warp is stored.
+    2. Each has one weight, measured on the whole image when it was calibrated, so that the coadd's PSF is a weighted
+       mean of theirs.
+    3. Only the boxes that reach the patch are read; pixels are resampled once, on the fly, and no warp is stored.
     4. With three epochs or more, what one shows and the others do not is rejected.
     5. Noise with each input's variance and correlation goes through the same sums, for the errors of fluxes.
     6. An input goes into the cells that it fills, where any input does; so each cell has one PSF, of the same weights.
@@ -158,29 +160,19 @@ class CoaddPatchTask(PipelineTask):
         ------
         NoWorkFound
             If there is none; the message counts the reasons.
+        OutdatedSummary
+            If a summary was made before it held the noise of its images.
         """
         settings = self.config.settings()
         rows = {(int(row["visit"]), int(row["detector"])): row for table in summaries for row in table}
-        left, reasons, opened = settings.memory // 2, Counter(), []
-
-        def keep(size: int) -> bool:
-            nonlocal left
-            left -= size
-            return left >= 0
-
+        reasons, opened = Counter(), []
         for handle in sorted(handles, key=lambda one: (one.dataId["visit"], one.dataId["detector"])):
             key = (int(handle.dataId["visit"]), int(handle.dataId["detector"]))
             try:
-                one = open_input(
-                    handle,
-                    patch,
-                    seeing=accepted_seeing(rows.get(key)),
-                    weighting=self.config.weighting,
-                    settings=settings,
-                    step=self.config.gridStep,
-                    factor=self.config.visitWeights.get(key[0], 1.0),
-                    keep=keep,
-                )
+                quality = accepted_quality(rows.get(key))
+                weight = weight_of(quality.noise.variance, quality.seeing, weighting=self.config.weighting)
+                weight *= self.config.visitWeights.get(key[0], 1.0)
+                one = open_input(handle, patch, quality, weight=weight, settings=settings, step=self.config.gridStep)
             except UnusableInput as reason:
                 reasons[str(reason)] += 1
                 self.log.info("Visit %d detector %d is left out: %s.", *key, reason)
@@ -238,22 +230,3 @@ class CoaddPatchTask(PipelineTask):
         covered = float((planes.count > 0).mean())
         self.log.info("%.1f%% of the patch has data, %d images at most.", 100 * covered, planes.count.max())
         return Struct(coadd=coadd, exposures=Image(planes.count, bbox=box, sky_projection=coadd.sky_projection))
-
-
-def accepted_seeing(row: Table.Row | None) -> float:
-    """Seeing in arcsec of a detector that its visit summary accepts.
-
-    Raises
-    ------
-    UnusableInput
-        If the detector is rejected, or not in a summary, or has no seeing.
-    """
-    if row is None:
-        raise UnusableInput("it is in no visit summary")
-    if not bool(row["accepted"]):
-        reason = str(row["rejected_because"]) if "rejected_because" in row.colnames else ""
-        raise UnusableInput(f"it was rejected ({reason or 'no reason given'})")
-    seeing = float(row["seeing"])
-    if not np.isfinite(seeing) or seeing <= 0:
-        raise UnusableInput("its seeing is unknown")
-    return seeing

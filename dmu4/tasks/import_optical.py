@@ -23,7 +23,7 @@ from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.cell_coadd import cell_size, has_data, make_cell_coadd
-from dmu4.coadds.correlated_noise import correlated_noise, sky_noise_kernel
+from dmu4.coadds.correlated_noise import correlated_noise, noise_kernel, sky_noise_correlation
 from dmu4.coadds.psf_from_stars import psf_from_stars
 from dmu4.coadds.stack import CoaddPlanes
 from obs_vista.bands import BAND_ORDER
@@ -120,7 +120,8 @@ class ImportOpticalTask(PipelineTask):
         if not good.any():
             raise NoWorkFound(f"{name} has no data in {patch}")
         stamps, source = self._stamps(coadd, stamp, patch, good)
-        kernel = sky_noise_kernel(coadd.image, coadd.variance, coadd.mask, drop=int(BIT["NO_DATA"]))
+        correlation = sky_noise_correlation(coadd.image, coadd.variance, coadd.mask, drop=int(BIT["NO_DATA"]))
+        kernel = noise_kernel(correlation)
         seed, box = 100 * patch.tract.id + BAND_ORDER.index(band), patch.outer_bbox
         noise = [
             np.where(

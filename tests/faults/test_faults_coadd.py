@@ -17,9 +17,10 @@ from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch, tangent_wcs
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.cell_coadd import InputRecord
-from dmu4.coadds.inputs import OpenInput, UnusableInput
+from dmu4.coadds.inputs import OpenInput
 from dmu4.coadds.stack import CoaddSettings, make_coadd
-from dmu4.tasks.coadd_patch import CoaddPatchConfig, CoaddPatchTask, accepted_seeing
+from dmu4.coadds.visit_quality import UnusableInput, VisitNoise, accepted_quality, add_visit_noise
+from dmu4.tasks.coadd_patch import CoaddPatchConfig, CoaddPatchTask
 from obs_vista.masks import BIT, from_mask
 
 
@@ -60,8 +61,10 @@ class Handle:
 
 def summary(visit: int, detector: int, *, accepted: bool = True, because: str = "", seeing: float = 0.8) -> Table:
     """One row of a visit summary."""
-    names = ("visit", "detector", "accepted", "rejected_because", "seeing")
-    return Table(rows=[(visit, detector, accepted, because, seeing)], names=names)
+    names = ("visit", "detector", "accepted", "rejected_because", "seeing", "aperture_correction")
+    table = Table(rows=[(visit, detector, accepted, because, seeing, 1.02)], names=names)
+    add_visit_noise(table, VisitNoise(4.0, np.ones((1, 1))))
+    return table
 
 
 @pytest.mark.parametrize("coverage", ["half", "corner", "hole"])
@@ -105,7 +108,7 @@ def test_15_every_image_left_out_has_its_reason(task, patch):
     ):
         assert reason in str(stopped.value)
     with pytest.raises(UnusableInput, match="no visit summary"):
-        accepted_seeing(None)
+        accepted_quality(None)
 
 
 def test_19_files_without_a_streak_plane(tmp_path):

@@ -15,7 +15,7 @@ from dmu0.published.coadds import sky_variance
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
-from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums, sky_noise_kernel
+from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums, noise_kernel, sky_noise_correlation
 from dmu4.coadds.resample import coordinate_grid, projection_map
 from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
 from dmu4.review.coadds import sky_pixels
@@ -63,7 +63,7 @@ def sources(frames: list[Frame], tract_wcs: WCS, box: Box) -> list[CoaddInput]:
         grid = coordinate_grid(box, projection_map(tract_wcs, frame.wcs))
         assert grid.error < 1e-3
         weight = 1 / float(np.median(frame.variance))
-        kernel = sky_noise_kernel(frame.image, frame.variance, mask, drop=int(BIT["NO_DATA"]))
+        kernel = noise_kernel(sky_noise_correlation(frame.image, frame.variance, mask, drop=int(BIT["NO_DATA"])))
         return CoaddInput(f"{n}", whole, grid, read, weight, frame.seeing, kernel, seed=n)
 
     return [source(n, frame) for n, frame in enumerate(frames)]

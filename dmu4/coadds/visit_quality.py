@@ -1,0 +1,119 @@
+"""What a visit image brings to a coadd beside its pixels: measured once, and kept in the summary of its visit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+from astropy.table import Row, Table
+
+from dmu4.coadds.correlated_noise import sky_noise_correlation
+from obs_vista.masks import bits
+
+UNUSABLE = int(bits("NO_DATA", "BAD", "CR", "STREAK"))
+"""Planes of pixels that say nothing about the noise of their image."""
+
+PIXEL_VARIANCE, NOISE_CORRELATION = "pixel_variance", "noise_correlation"
+"""Columns of the summaries of visit images and visits."""
+
+
+class UnusableInput(ValueError):
+    """An image cannot go into the coadd; the message is the reason."""
+
+
+class OutdatedSummary(RuntimeError):
+    """A visit summary was made before it held what coadds need; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class VisitNoise:
+    """The noise of a whole visit image, the same for every patch that the image goes into.
+
+    Attributes
+    ----------
+    variance
+        Median variance of the usable pixels in nJy^2; NaN if there is none.
+    correlation
+        Correlation of the sky's noise [lag in y, lag in x], 1 at its centre.
+    """
+
+    variance: float
+    correlation: np.ndarray
+
+
+@dataclass(frozen=True)
+class VisitQuality:
+    """What the summary of a visit says about a detector image that is to be coadded.
+
+    Attributes
+    ----------
+    seeing
+        FWHM of the PSF in arcsec.
+    noise
+        Noise of the pixels.
+    psf_correction
+        Total flux of a star over its flux from the PSF, whose stamp has a sum of 1.
+    """
+
+    seeing: float
+    noise: VisitNoise
+    psf_correction: float = 1.0
+
+
+def measure_visit_noise(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> VisitNoise:
+    """Measure the noise of a whole visit image.
+
+    Parameters
+    ----------
+    image, variance, mask
+        Pixels [y, x] in nJy, their variance in nJy^2, and their mask bits.
+    """
+    usable = ((mask & UNUSABLE) == 0) & np.isfinite(variance) & (variance > 0)
+    typical = float(np.median(variance[usable])) if usable.any() else np.nan
+    return VisitNoise(typical, sky_noise_correlation(image, variance, mask, drop=UNUSABLE))
+
+
+def add_visit_noise(summary: Table, noise: VisitNoise) -> None:
+    """Add the noise to the one-row summary of a visit image, in the columns that `accepted_quality` reads."""
+    summary[PIXEL_VARIANCE] = [noise.variance] * u.nJy**2
+    summary[PIXEL_VARIANCE].description = "median variance of the usable pixels"
+    summary[NOISE_CORRELATION] = noise.correlation[None]
+    reach = noise.correlation.shape[0] // 2
+    summary[NOISE_CORRELATION].description = f"correlation of the sky's noise [y, x] at lags of -{reach} to {reach} px"
+
+
+def accepted_quality(row: Row | None) -> VisitQuality:
+    """The quality of a detector image that its visit summary accepts.
+
+    Parameters
+    ----------
+    row
+        Its row of the visit summary; None if there is none.
+
+    Raises
+    ------
+    UnusableInput
+        If the detector is rejected, or not in a summary, or has no seeing or no usable pixel.
+    OutdatedSummary
+        If the summary has no column for the noise.
+    """
+    if row is None:
+        raise UnusableInput("it is in no visit summary")
+    if not bool(row["accepted"]):
+        reason = str(row["rejected_because"]) if "rejected_because" in row.colnames else ""
+        raise UnusableInput(f"it was rejected ({reason or 'no reason given'})")
+    seeing = float(row["seeing"])
+    if not np.isfinite(seeing) or seeing <= 0:
+        raise UnusableInput("its seeing is unknown")
+    missing = [name for name in (PIXEL_VARIANCE, NOISE_CORRELATION) if name not in row.colnames]
+    if missing:
+        raise OutdatedSummary(
+            f"visit_summary of visit {row['visit']} has no {' and no '.join(missing)}: an older version made it. "
+            "Run dmu4/2_Single_frame.ipynb again."
+        )
+    variance = float(row[PIXEL_VARIANCE])
+    if not variance > 0:
+        raise UnusableInput("it has no usable pixel")
+    noise = VisitNoise(variance, np.asarray(row[NOISE_CORRELATION], float))
+    return VisitQuality(seeing, noise, float(row["aperture_correction"]))
