@@ -27,7 +27,7 @@ endif
 WORKFLOW = $(PYTHON) -m workflow
 SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
-.PHONY: help sample release records test coverage bench status lint types lock active-environment FORCE
+.PHONY: help sample release records test coverage bench status lint types docs lock active-environment FORCE
 .PHONY: $(STAGES:%=clean-dmu%)
 
 # A mistyped path of tests is told at once, not after the sample.
@@ -87,6 +87,9 @@ lint: $(ENVIRONMENT) ##  style, imports, notebooks
 
 types: $(ENVIRONMENT) ## [UPDATE=1]  type errors, against a baseline that may only shrink
 	@$(PYTHON) workflow/check_types.py $(if $(UPDATE),--update)
+
+docs: $(ENVIRONMENT) ## [SURVEY=name-or-path]  the site docs/_build/html, with the executed notebooks of a survey
+	@$(PYTHON) -m docs.builder --survey "$(NAME)"
 
 lock: ##  pin the dependencies of pyproject.toml again
 	@bash workflow/make_environment.sh lock

@@ -63,3 +63,13 @@ def test_installed_is_the_lock() -> None:
     for requirement in wanted():
         versions = {next(iter(pin.specifier)).version for pin in pins[requirement.name.lower().replace("_", "-")]}
         assert version(requirement.name) in versions, f"{requirement.name} differs: make the environment again"
+
+
+def test_version_is_said_once() -> None:
+    """The version of pyproject.toml is that of the installed package, and the one to cite."""
+    said = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text())
+    assert version("lsst-ir-fusion") == said
+    assert citation["version"] == said
+    assert (citation["cff-version"], citation["license"]) == ("1.2.0", "Apache-2.0")
+    assert {"message", "title", "authors"} <= citation.keys()

@@ -21,7 +21,7 @@ class Limits:
     zero_point_offset
         Mag; departure from the median of the visit's detectors, whose zero points CASU has made equal.
     psf_size_residual
-        |dT/T| of reserved stars, over twice its error.
+        ``|dT/T|`` of reserved stars, over twice its error.
     noise_ratio
         Scatter of empty pixels over predicted.
     seeing_offset

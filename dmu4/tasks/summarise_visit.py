@@ -41,7 +41,7 @@ class SummariseVisitConfig(PipelineTaskConfig, pipelineConnections=SummariseVisi
     maxAstrometricScatter = RangeField[float](doc="Arcsec, one axis.", default=0.1, min=0.0)
     maxZeroPointError = RangeField[float](doc="Mag.", default=0.05, min=0.0)
     maxZeroPointOffset = RangeField[float](doc="Mag, from the median of the visit.", default=0.15, min=0.0)
-    maxPsfSizeResidual = RangeField[float](doc="|dT/T| of reserved stars.", default=0.1, min=0.0)
+    maxPsfSizeResidual = RangeField[float](doc="``|dT/T|`` of reserved stars.", default=0.1, min=0.0)
     maxNoiseRatio = RangeField[float](doc="Scatter of empty pixels over predicted.", default=1.6, min=0.0)
     maxSeeingOffset = RangeField[float](doc="Relative departure from the visit's median.", default=0.5, min=0.0)
 

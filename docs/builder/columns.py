@@ -1,0 +1,46 @@
+"""The page of the columns of the catalogue, from its schema."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dmu0.schema.columns import SchemaColumn, schema_columns
+from docs.builder.markdown import table
+
+_TYPES = {"f": "float{}", "i": "int{}", "b": "bool", "U": "text"}
+
+
+def column_type(dtype: str) -> str:
+    """A numpy type in words."""
+    kind = np.dtype(dtype)
+    return _TYPES[kind.kind].format(8 * kind.itemsize)
+
+
+def column_rows(columns: list[SchemaColumn], band: str = "") -> list[tuple[str, str, str, str, str]]:
+    """Name, type, unit, UCD and meaning of some columns, with ``{band}`` for the label of their band."""
+
+    def general(text: str) -> str:
+        return text.replace(f"{band}_", "{band}_").replace(f"{band}:", "{band}:") if band else text
+
+    return [
+        (f"`{general(c.name)}`", column_type(c.dtype), c.unit, f"`{c.ucd}`" if c.ucd else "", general(c.description))
+        for c in columns
+    ]
+
+
+def columns_page() -> str:
+    """The page: the columns that an object has once, and those of every band."""
+    band = "vk"
+    columns = schema_columns([band])
+    header = ("column", "type", "unit", "UCD", "meaning")
+    once = [column for column in columns if not column.band]
+    each = [column for column in columns if column.band]
+    return (
+        "# Columns of the catalogue\n\n"
+        "The same in Parquet, FITS and VOTable. Fluxes are in nJy (AB magnitude = 31.4 - 2.5 log10 flux), positions "
+        f"in ICRS degrees. A survey of n bands has {len(once)} + {len(each)} n columns. A missing number is NaN, a "
+        "missing integer -1.\n\n"
+        "## Once per object\n\n" + table(header, column_rows(once)) + "\n## For each band\n\n"
+        "`{band}` stands for the label of a band: u g r i z y (optical) and vz vy vj vh vk (VISTA Z Y J H Ks). UCDs "
+        "are those of vk, that is Ks.\n\n" + table(header, column_rows(each, band))
+    )

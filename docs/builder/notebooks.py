@@ -1,0 +1,67 @@
+"""The executed notebooks of a survey, made ready for the site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+
+from docs.builder.markdown import relink
+
+
+def executed_notebooks(project: Path, survey: str) -> dict[str, Path]:
+    """Path in the repository of each notebook that was executed -> its executed copy.
+
+    Parameters
+    ----------
+    project
+        Folder of the repository.
+    survey
+        Name of the survey whose runs are looked for.
+    """
+    found = sorted(project.glob(f"dmu[0-9]/data/{survey}/runs/[0-9]*.ipynb"))
+    return {
+        f"{path.relative_to(project).parts[0]}/{path.name}": path for path in found if not path.stem.endswith(".failed")
+    }
+
+
+def prepared(path: Path, *, source: str, page: str, pages: Mapping[str, str]) -> nbformat.NotebookNode:
+    """An executed notebook whose links lead to pages of the site, without what was printed to stderr.
+
+    Parameters
+    ----------
+    path
+        The executed notebook.
+    source, page, pages
+        As in `docs.builder.markdown.relink`.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = relink(cell.source, source=source, page=page, pages=pages)
+        elif cell.cell_type == "code":
+            # Progress bars are of no use after the run.
+            cell.outputs = [item for item in cell.outputs if item.get("name") != "stderr"]
+    return notebook
+
+
+def notebooks_page(pages: list[str], survey: str) -> str:
+    """The list of the executed notebooks.
+
+    Parameters
+    ----------
+    pages
+        Their paths in the site, relative to the list.
+    survey
+        Name of the survey.
+    """
+    if not pages:
+        return (
+            "# Executed notebooks\n\nThere were none when this site was built: run `make sample`, then `make docs`.\n"
+        )
+    listed = "\n".join(pages)
+    return (
+        f"# Executed notebooks\n\nAs the release of `{survey}` left them, in the order in which they run.\n\n"
+        f"```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
+    )
