@@ -20,7 +20,7 @@ PLANES = ("IMAGE", "MASK", "VARIANCE")
 
 
 def read_hsc(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
-    """Read an HSC calexp: image, mask with MP_ planes, variance, zero point and the patch's place in its tract.
+    """Read an HSC calexp: image, mask with ``MP_`` planes, variance, zero point and the patch's place in its tract.
 
     Parameters
     ----------

@@ -50,6 +50,7 @@ def assemble(source: Path, survey: str) -> None:
     texts["notebooks/index.md"] = notebooks_page(list(executed), survey)
     pages = committed | notebooks | {f"docs/{path.name}": path.name for path in DOCS.glob("*.jpg")}
     pages |= {f"docs/{page}": page for page in texts} | {"docs/api/index.md": "api/index.rst"}
+    pages |= {"dmu0/surveys": "survey_keys.md", "dmu0/schema/object.yaml": "columns.md"}
     for path, page in committed.items():
         if path == "README.md":
             continue

@@ -32,7 +32,8 @@ def api_page(room: str, modules: list[str]) -> str:
     """The page of a room in reStructuredText: every public member of its modules."""
     lines = [room, "=" * len(room), "", f".. automodule:: {room}", "   :no-members:", ""]
     for module in modules:
-        lines += [module, "-" * len(module), "", f".. automodule:: {module}", "   :members:", ""]
+        lines += [module, "-" * len(module), "", f".. automodule:: {module}"]
+        lines += ["   :members:", "   :ignore-module-all:", ""]
     return "\n".join(lines)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from dmu0.schema.columns import SchemaColumn, schema_columns
@@ -17,13 +19,13 @@ def column_type(dtype: str) -> str:
 
 
 def column_rows(columns: list[SchemaColumn], band: str = "") -> list[tuple[str, str, str, str, str]]:
-    """Name, type, unit, UCD and meaning of some columns, with ``{band}`` for the label of their band."""
+    """Name, meaning, type, unit and UCD of some columns, with ``{band}`` for the label of their band."""
 
     def general(text: str) -> str:
-        return text.replace(f"{band}_", "{band}_").replace(f"{band}:", "{band}:") if band else text
+        return re.sub(rf"\b{band}(?=\b|_)", "{band}", text) if band else text
 
     return [
-        (f"`{general(c.name)}`", column_type(c.dtype), c.unit, f"`{c.ucd}`" if c.ucd else "", general(c.description))
+        (f"`{general(c.name)}`", general(c.description), column_type(c.dtype), c.unit, f"`{c.ucd}`" if c.ucd else "")
         for c in columns
     ]
 
@@ -32,7 +34,7 @@ def columns_page() -> str:
     """The page: the columns that an object has once, and those of every band."""
     band = "vk"
     columns = schema_columns([band])
-    header = ("column", "type", "unit", "UCD", "meaning")
+    header = ("column", "meaning", "type", "unit", "UCD")
     once = [column for column in columns if not column.band]
     each = [column for column in columns if column.band]
     return (

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from docs.builder.markdown import table
 
-_RULE = re.compile(r"^(?P<name>[a-z]+|\$\(STAGES:%=clean-dmu%\)):[^#]*## ?(?P<help>.*)$", re.M)
+_RULE = re.compile(r"^(?P<name>[a-z]+|\$\(STAGES:%=clean-dmu%\)):[^#\n]*##(?P<help>.*)$", re.M)
 
 
 class Target(NamedTuple):

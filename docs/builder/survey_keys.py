@@ -111,10 +111,10 @@ def section(path: str, model: type[BaseModel]) -> str:
             kind = kind.replace("section", f"[section](#{anchor(full)})")
         if found := limits(field):
             kind += f", {found}"
-        rows.append((f"`{name}`", kind, default(field), field.description))
+        rows.append((f"`{name}`", field.description, kind, default(field)))
     heading = f"`{path}`" if path else "The whole file"
     return f"({anchor(path)})=\n## {heading}\n\n{model.__doc__}\n\n" + table(
-        ("key", "type", "default", "meaning"), rows
+        ("key", "meaning", "type", "default"), rows
     )
 
 

@@ -31,8 +31,8 @@ def test_every_key_of_a_survey_is_described() -> None:
         rows = [line.split(" | ") for line in part.splitlines() if line.startswith("| `")]
         assert [row[0].strip("| `") for row in rows] == names
         assert all(len(cell.strip(" |")) > 1 for row in rows for cell in row)
-    assert "| `seeing_max` | number or null, > 0 | `1.7` |" in page
-    assert "| `name` | text, matches `^[a-z][a-z0-9_]*$` | *needed* |" in page
+    assert "| `seeing_max` | largest FWHM of the stars, arcsec | number or null, > 0 | `1.7` |" in page
+    assert " | text, matches `^[a-z][a-z0-9_]*$` | *needed* |" in page
 
 
 def test_sections_are_found_where_a_file_has_them() -> None:
@@ -64,7 +64,8 @@ def test_every_column_is_in_the_page() -> None:
         column.name.replace("vh_", "{band}_", 1) if column.band else column.name for column in schema_columns(["vh"])
     ]
     assert named == wanted
-    assert not re.search(r"\bvk_", page)
+    assert not [line for line in page.splitlines() if line.startswith("|") and re.search(r"\bvk", line)]
+    assert "| `{band}_detected` | A peak above the threshold in {band} | bool |" in page
 
 
 def test_help_and_page_have_the_same_targets(tmp_path: Path) -> None:
@@ -122,3 +123,12 @@ def test_decisions_are_listed_and_have_their_parts() -> None:
             assert path.stem in index
             parts = re.findall(r"^\*\*(\w+)\.\*\*", path.read_text(), re.M)
             assert parts == ["Context", "Decision", "Why", "Consequences"], path.name
+
+
+def test_readmes_name_modules_that_exist() -> None:
+    """A module or folder that the table of a stage's readme names is in the stage."""
+    for readme in PROJECT.glob("dmu?/readme.md"):
+        [modules] = re.findall(r"^\| module \|.*?(?=\n\n|\Z)", readme.read_text(), re.S | re.M) or [""]
+        for name in re.findall(r"^\| (.*?) \|", modules, re.M)[2:]:
+            for file in re.findall(r"`([\w/]+(?:\.py|/))`", name):
+                assert (readme.parent / file).exists(), f"{readme.relative_to(PROJECT)} names {file}"
