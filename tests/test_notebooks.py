@@ -83,6 +83,21 @@ def test_parameters(cells) -> None:
     assert lines[0].startswith('survey: str = "sample"')
 
 
+def test_parameters_are_not_rebound(cells) -> None:
+    """No cell gives a parameter another value, or the cell could not be run twice."""
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    parameters = next(cell for cell in code if "parameters" in cell.metadata.get("tags", []))
+    names = {node.target.id for node in ast.parse(parameters.source).body if isinstance(node, ast.AnnAssign)}
+    assert "survey" in names
+    for cell in code:
+        bound = {
+            node.id
+            for node in ast.walk(ast.parse(cell.source))
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del)
+        }
+        assert cell is parameters or not bound & names, f"{cell.id} binds {', '.join(sorted(bound & names))} again"
+
+
 def test_code_is_a_story(cells) -> None:
     """Cells of at most 15 lines, no class, no long def, no absolute path, no warning filter, no bare except."""
     for cell in cells:
