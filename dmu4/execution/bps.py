@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import io
 import os
+import re
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import yaml
-from lsst.daf.butler import Butler
-from lsst.pipe.base import Pipeline
+from lsst.pipe.base.quantum_graph import PredictedQuantumGraphComponents
 
 from dmu0.surveys import Survey
+from dmu4.execution import middleware
 
 SITES = Path(__file__).parents[1] / "bps"
 """Where the shipped sites are: one YAML file each."""
 
-
-_OLD_PYTHON = (
-    f". Python {sys.version.split()[0]} cannot read parts of large quantum graphs (CPython issue 127847), as bps does: "
-    "make the environment with Python 3.12.9, 3.13.2 or later."
-)
+COMMANDS = SITES / "commands.yaml"
+"""The commands of the jobs, for every site."""
 
 
 class BpsFailed(RuntimeError):
     """A submission could not be made or did not end well."""
-
-
-def reads_parts_of_zips() -> bool:
-    """Whether this Python reads the right bytes from two members of a zip file in turn (CPython issue 127847)."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("a", "123")
-        archive.writestr("b", "456")
-    with zipfile.ZipFile(file) as archive, archive.open("a") as a, archive.open("b") as b:
-        a.read(1)
-        b.seek(1)
-        return b.read(1) == b"5"
 
 
 def find_site(site: str) -> Path:
@@ -58,80 +42,73 @@ def find_site(site: str) -> Path:
     if not path.exists():
         path = Path(site).expanduser()
     if not path.is_file():
-        known = ", ".join(sorted(item.stem for item in SITES.glob("*.yaml")))
+        known = ", ".join(sorted(item.stem for item in SITES.glob("*.yaml") if item != COMMANDS))
         raise BpsFailed(f"engine.site is {site!r}, which is no file; choose from {known}, or give a path.")
     return path.resolve()
 
 
-def submission(survey: Survey, *, pipeline: Path, repository: Path, inputs: list[str], run: str, where: str) -> dict:
-    """The content of a BPS submit file for one task.
+def submission(survey: Survey, graph: Path, *, run: str) -> dict:
+    """The content of a BPS submit file for one task; beside its graph are the commands of the jobs.
 
-    Quanta that an earlier attempt at the same run finished are left out of the workflow.
+    Parameters
+    ----------
+    survey
+        The survey; its key ``engine.site`` names the site.
+    graph
+        Quantum graph of what is to be done.
+    run
+        Output collection of the graph.
     """
-    folder = pipeline.parent
     return {
-        "includeConfigs": [str(find_site(survey.engine.site))],
-        "pipelineYaml": str(pipeline),
-        "submitPath": str(folder / "submit" / "{timestamp}"),
+        "includeConfigs": [str(graph.with_name("commands.yaml")), str(find_site(survey.engine.site))],
+        "qgraphFile": str(graph),
+        "submitPath": str(graph.parent / "submit" / "{timestamp}"),
         "outputRun": run,
-        "extraQgraphOptions": f"--skip-existing-in {run} --extend-run --clobber-outputs",
-        "extraRunQuantumOptions": "--no-raise-on-partial-outputs",
         "payload": {
-            "butlerConfig": str(repository),
-            "inCollection": ",".join(name for name in inputs if name != run),
+            "butlerConfig": str(survey.folders[4] / "repo"),
             "output": run.rsplit("/", 1)[0],
             "outputRun": run,
-            "dataQuery": where,
         },
     }
 
 
-def run_task(butler: Butler, survey: Survey, pipeline: Pipeline, task: str, *, run: str, where: str) -> None:
+def run_task(survey: Survey, components: PredictedQuantumGraphComponents, task: str, *, run: str) -> None:
     """Submit one task and wait for its end.
 
     Parameters
     ----------
-    butler
-        The repository, with the collections to read from as its defaults.
     survey
-        The survey; its key ``engine.site`` names the site.
-    pipeline
-        The task with its configuration.
+        The survey.
+    components
+        Quantum graph of the task, with datastore records.
     task
         Label of the task.
     run
         Output collection.
-    where
-        Data query.
 
     Raises
     ------
     BpsFailed
         If ``bps submit`` fails; single quanta that fail are found in the repository's logs.
     """
-    repository = survey.folders[4] / "repo"
     folder = survey.folders[4] / "bps" / run.replace("/", "_") / task
     folder.mkdir(parents=True, exist_ok=True)
-    definition = folder / "pipeline.yaml"
-    pipeline.write_to_uri(definition.as_uri())
-    content = submission(
-        survey,
-        pipeline=definition,
-        repository=repository,
-        inputs=list(butler.collections.defaults),
-        run=run,
-        where=where,
-    )
+    graph = folder / f"{task}.qg"
+    components.write(graph)
+    # BPS takes the first word of a command for a program before it fills in names.
+    commands = COMMANDS.read_text().replace("{middleware}", f"{sys.executable} {middleware.__file__}")
+    (folder / "commands.yaml").write_text(commands)
     submit_file = folder / "submit.yaml"
-    submit_file.write_text(yaml.safe_dump(content, sort_keys=False))
+    submit_file.write_text(yaml.safe_dump(submission(survey, graph, run=run), sort_keys=False))
     log = folder / "bps.log"
     environment = os.environ | {
         "BPS_WMS_SERVICE_CLASS": "lsst.ctrl.bps.parsl.ParslService",
+        # Parsl starts its own programs by their names.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
     with log.open("w") as handle:
         done = subprocess.run(
-            [str(Path(sys.executable).parent / "bps"), "submit", str(submit_file)],
+            [sys.executable, middleware.__file__, "bps", "submit", str(submit_file)],
             cwd=folder,
             env=environment,
             stdout=handle,
@@ -139,6 +116,20 @@ def run_task(butler: Butler, survey: Survey, pipeline: Pipeline, task: str, *, r
             check=False,
         )
     if done.returncode != 0:
-        last = [line for line in log.read_text().split("\n") if line.strip()][-1:]
-        hint = "" if reads_parts_of_zips() else _OLD_PYTHON
-        raise BpsFailed(f"bps submit of {task} ended with {done.returncode}: {''.join(last)} (all of it: {log}){hint}")
+        raise BpsFailed(f"bps submit of {task} ended with {done.returncode}: {_why(log)}")
+
+
+def _why(log: Path) -> str:
+    """The error that ended a submission; where that was a program which it started, the last error of the program."""
+    path, error = log, _last_error(log)
+    if "CalledProcessError" in error:
+        outputs = sorted((log.parent / "submit").rglob("*.stderr"), key=lambda item: item.stat().st_mtime)
+        path = outputs[-1] if outputs else log
+        error = _last_error(path)
+    return f"{error} (all of it: {path})"
+
+
+def _last_error(path: Path) -> str:
+    """The last line of a log that names an error, otherwise its last line."""
+    lines = [line for line in path.read_text().split("\n") if line.strip()]
+    return "".join(([line for line in lines if re.match(r"[\w.]+: ", line)] or lines)[-1:])

@@ -12,6 +12,7 @@ from astropy.table import Table
 from lsst.daf.butler import Butler, CollectionType, DataCoordinate, Progress
 from lsst.daf.butler.progress import ProgressHandler
 from lsst.pipe.base import Pipeline
+from lsst.pipe.base.quantum_graph import PredictedQuantumGraphComponents
 from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
 from tqdm.auto import tqdm
 
@@ -149,21 +150,10 @@ def _register_dataset_types(butler: Butler) -> None:
         graph.register_dataset_types(butler)
 
 
-def _run_locally(butler: Butler, survey: Survey, task: str, workers: Workers, *, where: str) -> None:
-    """Run the quanta of a task that have not been done yet, on this machine.
+def _predict(butler: Butler, survey: Survey, task: str, where: str) -> PredictedQuantumGraphComponents | None:
+    """The graph of the quanta of a task that have not been done yet, with datastore records; None if there are none.
 
-    Parameters
-    ----------
-    butler
-        Writeable, with the collections to read from as defaults and the output collection as run.
-    survey
-        The survey.
-    task
-        Label of the task.
-    workers
-        Processes to share the quanta among; where there are none, this one runs them.
-    where
-        Data query.
+    The output collection gets what a run needs before its first quantum: the task's configuration.
     """
     executor = SeparablePipelineExecutor(
         butler, clobber_output=True, skip_existing_in=[butler.run], raise_on_partial_outputs=False
@@ -172,15 +162,37 @@ def _run_locally(butler: Butler, survey: Survey, task: str, workers: Workers, *,
     components = builder.finish(attach_datastore_records=True)
     graph = components.assemble()
     if not len(graph):
-        return
+        return None
     executor.pre_execute_qgraph(graph, register_dataset_types=True, save_versions=False)
+    return components
+
+
+def _run_locally(
+    butler: Butler, survey: Survey, components: PredictedQuantumGraphComponents, task: str, workers: Workers
+) -> None:
+    """Run the quanta of a task on this machine.
+
+    Parameters
+    ----------
+    butler
+        Writeable, with the collections to read from as defaults and the output collection as run.
+    survey
+        The survey.
+    components
+        Graph of the quanta.
+    task
+        Label of the task.
+    workers
+        Processes to share the quanta among; where there are none, this one runs them.
+    """
+    graph = components.assemble()
     if workers and (shared := groups(graph, task)):
         workers.run(components, shared, title=task)
-    else:
-        with QuantumRunner(repository_folder(survey), butler, graph) as runner:
-            for quantum_id in tqdm(graph, desc=task, mininterval=1.0, leave=False):
-                runner.run(quantum_id)
-            runner.register()
+        return
+    with QuantumRunner(repository_folder(survey), butler, graph) as runner:
+        for quantum_id in tqdm(graph, desc=task, mininterval=1.0, leave=False):
+            runner.run(quantum_id)
+        runner.register()
 
 
 def _forget(butler: Butler, dataset_types: Iterable[str], data_ids: set[DataCoordinate]) -> None:
@@ -192,16 +204,16 @@ def _forget(butler: Butler, dataset_types: Iterable[str], data_ids: set[DataCoor
 
 
 def _run_task(butler: Butler, survey: Survey, task: str, workers: Workers, *, run: str, where: str) -> list[tuple]:
-    _forget(
-        butler, [f"{task}_log"], failed_quanta(butler, task)
-    )  # of an earlier attempt at the same result: they run again
-    if engine_kind(survey) == "bps":
-        pipeline = _configured(survey, task)
-        bps.run_task(butler, survey, pipeline, task, run=run, where=where)
+    """Run what is left to do of a task; the rows of all its quanta."""
+    # Those that failed in an earlier attempt at the same result run again.
+    _forget(butler, [f"{task}_log"], failed_quanta(butler, task))
+    components = _predict(butler, survey, task, where)
+    if components is not None and engine_kind(survey) == "bps":
+        bps.run_task(survey, components, task, run=run)
         butler.registry.refresh()
         # It also registers what quanta wrote before they failed.
-        products = pipeline.to_graph(butler.registry).tasks[task].outputs.values()
+        products = components.assemble().pipeline_graph.tasks[task].outputs.values()
         _forget(butler, [product.dataset_type_name for product in products], failed_quanta(butler, task))
-    else:
-        _run_locally(butler, survey, task, workers, where=where)
+    elif components is not None:
+        _run_locally(butler, survey, components, task, workers)
     return report_rows(butler, task, run) if butler.registry.queryDatasetTypes(f"{task}_metadata") else []

@@ -21,6 +21,7 @@ from lsst.pipe.base.quantum_graph import PredictedQuantumGraph, PredictedQuantum
 from tqdm.auto import tqdm
 
 from dmu4.execution.quantum_runner import QuantumRunner
+from dmu4.execution.zip_parts import mend_zip_reading
 
 SHARED_BY = {
     "calibrate_detector": "detector",
@@ -180,6 +181,7 @@ def _start(command: Sequence[str], log: Path) -> subprocess.Popen:
 
 def main(repository: str, tasks: Sequence[str]) -> None:
     """Do what is read from standard input, a line each: load a graph, run a quantum, register what was made."""
+    mend_zip_reading()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print goes to the log, not among the answers
     for task in tasks:
