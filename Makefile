@@ -8,6 +8,8 @@ TRACTS ?=
 JOBS ?= 2
 ENGINE ?=
 export FUSION_ENGINE := $(ENGINE)
+# The environment may have been made for another checkout: what runs is the code of this one.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # Without compiled bytecode every notebook would compile its libraries anew: seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 TESTS ?= tests

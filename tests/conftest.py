@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -12,10 +13,19 @@ import pytest
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
 
+import dmu0
 from obs_vista.camera import DETECTORS
 
 PROJECT = Path(__file__).resolve().parent.parent
 REALDATA = PROJECT.parent / "shared" / "realdata"
+
+
+def pytest_configure() -> None:
+    """Test the code of this checkout, here and in processes that tests start, whatever the environment is made for."""
+    if PROJECT not in Path(dmu0.__file__).resolve().parents:
+        raise pytest.UsageError(f"dmu0 is that of {dmu0.__file__}, not of {PROJECT}: run pytest in {PROJECT}.")
+    others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in {"", str(PROJECT)}]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *others])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -62,6 +62,9 @@ def run(survey: Survey, tracts: str, notebook: str) -> int:
     except NotebookFailed as error:
         print(f"[{survey.name}] FAILED {error}", file=sys.stderr, flush=True)
         return 1
+    except KeyboardInterrupt:
+        print(f"[{survey.name}] {name} interrupted", file=sys.stderr, flush=True)
+        return 130
     print(f"[{survey.name}] {name} done in {record.seconds:.0f} s", flush=True)
     return 0
 
@@ -77,7 +80,8 @@ def release(survey: Survey, tracts: str, jobs: str) -> int:
         return 0
     command = ["make", "--no-print-directory", *([f"-j{jobs}"] if jobs else []), "records"]
     command += [f"SURVEY={survey.path}", f"TRACTS={tracts}"]
-    child = subprocess.Popen(command, cwd=PROJECT, close_fds=False)  # the jobserver's pipe stays open
+    # The jobserver's pipe stays open. Make ends with this process, and what make runs ends with make.
+    child = subprocess.Popen(command, cwd=PROJECT, close_fds=False, preexec_fn=_die_with_parent)
 
     def stop(number: int, frame: object) -> None:
         child.terminate()

@@ -13,18 +13,25 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from dmu0.files.atomic import written_whole
+from dmu0.files.paths import PROJECT
+from dmu0.guard import stop_marked
+from dmu0.processes import guarded_environment
 from dmu0.surveys import Survey
 from workflow.digest import run_id, step_digest
 from workflow.graph import Step, load_steps
 from workflow.pages import write_page
-from workflow.processes import MARK, stop_leftovers
 from workflow.records import Record, failed_notebook, read_record, sidecar, write_record
 
 RUN_ID = "FUSION_RUN_ID"
 """Environment variable through which a notebook's modules learn which result is being made."""
+
+
+MARK = "FUSION_RECORD"
+"""Environment variable that holds the record which a process works for."""
 
 
 class NotebookFailed(RuntimeError):
@@ -103,17 +110,16 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
     record = step.record(survey.folders)
     upstream = _upstream_results(step, survey)
     identity = run_id(step_digest(step, survey, tracts=tracts), upstream)
+    mark = f"{MARK}={record}"
     with _exclusive(record):
-        stop_leftovers(record)
+        stop_marked(mark)  # what a killed run left behind where its guard was killed as well
         sidecar(record).unlink(missing_ok=True)
         failed_notebook(record).unlink(missing_ok=True)
-        os.environ.update({MARK: str(record), RUN_ID: identity, "JUPYTER_PREFER_ENV_PATH": "1"})
-        # Threads are the tasks' own business: those of the linear algebra would only spin on busy cores.
-        os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-        os.environ.pop("MPLBACKEND", None)  # figures belong into the notebook, whatever the shell says
         started, clock = datetime.now(UTC), time.monotonic()
         logging.getLogger("papermill").setLevel(logging.ERROR)
-        with written_whole(record) as part:
+        with written_whole(record) as part, guarded_environment(mark) as environment:
+            os.environ.update(environment | _settings(identity))
+            os.environ.pop("MPLBACKEND", None)  # figures belong into the notebook, whatever the shell says
             try:
                 _execute(step, part, _parameters(step, survey, tracts))
             except PapermillExecutionError as error:
@@ -121,10 +127,24 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
                 write_page(failed_notebook(record))
                 where = failed_notebook(record).relative_to(Path.cwd(), walk_up=True)
                 raise NotebookFailed(f"{_describe(step, error, failed_notebook(record))}  [read {where}]") from error
+            except DeadKernelError as error:
+                os.replace(part, failed_notebook(record))
+                message = f"{step.name}.ipynb: its kernel was killed, or died for want of memory; run make again."
+                raise NotebookFailed(message) from error
         write_page(record)
         done = Record(identity, started.isoformat(timespec="seconds"), round(time.monotonic() - clock, 1), upstream)
         write_record(record, done)
         return done
+
+
+def _settings(identity: str) -> dict[str, str]:
+    """Variables of the environment in which a notebook runs."""
+    # Threads are the tasks' own business: those of the linear algebra would only spin on busy cores.
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    # The environment may have been made for another checkout: what is imported is of this one.
+    others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in {"", str(PROJECT)}]
+    paths = os.pathsep.join([str(PROJECT), *others])
+    return {RUN_ID: identity, "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": paths, **one_thread}
 
 
 def _execute(step: Step, part: Path, parameters: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 from lsst.pipe.base.quantum_graph import PredictedQuantumGraphComponents
 
+from dmu0.processes import guarded_environment
 from dmu0.surveys import Survey
 from dmu4.execution import middleware
 
@@ -101,16 +102,16 @@ def run_task(survey: Survey, components: PredictedQuantumGraphComponents, task: 
     submit_file = folder / "submit.yaml"
     submit_file.write_text(yaml.safe_dump(submission(survey, graph, run=run), sort_keys=False))
     log = folder / "bps.log"
-    environment = os.environ | {
+    changed = {
         "BPS_WMS_SERVICE_CLASS": "lsst.ctrl.bps.parsl.ParslService",
         # Parsl starts its own programs by their names.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
     }
-    with log.open("w") as handle:
+    with log.open("w") as handle, guarded_environment() as environment:
         done = subprocess.run(
             [sys.executable, middleware.__file__, "bps", "submit", str(submit_file)],
             cwd=folder,
-            env=environment,
+            env=environment | changed,
             stdout=handle,
             stderr=subprocess.STDOUT,
             check=False,

@@ -20,6 +20,8 @@ from lsst.daf.butler import Butler
 from lsst.pipe.base.quantum_graph import PredictedQuantumGraph, PredictedQuantumGraphComponents
 from tqdm.auto import tqdm
 
+from dmu0.files.paths import PROJECT
+from dmu0.processes import guarded_environment
 from dmu4.execution.quantum_runner import QuantumRunner
 from dmu4.execution.zip_parts import mend_zip_reading
 
@@ -98,7 +100,11 @@ class Workers:
         self._folder = tempfile.TemporaryDirectory()
         self._logs = [Path(self._folder.name) / f"{number}.log" for number in range(processes if processes > 1 else 0)]
         command = [sys.executable, "-m", "dmu4.execution.workers", str(repository), *tasks]
-        self._processes = [_start(command, log) for log in self._logs]
+        self._processes: list[subprocess.Popen] = []
+        self._guard = contextlib.ExitStack()
+        if self._logs:
+            environment = self._guard.enter_context(guarded_environment())
+            self._processes += [_start(command, log, environment) for log in self._logs]
 
     def __len__(self) -> int:
         return len(self._processes)
@@ -114,6 +120,7 @@ class Workers:
                 process.stdin.close()  # the end of its work
             process.wait()
             process.stdout.close()
+        self._guard.close()
         self._folder.cleanup()
 
     def run(self, components: PredictedQuantumGraphComponents, quanta: Mapping[UUID, object], *, title: str) -> None:
@@ -165,12 +172,14 @@ class Workers:
         return bool(process.stdout.readline())
 
 
-def _start(command: Sequence[str], log: Path) -> subprocess.Popen:
-    environment = os.environ | {"NUMBA_NUM_THREADS": os.environ.get("NUMBA_NUM_THREADS", "2")}
+def _start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen:
+    """Start a worker that runs this checkout's code."""
+    paths = [str(PROJECT), *filter(None, [environment.get("PYTHONPATH")])]
+    threads = environment.get("NUMBA_NUM_THREADS", "2")
     with log.open("w") as errors:
         return subprocess.Popen(
             command,
-            env=environment,
+            env={**environment, "PYTHONPATH": os.pathsep.join(paths), "NUMBA_NUM_THREADS": threads},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
