@@ -13,7 +13,7 @@ from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
 
 from dmu0.schema.columns import SchemaColumn
 from dmu0.schema.tables import with_schema
-from dmu0.surveys import Survey
+from dmu0.surveys import Survey, chosen_tracts
 from dmu4.butler.repository import open_butler
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def read_objects(survey: Survey, tracts: str = "") -> dict[int, Table]:
     FileNotFoundError
         If there is no repository.
     """
-    wanted = [int(tract) for tract in tracts.split()] or list(survey.tracts)
+    wanted = chosen_tracts(survey, tracts)
     found: dict[int, Table] = {}
     with open_butler(survey) as butler:
         try:

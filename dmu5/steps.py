@@ -12,7 +12,7 @@ from astropy.table import Column, Table
 
 from dmu0.schema.columns import schema_columns
 from dmu0.schema.tables import empty_table
-from dmu0.surveys import Survey
+from dmu0.surveys import Survey, chosen_tracts
 from dmu5.fusing import fuse, read_objects
 from dmu5.writers import parquet_path, write_parquet, write_schema
 
@@ -65,7 +65,7 @@ def make_catalogue(survey: Survey, *, tracts: str = "", ebv_map: Path | None = N
     columns = schema_columns(survey.bands)
     write_schema(folder / "schema.yaml", survey.bands)
     found = read_objects(survey, tracts)
-    for tract in [int(tract) for tract in tracts.split()] or list(survey.tracts):
+    for tract in chosen_tracts(survey, tracts):
         if tract not in found:
             write_parquet(empty_table(columns), folder, tract=tract)
             yield TractCatalogue(tract, "skipped", "the pipeline made no object table")
@@ -84,7 +84,7 @@ def tract_table(states: Sequence[TractCatalogue]) -> Table:
 
 def parquet_files(survey: Survey, *, tracts: str = "") -> list[Path]:
     """The catalogue files of a survey that are there, in the order of its tracts."""
-    wanted = [int(tract) for tract in tracts.split()] or list(survey.tracts)
+    wanted = chosen_tracts(survey, tracts)
     paths = [parquet_path(survey.folders[5] / "catalogue", tract=tract) for tract in wanted]
     return [path for path in paths if path.exists()]
 

@@ -38,6 +38,15 @@ def find_inputs(survey: Survey) -> list[Input]:
     return sorted(found.values(), key=lambda item: (KINDS.index(item.kind), str(item.path)))
 
 
+def unmatched_patterns(survey: Survey) -> list[tuple[str, str]]:
+    """Key and pattern of stacks and reference catalogues that match no file; coadds are listed by `find_inputs`."""
+    references = survey.references
+    patterns = [(f"references.{name}", getattr(references, name)) for name in ("ps1", "twomass", "gaia", "vista")]
+    if survey.vista is not None and survey.vista.kind == "stacks":
+        patterns += [("vista.stacks", pattern) for pattern in survey.vista.stacks]
+    return [(key, pattern) for key, pattern in patterns if pattern and not _glob(survey.input_folder, (pattern,))]
+
+
 def confidence_path(survey: Survey, stack: Path) -> Path | None:
     """Where the confidence map of a stack is, or should be; None if the survey has none."""
     if survey.vista is None or survey.vista.confidence is None:

@@ -14,7 +14,7 @@ import numpy as np
 from lsst.sphgeom import LonLat, UnitVector3d
 
 from dmu0.sky.tract import Patch, Region, Tract, sky_polygon, tangent_wcs
-from dmu0.surveys import SkyMapConfig, Survey
+from dmu0.surveys import SkyMapConfig, Survey, chosen_tracts
 
 __all__ = [
     "CellsSkyMap",
@@ -361,18 +361,14 @@ def survey_patches(survey: Survey, tracts: str = "") -> list[Patch]:
     survey
         Its key ``tracts`` lists the patches of each tract, or says ``all``.
     tracts
-        Numbers of the tracts to keep, separated by spaces; empty keeps all.
+        Tracts to keep, as `dmu0.surveys.chosen_tracts` takes them; empty keeps all.
 
     Raises
     ------
     ValueError
         If a tract is not one of the survey's, or has no such patch.
     """
-    wanted = [int(word) for word in tracts.split()] or list(survey.tracts)
-    unknown = [str(tract) for tract in wanted if tract not in survey.tracts]
-    if unknown:
-        known = ", ".join(map(str, survey.tracts))
-        raise ValueError(f"survey {survey.name!r} has no tract {' '.join(unknown)}; choose from {known}.")
+    wanted = chosen_tracts(survey, tracts)
     sky_map = make_sky_map(survey.sky_map)
     chosen: dict[tuple[int, int], Patch] = {}
     for number in wanted:

@@ -1,5 +1,6 @@
 """The surveys that are shipped, one YAML file each, and the keys that such a file has."""
 
+from dmu0.surveys.choices import check_engine, check_jobs, chosen_tracts, normal_tracts
 from dmu0.surveys.keys import (
     SHIPPED,
     CalibrationLimits,
@@ -29,7 +30,11 @@ __all__ = [
     "Survey",
     "SurveyError",
     "Vista",
+    "check_engine",
+    "check_jobs",
+    "chosen_tracts",
     "find_survey",
     "load_survey",
+    "normal_tracts",
     "shipped_surveys",
 ]

@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dmu0.files.paths import PROJECT, DataFolders
+from dmu0.surveys.messages import describe, nearest
+from dmu0.surveys.values import check_bands, check_keys, check_patterns, parse_patches, parse_position
+from dmu0.surveys.yaml_file import YamlError, read_yaml
 from obs_vista.bands import BAND_ORDER, OPTICAL_BANDS, VISTA_BANDS
 
 SHIPPED = Path(__file__).resolve().parent
@@ -20,8 +22,15 @@ class SurveyError(ValueError):
     """A survey file is missing, unreadable or says something impossible."""
 
 
+Patches = Annotated[tuple[int | str, ...] | Literal["all"], BeforeValidator(parse_patches)]
+Position = Annotated[tuple[float, float], BeforeValidator(parse_position)]
+ZeroPoint = Annotated[float, Field(ge=-60, le=60)]
+Side = Annotated[int, Field(ge=1, le=200_000)]
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # allow_inf_nan: a limit that is no number would switch itself off, for nothing compares with NaN.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Inputs(_Section):
@@ -86,7 +95,9 @@ class Vista(_Section):
         "confidence", description="what the variance comes from: confidence maps, or SKYNOISE alone"
     )
     coadds: dict[str, str] = Field(default_factory=dict, description="for kind coadds: band -> file pattern")
-    zero_points: dict[str, float] = Field(default_factory=dict, description="for kind coadds: band -> AB zero point")
+    zero_points: dict[str, ZeroPoint] = Field(
+        default_factory=dict, description="for kind coadds: band -> AB zero point"
+    )
     magnitudes: Literal["Vega", "AB"] = Field("Vega", description="system of MAGZPT")
     cuts: Cuts = Field(Cuts(), description="limits on what headers say")
     limits: CalibrationLimits = Field(CalibrationLimits(), description="limits on what calibration measured")
@@ -94,7 +105,14 @@ class Vista(_Section):
     @field_validator("bands")
     @classmethod
     def _known(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
-        return _check_bands(bands, tuple(VISTA_BANDS))
+        return check_bands(bands, tuple(VISTA_BANDS))
+
+    @model_validator(mode="after")
+    def _by_band(self) -> Vista:
+        check_keys(self.coadds, (*VISTA_BANDS, "default"))
+        check_keys(self.zero_points, tuple(VISTA_BANDS))
+        check_patterns(self.coadds)
+        return self
 
 
 class Optical(_Section):
@@ -111,14 +129,22 @@ class Optical(_Section):
     psf_stamps: dict[str, str] = Field(
         default_factory=dict, description="band -> pattern of PSF stamps; stars of the coadd where there is none"
     )
-    zero_points: dict[str, float] = Field(default_factory=dict, description="band -> AB zero point, before any header")
+    zero_points: dict[str, ZeroPoint] = Field(default_factory=dict, description="band -> AB zero point, before any header")
     butler: str | None = Field(None, description="for kind lsst: repository")
     collection: str | None = Field(None, description="for kind lsst: collection that holds deep_coadd")
 
     @field_validator("bands")
     @classmethod
     def _known(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
-        return _check_bands(bands, tuple(OPTICAL_BANDS))
+        return check_bands(bands, tuple(OPTICAL_BANDS))
+
+    @model_validator(mode="after")
+    def _by_band(self) -> Optical:
+        for patterns in (self.coadds, self.psf_stamps):
+            check_keys(patterns, (*OPTICAL_BANDS, "default"))
+            check_patterns(patterns)
+        check_keys(self.zero_points, tuple(OPTICAL_BANDS))
+        return self
 
     @model_validator(mode="after")
     def _lsst_has_butler(self) -> Optical:
@@ -134,13 +160,15 @@ class SkyMapConfig(_Section):
         "rings", description="HSC's rings of tracts, LSST's rings with cells, or one tract of one patch"
     )
     name: str = Field(description="name in the Butler repository")
-    pixel_scale: float = Field(0.168, gt=0, description="side of a pixel, arcsec")
-    num_rings: int = Field(120, ge=1, description="number of rings of tracts from pole to pole")
-    tract_overlap: float = Field(1 / 60, ge=0, description="overlap of neighbouring tracts, deg")
-    patch_inner: int = Field(4000, ge=1, description="side of the area that a patch has to itself, px")
-    patch_border: int = Field(100, ge=0, description="border around it that neighbouring patches share, px")
-    centre: tuple[float, float] | None = Field(None, description="for single: ICRS deg of the tract's centre")
-    shape: tuple[int, int] | None = Field(None, description="for single: (ny, nx) px of the one patch")
+    pixel_scale: float = Field(0.168, gt=0, le=60, description="side of a pixel, arcsec")
+    num_rings: int = Field(120, ge=1, le=10_000, description="number of rings of tracts from pole to pole")
+    tract_overlap: float = Field(1 / 60, ge=0, le=10, description="overlap of neighbouring tracts, deg")
+    patch_inner: int = Field(4000, ge=1, le=100_000, description="side of the area that a patch has to itself, px")
+    patch_border: int = Field(100, ge=0, le=50_000, description="border around it that neighbouring patches share, px")
+    centre: Position | None = Field(
+        None, description="for single: ICRS deg of the tract's centre, or hours and degrees as in [02:18:00, -05:00:00]"
+    )
+    shape: tuple[Side, Side] | None = Field(None, description="for single: (ny, nx) px of the one patch")
 
     @model_validator(mode="after")
     def _single_is_complete(self) -> SkyMapConfig:
@@ -181,8 +209,8 @@ class Survey(_Section):
     vista: Vista | None = Field(None, description="the near-infrared half; at least one of the two is needed")
     optical: Optical | None = Field(None, description="the optical half")
     sky_map: SkyMapConfig = Field(description="the pixel grid of the coadds")
-    tracts: dict[int, tuple[int | str, ...] | Literal["all"]] = Field(
-        description='tract -> its patches, as numbers or "x,y", or all'
+    tracts: dict[Annotated[int, Field(ge=0)], Patches] = Field(
+        min_length=1, description='tract -> its patches, as numbers or "x,y", or all'
     )
     references: References = Field(References(), description="reference catalogues")
     engine: Engine = Field(Engine(), description="how the pipeline is run")
@@ -193,6 +221,25 @@ class Survey(_Section):
         if self.vista is None and self.optical is None:
             raise ValueError("at least one of 'vista' and 'optical' is needed")
         return self
+
+    @model_validator(mode="after")
+    def _patches_are_clear(self) -> Survey:
+        """[3, 4] is two patches to YAML, and one to who has read "3,4" somewhere."""
+        for tract, patches in self.tracts.items():
+            if len(patches) == 2 and all(isinstance(patch, int) and patch < self._columns() for patch in patches):
+                first, second = patches
+                raise ValueError(
+                    f"tracts.{tract}: [{first}, {second}] may be the patch in column {first} and row {second}, or two "
+                    f"patches; write ['{first},{second}'] for the one, or ['{first}', '{second}'] for the two"
+                )
+        return self
+
+    def _columns(self) -> int:
+        """About how many columns of patches a tract has."""
+        if self.sky_map.kind == "single":
+            return 1
+        side = 180 / (self.sky_map.num_rings + 1) + 2 * self.sky_map.tract_overlap
+        return int(side * 3600 / self.sky_map.pixel_scale / self.sky_map.patch_inner) + 1
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -210,23 +257,12 @@ class Survey(_Section):
         """The folder below which the input files are."""
         if self.inputs.folder is None:
             return self.folders[0]
-        return (self.path.parent / self.inputs.folder).resolve()
+        return (self.path.parent / self.inputs.folder.expanduser()).resolve()
 
     @property
     def has_truth(self) -> bool:
         """Whether the true sky is known, because it was simulated."""
         return self.inputs.source == "simulate"
-
-
-def _check_bands(bands: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [band for band in bands if band not in known]
-    if unknown:
-        raise ValueError(f"unknown band {unknown[0]!r}; choose from {', '.join(known)}")
-    if not bands:
-        raise ValueError("at least one band is needed")
-    if len(set(bands)) != len(bands):
-        raise ValueError(f"a band is listed twice: {', '.join(bands)}")
-    return bands
 
 
 def shipped_surveys() -> tuple[str, ...]:
@@ -252,7 +288,7 @@ def find_survey(survey: str) -> Path:
         if not path.exists():
             raise SurveyError(
                 f"There is no survey {survey!r} in {SHIPPED}; choose from {', '.join(shipped_surveys())}, "
-                "or give the path of a YAML file."
+                f"or give the path of a YAML file.{nearest(survey, shipped_surveys())}"
             )
         return path
     path = Path(survey).expanduser()
@@ -278,17 +314,16 @@ def load_survey(survey: str) -> Survey:
     """
     path = find_survey(survey)
     try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise SurveyError(f"{path} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise SurveyError(f"{path} must hold keys and values, not {type(content).__name__}.")
+        content, lines = read_yaml(path)
+    except YamlError as error:
+        raise SurveyError(f"{path} {error}") from error
     try:
-        return Survey.model_validate(content | {"path": path})
+        found = Survey.model_validate(content | {"path": path})
     except ValidationError as error:
-        problems = [
-            f"  {'.'.join(str(part) for part in item['loc']) or '(whole file)'}: {item['msg']}"
-            f" (got {item['input']!r:.80})"
-            for item in error.errors()
-        ]
-        raise SurveyError(f"{path} is not a valid survey:\n" + "\n".join(problems)) from error
+        raise SurveyError(f"{path} is not a valid survey:\n" + "\n".join(describe(error, Survey, lines))) from error
+    if found.name in shipped_surveys() and path.parent != SHIPPED:
+        raise SurveyError(
+            f"{path}: the name {found.name!r} is that of {SHIPPED / f'{found.name}.yaml'}, and its data folders; "
+            "choose another name."
+        )
+    return found

@@ -1,0 +1,97 @@
+"""What is said of a wrong survey file: the key, its line, its value, and what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+
+def nearest(word: object, known: Iterable[str]) -> str:
+    """A question with the nearest of some known words, or nothing where none is near."""
+    close = difflib.get_close_matches(str(word).lower(), {name.lower(): name for name in known}, n=1, cutoff=0.6)
+    found = {name.lower(): name for name in known}
+    return f" Did you mean {found[close[0]]!r}?" if close else ""
+
+
+def describe(error: ValidationError, model: type[BaseModel], lines: Mapping[tuple[str, ...], int]) -> list[str]:
+    """One line for each wrong key: its place, what is wrong, its value and line, and what was probably meant.
+
+    Parameters
+    ----------
+    error
+        Of validating a survey.
+    model
+        The model of the whole file.
+    lines
+        Line of each key, of `dmu0.surveys.yaml_file.read_yaml`.
+    """
+    said: dict[str, None] = {}
+    for item in error.errors():
+        place = tuple(str(part) for part in item["loc"] if not _of_union(str(part)))
+        key = ".".join(part for part in place if part != "[key]") or "(whole file)"
+        hint = ""
+        if item["type"] == "extra_forbidden":
+            hint = _other_key(place, model)
+        elif item["type"] == "literal_error":
+            hint = nearest(item["input"], re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", ""))))
+        line = _line_of(place, lines)
+        found = [f"got {reprlib.repr(item['input'])}"] if place else []
+        found += [f"line {line}"] if line else []
+        behind = f" ({', '.join(found)})" if found else ""
+        said[f"  {key}: {item['msg'].removeprefix('Value error, ')}{behind}.{hint}"] = None
+    return list(said)
+
+
+def _of_union(part: str) -> bool:
+    """Whether a part of a place is Pydantic's name for one side of a union, and no key."""
+    return bool(re.search(r"[\[(]", part)) and part != "[key]"
+
+
+def _line_of(place: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> int:
+    """The line of a key, or of the nearest one above it; 0 if none is known."""
+    place = tuple(part for part in place if part != "[key]")
+    for length in range(len(place), 0, -1):
+        if place[:length] in lines:
+            return lines[place[:length]]
+    return 0
+
+
+def _section(place: tuple[str, ...], model: type[BaseModel]) -> type[BaseModel] | None:
+    """The model of the section that a key is in."""
+    for part in place:
+        field = model.model_fields.get(part)
+        sections = [] if field is None else list(_models(field.annotation))
+        if not sections:
+            return None
+        model = sections[0]
+    return model
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    for choice in (annotation, *get_args(annotation)):
+        if isinstance(choice, type) and issubclass(choice, BaseModel):
+            yield choice
+
+
+def _other_key(place: tuple[str, ...], model: type[BaseModel]) -> str:
+    """The key of the same section that is spelled most alike, or the same key of another section."""
+    section = _section(place[:-1], model)
+    if section is None:
+        return ""
+    hint = nearest(place[-1], [name for name in section.model_fields if name != "path"])
+    if hint:
+        return hint
+    elsewhere = [name for name in _all_keys(model, ()) if name.split(".")[-1] == place[-1]]
+    return f" Did you mean {elsewhere[0]!r}?" if elsewhere else ""
+
+
+def _all_keys(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield ".".join((*above, name))
+        for section in _models(field.annotation):
+            yield from _all_keys(section, (*above, name))

@@ -1,0 +1,57 @@
+"""Whose data folders are: two survey files of one name would overwrite each other's products."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dmu0.files.paths import PROJECT
+from dmu0.surveys.keys import Survey, SurveyError
+from dmu0.surveys.yaml_file import YamlError, read_yaml
+
+OWNER = "survey_file.txt"
+"""File in a survey's data folder of dmu0 that says which survey file the data are of."""
+
+
+def claim_data_folders(survey: Survey) -> None:
+    """Write down that the data folders of a survey's name belong to its file, unless they are another's.
+
+    Folders whose survey file is gone, or has another name in it by now, are taken over: files are moved and renamed.
+
+    Raises
+    ------
+    SurveyError
+        If another survey file that is still there has this name; the message says which.
+    """
+    note = survey.folders[0] / OWNER
+    owner = _read_owner(note)
+    if owner is not None and owner != survey.path and _name_in(owner) == survey.name:
+        raise SurveyError(
+            f"{survey.path}: the name {survey.name!r} belongs to {owner}, whose products are in {note.parent}; "
+            "choose another name, or remove those."
+        )
+    if owner != survey.path:
+        part = note.with_name(f".{note.name}.{os.getpid()}.part")
+        part.write_text(f"{_written(survey.path)}\n", encoding="utf-8", errors="surrogateescape")
+        part.replace(note)
+
+
+def _written(path: Path) -> str:
+    """A path as it is written down: relative where it is of this project, which may be moved."""
+    return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
+
+
+def _read_owner(note: Path) -> Path | None:
+    if not note.is_file():
+        return None
+    text = note.read_text(encoding="utf-8", errors="surrogateescape").strip()
+    return (PROJECT / text).resolve() if text else None
+
+
+def _name_in(path: Path) -> str | None:
+    """The name in a survey file; None where there is no such file, or it cannot be read."""
+    try:
+        content, _ = read_yaml(path)
+    except YamlError:
+        return None
+    return str(content.get("name"))
