@@ -16,7 +16,7 @@ TESTS ?= tests
 
 STAGES := 0 1 2 3 4 5
 FILE := $(if $(wildcard dmu0/surveys/$(SURVEY).yaml),dmu0/surveys/$(SURVEY).yaml,$(SURVEY))
-NAME := $(shell sed -n 's/^name:[[:space:]]*\([a-z0-9_]*\).*/\1/p' "$(FILE)" 2>/dev/null | head -n 1)
+NAME := $(shell sed -n "s/^name:[[:space:]]*[\"']\{0,1\}\([a-z0-9_]*\).*/\1/p" "$(FILE)" 2>/dev/null | head -n 1)
 
 # An activated environment is used as it is; otherwise .venv is made from requirements.lock.
 ifneq ($(VIRTUAL_ENV)$(filter-out base,$(CONDA_DEFAULT_ENV)),)

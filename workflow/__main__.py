@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from dmu0.files.paths import PROJECT
-from dmu0.surveys import Survey, SurveyError, load_survey
+from dmu0.surveys import Survey, SurveyError, check_engine, check_jobs, load_survey, normal_tracts
+from dmu0.surveys.ownership import claim_data_folders
 from workflow.graph import GraphError, load_steps
 from workflow.records import StepState, release_states
 
@@ -69,6 +70,14 @@ def run(survey: Survey, tracts: str, notebook: str) -> int:
     return 0
 
 
+def say_warnings(survey: Survey) -> None:
+    """Check a survey before its release, and say what the release will have to do without."""
+    from dmu0.surveys.check import check_survey  # sky maps and FITS are slow to import
+
+    for warning in check_survey(survey):
+        print(f"Warning: {warning}", file=sys.stderr, flush=True)
+
+
 def release(survey: Survey, tracts: str, jobs: str) -> int:
     """Plan, let make run what is left to do, and write the index; the exit code is make's.
 
@@ -78,8 +87,9 @@ def release(survey: Survey, tracts: str, jobs: str) -> int:
     todo = plan(survey, tracts)
     if not todo:
         return 0
+    say_warnings(survey)
     command = ["make", "--no-print-directory", *([f"-j{jobs}"] if jobs else []), "records"]
-    command += [f"SURVEY={survey.path}", f"TRACTS={tracts}"]
+    command += [f"SURVEY={survey.path}", f"TRACTS={tracts}", f"NAME={survey.name}"]
     # The jobserver's pipe stays open. Make ends with this process, and what make runs ends with make.
     child = subprocess.Popen(command, cwd=PROJECT, close_fds=False, preexec_fn=_die_with_parent)
 
@@ -133,16 +143,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", default="", help="how many notebooks at once; empty: what the outer make allows")
     options = parser.parse_args(arguments)
     try:
+        # All that a person chose is checked before anything is stale or run.
         survey = load_survey(options.survey)
+        tracts, jobs = normal_tracts(survey, options.tracts), check_jobs(options.jobs)
+        check_engine(os.environ.get("FUSION_ENGINE", ""))
+        if options.action in ("release", "run"):
+            claim_data_folders(survey)
         match options.action:
             case "release":
-                return release(survey, options.tracts, options.jobs)
+                return release(survey, tracts, jobs)
             case "run":
-                return run(survey, options.tracts, options.target)
+                return run(survey, tracts, options.target)
             case "status":
-                return status(survey, options.tracts)
+                return status(survey, tracts)
             case _:
-                return index(survey, options.tracts)
+                return index(survey, tracts)
     except (SurveyError, GraphError) as error:
         print(error, file=sys.stderr)
         return 2

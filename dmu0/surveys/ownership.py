@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from dmu0.files.atomic import written_whole
 from dmu0.files.paths import PROJECT
 from dmu0.surveys.keys import Survey, SurveyError
 from dmu0.surveys.yaml_file import YamlError, read_yaml
@@ -31,9 +31,8 @@ def claim_data_folders(survey: Survey) -> None:
             "choose another name, or remove those."
         )
     if owner != survey.path:
-        part = note.with_name(f".{note.name}.{os.getpid()}.part")
-        part.write_text(f"{_written(survey.path)}\n", encoding="utf-8", errors="surrogateescape")
-        part.replace(note)
+        with written_whole(note) as part:
+            part.write_text(f"{_written(survey.path)}\n", encoding="utf-8", errors="surrogateescape")
 
 
 def _written(path: Path) -> str:

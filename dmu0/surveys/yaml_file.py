@@ -30,9 +30,11 @@ class _Loader(yaml.SafeLoader):
         if isinstance(node, yaml.MappingNode):
             lines: dict[str, int] = {}
             for key, _ in node.value:
+                if key.tag == "tag:yaml.org,2002:merge":
+                    continue
                 # Compared as text: 8524, 08524 and "8524" are one tract.
                 name = str(self.construct_object(key, deep=True))
-                if name in lines and key.tag != "tag:yaml.org,2002:merge":
+                if name in lines:
                     raise YamlError(
                         f"gives the key {key.value!r} in line {lines[name]} and line {_line(key)}: keep one."
                     )

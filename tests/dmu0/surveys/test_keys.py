@@ -121,6 +121,23 @@ def test_a_path_in_the_project_is_found_from_anywhere(tmp_path, monkeypatch):
         ({"title": None}, "title", "Field required"),
         ({"colour": "red"}, "colour", "'red'"),
         ({"vista": None}, "(whole file)", "at least one of 'vista' and 'optical'"),
+        ({"vista.cuts": {"seeing_max": float("nan")}}, "vista.cuts.seeing_max", "finite"),
+        ({"vista.zero_points": {"Ks": 30.0}}, "vista", "'Ks' is none of"),
+        ({"vista.zero_points": {"vk": 99.0}}, "vista.zero_points.vk", "99"),
+        ({"vista.coadds": {"vh": "{nite}.fits"}}, "vista", "{nite}"),
+        ({"vista.coadds": {"vh": "{band.fits"}}, "vista", "lone brace"),
+        ({"tracts": {}}, "tracts", "at least 1"),
+        ({"tracts": {8524: []}}, "tracts.8524", "no patch is named"),
+        ({"tracts": {8524: [-1]}}, "tracts.8524", "-1 is no patch"),
+        ({"tracts": {8524: [True]}}, "tracts.8524", "True is no patch"),
+        ({"tracts": {8524: ["3;4"]}}, "tracts.8524", "'3;4' is no patch"),
+        ({"tracts": {8524: [3, 4]}}, "(whole file)", "write ['3,4'] for the one, or ['3', '4'] for the two"),
+        ({"tracts": {-1: "all"}}, "tracts.-1", "greater than or equal to 0"),
+        ({"sky_map.num_rings": 10**9}, "sky_map.num_rings", "less than or equal to 10000"),
+        ({"sky_map.centre": [400, 0.5]}, "sky_map.centre", "from 0 to 360"),
+        ({"sky_map.centre": [10, 95]}, "sky_map.centre", "from -90 to 90"),
+        ({"sky_map.centre": ["2:78:00", 0]}, "sky_map.centre", "'2:78:00' is no angle"),
+        ({"name": "sample"}, "", "the name 'sample' is that of"),
     ],
 )
 def test_errors_name_file_key_and_value(tmp_path, changes, key, value):
@@ -130,8 +147,38 @@ def test_errors_name_file_key_and_value(tmp_path, changes, key, value):
         load_survey(path)
     message = str(error.value)
     assert path in message
-    assert f"  {key}" in message
+    assert not key or f"  {key}" in message
     assert value in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"vista.cuts": {"seing_max": 1}}, "'seeing_max'"),
+        ({"sky_map.pixelscale": 0.2}, "'pixel_scale'"),
+        ({"pixel_scale": 0.2}, "'sky_map.pixel_scale'"),
+        ({"refrences": {}}, "'references'"),
+        ({"inputs.source": "locl"}, "'local'"),
+        ({"vista.coadds": {"deflt": "x.fits"}}, "'default'"),
+    ],
+)
+def test_what_was_meant(tmp_path, changes, hint):
+    """A key or a word that is nearly right is asked for, with its line."""
+    with pytest.raises(SurveyError, match=rf"line \d+.*Did you mean {hint}|Did you mean {hint}.*line \d+"):
+        load_survey(write(tmp_path, **changes))
+
+
+def test_values_that_people_write_in_several_ways(tmp_path):
+    """One patch needs no list, pairs are patches, blanks do not matter, and positions may be sexagesimal."""
+    tracts = {8524: "3, 4", 8525: 39, 8526: [[3, 4], "5", 6], 8527: "ALL", 8528: ["3", "4"]}
+    survey = load_survey(write(tmp_path, tracts=tracts))
+    assert survey.tracts == {8524: ("3,4",), 8525: (39,), 8526: ("3,4", "5", 6), 8527: "all", 8528: ("3", "4")}
+    assert [patch.id for patch in survey_patches(survey, "8528")] == [3, 4]
+    single = {"kind": "single", "name": "s", "shape": [100, 120], "centre": ["02:18:00", "-00:30:36"]}
+    survey = load_survey(write(tmp_path, sky_map=single, tracts={0: 0}))
+    assert survey.sky_map.centre == pytest.approx((34.5, -0.51))
+    single["centre"] = [34.5, -0.51]
+    assert load_survey(write(tmp_path, sky_map=single, tracts={0: [0]})).sky_map.centre == (34.5, -0.51)
 
 
 def test_all_wrong_keys_are_named_at_once(tmp_path):

@@ -1,0 +1,119 @@
+"""What is known of a survey in the first second: tracts, patterns, files, zero points, whose name it has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from dmu0.files import paths
+from dmu0.surveys import Survey, SurveyError, load_survey
+from dmu0.surveys.check import check_survey
+from dmu0.surveys.ownership import OWNER, claim_data_folders
+
+HEAD = "name: mine\ntitle: t\ninputs: {source: local, folder: data}\n"
+MAP = "sky_map: {name: hscPdr2}\ntracts: {8524: ['3,4']}\n"
+OPTICAL = "optical: {kind: fits, bands: [g, r], coadds: {default: 'coadds/{band}_{tract}.fits'}}\n"
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A function that makes a survey file, with an input folder of some files beside it."""
+
+    def run(text: str, *names: str, **cards: float) -> Survey:
+        for name in names:
+            path = tmp_path / "data" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".fits" and "coadds" in name:
+                fits.PrimaryHDU(np.zeros((9, 9), np.float32), fits.Header(cards)).writeto(path)
+            else:
+                Table({"ra": [1.0], "dec": [2.0]}).write(path)
+        (tmp_path / "mine.yaml").write_text(text)
+        return load_survey(str(tmp_path / "mine.yaml"))
+
+    return run
+
+
+def refusal(survey: Survey) -> str:
+    """What is said of a survey that cannot be released."""
+    with pytest.raises(SurveyError, match=r"cannot be released") as error:
+        check_survey(survey)
+    assert str(survey.path) in str(error.value)
+    return str(error.value)
+
+
+def test_a_sound_survey_passes(make):
+    """Files and zero points are there: nothing is said."""
+    text = HEAD + OPTICAL + MAP + "references: {ps1: 'cat/ps1_*.fits'}\n"
+    survey = make(text, "coadds/g_8524.fits", "coadds/r_8524.fits", "cat/ps1_1.fits", MAGZERO=27.0)
+    assert check_survey(survey) == []
+
+
+@pytest.mark.parametrize(
+    ("tracts", "key", "value"),
+    [
+        ("{99999999: all}", "tracts.99999999", "tracts are 0 to"),
+        ("{8524: ['9,9']}", "tracts.8524", "no patch '9,9'"),
+        ("{8524: [81]}", "tracts.8524", "no patch 81"),
+    ],
+)
+def test_tracts_and_patches_of_the_sky_map(make, tracts, key, value):
+    """Tracts and patches that the sky map does not have are named."""
+    found = refusal(make(HEAD + OPTICAL + f"sky_map: {{name: hscPdr2}}\ntracts: {tracts}\n"))
+    assert key in found
+    assert value in found
+
+
+def test_patterns(make):
+    """A band without a pattern, and two bands with one file, are named before anything is looked for."""
+    text = HEAD + "optical: {kind: fits, bands: [g, r], coadds: %s}\n" + MAP
+    assert "no file pattern for r" in refusal(make(text % "{g: g.fits}"))
+    assert "g and r have the same file 'x.fits'" in refusal(make(text % "{default: x.fits}"))
+    found = refusal(make(HEAD + "vista: {bands: [vh]}\n" + MAP))
+    assert "vista.stacks: no file pattern" in found
+
+
+def test_missing_files_and_the_nearest_names(make):
+    """A folder, a stack and a coadd that are not there are named with what is; references are only missed."""
+    survey = make(HEAD + OPTICAL + MAP)
+    assert "inputs.folder" in refusal(survey)
+    survey = make(HEAD + "vista: {bands: [vh], stacks: ['vsita/v*_st.fit']}\n" + MAP, "vista/v1_st.fits")
+    assert "matches vsita/v*_st.fit. Did you mean 'vista'?" in refusal(survey)
+    text = HEAD + OPTICAL.replace("coadds/{band}", "coadds/{filter}") + MAP + "references: {gaia: 'gaia*.fits'}\n"
+    survey = make(text, "coadds/g_8524.fits", "coadds/HSC-R_8524.fits", "gala.fits", FLUXMAG0=1e10)
+    found = check_survey(survey)
+    assert len(found) == 2
+    assert "references.gaia: no file" in found[0]
+    assert "Did you mean 'gala.fits'?" in found[0]
+    assert "optical.coadds: g has no file" in found[1]
+
+
+@pytest.mark.parametrize(("card", "said"), [({}, "no FLUXMAG0 and no MAGZERO"), ({"MAGZERO": 0.0}, "MAGZERO is 0")])
+def test_zero_points_that_will_be_missing(make, card, said):
+    """A coadd without a usable zero point stops at once, unless the survey file has it."""
+    names = ("coadds/g_8524.fits", "coadds/r_8524.fits")
+    found = refusal(make(HEAD + OPTICAL + MAP, *names, **card))
+    assert "optical.zero_points: g" in found
+    assert "optical.zero_points: r" in found
+    assert said in found
+    given = OPTICAL.replace("coadds:", "zero_points: {g: 30.0, r: 0.0}, coadds:")
+    assert check_survey(make(HEAD + given + MAP)) == []
+
+
+def test_a_name_is_of_one_file(make, tmp_path, monkeypatch):
+    """Products of another survey file of this name are not overwritten; a file that was moved or renamed is let go."""
+    monkeypatch.setattr(Survey, "folders", property(lambda self: paths.DataFolders(self.name, tmp_path / "project")))
+    survey = make(HEAD + OPTICAL + MAP)
+    claim_data_folders(survey)
+    claim_data_folders(survey)
+    assert (survey.folders[0] / OWNER).read_text().strip() == str(survey.path)
+    other = tmp_path / "other.yaml"
+    other.write_text(survey.path.read_text())
+    with pytest.raises(SurveyError, match=r"'mine' belongs to .*mine\.yaml"):
+        claim_data_folders(load_survey(str(other)))
+    survey.path.write_text(survey.path.read_text().replace("name: mine", "name: yours"))
+    claim_data_folders(load_survey(str(other)))
+    assert (survey.folders[0] / OWNER).read_text().strip() == str(other)
+    other.rename(tmp_path / "third.yaml")
+    claim_data_folders(load_survey(str(tmp_path / "third.yaml")))
