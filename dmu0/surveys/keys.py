@@ -129,7 +129,9 @@ class Optical(_Section):
     psf_stamps: dict[str, str] = Field(
         default_factory=dict, description="band -> pattern of PSF stamps; stars of the coadd where there is none"
     )
-    zero_points: dict[str, ZeroPoint] = Field(default_factory=dict, description="band -> AB zero point, before any header")
+    zero_points: dict[str, ZeroPoint] = Field(
+        default_factory=dict, description="band -> AB zero point, before any header"
+    )
     butler: str | None = Field(None, description="for kind lsst: repository")
     collection: str | None = Field(None, description="for kind lsst: collection that holds deep_coadd")
 
