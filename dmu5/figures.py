@@ -148,7 +148,7 @@ def show_locus(locus: Locus) -> Figure:
 
 
 def show_baseline(table: Table) -> Figure:
-    """Our flux over the baseline's in 2-arcsec circles: median and scatter of single objects."""
+    """Our flux over the baseline's in circles of 2 arcsec diameter: median and scatter of single objects."""
     figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
     for place, row in enumerate(table):
         band = row["band"]

@@ -26,7 +26,8 @@ def source_mask(
     """Pixels [y, x] near enough to a source to spoil a sky estimate.
 
     The image is smoothed with the PSF's width and cut at a low threshold; islands too small to be more than noise
-    are given back, and what remains is grown by twice the width, so that wings are masked too.
+    are given back, and what remains is grown by twice the width, so that wings are masked too. A detector, whose PSF
+    is not known yet when its sky is fitted, has a mask of its own: `dmu4.detectors.background.mask_objects`.
 
     Parameters
     ----------

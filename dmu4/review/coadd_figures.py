@@ -34,7 +34,7 @@ def _bare(axis: plt.Axes, title: str) -> None:
 
 
 def plot_coadds(reviews: Sequence[CoaddReview]) -> Figure:
-    """Every coadd, a row a patch and a column a band, in units of its noise; rejected regions are outlined."""
+    """Every coadd, one row per patch and one column per band, in units of its noise; rejected regions are outlined."""
     bands, patches = bands_of(reviews), patches_of(reviews)[:6]
     side = float(np.clip(14.5 / max(len(bands), 1), 1.45, 4.5))  # inches: few bands are shown larger
     figure, axes = plt.subplots(
@@ -93,8 +93,8 @@ def plot_colour(reviews: Sequence[CoaddReview]) -> Figure | None:
 
 
 def plot_maps(reviews: Sequence[CoaddReview], quantity: str) -> Figure:
-    """Maps of one quantity over the patches of a tract: ``exposures``, ``depth`` or ``seeing``; one of each band."""
-    label = {"exposures": "inputs", "depth": '5 sigma in 2" (AB mag)', "seeing": "FWHM (arcsec)"}[quantity]
+    """Maps of one quantity over the patches of a tract: ``exposures``, ``depth`` or ``seeing``; one map per band."""
+    label = {"exposures": "inputs", "depth": '5 sigma, 2" diameter (AB mag)', "seeing": "FWHM (arcsec)"}[quantity]
     bands = bands_of(reviews)
     columns = min(len(bands), 5)
     rows = -(-len(bands) // columns)
@@ -120,7 +120,7 @@ def plot_maps(reviews: Sequence[CoaddReview], quantity: str) -> Figure:
 
 
 def plot_empty(reviews: Sequence[CoaddReview]) -> Figure:
-    """Scatter of empty 2" apertures over the quoted error, with and without the correlation of pixels."""
+    """Scatter of empty apertures of 2 arcsec diameter over their error, with and without the correlation of pixels."""
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
     bands = bands_of(reviews)
     for n, (label, colour) in enumerate(

@@ -1,4 +1,4 @@
-"""Looking over coadds: figures, small pictures, empty apertures and stars of each, read one coadd at a time."""
+"""Looking over coadds: statistics, small pictures, empty apertures and stars of each, read one coadd at a time."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ STAR_RADII = (1.0, 2.0)
 class CoaddReview:
     """What is shown and checked of one coadd.
 
-    Parameters
+    Attributes
     ----------
     tract, patch, band
-        Which one.
+        Identity of the coadd.
     extent
         Its edges in pixels of the tract: left, right, bottom, top.
-    figures
+    statistics
         The coadd's metadata.
     picture
         Signal to noise of binned pixels; NaN without data.
     clipped, exposures
-        Binned: fraction of pixels with a rejected input, and number of inputs.
+        Binned maps: fraction of pixels with a rejected input, and number of inputs.
     depth, seeing
-        Of the cells: AB mag of 5 sigma in a 2" aperture, and arcsec.
+        Maps of the cells: AB mag of 5 sigma in an aperture of 2 arcsec diameter, and FWHM in arcsec.
     empty
-        Scatter of empty 2" apertures over the quoted error, without and with `aperture_error_scale`, and their number.
+        Scatter of empty apertures of 2 arcsec diameter over the quoted error, without and with
+        `aperture_error_scale`, and their number.
     stars
         Columns: deviation of a star's flux ratio in `STAR_RADII` from that of its cell's PSF; inputs; whether any of
         its pixels is INEXACT_PSF (1 or 0).
@@ -61,7 +62,7 @@ class CoaddReview:
     patch: int
     band: str
     extent: tuple[float, float, float, float]
-    figures: dict[str, int | float | str]
+    statistics: dict[str, int | float | str]
     picture: np.ndarray
     clipped: np.ndarray
     exposures: np.ndarray
@@ -113,7 +114,7 @@ def review_coadd(coadd: CellCoadd, exposures: np.ndarray | None, *, patch: int, 
     Parameters
     ----------
     patch
-        Its id on the sky map: another pipeline's coadd may bear another.
+        Number of the patch on the sky map: another pipeline's coadd may bear another.
     exposures
         Number of inputs of each pixel; None: 1 where there are data.
     scale
@@ -128,7 +129,7 @@ def review_coadd(coadd: CellCoadd, exposures: np.ndarray | None, *, patch: int, 
         patch=patch,
         band=str(coadd.band),
         extent=(coadd.bbox.x.start, coadd.bbox.x.stop, coadd.bbox.y.start, coadd.bbox.y.stop),
-        figures=dict(coadd.metadata),
+        statistics=dict(coadd.metadata),
         picture=picture_of(image, variance, good),
         clipped=binned(((mask & BIT["CLIPPED"]) != 0).astype(float), factor),
         exposures=binned(exposures.astype(float), factor),
@@ -165,7 +166,11 @@ def binned(array: np.ndarray, factor: int) -> np.ndarray:
 
 
 def sky_pixels(image: np.ndarray, variance: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Pixels with data and away from sources: those 2.5 sigma above the smoothed sky, widened by 7 pixels."""
+    """Pixels with data and away from sources: those 2.5 sigma above the smoothed sky, widened by 7 pixels.
+
+    It is not `dmu4.patches.sky.source_mask`, which takes the width of a PSF: images before coaddition are held to the
+    same measure, and how empty a sky is must not be told by the code whose errors are checked with it.
+    """
     scaled = np.divide(image, np.sqrt(variance), out=np.zeros_like(image), where=variance > 0)
     smooth = ndimage.gaussian_filter(scaled, 2.0)
     level = np.median(smooth[good])
@@ -222,7 +227,7 @@ def _flux_ratio(image: np.ndarray, x: np.ndarray, y: np.ndarray, scale: float) -
 def without_rejection(butler: Butler, survey: Survey, review: CoaddReview) -> np.ndarray | None:
     """The picture of a coadd as it would be had no epoch been compared with the others; None if it was imported."""
     where = {"skymap": survey.sky_map.name, "tract": review.tract, "patch": review.patch, "band": review.band}
-    if "n_inputs" not in review.figures:
+    if "n_inputs" not in review.statistics:
         return None
     query = "skymap = '{skymap}' AND tract = {tract} AND patch = {patch} AND band = '{band}'".format(**where)
     images = butler.query_datasets("visit_image", where=query, explain=False, limit=None)
@@ -236,19 +241,19 @@ def without_rejection(butler: Butler, survey: Survey, review: CoaddReview) -> np
     return picture_of(*_planes(coadd, from_mask(coadd.mask)))
 
 
-def figures_table(reviews: Iterable[CoaddReview]) -> Table:
-    """One row a coadd: inputs, coverage, seeing, depth, rejection, and how errors compare with empty apertures."""
+def summarise_coadds(reviews: Iterable[CoaddReview]) -> Table:
+    """One row per coadd: inputs, coverage, seeing, depth, rejection, and how errors compare with empty apertures."""
     rows = [
         (
             review.tract,
             review.patch,
             review.band,
-            int(review.figures.get("n_inputs", 1)),
-            float(review.figures.get("coverage", np.nan)),
-            float(review.figures.get("seeing", np.nan)),
-            float(review.figures.get("depth5", np.nan)),
-            float(review.figures.get("clipped_fraction", np.nan)),
-            float(review.figures.get("aperture_error_scale", np.nan)),
+            int(review.statistics.get("n_inputs", 1)),
+            float(review.statistics.get("coverage", np.nan)),
+            float(review.statistics.get("seeing", np.nan)),
+            float(review.statistics.get("depth5", np.nan)),
+            float(review.statistics.get("clipped_fraction", np.nan)),
+            float(review.statistics.get("aperture_error_scale", np.nan)),
             review.empty[1],
         )
         for review in reviews

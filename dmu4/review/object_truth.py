@@ -69,7 +69,7 @@ def flux_ratios(objects: Table, matched: Table, *, kind: str = "psfFlux", bright
 
 
 def plot_truth(objects: Table, matched: Table) -> Figure:
-    """Measured over true point-source flux of isolated stars against true magnitude, one panel a band."""
+    """Measured over true point-source flux of isolated stars against true magnitude, one panel per band."""
     found = matched[np.asarray(matched["found"])]
     bands = [band for band in bands_of(objects) if f"flux_{band}" in matched.colnames]
     columns = min(5, len(bands))

@@ -54,7 +54,7 @@ def read_patch(butler: Butler, *, skymap: str, tract: int, patch: int) -> PatchI
 
 
 def band_summary(objects: Table) -> Table:
-    """One row a band: how many primary objects it saw, how many it can be used for, its depth and its error floor."""
+    """One row per band: how many primary objects it saw, how many it can be used for, its depth and its error floor."""
     primary = objects[np.asarray(objects["detect_isPrimary"])] if len(objects) else objects
     rows = []
     for band in bands_of(primary) if len(primary) else ():
@@ -139,7 +139,7 @@ def _extent(cube: PatchImages) -> tuple[float, float, float, float]:
 
 
 def plot_counts(objects: Table) -> Figure:
-    """Objects per magnitude and the 5-sigma depth, one panel a band."""
+    """Objects per magnitude and the 5-sigma depth, one panel per band."""
     bands = bands_of(objects)
     primary = objects[np.asarray(objects["detect_isPrimary"])]
     columns = min(5, len(bands))
@@ -168,8 +168,8 @@ def plot_counts(objects: Table) -> Figure:
     return figure
 
 
-def plot_kinds(objects: Table) -> Figure:
-    """How stars and galaxies part: 2-arcsec less point-source magnitude, and the colours of the point-like ones."""
+def plot_morphology(objects: Table) -> Figure:
+    """How stars and galaxies part: by what a circle of 2 arcsec radius has beyond a point source, and by colours."""
     bands = bands_of(objects)
     primary = objects[np.asarray(objects["detect_isPrimary"])]
     band = "i" if "i" in bands else bands[0]
@@ -181,7 +181,7 @@ def plot_kinds(objects: Table) -> Figure:
         mine = extended == kind
         left.scatter(point[mine], excess[mine], s=8, c=colour, marker=marker, label=label, alpha=0.6, lw=0)
     left.set(ylim=(0.5, -2.5), xlabel=f"{band} point-source magnitude (AB)")
-    left.set_ylabel(f"{band}: 2-arcsec less point-source magnitude")
+    left.set_ylabel(f"{band}: 2 arcsec radius less point source (AB)")
     left.legend()
     _plot_colours(right, primary, bands)
     return figure
@@ -209,9 +209,9 @@ def _plot_colours(axis: Axes, primary: Table, bands: Sequence[str]) -> None:
 
 
 def empty_aperture_ratios(cubes: Iterable[PatchImages], objects: Table, *, count: int = 6000) -> Table:
-    """Scatter of 2-arcsec circles between the objects over the errors that the table would quote for objects there.
+    """Scatter of circles of 2 arcsec radius between the objects over the errors that the table would quote there.
 
-    Places keep 3 arcsec from every object, and 8 from those above 50 sigma in the band, whose wings are light too.
+    Samples keep 3 arcsec from every object, and 8 from those above 50 sigma in the band, whose wings are light too.
 
     Parameters
     ----------
@@ -220,12 +220,12 @@ def empty_aperture_ratios(cubes: Iterable[PatchImages], objects: Table, *, count
     objects
         Objects of their tract.
     count
-        Places to try in each patch.
+        Number of positions to try in each patch.
 
     Returns
     -------
     Table
-        band, places, ratio; NaN where there are fewer than 50 places.
+        band, samples, ratio; NaN where there are fewer than 50 samples.
     """
     pulls: dict[str, list[np.ndarray]] = {}
     for cube in cubes:
@@ -237,17 +237,17 @@ def empty_aperture_ratios(cubes: Iterable[PatchImages], objects: Table, *, count
         known = values[np.isfinite(values)]
         ratio = round(float(clipped_moments(known)[1]), 3) if len(known) >= 50 else np.nan
         rows.append((band, len(values), ratio))
-    return Table(rows=rows or None, names=("band", "places", "ratio"), dtype=(str, int, float))
+    return Table(rows=rows or None, names=("band", "samples", "ratio"), dtype=(str, int, float))
 
 
 def _empty_pulls(cube: PatchImages, objects: Table, count: int) -> dict[str, np.ndarray]:
-    """Band -> flux over quoted error of the empty places of one patch; NaN where there is no error to quote."""
+    """Band -> flux over quoted error of the empty samples of one patch; NaN where there is no error to quote."""
     rng = np.random.default_rng(3)
     radius = 12 * REFERENCE_PIXEL / cube.pixel_scale
     x, y = rng.uniform(radius, cube.shape[1] - radius, count), rng.uniform(radius, cube.shape[0] - radius, count)
-    places = np.column_stack([x, y])
+    samples = np.column_stack([x, y])
     known = np.column_stack([objects["x"] - cube.x0, objects["y"] - cube.y0])
-    free = cKDTree(known).query(places)[0] * cube.pixel_scale > 3
+    free = cKDTree(known).query(samples)[0] * cube.pixel_scale > 3
     planes = (cube.image, cube.variance, cube.good)
     sums = sum_apertures(*planes, x=x, y=y, conics=circles([radius], length=count))
     of_objects = sum_apertures(*planes, x=known[:, 0], y=known[:, 1], conics=circles([radius], length=len(known)))
@@ -258,11 +258,11 @@ def _empty_pulls(cube: PatchImages, objects: Table, count: int) -> dict[str, np.
         faint &= of_objects.variance[:, 0, number] > 0
         chosen = free & (sums.filled[:, 0, number] > 0.99)
         if bright.any():
-            chosen &= cKDTree(known[bright]).query(places)[0] * cube.pixel_scale > 8
+            chosen &= cKDTree(known[bright]).query(samples)[0] * cube.pixel_scale > 8
         pulls[band] = np.full(np.count_nonzero(chosen), np.nan)
         if faint.any():
-            _, nearest = cKDTree(known[faint]).query(places[chosen])
-            # What the table would quote at a place: its variance, times what the errors have over that nearby.
+            _, nearest = cKDTree(known[faint]).query(samples[chosen])
+            # What the table would quote at a sample: its variance, times what the errors have over that nearby.
             factor = error[faint] / np.sqrt(of_objects.variance[faint, 0, number])
             quoted = factor[nearest] * np.sqrt(sums.variance[chosen, 0, number])
             pulls[band] = sums.flux[chosen, 0, number] / quoted
@@ -285,7 +285,7 @@ def plot_empty(ratios: Table) -> Figure:
     place = np.arange(len(ratios))
     axis.axhspan(0.9, 1.1, color="0.9", label="1 +- 0.1")
     axis.plot(place, ratios["ratio"], "o", color=STAR, label="scatter over quoted error")
-    axis.set_xticks(place, [f"{band}\n{n}" for band, n in ratios.iterrows("band", "places")])
-    axis.set(ylim=(0, None), xlabel="band and number of empty places", ylabel="ratio, 2-arcsec circles")
+    axis.set_xticks(place, [f"{band}\n{n}" for band, n in ratios.iterrows("band", "samples")])
+    axis.set(ylim=(0, None), xlabel="band and number of empty samples", ylabel="ratio, circles of 2 arcsec radius")
     axis.legend()
     return figure

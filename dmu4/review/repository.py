@@ -26,7 +26,7 @@ def dataset_counts(butler: Butler) -> dict[str, int]:
 
 
 def visit_table(butler: Butler) -> Table:
-    """One row a visit: number, filter, begin (UTC), total exposure time in s and number of detectors."""
+    """One row per visit: number, filter, begin (UTC), total exposure time in s and number of detectors."""
     rows = []
     for record in butler.query_dimension_records("visit", explain=False):
         detectors = butler.query_dimension_records("visit_detector_region", visit=record.id, explain=False)
@@ -45,7 +45,7 @@ def outline(region: ConvexPolygon) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plot_visits(butler: Butler, survey: Survey, patches: dict[int, list[int]]) -> Figure:
-    """Maps of the detectors of all visits over the patches of a release, one panel a VISTA band.
+    """Maps of the detectors of all visits over the patches of a release, one panel per VISTA band.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ import numpy as np
 from astropy.table import Table, vstack
 from lsst.daf.butler import Butler
 from lsst.images import Image
-from matplotlib.axes import Axes
+from matplotlib import pyplot as plt
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -18,7 +18,7 @@ from obs_vista.photometry import magnitude_of
 OUTLINED = [withStroke(linewidth=1.5, foreground="0.2")]
 
 NUMBERED = 5
-"""With more visits a row there is no room for the detectors' numbers."""
+"""With more visits in a row there is no room for the detectors' numbers."""
 
 MAPS = {
     "seeing": ("seeing (arcsec)", "viridis"),
@@ -32,7 +32,7 @@ MAPS = {
 
 
 def read_summaries(butler: Butler) -> Table:
-    """The summaries of all visits in one table, one row a detector; empty if there are none."""
+    """The summaries of all visits in one table, one row per detector; empty if there are none."""
     if not butler.registry.queryDatasetTypes("visit_summary"):  # no step has ever made one
         return Table()
     references = sorted(butler.query_datasets("visit_summary", explain=False), key=lambda ref: ref.dataId["visit"])
@@ -54,7 +54,7 @@ def read_sources(butler: Butler, visit: int) -> Table:
 
 
 def visit_table(summaries: Table) -> Table:
-    """One row a visit: medians over its detectors, and how many of them are accepted."""
+    """One row per visit: medians over its detectors, and how many of them are accepted."""
     rows = []
     for visit in np.unique(summaries["visit"]):
         part = summaries[summaries["visit"] == visit]
@@ -73,17 +73,15 @@ def visit_table(summaries: Table) -> Table:
     return table
 
 
-def draw_maps(figure: Figure, summaries: Table, column: str) -> None:
-    """The detectors of each visit on the sky, north up and east left, coloured by one figure; rejected ones hatched.
+def plot_maps(summaries: Table, column: str) -> Figure:
+    """The detectors of each visit on the sky, north up and east left, coloured by one column; rejected ones hatched.
 
     All visits are in one frame: a frame for each takes five times longer to draw.
 
     Parameters
     ----------
-    figure
-        Empty.
     summaries
-        Of `read_summaries`.
+        Table from `read_summaries`.
     column
         A key of `MAPS`.
     """
@@ -97,6 +95,7 @@ def draw_maps(figure: Figure, summaries: Table, column: str) -> None:
     places = np.array([visits.index(visit) for visit in summaries["visit"]])
     middles = np.stack([-(places % columns), -(places // columns)], axis=1) * pitch
     outlines = outlines + middles[:, None]
+    figure = plt.figure(figsize=(8, 10), layout="constrained")
     axis = figure.subplots()
     drawn = PolyCollection(outlines, array=values, cmap=colours, edgecolors="0.3", linewidths=0.5)
     drawn.set_clim(low, high)
@@ -121,6 +120,7 @@ def draw_maps(figure: Figure, summaries: Table, column: str) -> None:
     axis.plot([0, -bar], [bottom, bottom], color="k", linewidth=1.5)
     axis.text(0, bottom - 0.02 * pitch[1], f"{bar} arcmin, north up, east left", fontsize=8, va="top")
     figure.colorbar(drawn, ax=axis, label=label, shrink=0.7)
+    return figure
 
 
 def _order(summaries: Table, visit: int) -> tuple[float, int]:
@@ -144,16 +144,15 @@ def _arcmin(ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float) -> tuple[n
     return ((ra - ra0 + 180) % 360 - 180) * np.cos(np.radians(dec0)) * 60, (dec - dec0) * 60
 
 
-def draw_arrows(axes: tuple[Axes, Axes], sources: Table) -> None:
+def plot_arrows(sources: Table) -> Figure:
     """Offsets of stars from their references on the sky, with the header's transformation and the refined one.
 
     Parameters
     ----------
-    axes
-        Two, side by side.
     sources
-        Of one visit, of `read_sources`.
+        Sources of one visit, from `read_sources`.
     """
+    figure, axes = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
     matched = sources[np.asarray(sources["astrometry_used"], bool)]
     ra0, dec0 = float(np.mean(matched["coord_ra"])), float(np.mean(matched["coord_dec"]))
     east, north = _arcmin(np.asarray(matched["coord_ra"]), np.asarray(matched["coord_dec"]), ra0, dec0)
@@ -167,10 +166,12 @@ def draw_arrows(axes: tuple[Axes, Axes], sources: Table) -> None:
         axis.set_aspect("equal")
         axis.invert_xaxis()
     axes[0].set_ylabel("north (arcmin)")
+    return figure
 
 
-def draw_residuals(axes: tuple[Axes, Axes], sources: Table) -> None:
-    """Magnitude residuals against flux, and PSF size residuals of used and reserved stars."""
+def plot_residuals(sources: Table) -> Figure:
+    """Magnitude residuals against flux, and PSF size residuals of used and reserved stars of one visit."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     flux = np.asarray(sources["psf_flux"])
     magnitude = magnitude_of(flux)
     used = np.asarray(sources["photometry_used"], bool)
@@ -184,25 +185,20 @@ def draw_residuals(axes: tuple[Axes, Axes], sources: Table) -> None:
     axes[1].legend(fontsize=8)
     for axis in axes:
         axis.axhline(0, color="0.5", lw=0.8)
+    return figure
 
 
-def draw_background(axes: tuple[Axes, Axes, Axes], pawprint: Image, *, seeing: float) -> float:
+def plot_background(pawprint: Image, *, seeing: float) -> Figure:
     """A detector as it came, its sky, and what is left when the sky is subtracted.
 
     Parameters
     ----------
-    axes
-        Three, side by side.
     pawprint
-        Counts.
+        Image in counts.
     seeing
-        FWHM in pixels.
-
-    Returns
-    -------
-    float
-        Largest minus smallest sky, counts.
+        FWHM of stars in pixels.
     """
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
     image = pawprint.array
     mask = detector_mask(image, None, saturation=np.inf)
     background = fit_background(image, mask, fwhm=seeing)
@@ -218,4 +214,4 @@ def draw_background(axes: tuple[Axes, Axes, Axes], pawprint: Image, *, seeing: f
         axis.set_xlabel("x (px)")
         axis.figure.colorbar(drawn, ax=axis, shrink=0.6, label="ADU" if axis is axes[2] else None)
     axes[0].set_ylabel("y (px)")
-    return background.gradient
+    return figure

@@ -16,7 +16,7 @@ from dmu4.review.objects import (
     empty_aperture_ratios,
     plot_counts,
     plot_empty,
-    plot_kinds,
+    plot_morphology,
     plot_patch,
     three_bands,
 )
@@ -82,8 +82,8 @@ def test_figures_are_drawn(rng):
     objects["x"][:n], objects["y"][:n] = scene.x + 1000, scene.y + 2000
     ratios = empty_aperture_ratios([cube], objects[:n])
     assert list(ratios["band"]) == list(BANDS)
-    assert (np.asarray(ratios["places"]) > 0).all()
-    figures = [plot_patch(cube, objects), plot_counts(objects), plot_kinds(objects), plot_empty(ratios)]
+    assert (np.asarray(ratios["samples"]) > 0).all()
+    figures = [plot_patch(cube, objects), plot_counts(objects), plot_morphology(objects), plot_empty(ratios)]
     figures.append(plot_truth(objects, match_truth(objects, truth)))
     for figure in figures:
         labels = [axis.get_xlabel() for axis in figure.axes] + [figure.get_supxlabel()]

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.objects.columns import object_columns
-from dmu4.patches.load import load_cube, planes_of_coadd
+from dmu4.patches.load import load_cube, load_images, planes_of_coadd
 from dmu4.patches.sky import meshes_of, subtract_sky
 from dmu4.tasks.consolidate_tract import ConsolidateTractConfig, ConsolidateTractTask
 from dmu4.tasks.detect_patch import DetectPatchConfig, DetectPatchTask
@@ -34,8 +34,9 @@ class Handle:
     dataId: dict[str, object]
     value: object
 
-    def get(self) -> object:
-        """The dataset."""
+    def get(self, *, component: str | None = None) -> object:
+        """The dataset; a coadd has all that its component ``masked_image`` has."""
+        assert component in (None, "masked_image")
         return self.value
 
 
@@ -179,6 +180,21 @@ def test_input_counts_come_from_their_map(sky):
     count = Image(np.full(coadd.bbox.shape, 7, np.int16), bbox=coadd.bbox)
     cube, _ = load_cube([Handle({"band": "i"}, coadd)], [Handle({"band": "i"}, count)])
     assert set(np.unique(cube.input_count)) == {7}
+
+
+def test_images_alone_are_those_of_the_cube(sky):
+    """What is read to be looked at has the same pixels, in the same place, as what is measured."""
+    _, patches, _, coadds = sky
+    hole = np.zeros((600, 600), bool)
+    hole[150:300, 450:] = True
+    coadd = coadds[patches[0].id, "i"]
+    holed = make_coadd("i", patches[0], coadd.image.array, coadd.noise_realizations[0].array, hole=hole)
+    handles = [Handle({"band": "vk"}, coadds[patches[0].id, "vk"]), Handle({"band": "i"}, holed)]
+    images, (cube, _) = load_images(handles), load_cube(handles)
+    assert (images.bands, images.x0, images.y0) == (cube.bands, cube.x0, cube.y0) == (("i", "vk"), cube.x0, cube.y0)
+    assert images.pixel_scale == pytest.approx(0.168, rel=1e-4)
+    for name in ("image", "variance", "good"):
+        np.testing.assert_array_equal(getattr(images, name), getattr(cube, name))
 
 
 def test_light_beyond_the_psf_stamps(sky):
