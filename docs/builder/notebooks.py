@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
 
 from docs.builder.markdown import relink
+
+_SURVEY_FILE = re.compile(r'"/[^"]*/(dmu0/surveys/[^"]+)"')
 
 
 def executed_notebooks(project: Path, survey: str) -> dict[str, Path]:
@@ -29,6 +32,8 @@ def executed_notebooks(project: Path, survey: str) -> dict[str, Path]:
 def prepared(path: Path, *, source: str, page: str, pages: Mapping[str, str]) -> nbformat.NotebookNode:
     """An executed notebook whose links lead to pages of the site, without what was printed to stderr.
 
+    The path of a survey that is shipped becomes relative to the project.
+
     Parameters
     ----------
     path
@@ -41,6 +46,8 @@ def prepared(path: Path, *, source: str, page: str, pages: Mapping[str, str]) ->
         if cell.cell_type == "markdown":
             cell.source = relink(cell.source, source=source, page=page, pages=pages)
         elif cell.cell_type == "code":
+            if "injected-parameters" in cell.metadata.get("tags", ()):
+                cell.source = _SURVEY_FILE.sub(r'"\1"', cell.source)
             # Progress bars are of no use after the run.
             cell.outputs = [item for item in cell.outputs if item.get("name") != "stderr"]
     return notebook

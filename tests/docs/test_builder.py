@@ -6,6 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import nbformat
 import pytest
 from pydantic import BaseModel, Field
 
@@ -15,6 +16,7 @@ from docs.builder.api import api_pages, rooms
 from docs.builder.columns import columns_page
 from docs.builder.make_targets import make_targets, make_targets_page
 from docs.builder.markdown import relink, table
+from docs.builder.notebooks import executed_notebooks, notebooks_page, prepared
 from docs.builder.survey_keys import section, sections, survey_keys_page
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -132,3 +134,31 @@ def test_readmes_name_modules_that_exist() -> None:
         for name in re.findall(r"^\| (.*?) \|", modules, re.M)[2:]:
             for file in re.findall(r"`([\w/]+(?:\.py|/))`", name):
                 assert (readme.parent / file).exists(), f"{readme.relative_to(PROJECT)} names {file}"
+
+
+def test_notebooks_are_shown_without_what_is_of_one_machine(tmp_path: Path) -> None:
+    """Links lead to pages; progress bars and the folder of whoever ran the notebook are left out, results are kept."""
+    notebook = nbformat.v4.new_notebook()
+    parameters = nbformat.v4.new_code_cell('survey = "/home/a/lsst/dmu0/surveys/sample.yaml"\ntracts = "8524"')
+    parameters.metadata["tags"] = ["injected-parameters"]
+    bar, shown = (nbformat.v4.new_output("stream", name=name, text=name) for name in ("stderr", "stdout"))
+    cell = nbformat.v4.new_code_cell("1 + 1", outputs=[bar, shown])
+    notebook.cells = [nbformat.v4.new_markdown_cell("# 4.3\n\n[before](2_Single_frame.ipynb)"), parameters, cell]
+    path = tmp_path / "3_Coadd.ipynb"
+    nbformat.write(notebook, path)
+    pages = {"dmu4/2_Single_frame.ipynb": "notebooks/dmu4/2_Single_frame.ipynb"}
+    new = prepared(path, source="dmu4/3_Coadd.ipynb", page="notebooks/dmu4/3_Coadd.ipynb", pages=pages)
+    assert new.cells[0].source.endswith("[before](2_Single_frame.ipynb)")
+    assert new.cells[1].source == 'survey = "dmu0/surveys/sample.yaml"\ntracts = "8524"'
+    assert [item.name for item in new.cells[2].outputs] == ["stdout"]
+    assert "when this site was built" in notebooks_page([], "sample")
+
+
+def test_executed_notebooks_are_those_that_succeeded(tmp_path: Path) -> None:
+    """Records of a survey are found in the order of the stages; failed runs and other surveys are not."""
+    for name in ("dmu1/data/sample/runs/2_Quality", "dmu0/data/sample/runs/1_Get", "dmu1/data/other/runs/2_Quality"):
+        path = tmp_path / f"{name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "dmu1/data/sample/runs/3_Coverage.failed.ipynb").touch()
+    assert list(executed_notebooks(tmp_path, "sample")) == ["dmu0/1_Get.ipynb", "dmu1/2_Quality.ipynb"]

@@ -189,9 +189,11 @@ def test_requests_are_kept_apart():
     for _ in range(6):
         limiter.wait("http://one/a")
     assert time.monotonic() - start >= 5 / 50
+    limiter = RateLimiter(per_second=0.2)  # 5 s apart: however busy the machine is, not to wait is told from waiting
+    limiter.wait("http://one/a")
     start = time.monotonic()
     limiter.wait("http://two/a")
-    assert time.monotonic() - start < 0.015
+    assert time.monotonic() - start < 2.5
 
 
 def test_login_from_the_environment_or_netrc(download, local_archive, tmp_path, monkeypatch):
