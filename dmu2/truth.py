@@ -7,8 +7,9 @@ from astropy.table import Table
 
 from dmu0.robust_statistics import robust_scatter
 from dmu0.truth import MATCH_RADIUS, is_star, match_to_truth, true_positions
-from dmu2.colour_terms import magnitude_errors, magnitudes
+from dmu2.colour_terms import magnitude_errors
 from dmu2.refcat import SURVEY_BANDS, sky_positions
+from obs_vista.photometry import magnitude_of
 
 BRIGHT = 0.05
 """Largest error (mag) of stars that offsets are taken from: below it, what 2MASS detects at all biases nothing."""
@@ -44,7 +45,7 @@ def compare_with_truth(table: Table, truth: Table, *, radius: float = MATCH_RADI
         if f"flux_{band}" not in truth.colnames:
             continue
         flux, error = found[f"{band}_flux"], found[f"{band}_fluxErr"]
-        difference = magnitudes(flux) - magnitudes(expected[f"flux_{band}"])
+        difference = magnitude_of(flux) - magnitude_of(expected[f"flux_{band}"])
         sigma = magnitude_errors(flux, error)
         known = np.isfinite(difference) & np.isfinite(sigma)
         bright = known & (sigma < BRIGHT)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("obs_vista", *(f"dmu{stage}" for stage in range(6)), "workflow")
@@ -17,6 +20,15 @@ def test_import_contract() -> None:
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_can_be_imported(package: str) -> None:
+    """Each module finds what it imports, also those that only notebooks use."""
+    for path in MODULES:
+        parts = path.relative_to(PROJECT).with_suffix("").parts
+        if parts[0] == package and parts[-1] not in {"__main__", "__init__"}:
+            importlib.import_module(".".join(parts))
 
 
 def test_modules_are_small() -> None:
