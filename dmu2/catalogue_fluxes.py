@@ -87,17 +87,22 @@ def set_flux(
         deviation = _magnitude_errors(table, errors, error)
     else:
         offset = 0.0  # flux densities are what AB is made of
-        flux = numbers(
-            table, (column,), valid=(1e-300, np.inf), factor=conversion(spelled, "nJy", what=f"the flux {column!r}")
-        )
-        magnitude = magnitude_of(flux)
-        deviation = _flux_errors(table, errors, spelled) / flux * 2.5 / np.log(10)
+        magnitude, deviation = _magnitudes_of_fluxes(table, column, errors, spelled)
     possible = (magnitude >= system.valid[0]) & (magnitude <= system.valid[1])
     _refuse_other_units(table, column, possible, system)
     known = possible & (deviation > 0) & (deviation < ERROR_MAX) & good
     result = flux_of(offset + np.where(known, magnitude, np.nan))
     out[f"{name}_flux"] = result
     out[f"{name}_fluxErr"] = result * deviation * np.log(10) / 2.5
+
+
+def _magnitudes_of_fluxes(
+    table: Table, column: str, errors: Sequence[str], spelled: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """AB magnitudes and their errors from flux densities."""
+    factor = conversion(spelled, "nJy", what=f"the flux {column!r}")
+    flux = numbers(table, (column,), valid=(1e-300, np.inf), factor=factor)
+    return magnitude_of(flux), _flux_errors(table, errors, spelled) / flux * 2.5 / np.log(10)
 
 
 def _magnitude_unit(spelled: str) -> tuple[float, str] | None:

@@ -52,7 +52,7 @@ MIN_CORRECTION_STARS = 3
 """With fewer bright stars on an image, its fluxes are not used."""
 
 
-def isolated(ra: np.ndarray, dec: np.ndarray, *, distance: float) -> np.ndarray:
+def without_neighbours(ra: np.ndarray, dec: np.ndarray, *, distance: float) -> np.ndarray:
     """Which sources have no other source of the list within a distance in arcsec."""
     return match(ra, dec, ra, dec, radius=distance).candidates == 1
 
@@ -97,12 +97,7 @@ def star_fluxes(
     radius, total_radius
         Radii of the small and the large aperture in units of the FWHM.
     """
-    data = np.ascontiguousarray(image, np.float32)
-    bad = ~np.isfinite(data) if mask is None else mask | ~np.isfinite(data)
-    data = np.where(bad, np.float32(0), data)
-    # Meshes of 15 FWHM are far larger than stars, so that their wings stay in the image.
-    mesh = int(np.clip(15 * fwhm, 32, 128))
-    sky = sep.Background(data, mask=bad, bw=mesh, bh=mesh)
+    data, bad, sky = _sky_mesh(image, mask, fwhm=fwhm)
     clean = data - sky.back()
     deviation = float(sky.globalrms) if noise is None else np.where(bad, 0, noise).astype(np.float32)
     inside = _inside(x, y, data.shape, total_radius * fwhm)
@@ -118,11 +113,19 @@ def star_fluxes(
     good = inside & (flag & ~sep.OBJ_TRUNC == 0) & (flux > 0) & (peak < saturation)
     bright = good & alone & (total_flag == 0) & (total > 30 * total_error)
     correction = _correction(flux[bright], total[bright], total_error[bright])
-    if correction.stars < MIN_CORRECTION_STARS:
-        nothing = np.full(len(flux), np.nan)
-        return StarFluxes(nothing, nothing, correction)
-    factor = np.where(good, correction.factor, np.nan)
+    factor = np.where(good & (correction.stars >= MIN_CORRECTION_STARS), correction.factor, np.nan)
     return StarFluxes(flux * factor, error * factor, correction)
+
+
+def _sky_mesh(
+    image: np.ndarray, mask: np.ndarray | None, *, fwhm: float
+) -> tuple[np.ndarray, np.ndarray, sep.Background]:
+    """Pixels with zero for bad ones, which are bad, and the sky mesh: 15 FWHM, so that wings of stars stay."""
+    data = np.ascontiguousarray(image, np.float32)
+    bad = ~np.isfinite(data) if mask is None else mask | ~np.isfinite(data)
+    data = np.where(bad, np.float32(0), data)
+    mesh = int(np.clip(15 * fwhm, 32, 128))
+    return data, bad, sep.Background(data, mask=bad, bw=mesh, bh=mesh)
 
 
 def stellar_fwhm(image: np.ndarray, *, x: np.ndarray, y: np.ndarray, guess: float, mask: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 
 from dmu0.published import coadds as published
 from dmu0.sky.matching import DAYS_PER_YEAR, propagate
-from dmu2.photometry import isolated, star_fluxes, stellar_fwhm
+from dmu2.photometry import star_fluxes, stellar_fwhm, without_neighbours
 from obs_vista.camera import get_detector
 from obs_vista.headers import icrs_wcs, merged_header
 from obs_vista.zero_points import header_zero_point
@@ -217,7 +217,7 @@ def measure(image: StarImage, stars: Table) -> tuple[Table, dict[str, object]]:
     x, y = image.wcs.all_world2pix(ra[rows], dec[rows], 0)
     scale = 3600 * float(np.sqrt(abs(np.linalg.det(image.wcs.pixel_scale_matrix))))
     point = ~np.asarray(stars["extended"])[rows]
-    alone = isolated(ra[rows], dec[rows], distance=5 * image.fwhm * scale) & point
+    alone = without_neighbours(ra[rows], dec[rows], distance=5 * image.fwhm * scale) & point
     fwhm = image.fwhm
     if image.noise is not None:
         fwhm = stellar_fwhm(image.pixels, x=x[alone], y=y[alone], guess=fwhm, mask=image.mask)

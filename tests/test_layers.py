@@ -32,14 +32,14 @@ def test_every_module_can_be_imported(package: str) -> None:
 
 
 def test_modules_are_small() -> None:
-    """No module is longer than 450 lines, no function longer than 80."""
+    """No module is longer than 400 lines, no function longer than 60, docstring and kernels of numba included."""
     for path in MODULES:
         text = path.read_text()
-        assert text.count("\n") <= 450, f"{path.relative_to(PROJECT)} has {text.count(chr(10))} lines"
+        assert text.count("\n") <= 400, f"{path.relative_to(PROJECT)} has {text.count(chr(10))} lines"
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                length = node.end_lineno - node.lineno
-                assert length <= 80, f"{path.relative_to(PROJECT)}: {node.name} has {length} lines"
+                length = node.end_lineno - node.lineno + 1
+                assert length <= 60, f"{path.relative_to(PROJECT)}: {node.name} has {length} lines"
 
 
 def test_no_catch_all_names() -> None:

@@ -61,17 +61,13 @@ def download_file(
 ) -> Received:
     """Download a file.
 
-    Bytes go to a hidden file beside the target, which stays where it is when the connection breaks or the process dies,
-    and is continued later. Only a file that is complete and passes its check gets its name.
+    Bytes go to a hidden file beside the target; where the connection breaks or the process dies, it is continued later.
+    Only a file that is complete and passes its check gets its name.
 
     Parameters
     ----------
-    session
-        Session of the archive.
-    address
-        Where the file is.
-    target
-        Where it goes.
+    session, address, target
+        Session of the archive, address of the file there, and where it goes.
     check
         Says why a file cannot be used; empty if it can.
     reject
@@ -107,11 +103,10 @@ def download_file(
             raise _Passing(f"the file {reason}")
 
     ask_repeatedly(attempt, patience, passing=(_Passing,), wait=wait)
-    digest = sha256(part)
-    size = part.stat().st_size
+    received = Received(part.stat().st_size, sha256(part), attempts)
     part.replace(target)
     tag.unlink(missing_ok=True)
-    return Received(size, digest, attempts)
+    return received
 
 
 def _receive(session: requests.Session, address: str, part: Path, tag: Path, archive: str) -> None:

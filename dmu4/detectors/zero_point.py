@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import sep
@@ -161,6 +162,57 @@ def fit_zero_point(
     if valid.sum() < min_stars:
         reason = f"{int(valid.sum())} stars have a reference flux, {min_stars} are needed"
         return ZeroPoint(*header, "header", reason, used=np.zeros(len(flux), bool), residual=residual)
+    scale, relative, spread, used = _fit_scale(
+        flux, flux_error, reference, reference_error, valid, min_stars=min_stars, intrinsic=intrinsic
+    )
+    magnitude = magnitude_of(scale)
+    residual[valid] = magnitude_of(scale * flux[valid]) - magnitude_of(reference[valid])
+    error = 1.0857 * float(np.sqrt(1 / np.sum(1 / relative[used] ** 2))) * max(1.0, spread)
+    gradient, gradient_error = _plane(x[used], y[used], residual[used], 1.0857 * relative[used], shape)
+    return ZeroPoint(
+        magnitude=float(magnitude),
+        error=error,
+        state="fitted",
+        scatter=robust_scatter(residual[used]),
+        used=used,
+        residual=residual,
+        gradient=gradient,
+        gradient_error=gradient_error,
+    )
+
+
+class _Scale(NamedTuple):
+    """Factor from counts to nJy, with what its fit says of the stars.
+
+    Attributes
+    ----------
+    scale
+        nJy per count.
+    relative
+        Expected scatter of each star's factor, as a fraction; NaN for stars that are not valid.
+    spread
+        Scatter of the factors of the stars that were used in units of the expected one.
+    used
+        Boolean, one value per star.
+    """
+
+    scale: float
+    relative: np.ndarray
+    spread: float
+    used: np.ndarray
+
+
+def _fit_scale(
+    flux: np.ndarray,
+    flux_error: np.ndarray,
+    reference: np.ndarray,
+    reference_error: np.ndarray,
+    valid: np.ndarray,
+    *,
+    min_stars: int,
+    intrinsic: float,
+) -> _Scale:
+    """Weighted mean of reference over flux of the brighter valid stars, without outliers; see `fit_zero_point`."""
     scale = float(np.median(reference[valid] / flux[valid]))
     for limit in (10.0, 7.0, 4.0, 0.0):
         chosen = valid & (scale * flux > limit * reference_error)
@@ -182,20 +234,7 @@ def fit_zero_point(
         if kept.sum() < min_stars or (np.array_equal(kept, used) and abs(spread - 1) < 0.1):
             break
         used = kept
-    magnitude = magnitude_of(scale)
-    residual[valid] = magnitude_of(scale * flux[valid]) - magnitude_of(reference[valid])
-    error = 1.0857 * float(np.sqrt(1 / np.sum(1 / relative[used] ** 2))) * max(1.0, spread)
-    gradient, gradient_error = _plane(x[used], y[used], residual[used], 1.0857 * relative[used], shape)
-    return ZeroPoint(
-        magnitude=float(magnitude),
-        error=error,
-        state="fitted",
-        scatter=robust_scatter(residual[used]),
-        used=used,
-        residual=residual,
-        gradient=gradient,
-        gradient_error=gradient_error,
-    )
+    return _Scale(scale, relative, spread, used)
 
 
 def _typical_error(flux: np.ndarray, error: np.ndarray, chosen: np.ndarray, neighbours: int = 5) -> np.ndarray:

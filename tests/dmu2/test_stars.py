@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 
 from dmu0.robust_statistics import robust_scatter
 from dmu2.colour_terms import PUBLISHED
-from dmu2.photometry import isolated, star_fluxes, stellar_fwhm
+from dmu2.photometry import star_fluxes, stellar_fwhm, without_neighbours
 from dmu2.stars import StarImage, choose_stacks, instrument_fluxes, measure, read_coadd, read_stacks
 
 SCALE = 0.339
@@ -105,7 +105,7 @@ def test_stellar_fwhm(rng) -> None:
 def test_isolated() -> None:
     """Sources closer than the distance are not isolated."""
     ra, dec = np.array([1.0, 1.0, 2.0]), np.array([0.0, 2 / 3600, 0.0])
-    assert isolated(ra, dec, distance=3).tolist() == [False, False, True]
+    assert without_neighbours(ra, dec, distance=3).tolist() == [False, False, True]
 
 
 def test_measure(rng) -> None:
