@@ -29,11 +29,18 @@ class DatasetCache:
     memory
         Bytes to hold at most; the one that was used last is held however large it is.
     size
-        Bytes of a dataset.
+        Bytes of what is held of a dataset.
+    read
+        What is held of a dataset; all of it unless told.
     """
 
-    def __init__(self, memory: int, size: Callable[[Any], int]) -> None:
-        self._memory, self._size = memory, size
+    def __init__(
+        self,
+        memory: int,
+        size: Callable[[Any], int],
+        read: Callable[[DeferredDatasetHandle], Any] = lambda handle: handle.get(),
+    ) -> None:
+        self._memory, self._size, self._read = memory, size, read
         self._held: OrderedDict[object, tuple[Any, int]] = OrderedDict()
         _CACHES.add(self)
 
@@ -56,7 +63,7 @@ class DatasetCache:
         found = self.find(handle)
         if found is not None:
             return found
-        dataset = handle.get()
+        dataset = self._read(handle)
         self._held[handle.ref.id] = dataset, self._size(dataset)
         while len(self._held) > 1 and sum(size for _, size in self._held.values()) > self._memory:
             self._held.popitem(last=False)

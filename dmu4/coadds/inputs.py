@@ -12,9 +12,10 @@ from lsst.daf.butler import DeferredDatasetHandle
 from lsst.images import Box, Image, Mask, SkyProjection, VisitImage
 
 from dmu0.sky.tract import Patch
+from dmu4.butler.dataset_cache import DatasetCache
 from dmu4.coadds.cell_coadd import InputRecord, outline
 from dmu4.coadds.correlated_noise import noise_kernel
-from dmu4.coadds.psf import Psf
+from dmu4.coadds.psf import psf_nodes
 from dmu4.coadds.resample import coordinate_grid, projection_map
 from dmu4.coadds.stack import CoaddInput, CoaddSettings, input_box
 from dmu4.coadds.visit_quality import UnusableInput, VisitQuality
@@ -31,8 +32,8 @@ class OpenInput:
     ----------
     source
         The image as the engine takes it.
-    psf
-        Its PSF, for the PSFs of the cells.
+    nodes
+        Its PSF drawn all over the detector, see `psf_nodes`.
     record
         What provenance keeps of it.
     psf_correction
@@ -40,9 +41,20 @@ class OpenInput:
     """
 
     source: CoaddInput
-    psf: Psf
+    nodes: np.ndarray
     record: InputRecord
     psf_correction: float = 1.0
+
+
+def _read_nodes(handle: DeferredDatasetHandle) -> np.ndarray:
+    return psf_nodes(handle.get(component="psf"), PROJECTIONS.get(handle).pixel_bounds.bbox)
+
+
+PROJECTIONS = DatasetCache(
+    16_000_000, lambda projection: 40_000, read=lambda handle: handle.get(component="sky_projection")
+)
+PSF_NODES = DatasetCache(64_000_000, lambda nodes: nodes.nbytes, read=_read_nodes)
+"""Where visit images lie, and their PSFs: small beside the pixels, and wanted by every patch of a band around them."""
 
 
 def pixels_of(image: Image, variance: Image, mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -102,7 +114,7 @@ def open_input(
     UnusableInput
         If it does not reach the patch.
     """
-    projection: SkyProjection = handle.get(component="sky_projection")
+    projection: SkyProjection = PROJECTIONS.get(handle)
     bbox, wcs, data_id = projection.pixel_bounds.bbox, patch.tract.wcs, handle.dataId
     source = CoaddInput(
         name=f"{data_id['visit']:012d}_{data_id['detector']:03d}",
@@ -124,7 +136,7 @@ def open_input(
         day_obs=int(data_id["day_obs"]),
         polygon=outline(bbox, projection, wcs),
     )
-    return OpenInput(source, handle.get(component="psf"), record, quality.psf_correction)
+    return OpenInput(source, PSF_NODES.get(handle), record, quality.psf_correction)
 
 
 def read_box(handle: DeferredDatasetHandle, area: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

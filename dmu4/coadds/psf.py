@@ -128,7 +128,7 @@ def nominal_inputs(cell_counts: np.ndarray) -> np.ndarray:
 
 def cell_psfs(
     inputs: Sequence[CoaddInput],
-    psfs: Sequence[Psf],
+    nodes: Sequence[np.ndarray],
     nominal: np.ndarray,
     box: Box,
     *,
@@ -139,8 +139,8 @@ def cell_psfs(
 
     Parameters
     ----------
-    inputs, psfs
-        The inputs and their PSFs, in the same order.
+    inputs, nodes
+        The inputs and the `psf_nodes` of each, in the same order.
     nominal
         See `nominal_inputs`.
     box, cell
@@ -153,11 +153,10 @@ def cell_psfs(
     stamps
         (cell row, cell column, y, x), each of odd size and sum 1; NaN in cells without inputs.
     """
-    used = nominal.any(axis=(0, 1))
-    nodes = {n: psf_nodes(psfs[n], inputs[n].bbox) for n in np.flatnonzero(used)}
-    size = max((stamp_size(nodes[n], inputs[n].grid, box) for n in nodes), default=1)
+    used = np.flatnonzero(nominal.any(axis=(0, 1)))
+    size = max((stamp_size(nodes[n], inputs[n].grid, box) for n in used), default=1)
     stamps = np.full((*nominal.shape[:2], size, size), np.nan)
-    warped = {n: _Resampled(nodes[n], inputs[n], size, order) for n in nodes}
+    warped = {n: _Resampled(nodes[n], inputs[n], size, order) for n in used}
     for j, i in np.argwhere(nominal.any(axis=2)):
         x, y = box.x.start + (i + 0.5) * cell - 0.5, box.y.start + (j + 0.5) * cell - 0.5
         total = sum(inputs[n].weight * warped[n].at(x=x, y=y) for n in np.flatnonzero(nominal[j, i]))

@@ -213,8 +213,7 @@ class CoaddPatchTask(PipelineTask):
             raise NoWorkFound(f"{len(inputs)} images touch the patch, but none has a usable pixel in it")
         nominal = nominal_inputs(planes.cell_counts)
         mark_inexact(planes, nominal, cell=cell)
-        psfs = [one.psf for one in inputs]
-        stamps = cell_psfs(sources, psfs, nominal, box, cell=cell, order=settings.order)
+        stamps = cell_psfs(sources, [one.nodes for one in inputs], nominal, box, cell=cell, order=settings.order)
         provenance = make_provenance(sources, [one.record for one in inputs], planes, nominal, box)
         weights = planes.cell_counts.sum(axis=(0, 1)) * [source.weight for source in sources]
         metadata = {

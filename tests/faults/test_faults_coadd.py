@@ -41,7 +41,7 @@ def task() -> CoaddPatchTask:
 def opened(image: scene.Exposure, visit: int) -> OpenInput:
     """An exposure as the task opens it."""
     record = InputRecord("VIRCAM", visit, 1, "VIRCAM-H", 20091103, Box.factory[0:9, 0:9].to_polygon())
-    return OpenInput(image.source(), image.psf, record)
+    return OpenInput(image.source(), image.nodes(), record)
 
 
 class Handle:

@@ -9,6 +9,7 @@ from lsst.images import Box, Image
 
 from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.coadds.correlated_noise import correlated_noise, noise_kernel
+from dmu4.coadds.psf import psf_nodes
 from dmu4.coadds.resample import coordinate_grid
 from dmu4.coadds.stack import CoaddInput
 
@@ -93,6 +94,10 @@ class Exposure:
             noise_kernel=self.kernel,
             seed=self.seed,
         )
+
+    def nodes(self) -> np.ndarray:
+        """Its PSF all over its pixels."""
+        return psf_nodes(self.psf, Box.from_shape(self.shape))
 
 
 def lattice(box: Box, *, spacing: float, margin: float, rng: np.random.Generator) -> np.ndarray:

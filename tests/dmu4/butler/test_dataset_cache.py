@@ -55,3 +55,12 @@ def test_the_end_of_a_task_empties_every_cache():
     assert (len(one), len(two)) == (0, 0)
     assert one.get(handle) is handle.dataset
     assert handle.read == 3
+
+
+def test_a_part_of_a_dataset():
+    """What is held, and counted, is what the reader of the cache makes of a dataset."""
+    parts = DatasetCache(10, len, read=lambda handle: handle.get()[:4])
+    one, two = Handle("one", 50), Handle("two", 60)
+    for handle in (one, two, one, two):
+        assert parts.get(handle) == bytes(4)
+    assert (one.read, two.read) == (1, 1)

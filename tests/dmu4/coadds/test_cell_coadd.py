@@ -48,7 +48,7 @@ def made(patch):
     planes = make_coadd(sources, box, cell=75, settings=CoaddSettings(rejection=None))
     nominal = nominal_inputs(planes.cell_counts)
     mark_inexact(planes, nominal, cell=75)
-    stamps = cell_psfs(sources, [image.psf for image in images], nominal, box, cell=75, order=3)
+    stamps = cell_psfs(sources, [image.nodes() for image in images], nominal, box, cell=75, order=3)
     outline = Polygon(x_vertices=np.array([0.0, 9, 9, 0]), y_vertices=np.array([0.0, 0, 9, 9]))
     records = [InputRecord("VIRCAM", 7 + n, 13, "VIRCAM-H", 20091103, outline) for n in range(2)]
     provenance = make_provenance(sources, records, planes, nominal, box)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import astropy.units as u
 import numpy as np
@@ -13,8 +14,10 @@ import tests.scenes.exposures as scene
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch, tangent_wcs
 from dmu0.surveys import SkyMapConfig
+from dmu4.butler.dataset_cache import empty_caches
 from dmu4.coadds.correlated_noise import noise_kernel
 from dmu4.coadds.inputs import open_input, pixels_of, weight_of
+from dmu4.coadds.psf import psf_nodes
 from dmu4.coadds.stack import CoaddSettings, make_coadd
 from dmu4.coadds.visit_quality import UnusableInput, VisitNoise, VisitQuality
 from obs_vista.masks import to_mask
@@ -42,10 +45,13 @@ class Handle:
         frame = DetectorFrame(instrument="VIRCAM", detector=4, visit=7, bbox=box)
         rng = np.random.default_rng(3)
         scale = (1 * u.nJy).to_value(unit)
-        self.image = MaskedImage(
-            Image((scale * rng.normal(5, 2, SHAPE)).astype(np.float32), bbox=box, unit=unit),
-            mask=to_mask(np.where(rng.uniform(size=SHAPE) < 0.01, 2, 0), bbox=box),
-            variance=Image(np.full(SHAPE, 4 * scale**2, np.float32), bbox=box, unit=unit**2),
+        self.ref, self.image = (
+            SimpleNamespace(id=object()),
+            MaskedImage(
+                Image((scale * rng.normal(5, 2, SHAPE)).astype(np.float32), bbox=box, unit=unit),
+                mask=to_mask(np.where(rng.uniform(size=SHAPE) < 0.01, 2, 0), bbox=box),
+                variance=Image(np.full(SHAPE, 4 * scale**2, np.float32), bbox=box, unit=unit**2),
+            ),
         )
         projection = SkyProjection.from_fits_wcs(wcs, frame, pixel_bounds=box)
         self._parts, self.read = {"sky_projection": projection, "psf": scene.GaussianStar(2.3)}, []
@@ -92,6 +98,19 @@ def test_what_an_input_carries(patch):
     np.testing.assert_array_equal(one.source.noise_kernel, noise_kernel(QUALITY.noise.correlation))
     assert (one.record.visit, one.record.detector, one.record.day_obs) == (7, 4, 20121019)
     assert one.source.seed == 7004
+
+
+def test_another_patch_reads_nothing_again(patch):
+    """Projection and PSF of an image are read for its first patch only, until the caches are emptied."""
+    handle = Handle(patch, x=150.0, y=190.0)
+    first = opened(handle, patch)
+    parts, handle._parts = handle._parts, {}
+    again = opened(handle, patch)
+    np.testing.assert_array_equal(again.nodes, psf_nodes(parts["psf"], handle.image.bbox))
+    np.testing.assert_array_equal(again.source.grid.u, first.source.grid.u)
+    empty_caches()
+    with pytest.raises(KeyError, match="sky_projection"):
+        opened(handle, patch)
 
 
 def test_an_image_elsewhere(patch):

@@ -23,7 +23,7 @@ def coadd_with_psf(images: list, box: Box, *, cell: int = 100):
     planes = make_coadd(sources, box, cell=cell, settings=PLAIN)
     nominal = nominal_inputs(planes.cell_counts)
     mark_inexact(planes, nominal, cell=cell)
-    stamps = cell_psfs(sources, [image.psf for image in images], nominal, box, cell=cell, order=3)
+    stamps = cell_psfs(sources, [image.nodes() for image in images], nominal, box, cell=cell, order=3)
     return planes, stamps, nominal
 
 
@@ -100,7 +100,7 @@ def test_psf_is_the_same_from_both_patches(rng):
         grid = scene.coordinate_grid(box, first.map)
         nominal = np.ones((2, 3, 1), bool)
         replaced = type(source)(**{**source.__dict__, "grid": grid})
-        stamps.append(cell_psfs([replaced], [first.psf], nominal, box, cell=100, order=3))
+        stamps.append(cell_psfs([replaced], [first.nodes()], nominal, box, cell=100, order=3))
     np.testing.assert_allclose(stamps[0][:, 2], stamps[1][:, 0], atol=1e-9)
 
 
