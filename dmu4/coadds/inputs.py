@@ -120,7 +120,7 @@ def open_input(
         name=f"{data_id['visit']:012d}_{data_id['detector']:03d}",
         bbox=bbox,
         grid=coordinate_grid(patch.outer_bbox, projection_map(wcs, projection), step=step),
-        read=partial(read_box, handle),
+        read=partial(read_box, handle, bbox),
         weight=weight,
         seeing=quality.seeing,
         noise_kernel=noise_kernel(quality.noise.correlation),
@@ -139,7 +139,11 @@ def open_input(
     return OpenInput(source, PSF_NODES.get(handle), record, quality.psf_correction)
 
 
-def read_box(handle: DeferredDatasetHandle, area: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image (nJy), variance (nJy^2) and mask bits of a box of a visit image, see `pixels_of`."""
-    part: VisitImage = handle.get(parameters={"bbox": area})
-    return pixels_of(part.image, part.variance, part.mask)
+def read_box(handle: DeferredDatasetHandle, bbox: Box, area: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (nJy), variance (nJy^2) and mask bits of a box of a visit image whose pixels are ``bbox``.
+
+    Whole rows are read: they lie together in the file, while parts of rows take one reading each.
+    """
+    rows = Box.factory[area.y.start : area.y.stop, bbox.x.start : bbox.x.stop]
+    part: VisitImage = handle.get(parameters={"bbox": rows})
+    return pixels_of(part.image[area], part.variance[area], part.mask[area])

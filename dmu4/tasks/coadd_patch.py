@@ -131,7 +131,7 @@ class CoaddPatchTask(PipelineTask):
     1. Only detectors that the visit summary accepts are used; each input is then used or left out with a reason.
     2. Each has one weight, measured on the whole image when it was calibrated, so that the coadd's PSF is a weighted
        mean of theirs.
-    3. Only the boxes that reach the patch are read; pixels are resampled once, on the fly, and no warp is stored.
+    3. Only the rows that reach the patch are read; pixels are resampled once, on the fly, and no warp is stored.
     4. With three epochs or more, what one shows and the others do not is rejected.
     5. Noise with each input's variance and correlation goes through the same sums, for the errors of fluxes.
     6. An input goes into the cells that it fills, where any input does; so each cell has one PSF, of the same weights.
