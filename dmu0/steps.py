@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from astropy.table import Table
 
 from dmu0.files.expected import find_inputs
@@ -72,8 +74,17 @@ def list_inputs(survey: Survey) -> Table:
     rows = []
     for item in find_inputs(survey):
         path = item.path.relative_to(folder) if item.path.is_relative_to(folder) else item.path
-        rows.append((item.kind, item.band, str(path), item.path.stat().st_size if item.path.exists() else -1))
-    return Table(rows=rows or None, names=["kind", "band", "path", "bytes"], dtype=["U16", "U2", "U256", "i8"])
+        rows.append((item.kind, item.band, str(path), _size(item.path)))
+    longest = max((len(row[2]) for row in rows), default=1)
+    return Table(rows=rows or None, names=["kind", "band", "path", "bytes"], dtype=["U16", "U2", f"U{longest}", "i8"])
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; -1 if there is none, or nobody may know."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def summarise(files: Table) -> Table:

@@ -14,6 +14,7 @@ from dmu0.files.paths import PROJECT
 from dmu0.surveys import Survey, SurveyError, check_engine, check_jobs, load_survey, normal_tracts
 from dmu0.surveys.ownership import claim_data_folders
 from workflow.graph import GraphError, load_steps
+from workflow.libraries import changed_libraries
 from workflow.records import StepState, release_states
 
 
@@ -117,6 +118,9 @@ def status(survey: Survey, tracts: str) -> int:
     counts = {state: sum(item.state == state for item in states) for state in ("done", "stale", "failed", "to do")}
     total = sum(item.record.seconds for item in states if item.record)
     print(", ".join(f"{number} {state}" for state, number in counts.items()) + f"; {total:.0f} s of notebooks")
+    records = {item.step.name: item.record.libraries for item in states if item.record}
+    for change in changed_libraries(records):
+        print(f"Library changed: {change}; nothing is stale for that. make clean-dmuN runs it again.")
     return 1 if counts["failed"] else 0
 
 

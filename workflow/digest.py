@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -144,20 +145,47 @@ def survey_content(survey: Survey) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def input_listing(survey: Survey) -> str:
-    """Names and sizes of local input files, so that new or replaced files are noticed."""
-    if survey.inputs.source != "local" or not survey.input_folder.is_dir():
-        return ""
-    files = sorted(path for path in survey.input_folder.rglob("*") if path.is_file())
-    return "\n".join(f"{path.relative_to(survey.input_folder)} {path.stat().st_size}" for path in files)
+def input_contents(step: Step, survey: Survey) -> dict[str, str]:
+    """Checksum of each input file that a step reads, so that one that is replaced makes stale what read it.
+
+    Only the steps of dmu0 read input files by their names. Where the files are fetched or made, the first step makes
+    them, and only those behind it read them. Files are read where size, times or inode changed since the last time.
+    """
+    is_local = survey.inputs.source == "local"
+    if step.stage != 0 or not (is_local or step.reads) or not survey.input_folder.is_dir():
+        return {}
+    from dmu0.files.checksums import Checksums  # with sky maps and FITS, which take a second to import
+    from dmu0.files.expected import find_inputs
+
+    checksums = Checksums(survey.folders)
+    contents = {}
+    for item in find_inputs(survey):
+        try:
+            contents[os.path.relpath(item.path, survey.input_folder)] = checksums.digest(item.path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            contents[os.path.relpath(item.path, survey.input_folder)] = str(error.errno)
+    checksums.write()
+    return contents
 
 
-def step_digest(step: Step, survey: Survey, *, tracts: str = "") -> str:
-    """Digest of all that the result of a step depends on, apart from the steps that it reads."""
+def step_digest(step: Step, survey: Survey, *, tracts: str = "", contents: dict[str, str] | None = None) -> str:
+    """Digest of all that the result of a step depends on, apart from the steps that it reads.
+
+    Parameters
+    ----------
+    step, survey
+        The step, and the survey that it is of.
+    tracts
+        The tracts that are chosen, of `dmu0.surveys.normal_tracts`.
+    contents
+        Checksums of the input files; None: as they are now.
+    """
     code = [ast.dump(_without_docstrings(ast.parse(cell))) for cell in code_cells(step.path)]
     files = [f"{path.relative_to(PROJECT)} {_read_module(path)[0]}" for path in reached_files(step.path)]
-    inputs = input_listing(survey) if step.stage == 0 else ""
-    return _hash(*code, *files, survey_content(survey), tracts, inputs)
+    inputs = input_contents(step, survey) if contents is None else contents
+    return _hash(*code, *files, survey_content(survey), tracts, json.dumps(inputs, sort_keys=True) if inputs else "")
 
 
 def run_id(digest: str, upstream: dict[str, str]) -> str:

@@ -21,8 +21,9 @@ from dmu0.files.paths import PROJECT
 from dmu0.guard import stop_marked
 from dmu0.processes import guarded_environment
 from dmu0.surveys import Survey
-from workflow.digest import run_id, step_digest
+from workflow.digest import input_contents, run_id, step_digest
 from workflow.graph import Step, load_steps
+from workflow.libraries import library_versions
 from workflow.pages import write_page
 from workflow.records import Record, failed_notebook, read_record, sidecar, write_record
 
@@ -109,7 +110,8 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
     """
     record = step.record(survey.folders)
     upstream = _upstream_results(step, survey)
-    identity = run_id(step_digest(step, survey, tracts=tracts), upstream)
+    contents = input_contents(step, survey)
+    identity = run_id(step_digest(step, survey, tracts=tracts, contents=contents), upstream)
     mark = f"{MARK}={record}"
     with _exclusive(record):
         stop_marked(mark)  # what a killed run left behind where its guard was killed as well
@@ -132,7 +134,12 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
                 message = f"{step.name}.ipynb: its kernel was killed, or died for want of memory; run make again."
                 raise NotebookFailed(message) from error
         write_page(record)
-        done = Record(identity, started.isoformat(timespec="seconds"), round(time.monotonic() - clock, 1), upstream)
+        # Files that a check moved into quarantine are read by nothing that follows.
+        left = input_contents(step, survey)
+        contents = {path: digest for path, digest in contents.items() if path in left}
+        identity = run_id(step_digest(step, survey, tracts=tracts, contents=contents), upstream)
+        seconds = round(time.monotonic() - clock, 1)
+        done = Record(identity, started.isoformat(timespec="seconds"), seconds, upstream, library_versions())
         write_record(record, done)
         return done
 

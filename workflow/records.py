@@ -26,12 +26,15 @@ class Record:
         How long it took.
     upstream
         Step name -> run_id of the results that were read.
+    libraries
+        Name -> version of the libraries that it ran with; empty in records of before they were kept.
     """
 
     run_id: str
     started: str
     seconds: float
     upstream: dict[str, str] = field(default_factory=dict)
+    libraries: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from dmu0.archives.session import AbsentError, ArchiveError, LoginError, Patienc
 from dmu0.archives.tap import save_table
 from dmu0.archives.transfer import download_file
 from dmu0.archives.wanted import Archives, Request
-from dmu0.files.integrity import check_file, sha256
+from dmu0.files.checksums import sha256
+from dmu0.files.integrity import check_file
 from dmu0.files.manifest import quarantine
 from dmu0.files.paths import DataFolders
 from dmu0.surveys import Survey

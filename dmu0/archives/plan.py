@@ -18,7 +18,8 @@ from dmu0.archives.optical import hsc_files, lsst_files
 from dmu0.archives.session import ArchiveError, LoginError
 from dmu0.archives.vista import eso_stacks, vsa_stacks
 from dmu0.archives.wanted import Archives, Request
-from dmu0.files.integrity import check_file, sha256
+from dmu0.files.checksums import sha256
+from dmu0.files.integrity import check_file
 from dmu0.files.manifest import quarantine
 from dmu0.files.paths import DataFolders
 from dmu0.published.lsst_butler import find_coadds

@@ -13,7 +13,7 @@ import urllib3
 
 from dmu0.archives.session import AbsentError, LoginError, Patience, ask_repeatedly, login_hint
 from dmu0.files.atomic import unfinished
-from dmu0.files.integrity import sha256
+from dmu0.files.checksums import sha256
 
 _CHUNK = 64 * 1024  # what is lost at most when a connection breaks
 _LOGIN_PAGE = re.compile(

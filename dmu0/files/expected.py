@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from dmu0.sky.tract import Patch
 from dmu0.surveys import Survey
 from obs_vista.bands import get_band
 
+_DATA_NAME = re.compile(r"\.(fits?(\.fz|\.gz)?|parquet|csv|ecsv|vot|xml|votable|tbl|tsv|txt)$", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.fits?(\.fz)?$")
 
 
@@ -32,9 +34,9 @@ def find_inputs(survey: Survey) -> list[Input]:
     Coadds and PSFs of the survey's patches and the confidence maps of stacks are listed whether they exist or not. No
     file is listed twice, also where two patterns or links lead to it.
     """
-    found: dict[Path, Input] = {}
+    found: dict[str, Input] = {}
     for item in (*_vista_inputs(survey), *_optical_inputs(survey), *_catalogues(survey)):
-        found.setdefault(item.path.resolve(), item)
+        found.setdefault(os.path.realpath(item.path), item)
     return sorted(found.values(), key=lambda item: (KINDS.index(item.kind), str(item.path)))
 
 
@@ -120,11 +122,14 @@ def fill_pattern(pattern: str, *, band: str, filter_name: str, patch: Patch | No
 
 
 def _choose(folder: Path, pattern: str, band: str, patch: Patch | None = None) -> str:
-    """The file of a band: under the first of the filter's names for which it exists, or else the usual name."""
+    """The file of a band: under the first of the filter's names for which it exists, or else the usual name.
+
+    Asked through `os.path`, for which what may not be looked at is not there; `pathlib` raises an error.
+    """
     properties = get_band(band)
     filters = dict.fromkeys((properties.physical_filter, *properties.aliases))
     names = [fill_pattern(pattern, band=band, filter_name=name, patch=patch) for name in filters]
-    return next((name for name in names if (folder / name).exists()), names[0])
+    return next((name for name in names if os.path.lexists(folder / name)), names[0])
 
 
 def _glob(folder: Path, patterns: Iterable[str]) -> list[Path]:
@@ -133,4 +138,5 @@ def _glob(folder: Path, patterns: Iterable[str]) -> list[Path]:
     for pattern in patterns:
         root = Path(Path(pattern).anchor) if Path(pattern).is_absolute() else folder
         found += (path for path in root.glob(str(Path(pattern).relative_to(root)) if root != folder else pattern))
-    return sorted(path for path in set(found) if path.is_file())
+    # Folders are no input, unless they have the name of a file: that is told of, as are links that lead nowhere.
+    return sorted(path for path in set(found) if _DATA_NAME.search(path.name) or not os.path.isdir(path))  # noqa: PTH112

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS, CatalogueError, read_catalogue_file
+from dmu0.files.checksums import is_regular
 from dmu0.files.columns import positions
 from obs_vista.headers import detector_extensions, icrs_wcs, merged_header
 
@@ -34,12 +34,6 @@ _DATASUM_WRONG = 0
 
 class _Fault(Exception):
     """A file is not what it should be; the message is the reason."""
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 digest of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
@@ -85,8 +79,10 @@ def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
 
 def _check_first_bytes(path: Path, kind: str) -> None:
     """Empty files, web pages under a FITS name, and other formats."""
-    if not path.is_file():
+    if not path.exists():
         raise _Fault("is not there")
+    if not is_regular(path):
+        raise _Fault("is a folder, not a file" if path.is_dir() else "is a pipe, a socket or a device, not a file")
     if path.stat().st_size == 0:
         raise _Fault("is empty (0 bytes)")
     with path.open("rb") as stream:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.table import Table
 
+from dmu0.files.checksums import Checksums, FileState, file_state, is_regular, sha256
 from dmu0.files.expected import Input, confidence_path, find_inputs
-from dmu0.files.integrity import KINDS, check_file, check_pair, sha256
+from dmu0.files.integrity import KINDS, check_file, check_pair
 from dmu0.files.paths import DataFolders
 from dmu0.files.tables import write_table
 from dmu0.processes import process_pool
@@ -36,7 +38,7 @@ QUARANTINE = "quarantine"
 
 _PARALLEL_FROM = 40  # files: starting processes costs a few seconds, about what checking so many does
 
-Row = dict[str, str | int]
+Row = dict[str, Any]
 
 
 def check_inputs(
@@ -47,7 +49,8 @@ def check_inputs(
 ) -> Table:
     """Check all input files of a survey and write its manifest.
 
-    Files that passed before and have neither changed size nor time are not read again. Of surveys whose files we
+    Files that passed before and have the checksum that they had are not checked again; a checksum is computed anew
+    where size, times or inode changed (`dmu0.files.checksums`). Of surveys whose files we
     fetched or simulated, files that fail are moved to the folder `QUARANTINE` with a text that says why, so that they
     are fetched again; files of local surveys stay where they are, whatever they are.
 
@@ -68,17 +71,21 @@ def check_inputs(
     folders = survey.folders
     inputs = find_inputs(survey)
     known = {row["path"]: row for row in _old_rows(folders) if row["state"] == "ok"}
-    jobs = [
-        (item, folders, survey.sky_map.kind != "single", known.get(_recorded(item.path, folders))) for item in inputs
-    ]
+    checksums = Checksums(folders)
+    needs_wcs = survey.sky_map.kind != "single"
+    jobs = [_Job(item, folders, needs_wcs, _known_of(item, folders, known, checksums)) for item in inputs]
     if workers is None:
-        workers = 1 if sum(old is None for *_, old in jobs) < _PARALLEL_FROM else os.cpu_count() or 1
-    rows = _map(_check, jobs, workers)
-    rows = list(rows if progress is None else progress(rows, len(jobs)))
+        workers = 1 if sum(job.known is None for job in jobs) < _PARALLEL_FROM else os.cpu_count() or 1
+    checked = _map(_check, jobs, workers)
+    rows = list(checked if progress is None else progress(checked, len(jobs)))
+    for item, row in zip(inputs, rows, strict=True):
+        if row["sha256"]:
+            checksums.remember(item.path, FileState(*row.pop("read_in")), str(row["sha256"]))
+    checksums.write()
     _check_pairs(survey, rows, known)
     if survey.inputs.source != "local":
         for row in rows:
-            if row["state"] == "quarantined":
+            if row["state"] == "quarantined" and not row.get("stays"):
                 quarantine(folders, folders.input_path(str(row["path"])), str(row["reason"]), kind=str(row["kind"]))
         rows += _quarantined_before(folders, {str(row["path"]) for row in rows if row["state"] != "missing"})
         rows = _only_one_row_a_file(rows)
@@ -87,7 +94,7 @@ def check_inputs(
     return manifest
 
 
-def _map(function: Callable[[tuple], Row], jobs: list[tuple], workers: int) -> Iterator[Row]:
+def _map(function: Callable[[_Job], Row], jobs: list[_Job], workers: int) -> Iterator[Row]:
     if workers == 1:
         yield from map(function, jobs)
         return
@@ -96,23 +103,85 @@ def _map(function: Callable[[tuple], Row], jobs: list[tuple], workers: int) -> I
 
 
 def _recorded(path: Path, folders: DataFolders) -> str:
-    """How a file is written in the manifest."""
-    return str(path.relative_to(folders[0])) if path.is_relative_to(folders[0]) else str(path.absolute())
+    """How a file is written in the manifest; bytes of its name that are no UTF-8 are spelled out."""
+    name = str(path.relative_to(folders[0])) if path.is_relative_to(folders[0]) else str(path.absolute())
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _check(job: tuple[Input, DataFolders, bool, Row | None]) -> Row:
-    """The manifest row of one file."""
-    item, folders, needs_wcs, known = job
-    row: Row = {"path": _recorded(item.path, folders), "kind": item.kind, "band": item.band}
-    row |= {"tract": item.tract, "patch": item.patch, "bytes": -1, "modified": 0, "sha256": ""}
-    if not item.path.exists():
-        return row | {"state": "missing", "reason": "is not there"}
-    status = item.path.stat()
-    row |= {"bytes": status.st_size, "modified": status.st_mtime_ns}
-    if known is not None and (known["bytes"], known["modified"]) == (status.st_size, status.st_mtime_ns):
-        return row | {"sha256": known["sha256"], "state": "ok", "reason": ""}
-    reason = check_file(item.path, item.kind, needs_wcs=needs_wcs)
-    return row | {"sha256": sha256(item.path), "state": "quarantined" if reason else "ok", "reason": reason}
+class _Job(NamedTuple):
+    """What a process has to know to check a file.
+
+    Attributes
+    ----------
+    item
+        The file.
+    folders
+        Data folders of the survey.
+    needs_wcs
+        Whether coadds must have positions.
+    known
+        Row of the last manifest, if the file passed and has the same content; None: it is to be read.
+    """
+
+    item: Input
+    folders: DataFolders
+    needs_wcs: bool
+    known: Row | None
+
+
+def _known_of(item: Input, folders: DataFolders, known: dict[str, Row], checksums: Checksums) -> Row | None:
+    """The row of a file in the last manifest, if it passed and its checksum is known to be still the same."""
+    row = known.get(_recorded(item.path, folders))
+    try:
+        unchanged = row is not None and checksums.known(item.path, file_state(item.path)) == row["sha256"]
+    except OSError:
+        unchanged = False
+    return row if unchanged else None
+
+
+def _check(job: _Job) -> Row:
+    """The manifest row of one file: it is in one state, with a reason in words, whatever is under its name.
+
+    Besides the columns, ``read_in`` is the state in which the file was read, and ``stays`` says that its content is not
+    known to be bad, so that it is left where it is.
+    """
+    path = job.item.path
+    row: Row = {"path": _recorded(path, job.folders), "kind": job.item.kind, "band": job.item.band}
+    row |= {"tract": job.item.tract, "patch": job.item.patch, "bytes": -1, "modified": 0, "sha256": ""}
+    bad: Row = {"state": "quarantined", "stays": 1}
+    try:
+        before = file_state(path)
+        regular = is_regular(path)
+    except FileNotFoundError:
+        link = f"is a link to {path.readlink()}, which is not there" if path.is_symlink() else "is not there"
+        return row | {"state": "missing", "reason": link}
+    except OSError as error:
+        return row | bad | {"reason": f"cannot be reached: {error.strerror}"}
+    row |= {"bytes": before.bytes, "modified": before.modified}
+    if not regular:
+        what = "a folder" if path.is_dir() else "a pipe, a socket or a device"
+        return row | bad | {"reason": f"is {what}, not a file"}
+    if not str(path).isprintable():
+        return row | bad | {"reason": "has a name with characters that cannot be printed, or no UTF-8: rename it"}
+    if job.known is not None:
+        return row | {"sha256": job.known["sha256"], "state": "ok", "reason": "", "read_in": before}
+    return row | _read(job, before)
+
+
+def _read(job: _Job, before: FileState) -> Row:
+    """What reading a file tells: its checksum, whether it is sound, and that it did not change meanwhile."""
+    path = job.item.path
+    bad: Row = {"state": "quarantined", "stays": 1}
+    try:
+        digest = sha256(path)
+        reason = check_file(path, job.item.kind, needs_wcs=job.needs_wcs)
+        after = file_state(path)
+    except OSError as error:
+        return bad | {"reason": f"cannot be read: {error.strerror or error}"}
+    if after != before:
+        return bad | {"reason": "changed while it was read: is it still being written? Check it again"}
+    state = {"state": "quarantined" if reason else "ok", "reason": reason}
+    return {"sha256": digest, "read_in": before} | state
 
 
 def _check_pairs(survey: Survey, rows: list[Row], known: dict[str, Row]) -> None:
@@ -255,6 +324,10 @@ def changed_inputs(folders: DataFolders) -> list[str]:
     changed = []
     for row in _old_rows(folders):
         path = folders.input_path(str(row["path"]))
-        if row["state"] == "ok" and (not path.exists() or sha256(path) != row["sha256"]):
+        try:
+            same = row["state"] != "ok" or sha256(path) == row["sha256"]
+        except OSError:
+            same = False
+        if not same:
             changed.append(str(row["path"]))
     return changed

@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from dmu0.files import paths
-from dmu0.files.integrity import sha256
+from dmu0.files.checksums import sha256
 from dmu0.files.manifest import QUARANTINE, changed_inputs, check_inputs
 from dmu0.surveys import Survey, load_survey
 from dmu1.steps import make_inventory, make_selection

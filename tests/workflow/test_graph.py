@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from dmu0.surveys import load_survey
-from workflow.digest import code_cells, input_listing, run_id, survey_content
+from dmu0.files.paths import DataFolders
+from dmu0.surveys import Survey, load_survey
+from workflow.digest import code_cells, input_contents, run_id, step_digest, survey_content
 from workflow.graph import GraphError, load_steps, read_card
+from workflow.libraries import changed_libraries, library_versions
 from workflow.records import Record, read_record, write_record
 
 
@@ -108,14 +111,47 @@ def test_a_record_needs_its_notebook(tmp_path: Path) -> None:
     assert read_record(path) is None
 
 
-def test_local_inputs_are_listed(tmp_path: Path) -> None:
-    """A new file, and one of another size, change the listing; what is simulated has none."""
+def test_contents_of_inputs(monkeypatch, tmp_path: Path) -> None:
+    """A new input file, and one replaced by another of its size and date, change what dmu0 reads, and nothing later."""
+    monkeypatch.setattr(Survey, "folders", property(lambda self: DataFolders(self.name, tmp_path / "project")))
     survey = load_survey(str(survey_file(tmp_path / "mine.yaml")))
-    assert input_listing(load_survey("sample")) == ""
-    empty = input_listing(survey)
-    image = survey.input_folder / "night" / "a_st.fit"
-    image.parent.mkdir()
+    first, *_, last = load_steps().values()
+    image = survey.input_folder / "a_st.fit"
+    assert input_contents(first, survey) == {}
     image.write_bytes(b"1234")
-    first = input_listing(survey)
-    image.write_bytes(b"12345")
-    assert len({empty, first, input_listing(survey)}) == 3
+    (image.parent / "notes.txt").write_text("not an input")
+    when = image.stat()
+    before, digest = input_contents(first, survey), step_digest(first, survey)
+    assert set(before) == {"a_st.fit"}
+    image.write_bytes(b"1235")
+    os.utime(image, ns=(when.st_atime_ns, when.st_mtime_ns))
+    assert input_contents(first, survey) != before
+    assert step_digest(first, survey) != digest
+    image.write_bytes(b"1234")
+    assert step_digest(first, survey) == digest
+    assert input_contents(last, survey) == {}
+
+
+def test_made_inputs_belong_to_the_step_behind(monkeypatch, tmp_path: Path) -> None:
+    """What the first step makes or fetches is read by the second, so that making it makes the first not stale."""
+    monkeypatch.setattr(Survey, "folders", property(lambda self: DataFolders(self.name, tmp_path)))
+    survey = load_survey("sample")
+    first, second = list(load_steps().values())[:2]
+    path = survey.input_folder / "vista" / "v1_st.fit"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"1")
+    assert input_contents(first, survey) == {}
+    assert list(input_contents(second, survey)) == ["vista/v1_st.fit"]
+
+
+def test_changed_libraries_are_named(monkeypatch) -> None:
+    """Another version of a library is named with the steps that ran with the old one; old records say nothing."""
+    now = library_versions()
+    assert {"python", "numpy", "astropy", "requirements.lock"} <= set(now)
+    assert changed_libraries({"dmu0/1": now, "dmu0/2": {}}) == []
+    old = now | {"numpy": "1.0", "gone": "2.0"}
+    lines = changed_libraries({"dmu0/1": old, "dmu0/2": now, "dmu1/1": old})
+    assert lines == [
+        "gone 2.0 -> not installed since dmu0/1 and 1 more ran",
+        f"numpy 1.0 -> {now['numpy']} since dmu0/1 and 1 more ran",
+    ]

@@ -16,7 +16,7 @@ from dmu0.archives import ArchiveError, Archives, Patience, fetch_inputs, make_p
 from dmu0.archives.vista import stack_path
 from dmu0.archives.wanted import tract_circle
 from dmu0.files import paths
-from dmu0.files.integrity import sha256
+from dmu0.files.checksums import sha256
 from dmu0.files.manifest import QUARANTINE, check_inputs
 from dmu0.published.lsst_butler import find_coadds
 from dmu0.surveys import Survey, SurveyError, load_survey

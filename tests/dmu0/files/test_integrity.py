@@ -10,7 +10,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from dmu0.files.integrity import check_file, check_pair, sha256
+from dmu0.files.checksums import sha256
+from dmu0.files.integrity import check_file, check_pair
 
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Service Down</title></head><body>Please try later</body></html>\n"
 

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +18,9 @@ from astropy.io import fits
 from astropy.table import Table
 
 from dmu0.files import paths
+from dmu0.files.checksums import sha256
 from dmu0.files.expected import confidence_path, fill_pattern, find_inputs
-from dmu0.files.integrity import sha256
+from dmu0.files.integrity import check_file
 from dmu0.files.manifest import (
     COLUMNS,
     QUARANTINE,
@@ -191,6 +199,7 @@ def test_unchanged_files_are_not_read_again(make_survey, fill, monkeypatch):
     """The second run reads nothing; a changed file alone is read."""
     survey = make_survey()
     folder = fill(survey)
+    time.sleep(0.05)
     check_inputs(survey)
     read = []
     monkeypatch.setattr("dmu0.files.manifest.sha256", lambda path: read.append(path.name) or "x")
@@ -252,3 +261,125 @@ def test_empty_survey(make_survey):
     survey = make_survey(optical=None)
     assert len(check_inputs(survey)) == 0
     assert len(read_manifest(survey.folders)) == 0
+
+
+def test_a_replaced_input_is_checked_again(make_survey, fill):
+    """A file replaced by another of the same name, size and date has its own checksum, and its own state."""
+    survey = make_survey("local")
+    folder = fill(survey)
+    path = folder / "catalogues/ps1_1.fits"
+    time.sleep(0.05)
+    before = check_inputs(survey)
+    when, content = path.stat(), path.read_bytes()
+    path.write_bytes(content.replace(b"'ra      '", b"'rb      '"))
+    os.utime(path, ns=(when.st_atime_ns, when.st_mtime_ns))
+    after = check_inputs(survey)
+    row = before["kind"] == "ps1"
+    assert before["bytes"][row] == after["bytes"][row]
+    assert before["sha256"][row] != after["sha256"][row]
+    assert after["state"][row].tolist() == ["quarantined"]
+    assert "has no positions" in after["reason"][row][0]
+
+
+@pytest.mark.parametrize("source", ["local", "archive"])
+def test_whatever_is_under_a_name(make_survey, fill, source):
+    """Folders, pipes, links that lead nowhere or to themselves, and odd names: one row each, and the others go on."""
+    survey = make_survey(source)
+    folder = fill(survey)
+    catalogues = folder / "catalogues"
+    (catalogues / "ps1_folder.fits").mkdir()
+    os.mkfifo(catalogues / "ps1_pipe.fits")
+    (catalogues / "ps1_lost.fits").symlink_to(folder / "nowhere.fits")
+    (catalogues / "ps1_loop.fits").symlink_to(catalogues / "ps1_loop.fits")
+    (catalogues / "ps1_two  blanks é星.fits").write_bytes((catalogues / "ps1_1.fits").read_bytes())
+    odd = os.fsdecode(b"ps1_\xff.fits")
+    (catalogues / odd).write_bytes((catalogues / "ps1_1.fits").read_bytes())
+    (catalogues / "ps1_line\nbreak.fits").write_bytes((catalogues / "ps1_1.fits").read_bytes())
+    manifest = check_inputs(survey)
+    rows = {Path(row["path"]).name: (row["state"], row["reason"]) for row in manifest if row["kind"] == "ps1"}
+    assert len(rows) == 8
+    assert rows["ps1_1.fits"] == ("ok", "")
+    assert rows["ps1_two  blanks é星.fits"] == ("ok", "")
+    assert rows["ps1_folder.fits"] == ("quarantined", "is a folder, not a file")
+    assert rows["ps1_pipe.fits"] == ("quarantined", "is a pipe, a socket or a device, not a file")
+    assert rows["ps1_lost.fits"][0] == "missing"
+    assert "nowhere.fits, which is not there" in rows["ps1_lost.fits"][1]
+    assert rows["ps1_loop.fits"] == ("quarantined", "cannot be reached: Too many levels of symbolic links")
+    assert all("rename it" in rows[name][1] for name in (r"ps1_\xff.fits", "ps1_line\nbreak.fits"))
+    assert (catalogues / "ps1_folder.fits").is_dir(), "what cannot be read is not moved"
+    assert (catalogues / odd).is_file()
+    assert changed_inputs(survey.folders) == []
+
+
+def test_no_permission_is_a_row(make_survey, fill, monkeypatch):
+    """A file that may not be read, or whose folder may not be entered, is a row with the reason; it is not moved."""
+    survey = make_survey()
+    folder = fill(survey)
+    opened, reached = Path.open, Path.stat
+
+    def refuse(self: Path, *args: object, **options: object):
+        if self.name == "ps1_1.fits":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return opened(self, *args, **options)
+
+    def hide(self: Path, *args: object, **options: object):
+        if self.name == "5,4.fits":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return reached(self, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        patch.setattr(Path, "stat", hide)
+        manifest = check_inputs(survey)
+    reasons = {Path(row["path"]).name: (row["state"], row["reason"]) for row in manifest}
+    assert reasons["ps1_1.fits"] == ("quarantined", "cannot be read: Permission denied")
+    assert reasons["5,4.fits"] == ("quarantined", "cannot be reached: Permission denied")
+    assert reasons[f"{STACKS[0]}.fit"] == ("ok", "")
+    assert (folder / "catalogues/ps1_1.fits").is_file()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_no_permission_for_nobody():
+    """The same with the rights of the system: a process without rights gets the reason, not an error."""
+    # Not pytest's folder, which only its owner may enter.
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    path = folder / "secret.fits"
+    fits.PrimaryHDU(np.arange(400.0).reshape(20, 20)).writeto(path)
+    path.chmod(0)
+    code = (
+        "import os, sys; from pathlib import Path; from dmu0.files.expected import Input; "
+        "from dmu0.files.manifest import _check, _Job; from dmu0.files.paths import DataFolders; "
+        "folders = DataFolders('b28', Path(sys.argv[1])); folders[0]; os.setuid(65534); "
+        "row = _check(_Job(Input(Path(sys.argv[2]), 'optical_coadd'), folders, True, None)); "
+        "print(row['state'], row['reason'])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(folder / "project"), str(path)],
+        capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": str(paths.PROJECT)},
+    )  # fmt: skip
+    shutil.rmtree(folder)
+    assert run.stdout.strip() == "quarantined cannot be read: Permission denied"
+
+
+def test_a_file_that_changes_while_it_is_read(make_survey, fill, monkeypatch):
+    """What is still being written has no state yet: a row that says so, and nothing is moved."""
+    survey = make_survey()
+    folder = fill(survey)
+
+    def grow(path: Path, kind: str, **options: object) -> str:
+        if path.name == "ps1_1.fits":
+            with path.open("ab") as stream:
+                stream.write(bytes(2880))
+        return check_file(path, kind, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dmu0.files.manifest.check_file", grow)
+        manifest = check_inputs(survey)
+    reasons = {Path(row["path"]).name: (row["state"], row["reason"]) for row in manifest}
+    assert reasons["ps1_1.fits"][0] == "quarantined"
+    assert "changed while it was read" in reasons["ps1_1.fits"][1]
+    assert (folder / "catalogues/ps1_1.fits").is_file()
+    with (folder / "catalogues/ps1_1.fits").open("ab") as stream:
+        stream.truncate(stream.tell() - 2880)
+    assert states(check_inputs(survey))["ps1_1.fits"] == "ok"
