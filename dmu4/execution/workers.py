@@ -113,15 +113,19 @@ class Workers:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is not None:
+            self._kill()
         for process in self._processes:
-            if kind is not None:
-                process.kill()
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()  # the end of its work
             process.wait()
             process.stdout.close()
         self._guard.close()
         self._folder.cleanup()
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.kill()
 
     def run(self, components: PredictedQuantumGraphComponents, quanta: Mapping[UUID, object], *, title: str) -> None:
         """Execute quanta, and wait until all of them have ended and what they made is registered.
@@ -148,11 +152,15 @@ class Workers:
             ThreadPoolExecutor(len(self._processes)) as pool,
         ):
             fed = [pool.submit(self._feed, number, graph, queue, bar) for number in range(len(self._processes))]
-            for number, future in enumerate(fed):
-                if not future.result():
-                    last = [line for line in self._logs[number].read_text().split("\n") if line.strip()][-1:]
-                    code = self._processes[number].wait()
-                    raise WorkerFailed(f"{title}: a process ended with {code}: {''.join(last)}")
+            try:
+                broken_off = [number for number, future in enumerate(fed) if not future.result()]
+            except KeyboardInterrupt:
+                self._kill()  # the threads of the pool wait for their answers
+                raise
+        if broken_off:
+            last = [line for line in self._logs[broken_off[0]].read_text().split("\n") if line.strip()][-1:]
+            code = self._processes[broken_off[0]].wait()
+            raise WorkerFailed(f"{title}: a process ended with {code}: {''.join(last)}")
 
     def _feed(self, number: int, graph: Path, queue: WorkQueue, bar: tqdm) -> bool:
         """Give a worker one quantum after the other; whether it has done them all."""

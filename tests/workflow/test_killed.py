@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from dmu0.guard import marked_processes
+from dmu0.guard import marked_processes, stop_marked
 from tests.scenes.toy_project import WRITE, command, environment, make, write_notebook
 
 SLOW = """
@@ -74,6 +74,14 @@ def wait_until_gone(mark: str) -> list[int]:
 
 
 @pytest.fixture
+def mark() -> Iterator[str]:
+    """A variable of the environment, by which the processes of a test are found, and stopped at its end."""
+    mark = f"TEST_MARK={uuid4().hex}"
+    yield mark
+    stop_marked(mark)
+
+
+@pytest.fixture
 def slow(toy: Path) -> Path:
     """The toy project with a notebook to run that takes long."""
     body = SLOW + WRITE.format(stage=3, value=3)
@@ -82,9 +90,8 @@ def slow(toy: Path) -> Path:
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
-def test_nothing_outlives_a_killed_process(slow: Path, victim: str) -> None:
+def test_nothing_outlives_a_killed_process(slow: Path, mark: str, victim: str) -> None:
     """After kill -9 of any process of a run, all the others end within seconds, and none is half done."""
-    mark = f"TEST_MARK={uuid4().hex}"
     running = start(slow, mark, "release", "SURVEY=toy")
     os.kill(find(mark, VICTIMS[victim]), signal.SIGKILL)
     assert wait_until_gone(mark) == []
@@ -93,9 +100,8 @@ def test_nothing_outlives_a_killed_process(slow: Path, victim: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_nothing_outlives_an_interrupted_run(slow: Path, number: int) -> None:
+def test_nothing_outlives_an_interrupted_run(slow: Path, mark: str, number: int) -> None:
     """Ctrl-C or the end of a batch job stops everything; what was done stays done, the next make does the rest."""
-    mark = f"TEST_MARK={uuid4().hex}"
     running = start(slow, mark, "release", "SURVEY=toy")
     os.killpg(running.pid, number)
     assert wait_until_gone(mark) == []
@@ -106,10 +112,9 @@ def test_nothing_outlives_an_interrupted_run(slow: Path, number: int) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_a_killed_sample_resumes(slow: Path) -> None:
+def test_a_killed_sample_resumes(slow: Path, mark: str) -> None:
     """The same holds for `make sample`: after kill -9 of make the release is completed by the next."""
     (slow / "dmu0/surveys/toy.yaml").rename(slow / "dmu0/surveys/sample.yaml")
-    mark = f"TEST_MARK={uuid4().hex}"
     running = start(slow, mark, "sample")
     running.kill()
     running.wait()

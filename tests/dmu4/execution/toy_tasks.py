@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as connection_types
@@ -28,6 +30,7 @@ class ToyConfig(pipe_base.PipelineTaskConfig, pipelineConnections=ToyConnections
     empty = Field[int](doc="Detector for which there is no work.", default=2)
     broken = Field[int](doc="Detector that fails.", default=3)
     deadly = Field[int](doc="Detector at which the process dies.", default=0)
+    slow = Field[int](doc="Detector that takes a minute, and says when it begins in the file $TOY_STARTED.", default=0)
 
 
 class ToyTask(pipe_base.PipelineTask):
@@ -43,6 +46,9 @@ class ToyTask(pipe_base.PipelineTask):
             raise pipe_base.NoWorkFound("there are no stars on it")
         if detector == self.config.deadly:
             os._exit(9)
+        if detector == self.config.slow:
+            Path(os.environ["TOY_STARTED"]).touch()
+            time.sleep(60)
         butlerQC.put({"detector": detector}, outputRefs.product)
         if detector == self.config.broken:  # after it has written something, which must not be taken for a product
             raise ValueError("the seeing is 9.9 arcsec")
