@@ -7,7 +7,7 @@ import pytest
 
 from dmu4.measurement.forced import project
 from dmu4.measurement.gaap import gaap_size, gaap_weights, weight_transforms
-from tests.scenes.patches import Scene, correlated_noise, draw, psf_stamp
+from tests.scenes.patches import Scene, add_gaussian, correlated_noise, draw, psf_stamp
 
 SIGMA = 5.95
 SHAPE = (140, 150)
@@ -59,3 +59,17 @@ def test_too_wide_a_psf_is_refused():
     """A PSF as wide as the aperture cannot be measured through it, and that is said."""
     assert not weight_transforms(psf_stamp(30.0, size=81)[None], sigma=SIGMA)[1].any()
     assert gaap_size(SIGMA) >= 10 * SIGMA
+
+
+def test_a_lopsided_psf_is_not_turned_round():
+    """A star seen through a PSF with a tail to one side has its total flux to 0.3%: no weight is its mirror image."""
+    psf = np.zeros((61, 61))
+    for x, y, flux in ((30, 30, 0.6), (34, 28, 0.4)):
+        add_gaussian(psf, x=x, y=y, xx=3.0, yy=2.0, xy=0.5, flux=flux)
+    place = {"x": np.array([70.0]), "y": np.array([66.0]), "cell": np.zeros(1, int)}
+    weights, possible = gaap_weights(**place, psf=psf[None], sigma=SIGMA)
+    image = np.zeros(SHAPE, np.float32)
+    image[66 - 30 : 66 + 31, 70 - 30 : 70 + 31] = 1000 * psf
+    sums = project(weights, image=image, variance=np.ones_like(image), good=np.ones(SHAPE, bool))
+    assert possible.all()
+    assert sums.signal[0] == pytest.approx(1000, rel=3e-3)
