@@ -16,6 +16,8 @@ myst_heading_anchors = 3
 nb_execution_mode = "off"  # the notebooks come executed
 
 default_role = "py:obj"
+# A short name in backticks that several classes have is no mistake: it is shown, and links to the first.
+suppress_warnings = ["ref.python"]
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sphinx.application import Sphinx
 from sphinx.ext.napoleon import Config, NumpyDocstring
 
-_CONFIG = Config(napoleon_use_rtype=False, napoleon_use_ivar=True)
+# Attributes are shown as parameters are: as fields of their own, "x" would link to whatever else is called x.
+_CONFIG = Config(napoleon_use_rtype=False, napoleon_custom_sections=[("Attributes", "params_style")])
 # The first line of an attribute's docstring is a sentence: napoleon would take what is before a colon for its type.
 _PROSE = frozenset({"data", "attribute", "property"})
 
