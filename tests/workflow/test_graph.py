@@ -155,3 +155,34 @@ def test_changed_libraries_are_named(monkeypatch) -> None:
         "gone 2.0 -> not installed since dmu0/1 and 1 more ran",
         f"numpy 1.0 -> {now['numpy']} since dmu0/1 and 1 more ran",
     ]
+
+
+def test_a_step_that_runs_again_has_no_record_meanwhile(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a notebook runs again, and after it has failed, the record of its last success is gone."""
+    from papermill.exceptions import PapermillExecutionError
+
+    from workflow import execute
+
+    survey = load_survey("sample")
+    step = load_steps(project)["dmu0/1_First"]
+    record = tmp_path / "runs" / "1_First.ipynb"
+    record.parent.mkdir()
+    monkeypatch.setattr(type(step), "record", lambda self, folders: record)
+    monkeypatch.setattr(execute, "load_steps", dict)
+    monkeypatch.setattr(execute, "step_digest", lambda *_, **__: "digest")
+    monkeypatch.setattr(execute, "write_page", lambda path: None)
+    record.write_text(step.path.read_text())
+    write_record(record, Record("old", "2026-01-01T00:00:00+00:00", 1.0))
+
+    def fail(source: Path, part: Path, *_: object, **__: object) -> None:
+        assert read_record(record) is None
+        Path(part).write_text(step.path.read_text())
+        raise PapermillExecutionError(1, 1, "x = 1", "ValueError", "no", ["no"])
+
+    monkeypatch.setattr(execute.papermill, "execute_notebook", fail)
+    with pytest.raises(execute.NotebookFailed, match="ValueError: no"):
+        execute.run_step(step, survey)
+    assert read_record(record) is None
+    assert (record.parent / "1_First.failed.ipynb").exists()
