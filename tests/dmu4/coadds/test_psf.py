@@ -120,3 +120,25 @@ def test_fwhm_of_a_gaussian():
     for width in (3.5, 5.0, 8.0):
         stamp = np.exp(-0.5 * (axis[:, None] ** 2 + axis**2) / (width / SIGMA_TO_FWHM) ** 2)
         assert fwhm(stamp / stamp.sum()) == pytest.approx(width, rel=0.02)
+
+
+class WideningStar(scene.GaussianStar):
+    """A Gaussian star whose width grows along x alone."""
+
+    def compute_stellar_image(self, *, x: float, y: float):
+        """A star of flux 1 and a sigma of 1.2 px at the left edge, 0.0008 px more with each pixel."""
+        self.sigma = 1.2 + 0.0008 * x
+        return super().compute_stellar_image(x=x, y=y)
+
+
+def test_each_cell_has_the_psf_of_its_place() -> None:
+    """In a wide coadd of an input whose PSF grows along x, the PSFs of cells grow along their rows and not along y."""
+    box = Box.factory[0:200, 0:400]
+    image = scene.Exposure(box, shape=(140, 220), fwhm=2.0)
+    image.psf = WideningStar(2.0)
+    _, stamps, _ = coadd_with_psf([image], box)
+    widths = np.array([[fwhm(stamps[j, i]) for i in range(4)] for j in range(2)])
+    u = 110 + scene.SCALE * (100 * np.arange(4) + 49.5 - 199.5)
+    expected = SIGMA_TO_FWHM * (1.2 + 0.0008 * u) / scene.SCALE
+    np.testing.assert_allclose(widths[1], widths[0], rtol=5e-3)
+    np.testing.assert_allclose(widths[0], expected, rtol=0.01)
