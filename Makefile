@@ -29,7 +29,7 @@ endif
 WORKFLOW = $(PYTHON) -m workflow
 SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
-.PHONY: help sample release records test coverage bench status lint types docs lock active-environment FORCE
+.PHONY: help sample release records test fuzz coverage bench status lint types docs lock active-environment FORCE
 .PHONY: $(STAGES:%=clean-dmu%)
 
 # A mistyped path of tests is told at once, not after the sample.
@@ -76,6 +76,9 @@ test: sample ## [TESTS=path]  the tests, after make sample; TESTS for some of th
 
 coverage: COVERED = --cov --cov-report=term:skip-covered
 coverage: test ## [TESTS=path]  the tests, and the share of the lines that they run
+
+fuzz: $(ENVIRONMENT) ## CASES=10000  surveys, catalogues and headers at random, so many of each
+	FUZZ_CASES=$(or $(CASES),10000) $(PYTHON) -m pytest --numprocesses $(JOBS) --max-worker-restart 0 --timeout 86400 -m fuzz tests
 
 bench: $(ENVIRONMENT) ##  speed and memory against peers, as ratios
 	@missed=; for file in tests/benchmarks/bench_*.py; do \

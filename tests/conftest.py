@@ -12,9 +12,19 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
+from hypothesis import HealthCheck, settings
 
 import dmu0
 from obs_vista.camera import DETECTORS
+
+# A fixed set of cases in `make test`; as many at random as `make fuzz` asks for.
+settings.register_profile(
+    "fixed", derandomize=True, max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile(
+    "fuzz", settings.get_profile("fixed"), derandomize=False, max_examples=int(os.environ.get("FUZZ_CASES", "1"))
+)
+settings.load_profile("fuzz" if "FUZZ_CASES" in os.environ else "fixed")
 
 PROJECT = Path(__file__).resolve().parent.parent
 REALDATA = PROJECT.parent / "shared" / "realdata"

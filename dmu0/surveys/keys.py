@@ -18,6 +18,10 @@ SHIPPED = Path(__file__).resolve().parent
 """The surveys that come with the project."""
 
 
+_MOST_COLUMNS = 300
+"""Columns of patches in a tract; HSC has 9, and listing a hundred thousand patches would take for ever."""
+
+
 class SurveyError(ValueError):
     """A survey file is missing, unreadable or says something impossible."""
 
@@ -227,6 +231,11 @@ class Survey(_Section):
     @model_validator(mode="after")
     def _patches_are_clear(self) -> Survey:
         """[3, 4] is two patches to YAML, and one to who has read "3,4" somewhere."""
+        if self._columns() > _MOST_COLUMNS:
+            raise ValueError(
+                f"sky_map: patches of {self.sky_map.patch_inner} px make about {self._columns()} columns in a tract, "
+                f"more than {_MOST_COLUMNS}; is patch_inner or pixel_scale too small?"
+            )
         for tract, patches in self.tracts.items():
             if len(patches) == 2 and all(isinstance(patch, int) and patch < self._columns() for patch in patches):
                 first, second = patches

@@ -32,10 +32,12 @@ def describe(error: ValidationError, model: type[BaseModel], lines: Mapping[tupl
     """
     said: dict[str, None] = {}
     for item in error.errors():
-        place = tuple(str(part) for part in item["loc"] if not _of_union(str(part)))
+        # A key that nobody knows may look like anything.
+        unknown = item["type"] == "extra_forbidden"
+        place = tuple(str(part) for part in item["loc"] if unknown or not _of_union(str(part)))
         key = ".".join(part for part in place if part != "[key]") or "(whole file)"
         hint = ""
-        if item["type"] == "extra_forbidden":
+        if unknown:
             hint = _other_key(place, model)
         elif item["type"] == "literal_error":
             hint = nearest(item["input"], re.findall(r"'([^']*)'", str(item.get("ctx", {}).get("expected", ""))))
@@ -49,7 +51,7 @@ def describe(error: ValidationError, model: type[BaseModel], lines: Mapping[tupl
 
 def _of_union(part: str) -> bool:
     """Whether a part of a place is Pydantic's name for one side of a union, and no key."""
-    return bool(re.search(r"[\[(]", part)) and part != "[key]"
+    return bool(re.match(r"(tuple|list|dict|literal|union|function-\w+)\[", part))
 
 
 def _line_of(place: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> int:

@@ -134,6 +134,8 @@ def test_a_path_in_the_project_is_found_from_anywhere(tmp_path, monkeypatch):
         ({"tracts": {8524: [3, 4]}}, "(whole file)", "write ['3,4'] for the one, or ['3', '4'] for the two"),
         ({"tracts": {-1: "all"}}, "tracts.-1", "greater than or equal to 0"),
         ({"sky_map.num_rings": 10**9}, "sky_map.num_rings", "less than or equal to 10000"),
+        ({"sky_map.patch_inner": 1}, "(whole file)", "is patch_inner or pixel_scale too small"),
+        ({"n[3,4]ame": "x"}, "n[3,4]ame", "'x'"),
         ({"sky_map.centre": [400, 0.5]}, "sky_map.centre", "from 0 to 360"),
         ({"sky_map.centre": [10, 95]}, "sky_map.centre", "from -90 to 90"),
         ({"sky_map.centre": ["2:78:00", 0]}, "sky_map.centre", "'2:78:00' is no angle"),

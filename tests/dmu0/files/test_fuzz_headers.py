@@ -1,0 +1,60 @@
+"""Headers at random: the check of inputs says ok or why not, for stacks, coadds and PSFs alike."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmu0.files.integrity import check_file
+from tests.conftest import casu_headers
+
+pytestmark = pytest.mark.fuzz
+
+VALUES = ["", "10,0", "NaN", "'text'", "T", "1.0E400", "-1", "0", "99", "1D3", "2009-11-04", "(1,2)", "'RA---TAN'"]
+VALUES += ["'FK4'", "'rad'", "-2147483648", "'DEC--SIP'", "'arcsec'", "1950.0", "0.0000", "'\u0001'"]
+KEYWORDS = ["CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CD1_1", "CD2_2", "CD1_2", "PV2_1", "PV2_3", "EQUINOX"]
+KEYWORDS += ["RADECSYS", "CUNIT1", "CDELT1", "CROTA2", "PC001001", "BSCALE", "BZERO", "BLANK", "LONPOLE", "A_ORDER"]
+KEYWORDS += ["MAGZPT", "EXTNAME", "WCSAXES", "NAXIS1", "NAXIS2", "BITPIX", "SIMPLE", "PCOUNT", "LATPOLE", "A_2_0"]
+IMAGE = np.arange(40.0 * 50).reshape(40, 50)
+
+
+def cards(header: fits.Header, changes: list[tuple[str, str]]) -> bytes:
+    """A header as text with cards put over those of its keywords, or after them; they may be no cards at all."""
+    lines = [str(card).ljust(80) for card in header.cards]
+    for keyword, value in changes:
+        line = f"{keyword:8s}= {value:>20s}"[:80].ljust(80)
+        where = [number for number, text in enumerate(lines) if text.startswith(f"{keyword:8s}=")]
+        if where:
+            lines[where[0]] = line
+        else:
+            lines.append(line)
+    text = "".join(lines) + "END".ljust(80)
+    return text.ljust(-(-len(text) // 2880) * 2880).encode("ascii", "replace")
+
+
+@given(
+    changes=st.lists(st.tuples(st.sampled_from(KEYWORDS), st.sampled_from(VALUES)), max_size=5),
+    kind=st.sampled_from(["vista_stack", "vista_confidence", "vista_coadd", "optical_coadd", "optical_psf"]),
+)
+def test_headers_at_random(changes, kind):
+    """Cards that are empty, text, not numbers or not cards never end the check with an error."""
+    primary, extension = casu_headers(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        header = fits.PrimaryHDU(IMAGE).header
+        for part in (primary, extension):
+            header.extend(part.cards, update=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "v20091103_00354_st.fit"
+        path.write_bytes(cards(header, changes) + IMAGE.astype(">f8").tobytes().ljust(17280, b"\0"))
+        reason = check_file(path, kind)
+    assert isinstance(reason, str)
+    if not changes:
+        assert reason == ""
