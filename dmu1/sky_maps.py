@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ from lsst.sphgeom import LonLat
 from mocpy import MOC
 
 from dmu0.files.atomic import written_whole
+from dmu0.files.code_version import code_version
+from dmu0.files.metadata import CARDS
 from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu0.sky.skymap import Patch
 from dmu1.coverage import image_corners
@@ -180,8 +182,19 @@ def write_maps(folder: Path, band: str, maps: BandMaps) -> list[Path]:
     return [*written, write_moc(folder / f"{band}.moc.fits", band_moc(maps))]
 
 
-def write_moc(path: Path, moc: MOC) -> Path:
-    """Write a MOC as FITS, whole or not at all."""
+def write_moc(path: Path, moc: MOC, words: Mapping[str, str] | None = None) -> Path:
+    """Write a MOC as FITS, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        Name of the file.
+    moc
+        The map.
+    words
+        Its provenance (`dmu0.files.provenance.Provenance.words`); the version of the code if None.
+    """
+    cards = {CARDS[name]: value for name, value in (code_version().words() if words is None else words).items()}
     with written_whole(path) as part:
-        moc.save(str(part), format="fits")
+        moc.save(str(part), format="fits", fits_keywords=cards)
     return path

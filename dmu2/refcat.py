@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import astropy.units as u
@@ -9,9 +10,9 @@ import numpy as np
 from astropy.table import Table
 from lsst.sphgeom import HtmPixelization, LonLat, UnitVector3d
 
-from dmu0.files.atomic import written_whole
 from dmu0.files.catalogue_files import READ_ERRORS, CatalogueError, read_catalogue_file
 from dmu0.files.columns import conversion, epochs, unit_of
+from dmu0.files.tables import write_table
 from dmu0.sky.matching import DAYS_PER_YEAR, propagate
 from obs_vista.bands import OPTICAL_BANDS, VISTA_BANDS
 
@@ -97,10 +98,19 @@ def shard_index(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     return np.array([pixels.index(UnitVector3d(LonLat.fromDegrees(x, y))) for x, y in positions], np.int64)
 
 
-def write_shards(table: Table, folder: Path) -> dict[int, Path]:
+def write_shards(table: Table, folder: Path, words: Mapping[str, str] | None = None) -> dict[int, Path]:
     """Write each htm7 shard of a reference catalogue to ``<folder>/<htm7>.parquet``.
 
     Shards of an earlier catalogue that hold no star any more are removed, so that the folder is one catalogue.
+
+    Parameters
+    ----------
+    table
+        The reference catalogue.
+    folder
+        Folder of the shards.
+    words
+        Provenance of the catalogue; the version of the code if None.
 
     Returns
     -------
@@ -125,8 +135,7 @@ def write_shards(table: Table, folder: Path) -> dict[int, Path]:
     written = {}
     for shard in np.unique(shards).tolist():
         path = folder / f"{shard}.parquet"
-        with written_whole(path) as part:
-            table[shards == shard][[name for name, *_ in columns()]].write(part, format="parquet")
+        write_table(table[shards == shard][[name for name, *_ in columns()]], path, words)
         written[shard] = path
     for path in folder.glob("*.parquet"):
         if path not in written.values():

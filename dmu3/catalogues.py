@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Column, Table
 
-from dmu0.files.atomic import written_whole
+from dmu0.files.provenance import gather_provenance
+from dmu0.files.tables import write_table
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu3.detection import chi_square_image
@@ -81,7 +82,7 @@ def make_catalogues(survey: Survey, *, tracts: str = "", engine: str = "auto") -
         ``auto``, ``sextractor`` or ``sep``.
     """
     engine = choose_engine(engine)
-    folder = survey.folders[3]
+    folder, words = survey.folders[3], gather_provenance(survey).words()
     for patch in survey_patches(survey, tracts):
         start = time.perf_counter()
         where = {"tract": patch.tract.id, "patch": patch.id}
@@ -98,8 +99,7 @@ def make_catalogues(survey: Survey, *, tracts: str = "", engine: str = "auto") -
             log.warning("%s: failed: %s", patch, error)
             yield PatchCatalogue(**where, state="failed", reason=str(error), bands=" ".join(have))
             continue
-        with written_whole(path) as part:
-            table.write(part, format="parquet")
+        write_table(table, path, words)
         seconds = time.perf_counter() - start
         yield PatchCatalogue(**where, state="done", bands=" ".join(have), n_objects=len(table), seconds=seconds)
 

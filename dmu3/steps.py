@@ -14,6 +14,8 @@ from astropy.stats import mad_std
 from astropy.table import Column, Table
 
 from dmu0.files.atomic import written_whole
+from dmu0.files.metadata import CARDS
+from dmu0.files.provenance import gather_provenance
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu3.inputs import InputError, OpenFiles, patch_detectors, place_on_grid, read_coadd, read_detector_row
@@ -117,7 +119,8 @@ def make_images(
         ``auto``, ``swarp`` or ``reproject``.
     """
     with OpenFiles() as files:
-        sources = _Sources(survey, manifest, selected, coverage, choose_engine(engine), files)
+        cards = {CARDS[name]: value for name, value in gather_provenance(survey).words().items()}
+        sources = _Sources(survey, manifest, selected, coverage, choose_engine(engine), files, cards)
         # Neighbouring patches share images: one band after the other, the files of a band are opened once.
         for band in survey.bands:
             for patch in survey_patches(survey, tracts):
@@ -134,6 +137,7 @@ class _Sources:
     coverage: Table
     engine: str
     files: OpenFiles
+    cards: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def _make_image(sources: _Sources, *, patch: Patch, band: str) -> PatchBand:
     if not good.any():
         return PatchBand(**where, state="skipped", reason="no pixel of the patch has data", source=made.source)
     cards = {"BAND": band, "SOURCE": made.source, "NCOMBINE": made.count, "ZEROPNT": AB_ZERO_POINT}
-    cards |= {"ENGINE": sources.engine}
+    cards |= {"ENGINE": sources.engine} | sources.cards
     write_coadd(made.coadd, path, patch, cards=cards)
     values = made.coadd.image[good][::5]
     return PatchBand(

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
+from lsst.daf.butler import CollectionType
 
 from dmu0.files.atomic import written_whole
+from dmu0.files.code_version import UNKNOWN, code_version
+from dmu0.files.metadata import from_lines
 from dmu0.files.paths import PROJECT
 from dmu0.surveys import Survey
+from dmu4.butler.repository import RELEASE, open_butler
 from dmu5.writers import parquet_path
 
 RELEASE_NOTEBOOK = (5, "4_Release")
@@ -56,15 +61,53 @@ def release_products(survey: Survey) -> list[tuple[Path, str]]:
     return [(path, text) for path, text in known if path.exists()]
 
 
-def write_page(
-    survey: Survey,
-    folder: Path,
-    *,
-    bands: Table,
-    checks: dict[str, Table],
-    products: Sequence[tuple[Path, str]],
-    pictures: Sequence[tuple[Path, str]],
-) -> Path:
+def release_runs(survey: Survey) -> Table:
+    """The runs whose products the catalogue is made of, and who made them; those that do not say so are ``unknown``.
+
+    Returns
+    -------
+    Table
+        One row per run collection of the pipeline, the newest step first: run, software, commit, modified.
+    """
+    names = ("software", "commit", "modified")
+    with open_butler(survey) as butler:
+        infos = butler.collections.query_info(
+            RELEASE, CollectionType.RUN, flatten_chains=True, include_doc=True, include_chains=False
+        )
+    words = [(info.name, from_lines(info.doc)) for info in infos]
+    rows = [(run, *(said.get(name, UNKNOWN) for name in names)) for run, said in words]
+    return Table(rows=rows or None, names=("run", *names), dtype=[str] * 4)
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """What the release page of a survey shows.
+
+    Attributes
+    ----------
+    bands
+        One row per band (`dmu5.diagnostics.summarise_bands`).
+    checks
+        Tables of `dmu5.checks.read_checks`.
+    products
+        Files, and what each is.
+    pictures
+        PNG files, and what each shows.
+    provenance
+        Who made the catalogue, as its file says (`dmu0.files.metadata.read_provenance`).
+    runs
+        Who made what the catalogue is made of (`release_runs`).
+    """
+
+    bands: Table
+    checks: dict[str, Table]
+    products: Sequence[tuple[Path, str]]
+    pictures: Sequence[tuple[Path, str]]
+    provenance: Mapping[str, str]
+    runs: Table
+
+
+def write_page(survey: Survey, folder: Path, content: PageContent) -> Path:
     """Write the release page, ``index.html``; links are relative, so that the data folders can be moved together.
 
     Parameters
@@ -73,37 +116,42 @@ def write_page(
         The survey.
     folder
         Where the page goes.
-    bands
-        One row a band (`dmu5.diagnostics.summarise_bands`).
-    checks
-        Tables of `read_checks`.
-    products
-        Files, and what each is.
-    pictures
-        PNG files, and what each shows.
+    content
+        What it shows.
     """
 
     def link(path: Path, text: str) -> str:
         return f'<a href="{escape(os.path.relpath(path, folder))}">{escape(text)}</a>'
 
     parts = [f"<h1>{escape(survey.title)}</h1>"]
-    for path, caption in pictures:
+    for path, caption in content.pictures:
         source = escape(os.path.relpath(path, folder))
         parts.append(
             f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
         )
-    parts += ["<h2>Bands</h2>", _html_table(bands), "<h2>Checks</h2>"]
-    for name, table in checks.items():
+    parts += ["<h2>Bands</h2>", _html_table(content.bands), "<h2>Checks</h2>"]
+    for name, table in content.checks.items():
         parts += [f"<h3>{escape(name.replace('_', ' '))}</h3>", _html_table(table)]
     parts.append("<h2>Products</h2><ul>")
-    parts += [f"<li>{link(path, path.name)}: {escape(text)}</li>" for path, text in products]
-    parts += ["</ul>", reading_examples(survey), "<h2>Executed notebooks</h2><ul>"]
+    parts += [f"<li>{link(path, path.name)}: {escape(text)}</li>" for path, text in content.products]
+    parts += ["</ul>", reading_examples(survey), *_made_by(content), "<h2>Executed notebooks</h2><ul>"]
     parts += [f"<li>{link(path, title)}</li>" for title, path in executed_notebooks(survey)]
-    parts.append("</ul>")
+    parts += ["</ul>", f"<footer>Page made by {escape(str(code_version()))}.</footer>"]
     text = _PAGE.format(title=escape(survey.title), body="\n".join(parts))
     with written_whole(folder / "index.html") as part:
         part.write_text(text)
     return folder / "index.html"
+
+
+def _made_by(content: PageContent) -> list[str]:
+    """The section that says who made the catalogue, and the runs of the pipeline below it."""
+    rows = "\n".join(
+        f"<tr><th>{escape(name.replace('_', ' '))}</th><td><code>{escape(value)}</code></td></tr>"
+        for name, value in content.provenance.items()
+    )
+    table = f"<table>{rows}</table>" if rows else "<p>The catalogue does not say who made it.</p>"
+    text = "<p>The pipeline's products that it is made of, and who made them:</p>"
+    return ["<h2>Provenance</h2>", "<p>The catalogue, as its files say:</p>", table, text, _html_table(content.runs)]
 
 
 def reading_examples(survey: Survey) -> str:
@@ -149,6 +197,7 @@ img {{ max-width: 100% }} figure {{ margin: 1em 0 }} figcaption {{ color: #555; 
 table {{ border-collapse: collapse; margin: 1em 0; font-size: 0.9em }}
 th, td {{ border-bottom: 1px solid #ccc; padding: 0.25em 0.8em 0.25em 0; text-align: left }}
 pre {{ background: #f4f4f4; padding: 0.8em; overflow-x: auto }}
+code {{ overflow-wrap: anywhere }} footer {{ color: #555; font-size: 0.9em; margin-top: 2em }}
 </style></head>
 <body>
 {body}

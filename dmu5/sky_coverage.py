@@ -11,13 +11,14 @@ from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from mocpy import MOC
 
+from dmu0.files.provenance import Provenance
 from dmu1.sky_maps import write_moc
 
 MOC_ORDER = 14
 """HEALPix order at which objects are counted, cells of 13 arcsec; the maps are two orders coarser, 51 arcsec."""
 
 
-def write_mocs(table: Table, folder: Path, bands: Sequence[str]) -> dict[str, float]:
+def write_mocs(table: Table, folder: Path, bands: Sequence[str], *, provenance: Provenance) -> dict[str, float]:
     """Write the sky where objects are usable, one MOC per band and one of the catalogue.
 
     Parameters
@@ -28,6 +29,8 @@ def write_mocs(table: Table, folder: Path, bands: Sequence[str]) -> dict[str, fl
         Where the maps go, as ``<name>.moc.fits``.
     bands
         Labels of the bands.
+    provenance
+        What the cards of the maps say of who made them (`dmu0.files.metadata.CARDS`).
 
     Returns
     -------
@@ -43,6 +46,6 @@ def write_mocs(table: Table, folder: Path, bands: Sequence[str]) -> dict[str, fl
             continue
         places = SkyCoord(np.asarray(rows["coord_ra"]), np.asarray(rows["coord_dec"]), unit="deg")
         moc = MOC.from_skycoords(places, max_norder=MOC_ORDER).degrade_to_order(MOC_ORDER - 2)
-        write_moc(folder / f"{name}.moc.fits", moc)
+        write_moc(folder / f"{name}.moc.fits", moc, provenance.words())
         areas[name] = float(moc.sky_fraction * 4 * np.pi * (u.rad**2).to(u.arcmin**2))
     return areas

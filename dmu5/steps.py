@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from astropy.table import Column, Table
 
+from dmu0.files.provenance import gather_provenance
 from dmu0.schema.columns import schema_columns
 from dmu0.schema.tables import empty_table
 from dmu0.surveys import Survey, chosen_tracts
@@ -63,15 +64,16 @@ def make_catalogue(survey: Survey, *, tracts: str = "", ebv_map: Path | None = N
     """
     folder = survey.folders[5] / "catalogue"
     columns = schema_columns(survey.bands)
+    provenance = gather_provenance(survey)
     write_schema(folder / "schema.yaml", survey.bands)
     found = read_objects(survey, tracts)
     for tract in chosen_tracts(survey, tracts):
         if tract not in found:
-            write_parquet(empty_table(columns), folder, tract=tract)
+            write_parquet(empty_table(columns), folder, tract=tract, provenance=provenance)
             yield TractCatalogue(tract, "skipped", "the pipeline made no object table")
             continue
         table = fuse(found[tract], columns, ebv_map=ebv_map)
-        write_parquet(table, folder, tract=tract)
+        write_parquet(table, folder, tract=tract, provenance=provenance)
         yield TractCatalogue(tract, "done", "", len(table), int(np.sum(table["detect_isPrimary"])))
 
 

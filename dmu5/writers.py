@@ -13,6 +13,8 @@ from astropy.io.votable import from_table
 from astropy.table import Table
 
 from dmu0.files.atomic import written_whole
+from dmu0.files.metadata import into_header, into_parquet, into_votable
+from dmu0.files.provenance import Provenance
 from dmu0.schema.columns import SchemaColumn, expanded_schema
 
 
@@ -32,10 +34,26 @@ def parquet_path(folder: Path, *, tract: int) -> Path:
     return folder / "parquet" / str(tract) / "object.parquet"
 
 
-def write_parquet(table: Table, folder: Path, *, tract: int) -> Path:
-    """Write one tract, zstd-compressed; units and descriptions are in the file.
+def write_parquet(table: Table, folder: Path, *, tract: int, provenance: Provenance) -> Path:
+    """Write one tract, zstd-compressed; units, descriptions and provenance are in the file.
 
     The column ``tract`` is in the file too, as a number, so that a file makes sense on its own.
+
+    Parameters
+    ----------
+    table
+        The catalogue of the tract.
+    folder
+        Folder of the survey's catalogue.
+    tract
+        Number of the tract.
+    provenance
+        What the key-values of the file's schema say of who made it.
+
+    Returns
+    -------
+    Path
+        `parquet_path`.
     """
     path = parquet_path(folder, tract=tract)
     with written_whole(path) as part:
@@ -43,7 +61,7 @@ def write_parquet(table: Table, folder: Path, *, tract: int) -> Path:
         arrow = pq.ParquetFile(part).read()  # astropy put units and descriptions there, but cannot compress
         floats = [field.name for field in arrow.schema if pa.types.is_floating(field.type)]
         pq.write_table(
-            arrow,
+            into_parquet(arrow, provenance.words()),
             part,
             compression="zstd",
             use_byte_stream_split=floats,
@@ -52,31 +70,55 @@ def write_parquet(table: Table, folder: Path, *, tract: int) -> Path:
     return path
 
 
-def write_fits(table: Table, path: Path, columns: Sequence[SchemaColumn]) -> Path:
-    """Write a FITS table whose header says unit, UCD and meaning of each column (TUNIT, TUCD, TCOMM)."""
+def write_fits(table: Table, path: Path, columns: Sequence[SchemaColumn], *, provenance: Provenance) -> Path:
+    """Write a FITS table whose header says unit, UCD and meaning of each column (TUNIT, TUCD, TCOMM).
+
+    Parameters
+    ----------
+    table
+        The catalogue.
+    path
+        Name of the file.
+    columns
+        The schema of the table.
+    provenance
+        What the cards of both headers say of who made it (`dmu0.files.metadata.CARDS`).
+    """
     hdu = fits.table_to_hdu(_plain(table))
     for number, column in enumerate(columns, start=1):
         if column.ucd:
             hdu.header[f"TUCD{number}"] = column.ucd
-        hdu.header[f"TCOMM{number}"] = column.description[:NOTE_LENGTH]
+        hdu.header[f"TCOMM{number}"] = column.description  # long ones go on in CONTINUE cards
     hdu.header["EXTNAME"] = "OBJECT"
+    primary = fits.PrimaryHDU()
+    for header in (primary.header, hdu.header):
+        into_header(header, provenance.words())
     with written_whole(path) as part:
-        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(part)
+        fits.HDUList([primary, hdu]).writeto(part)
     return path
 
 
-NOTE_LENGTH = 68
-"""Characters of a description that fit into a FITS card; the rest is in the schema."""
+def write_votable(table: Table, path: Path, columns: Sequence[SchemaColumn], *, provenance: Provenance) -> Path:
+    """Write a VOTable (binary2) with units, UCDs and descriptions.
 
-
-def write_votable(table: Table, path: Path, columns: Sequence[SchemaColumn]) -> Path:
-    """Write a VOTable (binary2) with units, UCDs and descriptions."""
+    Parameters
+    ----------
+    table
+        The catalogue.
+    path
+        Name of the file.
+    columns
+        The schema of the table.
+    provenance
+        What the INFO elements say of who made it.
+    """
     votable = from_table(_plain(table), table_id="object")
     fields = {field.name: field for field in votable.get_first_table().fields}
     for column in columns:
         if column.ucd:
             fields[column.name].ucd = column.ucd
         fields[column.name].description = column.description
+    into_votable(votable, provenance.words())
     votable.set_all_tables_format("binary2")
     with written_whole(path) as part:
         votable.to_xml(str(part))

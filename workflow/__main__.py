@@ -8,8 +8,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+from dmu0.files.code_version import code_version
 from dmu0.files.paths import PROJECT
 from dmu0.surveys import Survey, SurveyError, check_engine, check_jobs, load_survey, normal_tracts
 from dmu0.surveys.ownership import claim_data_folders
@@ -121,7 +123,22 @@ def status(survey: Survey, tracts: str) -> int:
     records = {item.step.name: item.record.libraries for item in states if item.record}
     for change in changed_libraries(records):
         print(f"Library changed: {change}; nothing is stale for that. make clean-dmuN runs it again.")
+    _print_provenance(survey, states)
     return 1 if counts["failed"] else 0
+
+
+def _print_provenance(survey: Survey, states: list[StepState]) -> None:
+    """Who made what there is, and what this checkout would say of a product that it made now."""
+    from dmu0.files.provenance import gather_provenance  # astropy is slow to import
+
+    makers = Counter(item.record.made_by or "code that did not say its version" for item in states if item.record)
+    for maker, number in makers.items():
+        print(f"{number} made by {maker}")
+    print(f"This checkout: {code_version()}")
+    words = gather_provenance(survey).words()
+    print(f"  schema {words['schema_version']}, sky map {words['sky_map']} (sha1 {words['sky_map_sha1']})")
+    print(f"  {words['survey']} (sha256 {words['survey_sha256']})")
+    print(f"  inputs (sha256 {words['inputs_sha256']}), the newest exposure {words['newest_input']}")
 
 
 def index(survey: Survey, tracts: str) -> int:

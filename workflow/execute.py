@@ -17,6 +17,7 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from dmu0.files.atomic import written_whole
+from dmu0.files.code_version import code_version
 from dmu0.files.paths import PROJECT
 from dmu0.guard import stop_marked
 from dmu0.processes import guarded_environment
@@ -139,7 +140,8 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
         contents = {path: digest for path, digest in contents.items() if path in left}
         identity = run_id(step_digest(step, survey, tracts=tracts, contents=contents), upstream)
         seconds = round(time.monotonic() - clock, 1)
-        done = Record(identity, started.isoformat(timespec="seconds"), seconds, upstream, library_versions())
+        begun, made_by = started.isoformat(timespec="seconds"), str(code_version())
+        done = Record(identity, begun, seconds, upstream, library_versions(), made_by)
         write_record(record, done)
         return done
 

@@ -28,6 +28,8 @@ class Record:
         Step name -> run_id of the results that were read.
     libraries
         Name -> version of the libraries that it ran with; empty in records of before they were kept.
+    made_by
+        Version and commit of the code (`dmu0.files.code_version.CodeVersion` as text); empty in older records.
     """
 
     run_id: str
@@ -35,6 +37,7 @@ class Record:
     seconds: float
     upstream: dict[str, str] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
+    made_by: str = ""
 
 
 @dataclass(frozen=True)

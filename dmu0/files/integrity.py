@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ _FITS_BLOCK = 2880
 _FITS_MAGIC = b"SIMPLE  ="
 _SMALLEST_SIDE = 8
 _DATASUM_WRONG = 0
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?")
 
 
 class _Fault(Exception):
@@ -75,6 +77,30 @@ def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
         return str(fault)
     except READ_ERRORS as error:
         return f"cannot be read: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    return ""
+
+
+def observation_date(path: Path) -> str:
+    """When the exposure of an image began, from the first of its headers that has the card DATE-OBS.
+
+    The primary header and that of the first extension are looked at. Times of files say when they were copied, and
+    the card DATE when somebody wrote them; neither is a date of the data.
+
+    Parameters
+    ----------
+    path
+        A FITS file that passed `check_file`.
+
+    Returns
+    -------
+    str
+        ISO 8601 to the second, UTC; empty if the card is missing or not in the form of the FITS standard.
+    """
+    with _opened(path, disable_image_compression=True) as hdus:
+        for hdu in islice(hdus, 2):
+            found = _ISO_DATE.match(str(hdu.header.get("DATE-OBS", "")))
+            if found:
+                return found[0]
     return ""
 
 

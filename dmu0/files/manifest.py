@@ -12,7 +12,7 @@ from astropy.table import Table
 
 from dmu0.files.checksums import Checksums, FileState, file_state, is_regular, sha256
 from dmu0.files.expected import Input, confidence_path, find_inputs
-from dmu0.files.integrity import KINDS, check_file, check_pair
+from dmu0.files.integrity import IMAGE_KINDS, KINDS, check_file, check_pair, observation_date
 from dmu0.files.paths import DataFolders
 from dmu0.files.tables import write_table
 from dmu0.processes import process_pool
@@ -27,6 +27,7 @@ COLUMNS = (
     ("bytes", "int64", "byte", "size of the file; -1 if it is missing"),
     ("modified", "int64", "ns", "time of its last change, since 1970"),
     ("sha256", "str", "", "digest of its content; empty if it is missing"),
+    ("observed", "str", "", "when its exposure began, UTC, ISO 8601, as its header says; empty if it does not"),
     ("state", "str", "", "ok, quarantined (it is there but cannot be used) or missing"),
     ("reason", "str", "", "why it is not ok"),
 )
@@ -148,6 +149,7 @@ def _check(job: _Job) -> Row:
     path = job.item.path
     row: Row = {"path": _recorded(path, job.folders), "kind": job.item.kind, "band": job.item.band}
     row |= {"tract": job.item.tract, "patch": job.item.patch, "bytes": -1, "modified": 0, "sha256": ""}
+    row |= {"observed": ""}
     bad: Row = {"state": "quarantined", "stays": 1}
     try:
         before = file_state(path)
@@ -164,7 +166,8 @@ def _check(job: _Job) -> Row:
     if not str(path).isprintable():
         return row | bad | {"reason": "has a name with characters that cannot be printed, or no UTF-8: rename it"}
     if job.known is not None:
-        return row | {"sha256": job.known["sha256"], "state": "ok", "reason": "", "read_in": before}
+        same = {name: job.known[name] for name in ("sha256", "observed")}
+        return row | same | {"state": "ok", "reason": "", "read_in": before}
     return row | _read(job, before)
 
 
@@ -175,13 +178,14 @@ def _read(job: _Job, before: FileState) -> Row:
     try:
         digest = sha256(path)
         reason = check_file(path, job.item.kind, needs_wcs=job.needs_wcs)
+        observed = observation_date(path) if not reason and job.item.kind in IMAGE_KINDS else ""
         after = file_state(path)
     except OSError as error:
         return bad | {"reason": f"cannot be read: {error.strerror or error}"}
     if after != before:
         return bad | {"reason": "changed while it was read: is it still being written? Check it again"}
     state = {"state": "quarantined" if reason else "ok", "reason": reason}
-    return {"sha256": digest, "read_in": before} | state
+    return {"sha256": digest, "observed": observed, "read_in": before} | state
 
 
 def _check_pairs(survey: Survey, rows: list[Row], known: dict[str, Row]) -> None:
@@ -247,7 +251,9 @@ def _quarantined_before(folders: DataFolders, present: set[str]) -> list[Row]:
             continue
         reason, kind = note.read_text().splitlines()[:2]
         row: Row = {"path": recorded, "kind": kind, "band": "", "tract": -1, "patch": -1, "bytes": -1, "modified": 0}
-        rows.append(row | {"sha256": ""} | old.get(recorded, {}) | {"state": "quarantined", "reason": reason})
+        rows.append(
+            row | {"sha256": "", "observed": ""} | old.get(recorded, {}) | {"state": "quarantined", "reason": reason}
+        )
     return rows
 
 
@@ -305,6 +311,11 @@ def _old_rows(folders: DataFolders) -> list[Row]:
         return []
     lists = (manifest[name].tolist() for name in names)
     return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
+
+
+def read_usable(folders: DataFolders) -> list[Row]:
+    """Rows of the input files that can be used; none if there is no manifest yet, or it has other columns."""
+    return [row for row in _old_rows(folders) if row["state"] == "ok"]
 
 
 def count_states(manifest: Table) -> Table:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from astropy.table import Table
 
 from dmu0.files.atomic import written_whole
+from dmu0.files.code_version import code_version
+from dmu0.files.metadata import into_parquet
 
 
-def write_table(table: Table, path: Path) -> Path:
+def write_table(table: Table, path: Path, words: Mapping[str, str] | None = None) -> Path:
     """Write a table as Parquet, whole or not at all.
+
+    Parameters
+    ----------
+    table
+        The table.
+    path
+        Name of the file.
+    words
+        Its provenance (`dmu0.files.provenance.Provenance.words`); the version of the code if None.
 
     Raises
     ------
@@ -24,6 +37,9 @@ def write_table(table: Table, path: Path) -> Path:
         raise ValueError(f"{path.name}: columns {', '.join(masked)} have masked values; write NaN, -1 or '' instead.")
     with written_whole(path) as part:
         table.write(part, format="parquet")
+        # Astropy writes units and descriptions, but cannot add key-values of others.
+        with_words = into_parquet(pq.ParquetFile(part).read(), code_version().words() if words is None else words)
+        pq.write_table(with_words, part)
     return path
 
 

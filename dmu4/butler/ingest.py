@@ -11,6 +11,8 @@ from astropy.table import Table
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset
 
 from dmu0.files.manifest import read_manifest
+from dmu0.files.metadata import in_lines
+from dmu0.files.provenance import gather_provenance
 from dmu0.published.lsst_butler import find_coadds
 from dmu0.sky.skymap import chosen_patches
 from dmu0.surveys import Survey
@@ -79,7 +81,7 @@ def make_repository(survey: Survey, *, run: str, tracts: str = "") -> Repository
     with open_butler(survey, collections=(), writeable=True) as butler:
         if has_collection(butler, collection):
             remove_runs(butler, [collection])
-        butler.collections.register(collection, CollectionType.RUN)
+        butler.collections.register(collection, CollectionType.RUN, doc=in_lines(gather_provenance(survey).words()))
         butler.put(survey.sky_map.model_dump(mode="json"), "sky_map", run=collection)
         if survey.vista is not None and survey.vista.kind == "stacks":
             _ingest_stacks(butler, survey, collection, report)

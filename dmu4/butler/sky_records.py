@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +23,12 @@ def _convex(ra: np.ndarray, dec: np.ndarray) -> ConvexPolygon:
 def register_sky_map(butler: Butler, survey: Survey, tracts: str) -> None:
     """Insert the sky map, its tracts and all their patches."""
     sky_map = make_sky_map(survey.sky_map)
-    definition = survey.sky_map.model_dump(mode="json")
     numbers = list(chosen_patches(survey, tracts))
     with butler.transaction():
         nx, ny = (max(sky_map.tract(n).num_patches[axis] for n in numbers) for axis in (0, 1))
         record = {
             "name": sky_map.name,
-            "hash": hashlib.sha1(repr(sorted(definition.items())).encode()).digest(),
+            "hash": sky_map.digest(),
             "tract_max": 200_000,
             "patch_nx_max": nx,
             "patch_ny_max": ny,

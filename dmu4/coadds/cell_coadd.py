@@ -20,6 +20,7 @@ from lsst.images.cells import (
     PatchDefinition,
 )
 
+from dmu0.files.code_version import code_version
 from dmu0.sky.tract import Patch
 from dmu4.coadds.maps import describe_coadd
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes
@@ -104,7 +105,7 @@ def make_cell_coadd(
     provenance
         Of the inputs, from `make_provenance`.
     metadata
-        Taken over, with the figures of `describe_coadd` added.
+        Taken over, with the numbers of `describe_coadd` and the version of the code added.
     """
     box = patch.outer_bbox
     cell = box.y.size // stamps.shape[0]
@@ -124,7 +125,8 @@ def make_cell_coadd(
         ),
         provenance=provenance,
     )
-    coadd.metadata.update((metadata or {}) | describe_coadd(planes, stamps, pixel_scale=pixel_scale(patch)))
+    described = describe_coadd(planes, stamps, pixel_scale=pixel_scale(patch))
+    coadd.metadata.update(code_version().words() | (metadata or {}) | described)
     return coadd
 
 

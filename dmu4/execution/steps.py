@@ -16,6 +16,8 @@ from lsst.pipe.base.quantum_graph import PredictedQuantumGraphComponents
 from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
 from tqdm.auto import tqdm
 
+from dmu0.files.metadata import in_lines
+from dmu0.files.provenance import gather_provenance
 from dmu0.sky.skymap import chosen_patches
 from dmu0.surveys import Survey
 from dmu4.butler.repository import INPUTS, RELEASE, has_collection, newest, open_butler, repository_folder
@@ -128,7 +130,7 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
     run = f"{step}/{current_run_id()}"
     rows: list[tuple] = []
     with open_butler(survey, collections=(), writeable=True) as butler:
-        butler.collections.register(run, CollectionType.RUN)
+        butler.collections.register(run, CollectionType.RUN, doc=in_lines(gather_provenance(survey).words()))
         inputs = [name for name in (run, RELEASE, INPUTS) if has_collection(butler, name)]
         chained = butler.clone(collections=inputs, run=run)
         _register_dataset_types(chained)

@@ -6,11 +6,29 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from dmu0.files.provenance import Provenance
 from dmu4.objects.columns import make_object_table
 
 BANDS = ("g", "i", "vj", "vk")
 ERROR = 40.0
 """Flux error of every object, nJy: 5 sigma is 200 nJy, AB 25.65."""
+
+
+@pytest.fixture
+def provenance() -> Provenance:
+    """Provenance with a different text in each word, digests as long as they are."""
+    return Provenance(
+        software="lsst-ir-fusion 9.8.7",
+        commit="0123456789abcdef0123456789abcdef01234567",
+        modified="yes",
+        schema_version="31",
+        survey="trial.yaml",
+        survey_sha256="a1" * 32,
+        sky_map="trial_rings",
+        sky_map_sha1="b2" * 20,
+        inputs_sha256="c3" * 32,
+        newest_input="2012-11-14T05:13:01",
+    )
 
 
 @pytest.fixture

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from dmu0.files.code_version import code_version
 from dmu0.files.paths import DataFolders
+from dmu0.files.provenance import Provenance
 from dmu0.surveys import load_survey
-from dmu5.checks import read_checks, write_checks
+from dmu5.checks import write_checks
 from dmu5.picture import choose_bands, colour_picture
-from dmu5.release import executed_notebooks, reading_examples, write_page
+from dmu5.release import PageContent, executed_notebooks, reading_examples, write_page
 
 
 def test_bands_of_the_picture() -> None:
@@ -37,28 +39,19 @@ def test_picture(rng: np.random.Generator) -> None:
     assert source[0] > source[2] + 50
 
 
-def test_checks_come_back(tmp_path: Path) -> None:
-    """Rows of checks, also none, are read as they were written."""
-    write_checks([("stars", "97.1%", "95%", True), ("positions", "41 mas", "30 mas", False)], tmp_path / "a.ecsv")
-    write_checks([], tmp_path / "b.ecsv")
-    tables = read_checks(tmp_path)
-    assert list(tables) == ["a", "b"]
-    assert list(tables["a"]["passed"]) == [True, False]
-    assert len(tables["b"]) == 0
-
-
-def test_page_links_are_relative_and_text_is_escaped(tmp_path: Path) -> None:
+def test_page_links_are_relative_and_text_is_escaped(tmp_path: Path, provenance: Provenance) -> None:
     """Everything named is on the page; nothing of this machine's paths is."""
     survey = load_survey("sample")
     checks = {"1_Fused": write_checks([("a < b", "1", "2", False)], tmp_path / "checks" / "1_Fused.ecsv")}
-    page = write_page(
-        survey,
-        tmp_path / "release",
+    content = PageContent(
         bands=Table({"band": ["vk"], "depth5": [22.345678]}),
         checks=checks,
         products=[(tmp_path / "catalogue" / "object.fits", "all columns")],
         pictures=[(tmp_path / "release" / "sky.png", "the sky")],
+        provenance=provenance.words(),
+        runs=Table({"run": ["coadds/1a2b"], "software": ["lsst-ir-fusion 9"], "commit": ["c0ffee"]}),
     )
+    page = write_page(survey, tmp_path / "release", content)
     text = page.read_text()
     assert 'href="../catalogue/object.fits"' in text
     assert 'src="sky.png"' in text
@@ -66,6 +59,18 @@ def test_page_links_are_relative_and_text_is_escaped(tmp_path: Path) -> None:
     assert "NO" in text
     assert str(tmp_path) not in text
     assert reading_examples(survey) in text
+    assert all(f"<code>{value}</code>" in text for value in provenance.words().values())
+    assert "coadds/1a2b" in text
+    assert "c0ffee" in text
+    assert f"Page made by {code_version()}" in text
+    assert write_page(survey, tmp_path / "release", content).read_text() == text
+
+
+def test_a_catalogue_without_provenance(tmp_path: Path) -> None:
+    """The page says so where the catalogue does not say who made it."""
+    content = PageContent(Table({"band": ["vk"]}), {}, [], [], {}, Table({"run": ["a"]}))
+    text = write_page(load_survey("sample"), tmp_path, content).read_text()
+    assert "does not say who made it" in text
 
 
 def test_page_lists_the_notebook_that_writes_it(tmp_path: Path) -> None:

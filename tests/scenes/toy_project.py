@@ -44,7 +44,7 @@ def write_project(folder: Path) -> None:
     """Write a project with the real workflow, surveys and bands, and four notebooks of its own."""
     for package in ("obs_vista", "workflow"):
         shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for package in ("surveys", "files", "sky", "published"):
+    for package in ("surveys", "files", "sky", "schema", "published"):
         shutil.copytree(
             PROJECT / "dmu0" / package, folder / "dmu0" / package, ignore=shutil.ignore_patterns("__pycache__")
         )

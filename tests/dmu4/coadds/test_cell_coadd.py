@@ -13,6 +13,7 @@ from lsst.images import Polygon
 from lsst.images.cells import CellCoadd, CellIJ
 
 import tests.scenes.exposures as scene
+from dmu0.files.code_version import code_version
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Tract
 from dmu0.surveys import SkyMapConfig
@@ -102,6 +103,7 @@ def test_round_trip_through_a_file(made, patch, tmp_path):
     assert back.bbox == patch.outer_bbox
     assert back.patch.id == patch.id
     assert back.metadata["n_inputs"] == 2
+    assert {name: back.metadata[name] for name in code_version().words()} == code_version().words()
     assert len(back.provenance.inputs) == 2
     box = back.grid.bbox_of(CellIJ(i=1, j=1))
     part = CellCoadd.read(str(tmp_path / "c.fits"), bbox=box)
