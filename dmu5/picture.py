@@ -30,7 +30,8 @@ def choose_bands(have: Sequence[str]) -> tuple[str, str, str]:
     """
     if not have:
         raise ValueError("There is no band to make a picture of.")
-    return tuple(next((band for band in wanted if band in have), have[-1]) for wanted in PICTURE_BANDS)
+    red, green, blue = (next((band for band in wanted if band in have), have[-1]) for wanted in PICTURE_BANDS)
+    return red, green, blue
 
 
 def read_coadd_image(butler: Butler, *, tract: int, patch: int, band: str) -> np.ndarray | None:
@@ -114,13 +115,13 @@ def write_picture(survey: Survey, path: Path, *, tract: int) -> tuple[str, str, 
     bands
         Those shown as red, green and blue; None if the tract has no coadds.
     """
-    images = {band: mosaic(survey, band, tract=tract) for band in survey.bands}
-    have = [band for band, image in images.items() if image is not None]
-    if not have:
+    mosaics = {band: mosaic(survey, band, tract=tract) for band in survey.bands}
+    images = {band: image for band, image in mosaics.items() if image is not None}
+    if not images:
         path.unlink(missing_ok=True)
         return None
-    bands = choose_bands(have)
-    picture = colour_picture(*(images[band] for band in bands))
+    red, green, blue = bands = choose_bands(list(images))
+    picture = colour_picture(images[red], images[green], images[blue])
     with written_whole(path) as part:
         plt.imsave(part, picture)
     return bands

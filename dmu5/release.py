@@ -74,7 +74,7 @@ def release_runs(survey: Survey) -> Table:
         infos = butler.collections.query_info(
             RELEASE, CollectionType.RUN, flatten_chains=True, include_doc=True, include_chains=False
         )
-    words = [(info.name, from_lines(info.doc)) for info in infos]
+    words = [(info.name, from_lines(info.doc or "")) for info in infos]
     rows = [(run, *(said.get(name, UNKNOWN) for name in names)) for run, said in words]
     return Table(rows=rows or None, names=("run", *names), dtype=[str] * 4)
 

@@ -9,6 +9,7 @@ import yaml
 from astropy.table import Table
 from felis.datamodel import Schema
 
+from dmu0.files.metadata import read_provenance
 from dmu0.schema.columns import schema_columns
 from dmu0.surveys import Survey, load_survey
 from dmu0.truth import is_star, isolated, match_to_truth, read_truth
@@ -146,6 +147,11 @@ def test_products_can_be_read(sample: tuple[Survey, Table]) -> None:
     assert [column.name for column in schema.tables[0].columns] == list(frame.columns)
     page = (survey.folders[5] / "release" / "index.html").read_text()
     assert "sky_8524.png" in page
+    files = [folder / "parquet" / "8524" / "object.parquet", folder / "object.fits", folder / "object.vot"]
+    said = [read_provenance(path) for path in files]
+    assert said[0] == said[1] == said[2]
+    assert said[0]["survey"] == "sample.yaml"
+    assert all(value in page for value in said[0].values())
     assert (survey.folders[5] / "release" / "sky_8524.png").stat().st_size > 10_000
 
 

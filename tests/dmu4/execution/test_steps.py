@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dmu0.files.metadata import from_lines
+from dmu0.files.provenance import gather_provenance
 from dmu0.surveys import Survey
 from dmu4.butler.repository import has_collection, open_butler
 from dmu4.execution import report, steps
@@ -11,11 +13,14 @@ from tests.scenes.toy_results import STATES, states_of
 
 
 def test_every_quantum_ends_in_one_state(toy_step: Survey) -> None:
-    """Done, skipped with its reason, failed with its reason; the counts add up."""
+    """Done, skipped with its reason, failed with its reason; the counts add up; the run says who made it."""
     rows = steps.run_step(toy_step, "toy_step", progress=False)
     assert states_of(rows) == STATES
     [row] = report.summary(rows)
     assert (row["quanta"], row["done"], row["skipped"], row["failed"]) == (4, 2, 1, 1)
+    with open_butler(toy_step) as butler:
+        [info] = butler.collections.query_info("toy_step/*", include_doc=True)
+    assert from_lines(info.doc) == gather_provenance(toy_step).words()
 
 
 def test_resume_runs_only_what_is_missing(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
