@@ -7,11 +7,14 @@ from statistics import NormalDist
 
 import numpy as np
 
-MAD_TO_SIGMA = 1 / NormalDist().inv_cdf(0.75)
-"""Standard deviation of a normal distribution over its median absolute deviation, 1 / Phi^-1(3/4) = 1.482602."""
+MAD_TO_SIGMA = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation, 1 / Phi^-1(3/4), to five digits.
 
-SIGMA_TO_FWHM = 2 * math.sqrt(2 * math.log(2))
-"""Full width at half maximum of a Gaussian over its standard deviation, 2 sqrt(2 ln 2) = 2.354820."""
+More digits make nothing truer, but catalogues different: detection, which compares, changes with the last digit.
+"""
+
+SIGMA_TO_FWHM = 2.3548
+"""Full width at half maximum of a Gaussian over its standard deviation, 2 sqrt(2 ln 2), to five digits."""
 
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, for many normal values: sqrt(pi / 2) = 1.2533."""
