@@ -14,6 +14,7 @@ extensions = ["sphinx.ext.autodoc", "myst_nb", "docs.builder.docstrings", "docs.
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the notebooks come executed
+nb_ipywidgets_js = {}  # without widgets, and without what they fetch from other servers
 
 default_role = "py:obj"
 # A short name in backticks that several classes have is no mistake: it is shown, and links to the first.

@@ -10,6 +10,7 @@ import nbformat
 
 from docs.builder.markdown import relink
 
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _SURVEY_FILE = re.compile(r'"/[^"]*/(dmu0/surveys/[^"]+)"')
 
 
@@ -30,7 +31,7 @@ def executed_notebooks(project: Path, survey: str) -> dict[str, Path]:
 
 
 def prepared(path: Path, *, source: str, page: str, pages: Mapping[str, str]) -> nbformat.NotebookNode:
-    """An executed notebook whose links lead to pages of the site, without what was printed to stderr.
+    """An executed notebook whose links lead to pages of the site, without progress bars.
 
     The path of a survey that is shipped becomes relative to the project.
 
@@ -49,7 +50,10 @@ def prepared(path: Path, *, source: str, page: str, pages: Mapping[str, str]) ->
             if "injected-parameters" in cell.metadata.get("tags", ()):
                 cell.source = _SURVEY_FILE.sub(r'"\1"', cell.source)
             # Progress bars are of no use after the run.
-            cell.outputs = [item for item in cell.outputs if item.get("name") != "stderr"]
+            cell.outputs = [
+                item for item in cell.outputs if item.get("name") != "stderr" and _WIDGET not in item.get("data", ())
+            ]
+    notebook.metadata.pop("widgets", None)
     return notebook
 
 

@@ -142,7 +142,11 @@ def test_notebooks_are_shown_without_what_is_of_one_machine(tmp_path: Path) -> N
     parameters = nbformat.v4.new_code_cell('survey = "/home/a/lsst/dmu0/surveys/sample.yaml"\ntracts = "8524"')
     parameters.metadata["tags"] = ["injected-parameters"]
     bar, shown = (nbformat.v4.new_output("stream", name=name, text=name) for name in ("stderr", "stdout"))
-    cell = nbformat.v4.new_code_cell("1 + 1", outputs=[bar, shown])
+    widget = nbformat.v4.new_output(
+        "display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0%"}
+    )
+    cell = nbformat.v4.new_code_cell("1 + 1", outputs=[bar, widget, shown])
+    notebook.metadata["widgets"] = {"state": {}}
     notebook.cells = [nbformat.v4.new_markdown_cell("# 4.3\n\n[before](2_Single_frame.ipynb)"), parameters, cell]
     path = tmp_path / "3_Coadd.ipynb"
     nbformat.write(notebook, path)
@@ -151,6 +155,7 @@ def test_notebooks_are_shown_without_what_is_of_one_machine(tmp_path: Path) -> N
     assert new.cells[0].source.endswith("[before](2_Single_frame.ipynb)")
     assert new.cells[1].source == 'survey = "dmu0/surveys/sample.yaml"\ntracts = "8524"'
     assert [item.name for item in new.cells[2].outputs] == ["stdout"]
+    assert "widgets" not in new.metadata
     assert "when this site was built" in notebooks_page([], "sample")
 
 
