@@ -23,7 +23,7 @@ _ROWS = 32
 class RejectionLimits:
     """What counts as a disagreement.
 
-    Parameters
+    Attributes
     ----------
     sigma
         A pixel further than this from the median of the epochs starts a rejected region.

@@ -34,7 +34,7 @@ MAX_CELL = 150
 class InputRecord:
     """What provenance keeps of an input.
 
-    Parameters
+    Attributes
     ----------
     instrument, visit, detector, physical_filter, day_obs
         As in its data id.
@@ -105,7 +105,7 @@ def make_cell_coadd(
     provenance
         Of the inputs, from `make_provenance`.
     metadata
-        Taken over, with the numbers of `describe_coadd` and the version of the code added.
+        Taken over, with the statistics of `describe_coadd` and the version of the code added.
     """
     box = patch.outer_bbox
     cell = box.y.size // stamps.shape[0]

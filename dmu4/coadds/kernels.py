@@ -15,7 +15,8 @@ _NO_DATA, _CLIPPED, _REJECTED = (np.int32(BIT[name]) for name in ("NO_DATA", "CL
 def clip_rows(variance, mask, reject, word, bit, row, column):
     """Take the value from the resampled pixels of one input that are rejected, and mark them CLIPPED.
 
-    ``row`` and ``column`` are the first pixel's place in ``reject``, in output pixels; returns how many were taken.
+    ``row`` and ``column`` are the position of the first pixel in ``reject``, in output pixels. Returns how many were
+    taken.
     """
     clipped = 0
     for y in range(variance.shape[0]):

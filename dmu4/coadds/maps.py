@@ -15,31 +15,31 @@ DEPTH_RADIUS = 1.0
 
 
 def describe_coadd(planes: CoaddPlanes, stamps: np.ndarray, *, pixel_scale: float) -> dict[str, int | float | str]:
-    """Figures for the metadata: coverage, inputs, seeing, depth, and what correlated noise does to errors."""
+    """Statistics for the metadata: coverage, inputs, seeing, depth, and what correlated noise does to errors."""
     good = np.isfinite(planes.image) & np.isfinite(planes.variance)
     have = stamps[np.isfinite(stamps[:, :, 0, 0])]
     widths = [fwhm(stamp) for stamp in have[:: max(len(have) // 40, 1)]]
-    figures = {
+    statistics = {
         "coverage": float(good.mean()),
         "median_inputs": float(np.median(planes.count[good])) if good.any() else 0.0,
     }
     if widths:
-        figures["seeing"] = float(np.median(widths) * pixel_scale)
+        statistics["seeing"] = float(np.median(widths) * pixel_scale)
     if not good.any():
-        return figures
+        return statistics
     radius = DEPTH_RADIUS / pixel_scale
     scale = float(aperture_error_scale(list(planes.noise), planes.variance, good, radii=np.array([radius]))[0])
     pixel = float(np.median(planes.variance[good]))
     error = np.sqrt(pixel * np.pi) * radius * (scale if np.isfinite(scale) else 1.0)
-    figures["depth5"] = float(magnitude_of(5 * error))
+    statistics["depth5"] = float(magnitude_of(5 * error))
     if np.isfinite(scale):
-        figures["aperture_error_scale"] = scale
+        statistics["aperture_error_scale"] = scale
     if len(planes.noise):
         part = tuple(slice(max(size // 2 - 500, 0), size // 2 + 500) for size in good.shape)
         sigma = np.sqrt(np.where(good, planes.variance, 1.0))
         kernel = noise_correlation(planes.noise[0][part], sigma[part], good[part], max_lag=5)
-        figures["noise_correlation"] = " ".join(f"{value:.4f}" for value in kernel.ravel())
-    return figures
+        statistics["noise_correlation"] = " ".join(f"{value:.4f}" for value in kernel.ravel())
+    return statistics
 
 
 def correlation_of(coadd: CellCoadd, cell: CellIJ | None = None, *, max_lag: int = 5) -> np.ndarray:

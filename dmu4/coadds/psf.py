@@ -20,10 +20,10 @@ to the mean over all; a star on a pixel's centre alone would give a PSF whose pe
 None is at 0.5, where Piff and LSST's box of its stamp round to different pixels."""
 
 NODES = 3
-"""Places along each axis of a detector where its PSF is drawn; bilinear in between."""
+"""Positions along each axis of a detector at which its PSF is drawn; bilinear in between."""
 
 STEP = 256
-"""Output pixels between the places where a PSF is resampled: at multiples, so that patches agree."""
+"""Output pixels between the positions at which a PSF is resampled: at multiples, so that patches agree."""
 
 
 class Psf(Protocol):

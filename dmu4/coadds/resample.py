@@ -38,7 +38,7 @@ class CoordinateGrid:
     Nodes are at multiples of ``step`` in absolute output pixels, so that two overlapping patches of a tract
     interpolate the same numbers.
 
-    Parameters
+    Attributes
     ----------
     x, y
         Output pixel of the first node.

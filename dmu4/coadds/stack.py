@@ -34,7 +34,7 @@ _EVERY = 4  # Whether an input fills a cell is told from each fourth row and col
 class CoaddSettings:
     """How inputs are added.
 
-    Parameters
+    Attributes
     ----------
     order
         Of the Lanczos kernel.
@@ -53,7 +53,7 @@ class CoaddSettings:
     threads
         Threads over rows of cells. The result does not depend on it.
     memory
-        Limit for input pixels held at a time, in bytes; with more, the patch is done in bands of rows.
+        Limit for input pixels held at a time, in bytes; with more, the patch is done in strips of rows.
     """
 
     order: int = 3
@@ -70,7 +70,7 @@ class CoaddSettings:
 class CoaddInput:
     """One detector image, still on its own pixels.
 
-    Parameters
+    Attributes
     ----------
     name
         Names it in messages and in the order of addition.
@@ -105,7 +105,7 @@ class CoaddInput:
 class CoaddPlanes:
     """What `make_coadd` returns, all over the output box [y, x].
 
-    Parameters
+    Attributes
     ----------
     planes
         (1 + n_noise, y, x): the weighted mean (nJy), NaN without data, and noise that went through the same sums.
@@ -154,7 +154,7 @@ def make_coadd(inputs: Sequence[CoaddInput], box: Box, *, cell: int, settings: C
     """Add the inputs over a box of output pixels.
 
     Each input pixel is read once, resampled once, and added with one weight for its whole image. Memory does not grow
-    with the number of inputs: they are read for bands of rows that fit the limit.
+    with the number of inputs: they are read for strips of rows that fit the limit.
 
     Parameters
     ----------
@@ -186,20 +186,20 @@ def make_coadd(inputs: Sequence[CoaddInput], box: Box, *, cell: int, settings: C
     with ThreadPoolExecutor(settings.threads) as pool:
         # Image, variance, mask and noise; the comparison of epochs needs the image again, and its local brightness.
         held = 3 + settings.n_noise + (3 if settings.rejection else 0)
-        for rows in bands_of_rows(inputs, box, cell=cell, memory=settings.memory, planes=held):
-            band = _load_band(inputs, box, rows, settings, pool)
+        for rows in strips_of_rows(inputs, box, cell=cell, memory=settings.memory, planes=held):
+            strip = _load_strip(inputs, box, rows, settings, pool)
             starts = range(rows[0], rows[1], cell)
-            jobs = [pool.submit(_add_cell_row, band, weights, box, y, cell, settings, result) for y in starts]
+            jobs = [pool.submit(_add_cell_row, strip, weights, box, y, cell, settings, result) for y in starts]
             result.clipped[:] += sum(job.result() for job in jobs)
-            # Otherwise the next band would be read while this one is still held.
-            del band, jobs
+            # Otherwise the next strip would be read while this one is still held.
+            del strip, jobs
     return result
 
 
-def bands_of_rows(
+def strips_of_rows(
     inputs: Sequence[CoaddInput], box: Box, *, cell: int, memory: int, planes: int
 ) -> list[tuple[int, int]]:
-    """Split the box into bands (first row, last row + 1) whose input pixels fit the memory limit."""
+    """Split the box into strips (first row, last row + 1) whose input pixels fit the memory limit."""
     rows, start = [], box.y.start
     while start < box.y.stop:
         stop = box.y.stop
@@ -240,8 +240,8 @@ def _load(source: CoaddInput, area: Box, settings: CoaddSettings, pixels: tuple[
 
 
 @dataclass(frozen=True)
-class _Band:
-    """What is in memory for a band of rows: its inputs by number, the bits of `find_rejected`, and who has any."""
+class _Strip:
+    """What is in memory for a strip of rows: its inputs by number, the bits of `find_rejected`, and who has any."""
 
     numbers: np.ndarray
     loaded: list[tuple[np.ndarray, np.ndarray, np.ndarray, CoordinateGrid]]
@@ -250,12 +250,12 @@ class _Band:
     has_rejected: list[bool]
 
 
-def _load_band(
+def _load_strip(
     inputs: Sequence[CoaddInput], box: Box, rows: tuple[int, int], settings: CoaddSettings, pool: Executor
-) -> _Band:
-    """Read what a band of rows needs, and compare the epochs."""
+) -> _Strip:
+    """Read what a strip of rows needs, and compare the epochs."""
     # An even first row and column, so that the pixels of the comparison are pairs; a halo, so that regions which cross
-    # the edge of a band grow from both sides.
+    # the edge of a strip grow from both sides.
     start, stop = max(rows[0] - _HALO, box.y.start), min(rows[1] + _HALO, box.y.stop)
     around = Box.factory[start // 2 * 2 : stop, box.x.start // 2 * 2 : box.x.stop]
     areas = [input_box(source, start, stop, settings.order) for source in inputs]
@@ -274,18 +274,18 @@ def _load_band(
     )
     union = np.bitwise_or.reduce(reject, axis=(1, 2)) if len(numbers) else reject
     has_rejected = [bool(union[k // 64] & (_ONE << np.uint64(k % 64))) for k in range(len(numbers))]
-    return _Band(numbers, loaded, around, reject, has_rejected)
+    return _Strip(numbers, loaded, around, reject, has_rejected)
 
 
 def _add_cell_row(
-    band: _Band, weights: np.ndarray, box: Box, first: int, cell: int, settings: CoaddSettings, result: CoaddPlanes
+    strip: _Strip, weights: np.ndarray, box: Box, first: int, cell: int, settings: CoaddSettings, result: CoaddPlanes
 ) -> np.ndarray:
     """Resample and add one row of cells that begins at output row ``first``; returns `CoaddPlanes.clipped` of it."""
     shape = (_ROWS, box.x.size)
     buffers = (np.empty((1 + settings.n_noise, *shape), "f4"), np.empty(shape, "f4"), np.empty(shape, "i4"))
     table, taps, labels = lanczos_table(settings.order), (0,) * (2 * settings.order), signatures(len(weights))
     drop, propagate = np.int32(settings.drop), np.int32(settings.propagate)
-    kept = _kept_inputs(band, box, first, cell, settings.whole)
+    kept = _kept_inputs(strip, box, first, cell, settings.whole)
     clipped, counts = np.zeros(len(weights), np.int64), result.cell_counts[(first - box.y.start) // cell]
     sums = (result.variance, result.mask, result.count, result.rejected, result.signature)
     for start in range(first, first + cell, _ROWS):
@@ -294,14 +294,14 @@ def _add_cell_row(
         rows = slice(start - box.y.start, start - box.y.start + size)
         weight = np.zeros((size, box.x.size), np.float32)
         flat = tuple(plane.reshape(-1) for plane in (weight, *(plane[rows] for plane in sums)))
-        for k, (n, (*arrays, grid)) in enumerate(zip(band.numbers, band.loaded, strict=True)):
+        for k, (n, (*arrays, grid)) in enumerate(zip(strip.numbers, strip.loaded, strict=True)):
             if not kept[k].any():
                 continue
             where = (grid.u, grid.v, grid.step, start - grid.y, box.x.start - grid.x)
             warp_rows(*arrays, drop, *where, table, taps, planes, variance, mask)
-            if band.has_rejected[k]:
-                at = (start - band.around.y.start, box.x.start - band.around.x.start)
-                clipped[n] += clip_rows(variance, mask, band.reject, k // 64, _ONE << np.uint64(k % 64), *at)
+            if strip.has_rejected[k]:
+                at = (start - strip.around.y.start, box.x.start - strip.around.x.start)
+                clipped[n] += clip_rows(variance, mask, strip.reject, k // 64, _ONE << np.uint64(k % 64), *at)
             if not kept[k].all():
                 drop_cells(variance, mask, cell, kept[k])
             for values, out in zip(planes, result.planes[:, rows], strict=True):
@@ -312,10 +312,10 @@ def _add_cell_row(
     return clipped
 
 
-def _kept_inputs(band: _Band, box: Box, first: int, cell: int, whole: float) -> np.ndarray:
+def _kept_inputs(strip: _Strip, box: Box, first: int, cell: int, whole: float) -> np.ndarray:
     """Which inputs go into which cells of a row, boolean (input, cell column): see `CoaddSettings.whole`."""
-    covered = np.zeros((len(band.numbers), box.x.size // cell), np.int64)
-    for k, (_, _, mask, grid) in enumerate(band.loaded):
+    covered = np.zeros((len(strip.numbers), box.x.size // cell), np.int64)
+    for k, (_, _, mask, grid) in enumerate(strip.loaded):
         where = (grid.u, grid.v, grid.step, first - grid.y, box.x.start - grid.x)
         count_covered(mask, *where, cell, _EVERY, covered[k])
     is_whole = covered >= whole * len(range(_EVERY // 2, cell, _EVERY)) ** 2

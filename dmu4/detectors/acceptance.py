@@ -12,7 +12,7 @@ from astropy.table import Table
 class Limits:
     """Limits on what calibration measured.
 
-    Parameters
+    Attributes
     ----------
     astrometric_scatter
         Arcsec, one axis.
@@ -39,12 +39,13 @@ class Limits:
 def rejection(summaries: Table, limits: Limits) -> list[str]:
     """Why each detector of a visit is rejected; an empty string where it is accepted.
 
-    A figure that could not be measured rejects nothing: a detector with the header's solution is as good as its header.
+    A statistic that could not be measured rejects nothing: a detector with the header's solution is as good as its
+    header.
 
     Parameters
     ----------
     summaries
-        One row a detector, as `detector_tables.summary_table` makes them.
+        One row per detector, as `dmu4.detectors.tables.summary_table` makes them.
     limits
         What is allowed.
     """

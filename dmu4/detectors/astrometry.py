@@ -18,7 +18,7 @@ MAS = 3.6e6
 class Astrometry:
     """A transformation to the sky and how good it is.
 
-    Parameters
+    Attributes
     ----------
     wcs
         Pixels to ICRS.
@@ -63,7 +63,7 @@ class Astrometry:
 class Positions:
     """Reference positions at the epoch of the exposure.
 
-    Parameters
+    Attributes
     ----------
     ra, dec
         ICRS degrees.
@@ -301,7 +301,7 @@ def quadratic_amplitude(
 
 
 def _plane(ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float) -> np.ndarray:
-    """Arcsec east and north of a place: a flat sky is enough for matching within one detector."""
+    """Arcsec east and north of a position: a flat sky is enough for matching within one detector."""
     east = ((ra - ra0 + 180) % 360 - 180) * np.cos(np.radians(dec0))
     return np.stack([east, dec - dec0], axis=1) * 3600
 
@@ -312,7 +312,7 @@ def _common_shift(stars: np.ndarray, others: np.ndarray, search: float) -> tuple
     shifts = np.array([stars[i] - others[j] for i, near in enumerate(pairs) for j in near]).reshape(-1, 2)
     if len(shifts) == 0:
         return np.zeros(2), 1.0
-    # The densest place of the differences; a cell of 0.5" is wider than the errors, narrower than chance groups.
+    # Where the differences are densest; a cell of 0.5" is wider than the errors, narrower than chance groups.
     counts = np.array([len(near) for near in cKDTree(shifts).query_ball_point(shifts, 0.5)])
     peak = shifts[np.argmax(counts)]
     close = shifts[np.hypot(*(shifts - peak).T) < 0.5]

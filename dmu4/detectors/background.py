@@ -19,7 +19,7 @@ UNUSABLE = bits("NO_DATA", "BAD", "SAT", "EDGE", "CR")
 class Background:
     """A background model.
 
-    Parameters
+    Attributes
     ----------
     coefficients
         Chebyshev coefficients [order_y, order_x] on the unit square spanned by the pixel centres.
@@ -61,6 +61,7 @@ def fit_background(
     peaks of the noise, but with its troughs, the sky would come out too low. The level of each mesh cell is the mode
     of what is left; cells that are mostly masked are left out, and a low-order surface bridges them rather than
     following a halo. Each pass finds fainter sources on a better sky.
+    A coadd's sky is fitted otherwise (`dmu4.patches.sky.mesh_sky`): its structure, from its inputs, is finer.
 
     Parameters
     ----------
@@ -123,7 +124,8 @@ def mask_objects(
     """Pixels of sources and their surroundings.
 
     Two scales are searched: that of the seeing, for small sources, and four times that, for halos and large galaxies,
-    each in units of the scatter of the smoothed image itself, because pixel noise is correlated.
+    each in units of the scatter of the smoothed image itself, because pixel noise is correlated. A coadd has a mask of
+    its own (`dmu4.patches.sky.source_mask`), which takes its PSF and its uneven variance; here neither is known yet.
 
     Parameters
     ----------

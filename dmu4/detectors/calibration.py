@@ -30,7 +30,7 @@ class DetectorError(ValueError):
 class Settings:
     """Choices of the calibration.
 
-    Parameters
+    Attributes
     ----------
     mesh
         Background mesh in pixels.
@@ -53,7 +53,7 @@ class Settings:
 class DetectorImage:
     """What is given of a detector.
 
-    Parameters
+    Attributes
     ----------
     image
         Counts [y, x]; not-a-number or zero confidence where there are none.
@@ -84,16 +84,28 @@ class DetectorImage:
 class DetectorCalibration:
     """A calibrated detector; pixels are still in counts, `zero_point.scaling` turns them into nJy.
 
-    Parameters
+    Attributes
     ----------
     image, variance, mask
         Background-subtracted counts, their variance (scaled to what empty pixels show), and mask bits [y, x].
+    background
+        The sky that was subtracted.
+    noise
+        Noise of empty pixels.
     sources, fits
         Sources, and their PSF fits.
     point_like
         Sources that have the size of a star.
     psf_stars
         Index of the sources that the PSF was fitted to or checked on.
+    psf
+        The PSF and its check.
+    apertures
+        Corrections to total flux.
+    astrometry, zero_point
+        Transformation to the sky, and AB zero point.
+    pixel_scale
+        Size of a pixel in arcsec.
     """
 
     image: np.ndarray

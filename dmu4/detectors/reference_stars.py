@@ -23,9 +23,9 @@ UNKNOWN_MOTION = 4.0
 
 @dataclass(frozen=True)
 class References:
-    """Reference stars; every array has one value a star.
+    """Reference stars; every array has one value per star.
 
-    Parameters
+    Attributes
     ----------
     id
         Of the reference catalogue.

@@ -1,4 +1,4 @@
-"""What calibration found on a detector, as tables: the sources, and one row of figures."""
+"""What calibration found on a detector, as tables: the sources, and one row of statistics."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _matches(result: DetectorCalibration, references: References, count: int) ->
 def summary_table(
     result: DetectorCalibration, given: DetectorImage, header: Mapping, key: Mapping[str, object]
 ) -> Table:
-    """One row with the figures of a detector.
+    """One row with the statistics of a detector.
 
     Parameters
     ----------
@@ -124,8 +124,8 @@ def summary_table(
         "status": (result.status, None, "calibrated, or header_solution"),
         "reason": (result.reason, None, "why it is the header's solution; empty otherwise"),
     }
-    columns |= _place(result, given) | _image_figures(result, header) | _psf_figures(result, given)
-    columns |= _astrometry_figures(result) | _photometry_figures(result, given)
+    columns |= _place(result, given) | _image_statistics(result, header) | _psf_statistics(result, given)
+    columns |= _astrometry_statistics(result) | _photometry_statistics(result, given)
     return _table({name: ([value], unit, text) for name, (value, unit, text) in columns.items()})
 
 
@@ -145,7 +145,7 @@ def _place(result: DetectorCalibration, given: DetectorImage) -> dict[str, tuple
     return columns
 
 
-def _image_figures(result: DetectorCalibration, header: Mapping) -> dict[str, tuple[object, object, str]]:
+def _image_statistics(result: DetectorCalibration, header: Mapping) -> dict[str, tuple[object, object, str]]:
     noise, background, mask = result.noise, result.background, result.mask
 
     def fraction(name: str) -> float:
@@ -168,7 +168,7 @@ def _image_figures(result: DetectorCalibration, header: Mapping) -> dict[str, tu
     }
 
 
-def _psf_figures(result: DetectorCalibration, given: DetectorImage) -> dict[str, tuple[object, object, str]]:
+def _psf_statistics(result: DetectorCalibration, given: DetectorImage) -> dict[str, tuple[object, object, str]]:
     psf, stars = result.psf, result.psf_stars
     e1, e2 = (
         np.median(values[stars]) if len(stars) else np.nan
@@ -196,7 +196,7 @@ def _psf_figures(result: DetectorCalibration, given: DetectorImage) -> dict[str,
     }
 
 
-def _astrometry_figures(result: DetectorCalibration) -> dict[str, tuple[object, object, str]]:
+def _astrometry_statistics(result: DetectorCalibration) -> dict[str, tuple[object, object, str]]:
     fit = result.astrometry
     before = fit.before[fit.used] if len(fit.before) and fit.used.any() else np.full((1, 2), np.nan)
     after = fit.after[fit.used] if len(fit.after) and fit.used.any() else np.full((1, 2), np.nan)
@@ -214,7 +214,7 @@ def _astrometry_figures(result: DetectorCalibration) -> dict[str, tuple[object, 
     }
 
 
-def _photometry_figures(result: DetectorCalibration, given: DetectorImage) -> dict[str, tuple[object, object, str]]:
+def _photometry_statistics(result: DetectorCalibration, given: DetectorImage) -> dict[str, tuple[object, object, str]]:
     zero = result.zero_point
     return {
         "zero_point_state": (zero.state, None, "fitted, or header"),

@@ -19,7 +19,7 @@ APERTURES = (1.0, 1.5, 2.0, 3.0)
 class ApertureCorrections:
     """What to multiply a flux by to get the total flux of a star.
 
-    Parameters
+    Attributes
     ----------
     psf, psf_error
         For PSF fluxes: the light beyond the PSF's stamp.
@@ -39,7 +39,7 @@ class ApertureCorrections:
 class ZeroPoint:
     """AB magnitude of one count (total flux) on a detector.
 
-    Parameters
+    Attributes
     ----------
     magnitude, error
         Zero point and its standard error.
@@ -50,9 +50,9 @@ class ZeroPoint:
     scatter
         Robust scatter of the stars used, mag.
     used
-        Boolean, one a star given: in the fit.
+        Boolean, one value per star given: in the fit.
     residual
-        Star minus reference in mag, one a star given; NaN where a flux is not positive.
+        Star minus reference in mag, one value per star given; NaN where a flux is not positive.
     gradient, gradient_error
         Change of the zero point over the detector in x and in y, mag, and the error of either.
     """

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from dmu4.measurement.stamps import DISC_VARIANCES, DISC_WEIGHTS, StampSet, own_light
+from dmu4.psf.moments import iterate_moments, weighted_sums
 
 
 @dataclass(frozen=True)
@@ -35,75 +36,11 @@ class Shapes:
 
 
 @numba.njit(nogil=True, cache=True)
-def _weighted_sums(stamp, x, y, xx, yy, xy):
-    """Sums of w I times 1, dx, dy, dx^2, dy^2, dx dy, where w is the Gaussian of the given moments."""
-    determinant = xx * yy - xy * xy
-    a, b, c = yy / determinant, xx / determinant, -xy / determinant
-    reach_x, reach_y = 4.5 * np.sqrt(xx), 4.5 * np.sqrt(yy)
-    sums = np.zeros(6)
-    for row in range(max(0, int(y - reach_y)), min(stamp.shape[0], int(y + reach_y) + 2)):
-        dy = row - y
-        for column in range(max(0, int(x - reach_x)), min(stamp.shape[1], int(x + reach_x) + 2)):
-            dx = column - x
-            rho = a * dx * dx + b * dy * dy + 2 * c * dx * dy
-            if rho > 20.25:
-                continue
-            value = np.exp(-0.5 * rho) * stamp[row, column]
-            sums[0] += value
-            sums[1] += value * dx
-            sums[2] += value * dy
-            sums[3] += value * dx * dx
-            sums[4] += value * dy * dy
-            sums[5] += value * dx * dy
-    return sums
-
-
-@numba.njit(nogil=True, cache=True)
-def _adaptive(stamp, x, y, xx, yy, xy, max_shift):
-    """Adaptive moments of a stamp [y, x]; returns x, y, xx, yy, xy, converged.
-
-    Bernstein & Jarvis 2002, AJ 123, 583: the Gaussian weight takes on the moments that it measures. The update is the
-    one that is exact for a Gaussian source: the inverse of the weighted moments less the inverse of the weight.
-    """
-    start_x, start_y = x, y
-    smallest, largest = 0.2 * (xx + yy) / 2, (0.2 * min(stamp.shape)) ** 2
-    for _ in range(60):
-        sums = _weighted_sums(stamp, x, y, xx, yy, xy)
-        if sums[0] <= 0.0:
-            return x, y, xx, yy, xy, False
-        dx, dy = sums[1] / sums[0], sums[2] / sums[0]
-        qxx, qyy, qxy = sums[3] / sums[0] - dx * dx, sums[4] / sums[0] - dy * dy, sums[5] / sums[0] - dx * dy
-        det_q, det_w = qxx * qyy - qxy * qxy, xx * yy - xy * xy
-        if det_q <= 0.0 or qxx <= 0.0:
-            return x, y, xx, yy, xy, False
-        ixx, iyy, ixy = qyy / det_q - yy / det_w, qxx / det_q - xx / det_w, -qxy / det_q + xy / det_w
-        det_i = ixx * iyy - ixy * ixy
-        if det_i > 0.0 and ixx > 0.0:
-            new_xx, new_yy, new_xy = iyy / det_i, ixx / det_i, -ixy / det_i
-        else:
-            new_xx, new_yy, new_xy = 2 * qxx, 2 * qyy, 2 * qxy
-        # No more than a factor of two in area at a time.
-        ratio = np.sqrt((new_xx * new_yy - new_xy * new_xy) / det_w)
-        damp = min(max(ratio, 0.5), 2.0) / ratio
-        new_xx, new_yy, new_xy = damp * new_xx, damp * new_yy, damp * new_xy
-        change = (abs(new_xx - xx) + abs(new_yy - yy) + abs(new_xy - xy)) / (xx + yy)
-        xx, yy, xy = new_xx, new_yy, new_xy
-        x, y = x + 1.5 * dx, y + 1.5 * dy
-        if (x - start_x) ** 2 + (y - start_y) ** 2 > max_shift**2:
-            return x, y, xx, yy, xy, False
-        if not smallest < 0.5 * (xx + yy) < largest or xx * yy - xy * xy < smallest**2 * 0.05:
-            return x, y, xx, yy, xy, False
-        if change < 1e-4 and abs(dx) + abs(dy) < 1e-4 * np.sqrt(xx + yy):
-            return x, y, xx, yy, xy, True
-    return x, y, xx, yy, xy, False
-
-
-@numba.njit(nogil=True, cache=True)
 def _fixed_centre(stamp, x, y, xx, yy, xy, max_shift):
     """Centre under a Gaussian weight of fixed moments; the starting point if it strays."""
     start_x, start_y = x, y
     for _ in range(20):
-        sums = _weighted_sums(stamp, x, y, xx, yy, xy)
+        sums = weighted_sums(stamp, x, y, xx, yy, xy)
         if sums[0] <= 0.0:
             return start_x, start_y
         dx, dy = sums[1] / sums[0], sums[2] / sums[0]
@@ -140,11 +77,11 @@ def _measure(pixels, offset, size, x0, y0, flux, residual, variance, members, x,
         at_x, at_y = _fixed_centre(stamp, x[i] - x0[i], y[i] - y0[i], xx, yy, xy, max_shift)
         converged = False
         if adapt[i]:
-            result = _adaptive(stamp, at_x, at_y, xx, yy, xy, max_shift)
+            result = iterate_moments(stamp, at_x, at_y, xx, yy, xy, max_shift)
             converged = result[5]
             if converged:
                 at_x, at_y, xx, yy, xy = result[0], result[1], result[2], result[3], result[4]
-        total = _weighted_sums(stamp, at_x, at_y, xx, yy, xy)[0]
+        total = weighted_sums(stamp, at_x, at_y, xx, yy, xy)[0]
         out[i, 0], out[i, 1] = at_x + x0[i], at_y + y0[i]
         out[i, 2:4] = np.nan
         if total > 0.0:
@@ -209,7 +146,7 @@ def psf_moments(psf: np.ndarray) -> np.ndarray:
     for cell, stamp in enumerate(psf):
         if stamp.any():
             width = 1 / (4 * np.pi * float(np.sum(np.square(stamp, dtype=float))))
-            xx, yy, xy, converged = _adaptive(stamp.astype(float), middle, middle, width, width, 0.0, 2.0)[2:]
+            xx, yy, xy, converged = iterate_moments(stamp.astype(float), middle, middle, width, width, 0.0, 2.0)[2:]
             moments[cell] = (xx, yy, xy) if converged else (width, width, 0.0)
     return moments
 

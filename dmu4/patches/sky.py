@@ -57,6 +57,8 @@ def source_mask(
 def mesh_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: int) -> np.ndarray:
     """The sky of an image as the clipped medians of mesh boxes, smoothed by the median of three by three boxes.
 
+    The sky of a detector, which is smooth, is a surface of low order instead: `dmu4.detectors.background`.
+
     Parameters
     ----------
     image, good

@@ -164,8 +164,9 @@ def _fit_grid(
         used = _without_outliers(stars.chi2, stars.flux, used)
         index = np.flatnonzero(used)
         basis, chosen = psf.basis(x=x[index], y=y[index]), stars.of(index)
-        place = (basis, chosen.flux, chosen.x, chosen.y, int(np.ceil(2.0 * fwhm)) + 2)
-        matrix, vector = normal_equations(pixels, psf.nodes, *place, splines, number)
+        stamp = int(np.ceil(2.0 * fwhm)) + 2
+        positions = (basis, chosen.flux, chosen.x, chosen.y, stamp)
+        matrix, vector = normal_equations(pixels, psf.nodes, *positions, splines, number)
         amplitude = amplitude + solve_amplitudes(matrix, vector, basis, prior, amplitude)
         lattice = np.zeros((*number.shape, terms))
         lattice[number >= 0] = amplitude

@@ -25,7 +25,7 @@ NODES_PER_FWHM = 5.0
 class Moffat:
     """An elliptical Moffat profile: ``(1 + r^2 / alpha^2)^-beta``.
 
-    Parameters
+    Attributes
     ----------
     fwhm
         In pixels, of the geometric mean axis.
@@ -62,7 +62,7 @@ class Moffat:
 class GridPsf:
     """A PSF as a grid of nodes that vary with position.
 
-    Parameters
+    Attributes
     ----------
     coefficients
         [n, n, terms]: polynomial coefficients of each node; n is odd, and the sum of the nodes is 1 everywhere.
@@ -101,7 +101,7 @@ class GridPsf:
 
     @cached_property
     def pixel_sum(self) -> float:
-        """Sum of the pixels of a star of unit flux in the middle of the detector, mean over places within a pixel."""
+        """Sum of the pixels of a star of unit flux at the detector's centre, mean over positions in a pixel."""
         x, y = self.centre
         shifts = (0.125, 0.375, 0.625, 0.875)
         sums = [self.star(x=x + dx, y=y + dy, radius=self.stamp_size // 2).sum() for dx in shifts for dy in shifts]
@@ -182,7 +182,17 @@ def to_piff(psf: GridPsf, *, x: np.ndarray, y: np.ndarray, reserved: np.ndarray,
 
 @dataclass(frozen=True)
 class PsfStar:
-    """What is stored of a star: where it was, and whether it was used."""
+    """What is stored of a star: where it was, and whether it was used.
+
+    Attributes
+    ----------
+    image_pos
+        Position in pixels.
+    is_reserve
+        Whether the star was held out of the fit.
+    is_flagged
+        Whether Piff left the star out; stars that were left out are not stored here.
+    """
 
     image_pos: galsim.PositionD
     is_reserve: bool

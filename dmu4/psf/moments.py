@@ -1,4 +1,4 @@
-"""Adaptive moments: the size and ellipticity of stars, measured alike on pixels and on PSF models."""
+"""Adaptive moments: the one definition of size and ellipticity, for stars, PSF models and objects."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import zoom
 
+WEIGHT_REACH = 4.5
+"""Pixels further than this many widths of the weight do not count; the weight is 4e-5 there."""
+
 
 class Moments(NamedTuple):
-    """Gaussian-weighted moments, one value a source; NaN where the iteration did not converge.
+    """Gaussian-weighted moments, one value per source; NaN where the iteration did not converge.
 
-    Parameters
+    Attributes
     ----------
     flux
         Flux of the best-fitting elliptical Gaussian, in the image's units.
@@ -73,58 +76,84 @@ def fwhm(stamp: np.ndarray) -> float:
 
 @njit(nogil=True, cache=True)
 def _moments(image, x, y, sigma, radius):  # numba infers the types
-    n = len(x)
-    out = np.full((6, n), np.nan)
-    for k in range(n):
-        result = _one(image, x[k], y[k], sigma, radius)
-        for i in range(6):
-            out[i, k] = result[i]
+    out = np.full((6, len(x)), np.nan)
+    ny, nx = image.shape
+    for k in range(len(x)):
+        left, right = max(0, round(x[k]) - radius), min(nx, round(x[k]) + radius + 1)
+        bottom, top = max(0, round(y[k]) - radius), min(ny, round(y[k]) + radius + 1)
+        if right - left < 3 or top - bottom < 3:
+            continue
+        stamp, start = image[bottom:top, left:right], sigma * sigma
+        cx, cy, xx, yy, xy, converged = iterate_moments(
+            stamp, x[k] - left, y[k] - bottom, start, start, 0.0, float(radius)
+        )
+        if converged:
+            # The sum of a Gaussian under a weight of its own shape is half of its flux.
+            out[0, k] = 2.0 * weighted_sums(stamp, cx, cy, xx, yy, xy)[0]
+            out[1, k], out[2, k], out[3, k] = cx + left, cy + bottom, xx + yy
+            out[4, k], out[5, k] = (xx - yy) / (xx + yy), 2 * xy / (xx + yy)
     return out
 
 
 @njit(nogil=True, cache=True)
-def _one(image, x0, y0, sigma, radius):
-    bad = (np.nan, np.nan, np.nan, np.nan, np.nan, np.nan)
-    ny, nx = image.shape
-    left, right = max(0, round(x0) - radius), min(nx - 1, round(x0) + radius)
-    bottom, top = max(0, round(y0) - radius), min(ny - 1, round(y0) + radius)
-    if right - left < 2 or top - bottom < 2:
-        return bad
-    cx, cy = x0, y0
-    wxx, wyy, wxy = sigma**2, sigma**2, 0.0
-    for _ in range(100):
-        determinant = wxx * wyy - wxy * wxy
-        if not determinant > 1e-4 or wxx + wyy > radius**2:
-            return bad
-        s0, sx, sy, sxx, syy, sxy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for j in range(bottom, top + 1):
-            dy = j - cy
-            for i in range(left, right + 1):
-                dx = i - cx
-                rho = (wyy * dx * dx - 2 * wxy * dx * dy + wxx * dy * dy) / determinant
-                if rho > 25.0:
-                    continue
-                w = image[j, i] * np.exp(-0.5 * rho)
-                s0 += w
-                sx += w * dx
-                sy += w * dy
-                sxx += w * dx * dx
-                syy += w * dy * dy
-                sxy += w * dx * dy
-        if s0 <= 0:
-            return bad
-        mx, my = sx / s0, sy / s0
-        # A Gaussian times its own weight has half its moments: the fixed point is at twice the weighted moments.
-        nxx, nyy, nxy = 2 * (sxx / s0 - mx * mx), 2 * (syy / s0 - my * my), 2 * (sxy / s0 - mx * my)
-        cx += 1.5 * mx
-        cy += 1.5 * my
-        if abs(cx - x0) > radius or abs(cy - y0) > radius or nxx <= 0 or nyy <= 0:
-            return bad
-        change = abs(nxx - wxx) + abs(nyy - wyy) + abs(nxy - wxy) + abs(mx) + abs(my)
-        # Damped, so that crowded or noisy sources do not jump between two solutions.
-        wxx, wyy, wxy = 0.2 * wxx + 0.8 * nxx, 0.2 * wyy + 0.8 * nyy, 0.2 * wxy + 0.8 * nxy
-        if change < 1e-5:
-            size = wxx + wyy
-            # integral of the Gaussian that has the same weighted sum: s0 = flux / (4 pi sqrt(det)) * 2 pi sqrt(det)
-            return (2.0 * s0, cx, cy, size, (wxx - wyy) / size, 2 * wxy / size)
-    return bad
+def weighted_sums(stamp, x, y, xx, yy, xy):
+    """Sums of w I times 1, dx, dy, dx^2, dy^2, dx dy, where w is the Gaussian of the given moments."""
+    determinant = xx * yy - xy * xy
+    a, b, c = yy / determinant, xx / determinant, -xy / determinant
+    reach_x, reach_y = WEIGHT_REACH * np.sqrt(xx), WEIGHT_REACH * np.sqrt(yy)
+    sums = np.zeros(6)
+    for row in range(max(0, int(y - reach_y)), min(stamp.shape[0], int(y + reach_y) + 2)):
+        dy = row - y
+        for column in range(max(0, int(x - reach_x)), min(stamp.shape[1], int(x + reach_x) + 2)):
+            dx = column - x
+            rho = a * dx * dx + b * dy * dy + 2 * c * dx * dy
+            if rho > WEIGHT_REACH * WEIGHT_REACH:
+                continue
+            value = np.exp(-0.5 * rho) * stamp[row, column]
+            sums[0] += value
+            sums[1] += value * dx
+            sums[2] += value * dy
+            sums[3] += value * dx * dx
+            sums[4] += value * dy * dy
+            sums[5] += value * dx * dy
+    return sums
+
+
+@njit(nogil=True, cache=True)
+def iterate_moments(stamp, x, y, xx, yy, xy, max_shift):
+    """Adaptive moments of a stamp [y, x]; returns x, y, xx, yy, xy, converged.
+
+    Bernstein & Jarvis 2002, AJ 123, 583: the Gaussian weight takes on the moments that it measures. The update is the
+    one that is exact for a Gaussian source: the inverse of the weighted moments less the inverse of the weight.
+    """
+    start_x, start_y = x, y
+    smallest, largest = 0.2 * (xx + yy) / 2, (0.2 * min(stamp.shape)) ** 2
+    for _ in range(60):
+        sums = weighted_sums(stamp, x, y, xx, yy, xy)
+        if sums[0] <= 0.0:
+            return x, y, xx, yy, xy, False
+        dx, dy = sums[1] / sums[0], sums[2] / sums[0]
+        qxx, qyy, qxy = sums[3] / sums[0] - dx * dx, sums[4] / sums[0] - dy * dy, sums[5] / sums[0] - dx * dy
+        det_q, det_w = qxx * qyy - qxy * qxy, xx * yy - xy * xy
+        if det_q <= 0.0 or qxx <= 0.0:
+            return x, y, xx, yy, xy, False
+        ixx, iyy, ixy = qyy / det_q - yy / det_w, qxx / det_q - xx / det_w, -qxy / det_q + xy / det_w
+        det_i = ixx * iyy - ixy * ixy
+        if det_i > 0.0 and ixx > 0.0:
+            new_xx, new_yy, new_xy = iyy / det_i, ixx / det_i, -ixy / det_i
+        else:
+            new_xx, new_yy, new_xy = 2 * qxx, 2 * qyy, 2 * qxy
+        # No more than a factor of two in area at a time.
+        ratio = np.sqrt((new_xx * new_yy - new_xy * new_xy) / det_w)
+        damp = min(max(ratio, 0.5), 2.0) / ratio
+        new_xx, new_yy, new_xy = damp * new_xx, damp * new_yy, damp * new_xy
+        change = (abs(new_xx - xx) + abs(new_yy - yy) + abs(new_xy - xy)) / (xx + yy)
+        xx, yy, xy = new_xx, new_yy, new_xy
+        x, y = x + 1.5 * dx, y + 1.5 * dy
+        if (x - start_x) ** 2 + (y - start_y) ** 2 > max_shift**2:
+            return x, y, xx, yy, xy, False
+        if not smallest < 0.5 * (xx + yy) < largest or xx * yy - xy * xy < smallest**2 * 0.05:
+            return x, y, xx, yy, xy, False
+        if change < 1e-4 and abs(dx) + abs(dy) < 1e-4 * np.sqrt(xx + yy):
+            return x, y, xx, yy, xy, True
+    return x, y, xx, yy, xy, False

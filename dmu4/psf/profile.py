@@ -20,7 +20,7 @@ ERROR_FLOOR = 0.01
 class PixelErrors:
     """What the errors of pixels are made of.
 
-    Parameters
+    Attributes
     ----------
     sky
         Variance of the empty sky [y, x]; infinite where a pixel must not count.

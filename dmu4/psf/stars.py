@@ -18,9 +18,9 @@ UNFIT = bits("NO_DATA", "BAD", "SAT", "CR", "EDGE", "SUSPECT")
 
 @dataclass(frozen=True)
 class Sources:
-    """Sources found on a detector image; every array has one value a source.
+    """Sources found on a detector image; every array has one value per source.
 
-    Parameters
+    Attributes
     ----------
     x, y
         Adaptive centroid in pixels (isophotal where the moments failed).
@@ -114,7 +114,7 @@ def select_stars(
     """The sources that are single, unsaturated stars.
 
     Stars share one size, which changes slowly over the detector; galaxies are larger and cosmic rays smaller. The size
-    is first the densest place of the distribution of bright sources (of those in the reference catalogue, where
+    is first the mode of the distribution of bright sources (of those in the reference catalogue, where
     enough of them are), then a plane is fitted to the stars and outliers are clipped with their own noise. On a
     crowded detector the isolation limit is relaxed in steps rather than ending with nothing.
 
@@ -134,7 +134,7 @@ def select_stars(
     Returns
     -------
     numpy.ndarray
-        Boolean array, one value a source.
+        Boolean array, one value per source.
     """
     size, snr = sources.moments.size, sources.signal_to_noise
     nominal = 2 * (fwhm / SIGMA_TO_FWHM) ** 2

@@ -81,7 +81,7 @@ class CalibrateDetectorConnections(PipelineTaskConnections, dimensions=("instrum
         dimensions=("instrument", "visit", "detector"),
     )
     summary = Output(
-        doc="One row with every figure of the calibration and its error.",
+        doc="One row with every statistic of the calibration and its error, and the noise that coadds need.",
         name="visit_image_summary",
         storageClass="ArrowAstropy",
         dimensions=("instrument", "visit", "detector"),

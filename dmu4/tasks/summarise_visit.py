@@ -21,14 +21,14 @@ class SummariseVisitConnections(PipelineTaskConnections, dimensions=("instrument
     """What the task reads and writes."""
 
     summaries = Input(
-        doc="Figures of each detector.",
+        doc="Statistics of each detector.",
         name="visit_image_summary",
         storageClass="ArrowAstropy",
         dimensions=("instrument", "visit", "detector"),
         multiple=True,
     )
     visit_summary = Output(
-        doc="Figures of all detectors, and which may be coadded.",
+        doc="Statistics of all detectors, and which may be coadded.",
         name="visit_summary",
         storageClass="ArrowAstropy",
         dimensions=("instrument", "visit"),
@@ -47,10 +47,10 @@ class SummariseVisitConfig(PipelineTaskConfig, pipelineConnections=SummariseVisi
 
 
 class SummariseVisitTask(PipelineTask):
-    """Put the figures of a visit's detectors into one table and hold them against the limits.
+    """Put the statistics of a visit's detectors into one table and hold them against the limits.
 
     1. A detector outside a limit is kept in the table, with every reason, and stays out of the coadds.
-    2. A figure that was not measured, for want of stars or references, rejects nothing.
+    2. A statistic that was not measured, for want of stars or references, rejects nothing.
     3. Zero point and seeing are also compared with the median of the visit: that is how one bad detector shows.
     """
 

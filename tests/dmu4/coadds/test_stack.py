@@ -13,7 +13,7 @@ from dmu0.robust_statistics import robust_scatter
 from dmu4.coadds.artefacts import RejectionLimits, seeing_tolerance
 from dmu4.coadds.correlated_noise import aperture_sums
 from dmu4.coadds.resample import coordinate_grid
-from dmu4.coadds.stack import CoaddSettings, bands_of_rows, make_coadd
+from dmu4.coadds.stack import CoaddSettings, make_coadd, strips_of_rows
 from obs_vista.masks import BIT
 
 BOX = Box.factory[700:1000, 1500:1800]
@@ -85,7 +85,7 @@ def test_result_does_not_depend_on_threads_or_memory(rng):
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name), err_msg=name)
     small = dataclasses.replace(FULL, memory=1)
     sources = [image.source() for image in images]
-    assert len(bands_of_rows(sources, box, cell=150, memory=1, planes=5)) == 3
+    assert len(strips_of_rows(sources, box, cell=150, memory=1, planes=5)) == 3
     np.testing.assert_array_equal(one.image, coadd(images, box=box, settings=small).image)
 
 
