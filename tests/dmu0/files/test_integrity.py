@@ -171,6 +171,18 @@ def test_bad_positions(tmp_path, write_casu, rng, changes, reason):
     assert reason in check_file(write_casu(tmp_path / "v_st.fit", images, **changes), "vista_stack")
 
 
+@pytest.mark.parametrize("scale", ["1.0E400", "1.0E300"])
+def test_scales_beyond_all_numbers(tmp_path, scale):
+    """Pixels that a card makes infinite are no pixels; the card is no error."""
+    fits.PrimaryHDU(np.arange(2000, dtype=np.int16).reshape(40, 50) + 1).writeto(tmp_path / "p.fits")
+    text = (tmp_path / "p.fits").read_bytes()
+    end = b"END" + b" " * 77
+    (tmp_path / "p.fits").write_bytes(
+        text.replace(end + b" " * 80, f"BSCALE  = {scale:>20s}".ljust(80).encode() + end, 1)
+    )
+    assert check_file(tmp_path / "p.fits", "optical_psf") == "the PSF is not finite, or its sum is not positive"
+
+
 def test_stack_of_unknown_detectors(tmp_path, rng):
     """An image that does not say which detector it is cannot be a stack."""
     fits.PrimaryHDU(rng.normal(size=(40, 50))).writeto(tmp_path / "x.fits")
