@@ -46,7 +46,7 @@ def guarded_environment(mark: str | None = None) -> Iterator[dict[str, str]]:
     Yields
     ------
     dict
-        This process's environment with the variable.
+        This process's environment with the variable, and one that keeps it readable.
     """
     mark = mark or f"FUSION_OWNER_{uuid4().hex}=1"
     name, _, value = mark.partition("=")
@@ -58,7 +58,8 @@ def guarded_environment(mark: str | None = None) -> Iterator[dict[str, str]]:
         env={key: text for key, text in os.environ.items() if key != name},
     )
     try:
-        yield os.environ | {name: value}
+        # A program that calls itself something else (Parsl's do) would write that over its environment.
+        yield os.environ | {name: value, "SPT_NOENV": "1"}
     finally:
         watch.stdin.close()
         if watch.wait() != 0:  # the guard itself was stopped

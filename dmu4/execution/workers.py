@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Self
 from uuid import UUID
@@ -151,23 +151,28 @@ class Workers:
             tqdm(total=len(quanta), desc=title, mininterval=1.0, leave=False) as bar,
             ThreadPoolExecutor(len(self._processes)) as pool,
         ):
-            fed = [pool.submit(self._feed, number, graph, queue, bar) for number in range(len(self._processes))]
+            ended: list[UUID] = []
+            fed = [pool.submit(self._feed, number, graph, queue, ended) for number in range(len(self._processes))]
             try:
-                broken_off = [number for number, future in enumerate(fed) if not future.result()]
-            except KeyboardInterrupt:
+                # The bar is moved by this thread alone: an error in another one would leave it locked.
+                while wait(fed, timeout=0.5).not_done:
+                    bar.update(len(ended) - bar.n)
+                bar.update(len(ended) - bar.n)
+            except BaseException:  # interrupted, or nobody is there to see the bar
                 self._kill()  # the threads of the pool wait for their answers
                 raise
+        broken_off = [number for number, future in enumerate(fed) if not future.result()]
         if broken_off:
             last = [line for line in self._logs[broken_off[0]].read_text().split("\n") if line.strip()][-1:]
             code = self._processes[broken_off[0]].wait()
             raise WorkerFailed(f"{title}: a process ended with {code}: {''.join(last)}")
 
-    def _feed(self, number: int, graph: Path, queue: WorkQueue, bar: tqdm) -> bool:
-        """Give a worker one quantum after the other; whether it has done them all."""
+    def _feed(self, number: int, graph: Path, queue: WorkQueue, ended: list[UUID]) -> bool:
+        """Give a worker one quantum after the other, and list those that ended; whether it has done them all."""
         alive = self._ask(number, f"graph {graph}")
         while alive and (quantum := queue.take(number)) is not None:
             alive = self._ask(number, f"run {quantum}")
-            bar.update()
+            ended.append(quantum)
         return alive and self._ask(number, "register")
 
     def _ask(self, number: int, order: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -32,6 +33,27 @@ def find(mark: str, words: str) -> int:
         if words in Path(f"/proc/{process}/cmdline").read_bytes().decode().replace("\0", " "):
             return process
     raise AssertionError(f"there is no process of {words}")
+
+
+def descendants(process: int) -> set[int]:
+    """A process and all that it started, directly or not, whatever they call themselves."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = {process}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def alive(processes: set[int]) -> set[int]:
+    """Those of some processes that have not ended."""
+    states = {}
+    for process in processes:
+        with contextlib.suppress(OSError):
+            states[process] = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    return {process for process, state in states.items() if state != "Z"}
 
 
 @pytest.fixture
@@ -85,12 +107,15 @@ def test_nothing_outlives_a_killed_step(start: Callable, mark: str, engine: str,
     running = start(engine)
     if engine == "bps":
         assert find(mark, PARTS["pool"])
+        assert find(mark, "interchange")
+    family = descendants(running.pid)
+    assert len(family) > 3
     os.kill(running.pid if victim == "kernel" else find(mark, PARTS[victim]), number)
     limit = 10 if victim != "worker" else 90  # the others finish what they are at
     deadline = time.monotonic() + limit
-    while (left := marked_processes(mark)) and time.monotonic() < deadline:
+    while (left := alive(family) | set(marked_processes(mark))) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert left == []
+    assert not left
     assert running.wait() != 0
     if victim == "submitter":
         assert "BpsFailed: bps submit of toy ended with -9" in running.stderr.read()
