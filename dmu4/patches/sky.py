@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from astropy.table import Table
@@ -12,6 +13,8 @@ from scipy import ndimage
 
 from dmu0.robust_statistics import clipped_moments
 from dmu4.patches.cube import PatchCube, PatchImages, mean_psf, psf_sigma
+
+Images = TypeVar("Images", bound=PatchImages)
 
 SAMPLE = 7
 """Every seventh pixel is enough for the scatter of an image."""
@@ -141,7 +144,7 @@ def measure_sky(cube: PatchCube, *, box: int, threads: int = 1) -> dict[str, np.
         return {band: mesh for band, mesh in found if mesh is not None}
 
 
-def subtract_sky[Images: PatchImages](images: Images, sky: Mapping[str, np.ndarray]) -> Images:
+def subtract_sky(images: Images, sky: Mapping[str, np.ndarray]) -> Images:
     """The images of a patch less their sky; what has no data stays zero.
 
     Parameters
