@@ -29,7 +29,7 @@ endif
 WORKFLOW = $(PYTHON) -m workflow
 SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
-.PHONY: help sample release records test fuzz coverage bench status lint types docs lock active-environment FORCE
+.PHONY: mutants help sample release records test fuzz coverage bench status lint types docs lock active-environment FORCE
 .PHONY: $(STAGES:%=clean-dmu%)
 
 # A mistyped path of tests is told at once, not after the sample.
@@ -84,6 +84,9 @@ bench: $(ENVIRONMENT) ##  speed and memory against peers, as ratios
 	@missed=; for file in tests/benchmarks/bench_*.py; do \
 		name=$$(basename $$file .py); echo "== $$name"; $(PYTHON) -m tests.benchmarks.$$name || missed="$$missed $$name"; \
 	done; if [ -n "$$missed" ]; then echo "limits missed in:$$missed"; exit 1; else echo "all limits are kept"; fi
+
+mutants: $(ENVIRONMENT) ## [ONLY="3 7"]  plant known mistakes one at a time: do the tests notice?
+	@$(PYTHON) -m tests.mutants.run $(if $(ONLY),--only $(ONLY))
 
 lint: $(ENVIRONMENT) ##  style, imports, notebooks
 	$(PYTHON) -m ruff check .
