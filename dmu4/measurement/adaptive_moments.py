@@ -8,7 +8,7 @@ import numba
 import numpy as np
 
 from dmu4.measurement.stamps import DISC_VARIANCES, DISC_WEIGHTS, StampSet, own_light
-from dmu4.psf.moments import iterate_moments, weighted_sums
+from dmu4.psf.moments import OBJECT_REACH, iterate_moments, object_limits, weighted_sums
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def _fixed_centre(stamp, x, y, xx, yy, xy, max_shift):
     """Centre under a Gaussian weight of fixed moments; the starting point if it strays."""
     start_x, start_y = x, y
     for _ in range(20):
-        sums = weighted_sums(stamp, x, y, xx, yy, xy)
+        sums = weighted_sums(stamp, x, y, xx, yy, xy, OBJECT_REACH)
         if sums[0] <= 0.0:
             return start_x, start_y
         dx, dy = sums[1] / sums[0], sums[2] / sums[0]
@@ -77,11 +77,12 @@ def _measure(pixels, offset, size, x0, y0, flux, residual, variance, members, x,
         at_x, at_y = _fixed_centre(stamp, x[i] - x0[i], y[i] - y0[i], xx, yy, xy, max_shift)
         converged = False
         if adapt[i]:
-            result = iterate_moments(stamp, at_x, at_y, xx, yy, xy, max_shift)
+            limits = object_limits(stamp.shape, xx, yy, max_shift)
+            result = iterate_moments(stamp, at_x, at_y, xx, yy, xy, limits)
             converged = result[5]
             if converged:
                 at_x, at_y, xx, yy, xy = result[0], result[1], result[2], result[3], result[4]
-        total = weighted_sums(stamp, at_x, at_y, xx, yy, xy)[0]
+        total = weighted_sums(stamp, at_x, at_y, xx, yy, xy, OBJECT_REACH)[0]
         out[i, 0], out[i, 1] = at_x + x0[i], at_y + y0[i]
         out[i, 2:4] = np.nan
         if total > 0.0:
@@ -146,7 +147,8 @@ def psf_moments(psf: np.ndarray) -> np.ndarray:
     for cell, stamp in enumerate(psf):
         if stamp.any():
             width = 1 / (4 * np.pi * float(np.sum(np.square(stamp, dtype=float))))
-            xx, yy, xy, converged = iterate_moments(stamp.astype(float), middle, middle, width, width, 0.0, 2.0)[2:]
+            limits = object_limits(stamp.shape, width, width, 2.0)
+            xx, yy, xy, converged = iterate_moments(stamp.astype(float), middle, middle, width, width, 0.0, limits)[2:]
             moments[cell] = (xx, yy, xy) if converged else (width, width, 0.0)
     return moments
 

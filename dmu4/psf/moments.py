@@ -8,8 +8,34 @@ import numpy as np
 from numba import njit
 from scipy.ndimage import zoom
 
-WEIGHT_REACH = 4.5
-"""Pixels further than this many widths of the weight do not count; the weight is 4e-5 there."""
+
+class MomentLimits(NamedTuple):
+    """Where the iteration of adaptive moments looks, ends and gives up.
+
+    Attributes
+    ----------
+    max_shift
+        Largest distance of the centre from where it started, in pixels.
+    smallest, largest
+        Limits of the mean of the two variances, in pixel^2.
+    reach
+        Pixels further than this many widths of the weight do not count.
+    tolerance
+        Change relative to the size at which the iteration ends.
+    """
+
+    max_shift: float
+    smallest: float
+    largest: float
+    reach: float
+    tolerance: float
+
+
+STAR_REACH, STAR_TOLERANCE = 5.0, 2e-6
+"""Bright stars and noiseless PSF models are sought to a millionth: their sizes are compared at 1e-3."""
+
+OBJECT_REACH, OBJECT_TOLERANCE = 4.5, 1e-4
+"""Objects are faint: beyond 4.5 widths, where the weight is 4e-5, there is their noise, and more often a neighbour."""
 
 
 class Moments(NamedTuple):
@@ -84,30 +110,29 @@ def _moments(image, x, y, sigma, radius):  # numba infers the types
         if right - left < 3 or top - bottom < 3:
             continue
         stamp, start = image[bottom:top, left:right], sigma * sigma
-        cx, cy, xx, yy, xy, converged = iterate_moments(
-            stamp, x[k] - left, y[k] - bottom, start, start, 0.0, float(radius)
-        )
+        limits = MomentLimits(float(radius), 0.04, 0.5 * radius * radius, STAR_REACH, STAR_TOLERANCE)
+        cx, cy, xx, yy, xy, converged = iterate_moments(stamp, x[k] - left, y[k] - bottom, start, start, 0.0, limits)
         if converged:
             # The sum of a Gaussian under a weight of its own shape is half of its flux.
-            out[0, k] = 2.0 * weighted_sums(stamp, cx, cy, xx, yy, xy)[0]
+            out[0, k] = 2.0 * weighted_sums(stamp, cx, cy, xx, yy, xy, STAR_REACH)[0]
             out[1, k], out[2, k], out[3, k] = cx + left, cy + bottom, xx + yy
             out[4, k], out[5, k] = (xx - yy) / (xx + yy), 2 * xy / (xx + yy)
     return out
 
 
 @njit(nogil=True, cache=True)
-def weighted_sums(stamp, x, y, xx, yy, xy):
+def weighted_sums(stamp, x, y, xx, yy, xy, reach):
     """Sums of w I times 1, dx, dy, dx^2, dy^2, dx dy, where w is the Gaussian of the given moments."""
     determinant = xx * yy - xy * xy
     a, b, c = yy / determinant, xx / determinant, -xy / determinant
-    reach_x, reach_y = WEIGHT_REACH * np.sqrt(xx), WEIGHT_REACH * np.sqrt(yy)
+    reach_x, reach_y = reach * np.sqrt(xx), reach * np.sqrt(yy)
     sums = np.zeros(6)
     for row in range(max(0, int(y - reach_y)), min(stamp.shape[0], int(y + reach_y) + 2)):
         dy = row - y
         for column in range(max(0, int(x - reach_x)), min(stamp.shape[1], int(x + reach_x) + 2)):
             dx = column - x
             rho = a * dx * dx + b * dy * dy + 2 * c * dx * dy
-            if rho > WEIGHT_REACH * WEIGHT_REACH:
+            if rho > reach * reach:
                 continue
             value = np.exp(-0.5 * rho) * stamp[row, column]
             sums[0] += value
@@ -120,16 +145,23 @@ def weighted_sums(stamp, x, y, xx, yy, xy):
 
 
 @njit(nogil=True, cache=True)
-def iterate_moments(stamp, x, y, xx, yy, xy, max_shift):
+def object_limits(shape, xx, yy, max_shift):
+    """Limits for an object on a stamp of some shape, with the variances from which the iteration starts."""
+    largest = (0.2 * min(shape)) ** 2
+    return MomentLimits(max_shift, 0.1 * (xx + yy), largest, OBJECT_REACH, OBJECT_TOLERANCE)
+
+
+@njit(nogil=True, cache=True)
+def iterate_moments(stamp, x, y, xx, yy, xy, limits):
     """Adaptive moments of a stamp [y, x]; returns x, y, xx, yy, xy, converged.
 
     Bernstein & Jarvis 2002, AJ 123, 583: the Gaussian weight takes on the moments that it measures. The update is the
     one that is exact for a Gaussian source: the inverse of the weighted moments less the inverse of the weight.
     """
     start_x, start_y = x, y
-    smallest, largest = 0.2 * (xx + yy) / 2, (0.2 * min(stamp.shape)) ** 2
+    smallest, tolerance = limits.smallest, limits.tolerance
     for _ in range(60):
-        sums = weighted_sums(stamp, x, y, xx, yy, xy)
+        sums = weighted_sums(stamp, x, y, xx, yy, xy, limits.reach)
         if sums[0] <= 0.0:
             return x, y, xx, yy, xy, False
         dx, dy = sums[1] / sums[0], sums[2] / sums[0]
@@ -150,10 +182,10 @@ def iterate_moments(stamp, x, y, xx, yy, xy, max_shift):
         change = (abs(new_xx - xx) + abs(new_yy - yy) + abs(new_xy - xy)) / (xx + yy)
         xx, yy, xy = new_xx, new_yy, new_xy
         x, y = x + 1.5 * dx, y + 1.5 * dy
-        if (x - start_x) ** 2 + (y - start_y) ** 2 > max_shift**2:
+        if (x - start_x) ** 2 + (y - start_y) ** 2 > limits.max_shift**2:
             return x, y, xx, yy, xy, False
-        if not smallest < 0.5 * (xx + yy) < largest or xx * yy - xy * xy < smallest**2 * 0.05:
+        if not smallest < 0.5 * (xx + yy) < limits.largest or xx * yy - xy * xy < smallest**2 * 0.05:
             return x, y, xx, yy, xy, False
-        if change < 1e-4 and abs(dx) + abs(dy) < 1e-4 * np.sqrt(xx + yy):
+        if change < tolerance and abs(dx) + abs(dy) < tolerance * np.sqrt(xx + yy):
             return x, y, xx, yy, xy, True
     return x, y, xx, yy, xy, False
