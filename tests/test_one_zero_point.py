@@ -78,7 +78,7 @@ def test_ab(tmp_path: Path, write_casu) -> None:
     for stage, value in zero_points(path, "AB").items():
         assert value == pytest.approx(30.0, abs=1e-6), stage
     rows = read_inventory([StackFile(str(path), path)])
-    limit = 5 * 8.79 * np.sqrt(4 * np.pi) * rows["seeing"][0] / rows["pixel_scale"][0] / np.sqrt(8 * np.log(2))
+    limit = 5 * 8.79 * np.sqrt(4 * np.pi) * rows["seeing"][0] / rows["pixel_scale"][0] / 2.3548
     assert point_source_depth(rows, magnitudes="AB")[0] == pytest.approx(30 - 2.5 * np.log10(limit), abs=1e-6)
 
 

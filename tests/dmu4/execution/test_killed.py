@@ -116,7 +116,8 @@ def test_nothing_outlives_a_killed_step(start: Callable, mark: str, engine: str,
     while (left := alive(family) | set(marked_processes(mark))) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left
-    assert running.wait() != 0
+    # A worker that had no quantum when it was killed is not missed: the others do the work.
+    assert running.wait() != 0 or victim == "worker"
     if victim == "submitter":
         assert "BpsFailed: bps submit of toy ended with -9" in running.stderr.read()
     running.stderr.close()
