@@ -145,7 +145,7 @@ def weighted_sums(stamp, x, y, xx, yy, xy, reach):
 
 
 @njit(nogil=True, cache=True)
-def object_limits(shape, xx, yy, max_shift):
+def object_limits(shape: tuple[int, int], xx: float, yy: float, max_shift: float) -> MomentLimits:
     """Limits for an object on a stamp of some shape, with the variances from which the iteration starts."""
     largest = (0.2 * min(shape)) ** 2
     return MomentLimits(max_shift, 0.1 * (xx + yy), largest, OBJECT_REACH, OBJECT_TOLERANCE)
