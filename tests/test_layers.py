@@ -28,7 +28,8 @@ def test_every_module_can_be_imported(package: str) -> None:
     for path in MODULES:
         parts = path.relative_to(PROJECT).with_suffix("").parts
         if parts[0] == package and parts[-1] not in {"__main__", "__init__"}:
-            importlib.import_module(".".join(parts))
+            name = ".".join(parts)
+            assert importlib.import_module(name).__name__ == name
 
 
 def test_modules_are_small() -> None:

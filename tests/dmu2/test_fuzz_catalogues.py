@@ -35,7 +35,7 @@ ODD_UNITS = ["", "deg", "rad", "h", "mag", "Jy", "nJy", "mag(AB)", "Vega", "mas"
 UNITS = st.sampled_from(ODD_UNITS)
 
 
-def judge(path: Path, kind: str = "twomass") -> Table:
+def assert_sound_or_reason(path: Path, kind: str = "twomass") -> Table:
     """The stars of a file, after the tests that every answer must pass."""
     reason = check_file(path, kind)
     assert isinstance(reason, str)
@@ -71,7 +71,7 @@ def test_cells_at_random(data, separator):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "twomass_1.csv"
         path.write_text(text, encoding="utf-8", errors="replace")
-        stars = judge(path)
+        stars = assert_sound_or_reason(path)
     first = stars[stars["id"] == 7] if len(stars) else stars
     if len(first):
         flux = 10 ** (0.4 * (31.4 - 15.0 - TWOMASS_VEGA_TO_AB["j"]))
@@ -97,7 +97,7 @@ def test_numbers_and_units_at_random(data, suffix, kind):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"some_1{suffix}"
         write(path, table, units)
-        judge(path, kind)
+        assert_sound_or_reason(path, kind)
 
 
 def write(path: Path, table: Table, units: dict[str, str]) -> None:
@@ -141,4 +141,4 @@ def test_bytes_at_random(whole, data, suffix):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"twomass_1{suffix}"
         path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)) | st.just(len(content)))]))
-        judge(path)
+        assert_sound_or_reason(path)

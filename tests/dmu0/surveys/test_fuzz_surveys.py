@@ -37,7 +37,7 @@ VALUES = st.recursive(
 )
 
 
-def judge(path: Path) -> Survey | None:
+def assert_survey_or_named_error(path: Path) -> Survey | None:
     """Load and check a file: a survey, or an error that names the file."""
     said = ""
     try:
@@ -83,7 +83,7 @@ def test_values_at_random(data, name):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fuzz.yaml"
         path.write_text(yaml.safe_dump(content, allow_unicode=True))
-        judge(path)
+        assert_survey_or_named_error(path)
 
 
 @given(data=st.data(), name=st.sampled_from(sorted(TEXTS)))
@@ -105,7 +105,7 @@ def test_text_at_random(data, name):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fuzz.yaml"
         path.write_text("\n".join(lines))
-        judge(path)
+        assert_survey_or_named_error(path)
 
 
 @given(content=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "ignore")))
