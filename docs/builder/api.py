@@ -42,6 +42,6 @@ def api_pages(project: Path) -> dict[str, str]:
     found = rooms(project)
     pages = {f"api/{room}.rst": api_page(room, modules) for room, modules in found.items()}
     title = "Functions and classes"
-    lines = [title, "=" * len(title), "", "By stage, and in the order in which data and imports flow.", ""]
+    lines = [title, "=" * len(title), "", "Listed by stage, in the order in which data and imports flow.", ""]
     lines += [".. toctree::", "   :maxdepth: 1", "", *(f"   {room}" for room in found), ""]
     return {"api/index.rst": "\n".join(lines), **pages}

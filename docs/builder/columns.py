@@ -31,7 +31,7 @@ def column_rows(columns: list[SchemaColumn], band: str = "") -> list[tuple[str, 
 
 
 def columns_page() -> str:
-    """The page: the columns that an object has once, and those of every band."""
+    """The page: columns that exist once per object, and per-band columns."""
     band = "vk"
     columns = schema_columns([band])
     header = ("column", "meaning", "type", "unit", "UCD")
@@ -39,10 +39,10 @@ def columns_page() -> str:
     each = [column for column in columns if column.band]
     return (
         "# Columns of the catalogue\n\n"
-        "The same in Parquet, FITS and VOTable. Fluxes are in nJy (AB magnitude = 31.4 - 2.5 log10 flux), positions "
-        f"in ICRS degrees. A survey of n bands has {len(once)} + {len(each)} n columns. A missing number is NaN, a "
-        "missing integer -1.\n\n"
+        "The columns are the same in Parquet, FITS and VOTable. Fluxes are in nJy (AB magnitude = 31.4 - 2.5 log10 "
+        f"flux), positions in ICRS degrees. A survey of n bands has {len(once)} + {len(each)} n columns. A missing "
+        "number is NaN, a missing integer -1.\n\n"
         "## Once per object\n\n" + table(header, column_rows(once)) + "\n## For each band\n\n"
-        "`{band}` stands for the label of a band: u g r i z y (optical) and vz vy vj vh vk (VISTA Z Y J H Ks). UCDs "
-        "are those of vk, that is Ks.\n\n" + table(header, column_rows(each, band))
+        "`{band}` stands for the label of a band: u g r i z y (optical) and vz vy vj vh vk (VISTA Z Y J H Ks). The "
+        "UCDs are those of vk (Ks).\n\n" + table(header, column_rows(each, band))
     )

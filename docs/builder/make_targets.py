@@ -36,7 +36,8 @@ def make_targets_page(makefile: Path) -> str:
         for target in make_targets(makefile)
     ]
     return (
-        "# Targets of make\n\n"
-        "`make help` prints the same. Arguments in brackets may be left out. The first target makes `.venv` from "
-        "`requirements.lock`, unless an environment is active.\n\n" + table(("command", "does"), rows)
+        "# Make targets\n\n"
+        "`make help` prints the same list. Arguments in brackets are optional. The first target that is run makes "
+        "`.venv` from `requirements.lock`, unless an environment is active.\n\n"
+        + table(("command", "what it does"), rows)
     )

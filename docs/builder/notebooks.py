@@ -69,10 +69,10 @@ def notebooks_page(pages: list[str], survey: str) -> str:
     """
     if not pages:
         return (
-            "# Executed notebooks\n\nThere were none when this site was built: run `make sample`, then `make docs`.\n"
+            "# Executed notebooks\n\nNone existed when this site was built: run `make sample`, then `make docs`.\n"
         )
     listed = "\n".join(pages)
     return (
-        f"# Executed notebooks\n\nAs the release of `{survey}` left them, in the order in which they run.\n\n"
+        f"# Executed notebooks\n\nThe notebooks of the release `{survey}`, in the order in which they were run.\n\n"
         f"```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
     )

@@ -127,8 +127,8 @@ def survey_keys_page() -> str:
     """The page: every section of a survey file with every key."""
     return (
         "# Keys of a survey file\n\n"
-        "A survey is one YAML file. The surveys that come with the project are in `dmu0/surveys`: "
+        "A survey is defined by one YAML file. The surveys that come with the project are in `dmu0/surveys`: "
         f"{', '.join(f'`{name}`' for name in shipped_surveys())}. A key that is not listed here is an error, and so is "
-        "a value that does not fit; the message names the key, the value and what to do.\n\n"
+        "an invalid value; the message names the key, the value and what to do.\n\n"
         + "\n".join(section(path, model) for path, model in sections(Survey))
     )
