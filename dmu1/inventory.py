@@ -29,7 +29,7 @@ _DETECTOR_CARDS = re.compile(r"Z?NAXIS[12]|EXTNAME|ZIMAGE|ESO DET CHIP NO")
 class StackFile(NamedTuple):
     """A stack to read, and its confidence map.
 
-    Parameters
+    Attributes
     ----------
     recorded, path
         The stack, as the manifest names it and where it is.

@@ -24,7 +24,7 @@ tenths. A wrong one is not harmless: its image would weigh as much more than the
 class Rejection(NamedTuple):
     """What one cut does.
 
-    Parameters
+    Attributes
     ----------
     cut
         Name of the cut.

@@ -32,7 +32,7 @@ PIXELS_PER_IMAGE = 20
 class BandMaps(NamedTuple):
     """Maps of one band.
 
-    Parameters
+    Attributes
     ----------
     exposures
         int32, images at each place.

@@ -73,7 +73,7 @@ def make_selection(survey: Survey) -> tuple[Table, Table]:
 class Coverage(NamedTuple):
     """What the coverage step finds.
 
-    Parameters
+    Attributes
     ----------
     images
         The accepted images.

@@ -19,7 +19,7 @@ from obs_vista.photometry import flux_of, magnitude_of
 class ColourTerm:
     """m(band) = m(base) + c0 + c1 C + c2 C^2 with the colour C = m(first) - m(second).
 
-    Parameters
+    Attributes
     ----------
     system
         ``2mass`` or ``ps1``: where base and colour are from.
@@ -110,7 +110,7 @@ TABLE_COLUMNS = (
 class Fit:
     """A colour term fitted on stars.
 
-    Parameters
+    Attributes
     ----------
     coefficients, errors
         c0, c1, c2 and their standard errors, from bootstrap resampling.

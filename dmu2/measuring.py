@@ -27,7 +27,7 @@ from dmu2.stars import (
 class BandFit(NamedTuple):
     """The colour term of one band.
 
-    Parameters
+    Attributes
     ----------
     term
         As published.
@@ -45,7 +45,7 @@ class BandFit(NamedTuple):
 class ImageFile(NamedTuple):
     """A file whose images are measured.
 
-    Parameters
+    Attributes
     ----------
     path
         The file.

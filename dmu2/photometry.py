@@ -16,7 +16,7 @@ from dmu0.sky.matching import match
 class ApertureCorrection:
     """How much more flux a star has than a small aperture holds.
 
-    Parameters
+    Attributes
     ----------
     factor
         Total flux over flux in the aperture, the median of stars; NaN if none could be used.
@@ -35,7 +35,7 @@ class ApertureCorrection:
 class StarFluxes:
     """Fluxes of stars in counts.
 
-    Parameters
+    Attributes
     ----------
     flux, error
         Total flux and standard error, NaN where the star is off the image or on bad pixels.

@@ -50,7 +50,7 @@ class ImageUnusable(ValueError):
 class StarImage:
     """What photometry needs of an image.
 
-    Parameters
+    Attributes
     ----------
     name
         File and extension, for the account.

@@ -34,7 +34,7 @@ THRESHOLD = 4.0
 class PatchCatalogue:
     """What became of the catalogue of one patch.
 
-    Parameters
+    Attributes
     ----------
     tract, patch
         Which.

@@ -148,7 +148,7 @@ def patch_detectors(selected: Table, coverage: Table, *, tract: int, patch: int,
 class OpticalPixels:
     """A published coadd, in nJy, on its own grid.
 
-    Parameters
+    Attributes
     ----------
     image, weight
         [y, x], nJy and nJy^-2; the weight is zero where there are no data.

@@ -31,7 +31,7 @@ MANIFEST_KINDS = ("optical_coadd", "vista_coadd")
 class PatchBand:
     """What became of one band of one patch.
 
-    Parameters
+    Attributes
     ----------
     tract, patch, band
         Which.

@@ -29,7 +29,7 @@ class CoaddError(RuntimeError):
 class InputImage:
     """One calibrated image to be coadded.
 
-    Parameters
+    Attributes
     ----------
     image
         Pixels [y, x] in nJy, with or without a smooth sky.
@@ -51,7 +51,7 @@ class InputImage:
 class Coadd:
     """A coadd on a patch's grid.
 
-    Parameters
+    Attributes
     ----------
     image
         Pixels [y, x] in nJy, sky subtracted; zero where there are no data.

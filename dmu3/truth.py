@@ -18,7 +18,7 @@ NEIGHBOURS = 0.02
 class FluxComparison:
     """Measured fluxes beside true ones, of the sources of both catalogues that match.
 
-    Parameters
+    Attributes
     ----------
     band
         Label of the band.

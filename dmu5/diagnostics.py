@@ -91,7 +91,7 @@ def depth_at(catalogue: Table, ra: np.ndarray, dec: np.ndarray, bands: Sequence[
 class Completeness:
     """How many of some true sources the catalogue has.
 
-    Parameters
+    Attributes
     ----------
     wanted
         True sources that should be there.
@@ -156,7 +156,7 @@ def star_fluxes(
 class Offsets:
     """Differences of position, mas; in right ascension on the sky.
 
-    Parameters
+    Attributes
     ----------
     ra, dec
         Measured minus true or other.
@@ -232,7 +232,7 @@ def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str
 class Locus:
     """Point sources in a colour-colour plane, AB.
 
-    Parameters
+    Attributes
     ----------
     g_i, j_k
         Colours.

@@ -21,7 +21,7 @@ from obs_vista.photometry import flux_of, magnitude_of
 class Curve:
     """A fraction in bins of magnitude.
 
-    Parameters
+    Attributes
     ----------
     edges
         Of the bins, AB mag; one more than there are bins.

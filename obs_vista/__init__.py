@@ -1,4 +1,4 @@
-"""The instrument package: what the LSST middleware must know about VIRCAM on VISTA."""
+"""The instrument package, which describes VIRCAM on VISTA to the LSST middleware."""
 
 from __future__ import annotations
 

@@ -10,16 +10,16 @@ from types import MappingProxyType
 class Band:
     """One band of one camera.
 
-    Parameters
+    Attributes
     ----------
     name
         The label used in data ids, columns and file names; labels stay distinct when case is ignored.
     physical_filter
-        Name of the filter in the Butler's ``physical_filter`` dimension.
+        Filter name in the Butler's ``physical_filter`` dimension.
     wavelength
         Effective wavelength in nm.
     vega_to_ab
-        AB minus Vega magnitude; NaN where the catalogues of the band are in AB already.
+        AB minus Vega magnitude; NaN for bands whose catalogues are already in AB.
     aliases
         Names that archives, headers and papers use for the filter.
     """
@@ -72,7 +72,7 @@ def get_band(name: str) -> Band:
     Raises
     ------
     KeyError
-        If the label is none of `BAND_ORDER`.
+        If the label is not in `BAND_ORDER`.
     """
     for bands in (OPTICAL_BANDS, VISTA_BANDS):
         if name in bands:

@@ -1,4 +1,4 @@
-"""The camera: its sixteen detectors, and their layout as the LSST image types want it."""
+"""The camera: its sixteen detectors, and their layout in the form required by the LSST image types."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import yaml
 from lsst.images import Box
 
-# The frame set of a camera can be made only from AST objects, and lsst.images has no public way to make those without
-# afw. This private import is why lsst-images is pinned, and this is the only module that has it.
+# The frame set of a camera can only be made from AST objects, and lsst.images has no public way to make those without
+# afw. lsst-images is pinned because of this private import, which is used in this module only.
 from lsst.images._transforms import _ast as ast
 from lsst.images.cameras import CameraFrameSet, Detector, DetectorAttributes, DetectorType, Orientation
 
@@ -35,20 +35,20 @@ PIXEL_SCALE: float = _VIRCAM["pixel_scale"]
 class DetectorInfo:
     """One detector of VIRCAM.
 
-    Parameters
+    Attributes
     ----------
     id
-        1 to 16: ``ESO DET CHIP NO``.
+        Detector number, 1 to 16 (``ESO DET CHIP NO``).
     gain
-        e-/ADU.
+        Gain in electrons per ADU.
     read_noise
-        Noise of reading one DIT, in ADU.
+        Read noise of one DIT in ADU.
     saturation
-        Counts (ADU, sky included) above which a pixel is saturated.
+        Counts (ADU, including the sky) above which a pixel is saturated.
     non_linearity
-        Per cent, at 10,000 ADU, before it was corrected.
+        Non-linearity at 10,000 ADU before correction, in per cent.
     refpos
-        x and y in pixels, from the optical axis, of pixel (2048, 2048) in FITS counting.
+        Position (x, y) of pixel (2048, 2048), in FITS convention, relative to the optical axis, in pixels.
     """
 
     id: int
@@ -65,12 +65,12 @@ class DetectorInfo:
 
     @property
     def axis_pixel(self) -> tuple[float, float]:
-        """x and y of the optical axis in this detector's pixels, in FITS counting: CRPIX of an undithered frame."""
+        """Pixel (x, y) of the optical axis on this detector in FITS convention: CRPIX of an undithered frame."""
         return PIXELS - self.refpos[0], PIXELS - self.refpos[1]
 
     @property
     def centre(self) -> tuple[float, float]:
-        """x and y of the detector's centre in the focal plane, in mm from the optical axis."""
+        """Position (x, y) of the detector's centre in the focal plane, in mm from the optical axis."""
         middle = 0.5 * (PIXELS + 1)
         x, y = self.axis_pixel
         return (middle - x) * PIXEL_SIZE, (middle - y) * PIXEL_SIZE
@@ -117,16 +117,16 @@ def _frame_set(detector: int, nx: int, ny: int) -> CameraFrameSet:
 
 
 def make_detector(detector: int, nx: int, ny: int, visit: int | None = None) -> Detector:
-    """A detector as `lsst.images.VisitImage` wants it.
+    """A detector in the form required by `lsst.images.VisitImage`.
 
     Parameters
     ----------
     detector
-        1 to 16.
+        Detector number, 1 to 16.
     nx, ny
-        Size of the image in pixels: stacks differ in size, all are taken as centred where the detector is.
+        Size of the image in pixels. Stacks differ in size; all are assumed to be centred on the detector.
     visit
-        The visit that the image belongs to; the geometry is nominal all the same.
+        Visit of the image; the geometry is nominal in any case.
 
     Raises
     ------

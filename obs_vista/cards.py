@@ -1,11 +1,11 @@
-"""Values of FITS cards under one rule: which card counts, what is missing, and what cannot be used.
+"""Values of FITS cards, with one rule for precedence, missing values and invalid values.
 
-1. An extension's card overrules the primary's; one without a value is no card, and the primary's counts.
-2. A keyword given twice in one header with different values is refused where the pipeline depends on it
-   (`refuse_contradictions`): the FITS standard (4.0, section 4.4) forbids it, and readers differ in which they take.
-3. A card that is absent, without a value, or blank text is missing.
-4. A card that is there but is not a finite number is an error where a number is wanted, whether it is needed or not:
-   text, NaN, infinity, and values that FITS does not know such as ``10,0``.
+1. A card of the extension overrides that of the primary header; a card without a value is ignored.
+2. A keyword that occurs twice in one header with different values is refused if the pipeline depends on it
+   (`refuse_contradictions`): the FITS standard (4.0, section 4.4) forbids this, and readers differ in which they use.
+3. A card that is absent, has no value, or is blank is missing.
+4. A card that exists but is not a finite number is an error where a number is expected, even if the number is
+   optional: text, NaN, infinity, and values that are not valid FITS, such as ``10,0``.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _DEPENDED_ON = re.compile(
 
 
 class CardError(ValueError):
-    """A card that is needed is missing, contradicts another or makes no sense; the message names keyword and value."""
+    """A required card is missing, contradicts another or is invalid; the message gives the keyword and the value."""
 
 
 def card_value(header: Mapping, keyword: str) -> Value | None:
-    """The value of a card; None if it is missing. One that FITS does not know comes as the text that is there.
+    """The value of a card; None if it is missing. A value that is not valid FITS is returned as text.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def _text_of(card: fits.Card) -> str:
 
 
 def card_values(header: fits.Header) -> dict[str, Value]:
-    """The cards of a header that have a value, without comments and history; the first where a keyword is repeated."""
+    """The cards of a header that have a value, without comments and history; the first one of a repeated keyword."""
     values: dict[str, Value] = {}
     for card in header.cards:
         if card.keyword in ("COMMENT", "HISTORY", "") or card.keyword in values:
@@ -89,12 +89,12 @@ def card_number(header: Mapping, keyword: str, *, default: float | None = None) 
     keyword
         Keyword, without HIERARCH.
     default
-        Value to take where the card is missing; None if it is needed.
+        Value to return if the card is missing; None if the card is required.
 
     Raises
     ------
     CardError
-        If a needed card is missing, or the value is not a finite number.
+        If a required card is missing, or the value is not a finite number.
     """
     value = card_value(header, keyword)
     if value is None:
@@ -107,12 +107,12 @@ def card_number(header: Mapping, keyword: str, *, default: float | None = None) 
 
 
 def refuse_contradictions(header: fits.Header) -> None:
-    """Refuse a header that gives a keyword which the pipeline depends on twice, with different values.
+    """Refuse a header in which a keyword that the pipeline uses occurs twice with different values.
 
     Raises
     ------
     CardError
-        If there is such a keyword; the message names both values.
+        If there is such a keyword; the message gives both values.
     """
     keywords = list(header.keys())
     if len(set(keywords)) == len(keywords):

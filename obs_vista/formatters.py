@@ -1,4 +1,4 @@
-"""Butler formatters: for CASU files, which hold up to sixteen detectors, and for the images that the pipeline makes."""
+"""Butler formatters for CASU files, which contain up to sixteen detectors, and for the images made by the pipeline."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def header_metadata(header: fits.Header) -> dict[str, MetadataValue]:
 class PixelsAsTheyAre(GenericFormatter):
     """Writes images of floating-point numbers uncompressed, and masks compressed.
 
-    Noise hardly shrinks without loss. On the sample a compressed coadd has 9.7 instead of 11.8 MB, and takes 4.6 times
-    longer to write and 2.8 times longer to read; a compressed detector 1.06 instead of 1.36 MB, 2.4 and 3.9 times.
+    Lossless compression hardly reduces the size of noise. In the sample a compressed coadd has 9.7 instead of 11.8 MB,
+    and takes 4.6 times longer to write and 2.8 times longer to read; a compressed detector image has 1.06 instead of
+    1.36 MB, with factors of 2.4 and 3.9.
     """
 
     def _get_compression_options(self) -> dict[str, FitsCompressionOptions | None]:
@@ -47,7 +48,7 @@ def _extensions_of(path: str, modified: int, size: int) -> dict[int, int]:
 
 
 class _DetectorFormatter(FormatterV2):
-    """Reads one detector of a multi-extension file, found by its number and not by its place."""
+    """Reads one detector of a multi-extension file, found by its number and not by its position in the file."""
 
     can_read_from_local_file: ClassVar[bool] = True
     supported_extensions: ClassVar[frozenset[str]] = frozenset({".fit", ".fits", ".fit.fz", ".fits.fz", ".fz"})
@@ -59,7 +60,7 @@ class _DetectorFormatter(FormatterV2):
         Raises
         ------
         LookupError
-            If the file has no extension of this detector; the message names the file and those it has.
+            If the file has no extension of this detector; the message names the file and the detectors that it has.
         ValueError
             If the component is unknown, or the box does not overlap the image.
         """
@@ -97,7 +98,7 @@ class _DetectorFormatter(FormatterV2):
 
 
 class PawprintFormatter(_DetectorFormatter):
-    """One detector of a pawprint stack: counts of one DIT, the transformation to ICRS, all header cards as metadata."""
+    """One detector of a pawprint stack: counts per DIT, the transformation to ICRS, all header cards as metadata."""
 
     def _component(self, component: str, header: fits.Header, full: Box) -> Any:
         match component:
@@ -126,6 +127,6 @@ class PawprintFormatter(_DetectorFormatter):
 
 
 class ConfidenceFormatter(_DetectorFormatter):
-    """One detector of a confidence map: 100 is average, 0 is no data."""
+    """One detector of a confidence map: 100 is the average confidence, 0 means no data."""
 
     dtype: ClassVar[type] = np.int32

@@ -1,4 +1,4 @@
-"""Where an image has no data, if nothing but its pixels says so."""
+"""Pixels without data in images that have no mask."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from scipy import ndimage
 
 
 def empty_pixels(image: np.ndarray) -> np.ndarray:
-    """Pixels without data of an image that has neither mask nor confidence map [y, x].
+    """Pixels without data in an image [y, x] that has neither mask nor confidence map.
 
-    They are not finite, or lie in a block of at least 3 by 3 pixels of one and the same value that is not positive: a
-    fill, 0 as SWarp and HSC write it, or -99; noise makes no such block, and saturated stars are positive.
+    These are pixels that are not finite, or that lie in a block of at least 3 by 3 pixels with the same value, zero or
+    negative: a fill value such as 0 (SWarp, HSC) or -99. Noise does not produce such blocks, and saturated stars are
+    positive.
     """
     finite = np.isfinite(image)
     low = np.where(finite, image, np.inf)

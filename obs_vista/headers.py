@@ -1,4 +1,4 @@
-"""FITS headers as CASU writes them: inheritance, which extension is which detector, and positions in ICRS."""
+"""CASU's FITS headers: inheritance, the detector of each extension, and positions in ICRS."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from astropy.wcs import WCS
 from obs_vista.cards import WCS_KEYWORD, card_value, refuse_contradictions
 
 POINTING_FRAME = "PNTFRAME"
-"""Card of a merged header with the frame (FK5, ICRS) of RA and DEC, which may not be that of the pixels."""
+"""Card of a merged header that gives the frame (FK5, ICRS) of RA and DEC, which may differ from that of the pixels."""
 
 # What describes the layout of one HDU, and is not inherited from the primary.
 _STRUCTURAL = {"SIMPLE", "XTENSION", "BITPIX", "NAXIS", "EXTEND", "PCOUNT", "GCOUNT", "EXTNAME", "EXTVER"}
@@ -24,23 +24,23 @@ _CHIP_NAME = re.compile(r"DET1\.CHIP(\d+)")
 
 
 def merged_header(primary: fits.Header | None, extension: fits.Header) -> fits.Header:
-    """The header of one detector: cards of the primary, overruled by those of the extension that have a value.
+    """The header of one detector: cards of the primary header, overridden by those of the extension that have a value.
 
     CASU writes the telescope, the time and the observation block in the primary header, and the detector, the
-    calibration and the astrometry in the extensions. RA and DEC of the primary may be FK5 where the extension is
-    ICRS: the card `POINTING_FRAME` says what they are in. Comments and history are those of the extension.
+    calibration and the astrometry in the extensions. RA and DEC of the primary header may be FK5 although the extension
+    is ICRS: the card `POINTING_FRAME` gives their frame. Comments and history are those of the extension.
 
     Parameters
     ----------
     primary
-        Header of the primary HDU; None if the file was cut to one extension.
+        Header of the primary HDU; None if the file was reduced to one extension.
     extension
         Header of the detector's image.
 
     Raises
     ------
     CardError
-        If one of the two gives a keyword that the pipeline depends on twice, with different values.
+        If a keyword that the pipeline uses occurs twice in one of the two, with different values.
     """
     inherited = fits.Header() if primary is None else primary
     for header in (inherited, extension):
@@ -77,12 +77,12 @@ def _given_frame(header: fits.Header) -> str | None:
 def celestial_frame(header: fits.Header) -> str:
     """The frame of the positions in a header, ``ICRS`` or ``FK5``.
 
-    Where no card names it, an equinox of 1984 or later means FK5, and no equinox ICRS (FITS standard 4.0, section 8.3).
+    If no card names it, an equinox of 1984 or later means FK5, and no equinox ICRS (FITS standard 4.0, section 8.3).
 
     Raises
     ------
     ValueError
-        If the frame is another one (FK4, GAPPT), or FK5 of another equinox than 2000.
+        If it is any other frame (FK4, GAPPT), or FK5 with an equinox other than 2000.
     """
     frame = _given_frame(header) or ("FK5" if "EQUINOX" in header else "ICRS")
     if frame not in ("ICRS", "FK5"):
@@ -93,15 +93,15 @@ def celestial_frame(header: fits.Header) -> str:
 
 
 def icrs_wcs(header: fits.Header) -> WCS:
-    """The transformation from pixels to ICRS that a header gives.
+    """The transformation from pixels to ICRS described by a header.
 
     Only the cards of the transformation are read, so that RADECSYS, the old PROJPn and the dates of VISTA headers raise
-    no warnings. A transformation into FK5 is turned into one into ICRS: left alone, positions are wrong by 21 mas.
+    no warnings. A transformation to FK5 is converted to one to ICRS; otherwise positions would be wrong by 21 mas.
 
     Raises
     ------
     ValueError
-        If there is no celestial transformation, its frame is neither ICRS nor FK5, or a card of it is given twice.
+        If there is no celestial transformation, its frame is neither ICRS nor FK5, or one of its cards occurs twice.
     """
     if isinstance(header, fits.Header):
         refuse_contradictions(header)
@@ -149,7 +149,7 @@ def _rotate_fk5_to_icrs(wcs: WCS) -> None:
 
 
 def detector_number(header: fits.Header) -> int | None:
-    """The detector that an extension's header says it is, from ``ESO DET CHIP NO`` or EXTNAME; None if it does not."""
+    """The detector number of an extension, from ``ESO DET CHIP NO`` or EXTNAME; None if the header has neither."""
     if "ESO DET CHIP NO" in header:
         return int(header["ESO DET CHIP NO"])
     named = _CHIP_NAME.fullmatch(str(header.get("EXTNAME", "")).strip())
@@ -157,15 +157,15 @@ def detector_number(header: fits.Header) -> int | None:
 
 
 def detector_extensions(hdus: fits.HDUList) -> dict[int, int]:
-    """Where each detector is in a file: detector -> HDU index.
+    """The extension of each detector in a file: detector number -> HDU index.
 
-    Extensions may be any subset of the detectors in any order. Where no extension says which detector it is, sixteen
-    images are taken to be the sixteen detectors in order.
+    Extensions may be any subset of the detectors in any order. If no extension identifies its detector, sixteen
+    images are assumed to be the sixteen detectors in order.
 
     Raises
     ------
     ValueError
-        If two extensions are of one detector, or none can be told.
+        If two extensions belong to the same detector, or no detector can be identified.
     """
     images = [number for number, hdu in enumerate(hdus) if hdu.is_image and hdu.header.get("NAXIS") == 2]
     found: dict[int, int] = {}

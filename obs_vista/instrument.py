@@ -1,4 +1,4 @@
-"""The instrument as the Butler knows it: detectors, filters, and how files are read."""
+"""The instrument class of the Butler: detectors, filters, and formatters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class VIRCAM(Instrument):
         return NAME
 
     def register(self, registry: Registry, *, update: bool = False) -> None:
-        """Insert the instrument, its detectors and its filters; what is there already is left as it is."""
+        """Insert the instrument, its detectors and its filters; existing records are not changed."""
         with registry.transaction():
             for element, record in self._records():
                 registry.syncDimensionData(element, record, update=update)
@@ -66,7 +66,7 @@ class VIRCAM(Instrument):
         ]
 
     def getRawFormatter(self, dataId: Any) -> type[FormatterV2]:
-        """The formatter that reads pawprint stacks."""
+        """The formatter for pawprint stacks."""
         from obs_vista.formatters import PawprintFormatter
 
         return PawprintFormatter

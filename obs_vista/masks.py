@@ -24,13 +24,13 @@ PLANES = MappingProxyType(
         "REJECTED": "an input was left out here because of its mask",
     }
 )
-"""Name of each plane and what it means, in the order of the bits."""
+"""Name and meaning of each plane, in the order of the bits."""
 
 BIT = MappingProxyType({name: np.int32(1 << number) for number, name in enumerate(PLANES)})
 """Value of each plane in an integer mask array."""
 
 SCHEMA = MaskSchema([MaskPlane(name, doc) for name, doc in PLANES.items()])
-"""The planes as the LSST image types want them."""
+"""The planes in the form required by the LSST image types."""
 
 
 def bits(*names: str) -> np.int32:
@@ -55,7 +55,7 @@ def to_mask(array: np.ndarray, *, bbox: Box) -> Mask:
 
 
 def from_mask(mask: Mask) -> np.ndarray:
-    """An integer array [y, x] with the bits of `BIT`; planes of other names are left out, absent ones are zero."""
+    """An integer array [y, x] with the bits of `BIT`; planes with other names are dropped, absent ones are zero."""
     array = np.zeros(mask.bbox.shape, np.int32)
     for name in mask.schema.names:
         if name in BIT:

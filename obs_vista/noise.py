@@ -1,4 +1,4 @@
-"""Pixel variance of CASU pawprint stacks: from the confidence map, or from the sky noise where there is none."""
+"""Pixel variance of CASU pawprint stacks, from the confidence map or, without one, from the sky noise."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from obs_vista.cards import CardError, card_number, card_value
 from obs_vista.gaps import empty_pixels
 
 NO_DATA_VARIANCE = 1e12
-"""Variance (ADU^2) of pixels without data: finite, and so large that their weight is nothing even without the mask."""
+"""Variance (ADU^2) of pixels without data: finite, but so large that their weight is negligible even without a mask."""
 
 
 class ConfidenceError(ValueError):
-    """A confidence map is missing, of another size than its image, or empty: the variance cannot be computed."""
+    """A confidence map is missing, differs in size from its image, or is empty: the variance cannot be computed."""
 
 
 class PixelNoise(NamedTuple):
     """Noise of the pixels of one detector image.
 
-    Parameters
+    Attributes
     ----------
     variance
-        float32 [y, x], square of the image's unit; positive and finite, `NO_DATA_VARIANCE` where there are no data.
+        Variance [y, x] in the squared unit of the image, float32; positive and finite, `NO_DATA_VARIANCE` where there
+        are no data.
     no_data
-        bool [y, x]: zero confidence, or not a number.
+        Pixels of zero confidence or without a finite value [y, x].
     """
 
     variance: np.ndarray
@@ -41,7 +42,7 @@ def frames_combined(header: fits.Header) -> int:
     Raises
     ------
     ValueError
-        If NDIT is missing or a count is not positive. NICOMB is missing from single exposures, which count as one.
+        If NDIT is missing or a count is not positive. Single exposures have no NICOMB and count as one.
     """
     nicomb = int(card_number(header, "NICOMB", default=1))
     if card_value(header, "ESO DET NDIT") is None:
@@ -67,11 +68,11 @@ def sky_level(header: fits.Header) -> float:
 
 
 def _stack_variance(counts: np.ndarray | float, n: np.ndarray | float, sky: float, *, gain: float, read_noise: float):
-    """Variance (ADU^2) of the mean of ``n`` DITs with ``counts`` ADU each, less a sky frame made of as many.
+    """Variance (ADU^2) of the mean of ``n`` DITs with ``counts`` ADU each, minus a sky frame made of as many.
 
-    A DIT has variance ``read_noise^2 + counts / gain``. The sky frame, a mean of n, has
-    ``(read_noise^2 + sky / gain) / n``, and dithering spreads it over n different pixels of the stack, so that 1/n of
-    that again remains.
+    A DIT has variance ``read_noise^2 + counts / gain``. The sky frame, a mean of n DITs, has variance
+    ``(read_noise^2 + sky / gain) / n``; dithering distributes it over n different pixels of the stack, so that 1/n of
+    this variance remains.
     """
     one_dit = read_noise**2 + counts / gain
     sky_frame = (read_noise**2 + sky / gain) / n
@@ -79,7 +80,7 @@ def _stack_variance(counts: np.ndarray | float, n: np.ndarray | float, sky: floa
 
 
 def predicted_sky_noise(header: fits.Header, detector: int) -> float:
-    """The noise (ADU) of a sky pixel of full confidence that the header's counts predict, to compare with SKYNOISE.
+    """The noise (ADU) of a sky pixel of full confidence predicted from the header, to be compared with SKYNOISE.
 
     Raises
     ------
@@ -96,9 +97,9 @@ def predicted_sky_noise(header: fits.Header, detector: int) -> float:
 
 
 def is_sky_subtracted(image: np.ndarray, header: fits.Header) -> bool:
-    """Whether the image is without its sky: CASU subtracts a sky frame but puts its level back, others do not.
+    """Whether the sky level has been subtracted: CASU subtracts a sky frame but adds its level back, others do not.
 
-    Told by the median of the pixels, which is SKYLEVEL or near zero.
+    The median of the pixels is near SKYLEVEL or near zero.
     """
     sample = image[::5, ::5]
     sample = sample[np.isfinite(sample) & (sample != 0)]
@@ -110,25 +111,25 @@ def pawprint_variance(
 ) -> PixelNoise:
     """Variance of the pixels of a stack from its confidence map.
 
-    With n = NICOMB x NDIT x confidence / 100 DITs in a pixel, the variance is that of their mean plus what the
-    subtracted sky frame left. NDIT counts because the pixels are counts of one DIT; without it the variance in J, H and
-    Ks would be some five times too large. A pixel below the sky is given the sky's noise, not less.
+    With n = NICOMB x NDIT x confidence / 100 DITs in a pixel, the variance is that of their mean plus that of the
+    subtracted sky frame. NDIT matters because the pixels are counts per DIT; without it the variance in J, H and
+    Ks would be about five times too large. Pixels below the sky level are given the noise of the sky.
 
     Parameters
     ----------
     image
-        [y, x] in ADU of one DIT, with or without its sky.
+        Pixels [y, x] in ADU per DIT, with or without the sky.
     confidence
-        [y, x], the same size and orientation; 100 is the average confidence of the detector.
+        Confidence map [y, x] of the same size and orientation; 100 is the average confidence of the detector.
     header
         Merged header of the detector (`obs_vista.headers.merged_header`).
     detector
-        1 to 16.
+        Detector number, 1 to 16.
 
     Raises
     ------
     ConfidenceError
-        If the map is missing, of another size, or positive nowhere.
+        If the map is missing, has a different size, or has no positive pixel.
     ValueError
         If the header lacks SKYLEVEL or NDIT.
     """
@@ -152,19 +153,19 @@ def pawprint_variance(
 
 
 def measured_sky_noise(image: np.ndarray, *, block: int = 64) -> float:
-    """The scatter of sky pixels: the median over blocks of what the median absolute deviation says.
+    """The scatter of sky pixels: the median over blocks of their scaled median absolute deviation.
 
     Parameters
     ----------
     image
-        [y, x]; not-a-number where no data are. Slow gradients do not count, because blocks are small.
+        Pixels [y, x], NaN where there are no data. Slow gradients have no effect, because blocks are small.
     block
         Side of a block in pixels.
 
     Raises
     ------
     ValueError
-        If there are no pixels to measure.
+        If no block has enough pixels.
     """
     scatters = []
     for y in range(0, image.shape[0], block):
@@ -181,23 +182,23 @@ def measured_sky_noise(image: np.ndarray, *, block: int = 64) -> float:
 def skynoise_variance(
     image: np.ndarray, header: fits.Header, detector: int, *, units_per_adu: float | None = None
 ) -> PixelNoise:
-    """Variance of the pixels of a stack that has no confidence map: uniform sky noise, and photons of the sources.
+    """Variance of the pixels of a stack without a confidence map: uniform sky noise plus photon noise of the sources.
 
-    The header's counts (SKYLEVEL, SKYNOISE, NICOMB, NDIT) stay those of CASU even where the pixels were rescaled and
-    GAIN was overwritten to match, so GAIN is not read.
+    The header values SKYLEVEL, SKYNOISE, NICOMB and NDIT are those of CASU even if the pixels were rescaled and
+    GAIN was overwritten accordingly, so that GAIN is not used.
 
     Parameters
     ----------
     image
-        [y, x] in ADU of one DIT times ``units_per_adu``, with or without its sky; pixels without data are told by
-        `obs_vista.gaps.empty_pixels`.
+        Pixels [y, x] in ADU per DIT times ``units_per_adu``, with or without the sky; pixels without data are
+        identified by `obs_vista.gaps.empty_pixels`.
     header
         Merged header of the detector.
     detector
-        1 to 16.
+        Detector number, 1 to 16.
     units_per_adu
-        Scale of the pixels; None if unknown. Known, the sky noise is SKYNOISE; unknown, it is measured in the image,
-        and its ratio to `predicted_sky_noise` gives the scale.
+        Scale of the pixels; None if unknown. If it is known, the sky noise is SKYNOISE; otherwise the sky noise is
+        measured in the image, and its ratio to `predicted_sky_noise` gives the scale.
 
     Raises
     ------

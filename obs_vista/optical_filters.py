@@ -1,4 +1,4 @@
-"""The filters of published optical coadds: the Butler knows a band only through a filter of an instrument."""
+"""The filters of published optical coadds, since the Butler defines a band only by a filter of an instrument."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from obs_vista.bands import OPTICAL_BANDS
 
 
 class OpticalFilters(Instrument):
-    """A stand-in for the cameras behind optical coadds: it has filters, and neither detectors nor exposures."""
+    """A placeholder for the cameras of optical coadds: it has filters, but neither detectors nor exposures."""
 
     @classmethod
     def getName(cls) -> str:
@@ -20,7 +20,7 @@ class OpticalFilters(Instrument):
         return "OpticalCoadds"
 
     def register(self, registry: Registry, *, update: bool = False) -> None:
-        """Insert the instrument and its filters; what is there already is left as it is."""
+        """Insert the instrument and its filters; existing records are not changed."""
         name = self.getName()
         record = {
             "name": name,
@@ -37,7 +37,7 @@ class OpticalFilters(Instrument):
                 registry.syncDimensionData("physical_filter", filter_record, update=update)
 
     def getRawFormatter(self, dataId: Any) -> type[FormatterV2]:
-        """There are no raw images.
+        """Not available, since there are no raw images.
 
         Raises
         ------

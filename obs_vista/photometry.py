@@ -1,4 +1,4 @@
-"""Fluxes and magnitudes: the AB zero point of a nanojansky, named here and nowhere else, and what follows from it."""
+"""Fluxes and magnitudes: the AB zero point of a nanojansky, which is defined only here, and conversions."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def nanojansky_per_count(zero_point: float) -> float:
 
 
 def zero_point_of(flux_mag0: float) -> float:
-    """The AB zero point of an image from the counts of a source of magnitude 0, as HSC and LSST files give them."""
+    """The AB zero point of an image from the counts of a source of magnitude 0, the convention of HSC and LSST."""
     return float(2.5 * np.log10(flux_mag0))

@@ -21,8 +21,8 @@ _TYPES = {"OBJECT": "science", "STD": "science", "SKY": "sky", "DARK": "dark", "
 class VircamTranslator(FitsTranslator):
     """Standard properties of one detector of a VIRCAM image: raw frame, single exposure, pawprint stack or tile.
 
-    The header should be merged from the primary and the extension (`obs_vista.headers.merged_header`). What a header
-    does not say is None; nothing is a constant that the header contradicts.
+    The header should be merged from the primary header and the extension (`obs_vista.headers.merged_header`).
+    Properties missing from the header are None; no constant overrides a value in the header.
     """
 
     name: ClassVar[str] = NAME
@@ -39,7 +39,7 @@ class VircamTranslator(FitsTranslator):
 
     @classmethod
     def can_translate(cls, header: Mapping[str, Any], filename: str | None = None) -> bool:
-        """Whether the header is of VIRCAM: INSTRUME says so, or, in an extension alone, the file's original name."""
+        """Whether the header is from VIRCAM, by INSTRUME or, in an extension alone, by the original file name."""
         if str(header.get("INSTRUME", "")).strip():
             return str(header["INSTRUME"]).strip() == NAME
         return str(header.get("ORIGFILE", "")).startswith(f"{NAME}_")
@@ -67,12 +67,12 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_instrument(self) -> str:
-        """The instrument, also where the extension alone was kept."""
+        """The instrument, even if only the extension was kept."""
         return NAME
 
     @cache_translation
     def to_telescope(self) -> str:
-        """The telescope; VIRCAM was on no other."""
+        """The telescope, which is always VISTA."""
         return self._text("TELESCOP") or "VISTA"
 
     @cache_translation
@@ -98,7 +98,7 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_location(self) -> EarthLocation:
-        """Where the telescope is: the header's, or VISTA's published place."""
+        """Location of the telescope, from the header or else the published location of VISTA."""
         longitude = self._number("ESO TEL GEOLON")
         latitude = self._number("ESO TEL GEOLAT")
         height = self._number("ESO TEL GEOELEV")
@@ -113,7 +113,7 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_exposure_time(self) -> u.Quantity:
-        """Open-shutter time of one exposure, DIT x NDIT. EXPTIME is that in raw frames, and one DIT after CASU."""
+        """Exposure time, DIT x NDIT. EXPTIME has this value in raw frames, but is one DIT in CASU products."""
         dit, ndit = self._number("ESO DET DIT"), self._number("ESO DET NDIT")
         if dit is not None and ndit is not None:
             return dit * ndit * u.s
@@ -144,17 +144,17 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_dark_time(self) -> u.Quantity:
-        """Time for which charge collects: the exposure time, because the detectors are reset before each DIT."""
+        """Time during which charge is collected: the exposure time, because the detectors are reset before each DIT."""
         return self.to_exposure_time()
 
     @cache_translation
     def to_physical_filter(self) -> str:
-        """The filter: FILTER, or the filter wheel's, or that of the flat field.
+        """The filter, from FILTER, the filter wheel or the flat field.
 
         Raises
         ------
         KeyError
-            If no card names a filter, or the filter is none of Z Y J H Ks.
+            If no card names a filter, or the filter is not one of Z Y J H Ks.
         """
         upstream = self._text("FILTER", "ESO INS FILT1 NAME")
         if upstream is None and (flat := self._text("FLATCOR")) is not None:
@@ -165,13 +165,13 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_exposure_id(self) -> int | None:
-        """ESO DET EXP NO; that of the first exposure, in a stack. None in tiles, which do not have it."""
+        """ESO DET EXP NO; in a stack, that of its first exposure. None for tiles, which do not have it."""
         number = self._number("ESO DET EXP NO")
         return None if number is None else int(number)
 
     @cache_translation
     def to_visit_id(self) -> int | None:
-        """A visit is an exposure, or the stack that begins with it."""
+        """The visit: an exposure, or the stack that starts with it."""
         return self.to_exposure_id()
 
     @cache_translation
@@ -181,13 +181,13 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_exposure_group(self) -> str | None:
-        """Each exposure is a group of its own."""
+        """The exposure itself: each exposure is its own group."""
         number = self.to_exposure_id()
         return None if number is None else str(number)
 
     @cache_translation
     def to_detector_num(self) -> int | None:
-        """ESO DET CHIP NO, or the number in EXTNAME; None in tiles, which are of all detectors."""
+        """ESO DET CHIP NO, or the number in EXTNAME; None for tiles, which combine all detectors."""
         self._used_these_cards(*(k for k in ("ESO DET CHIP NO", "EXTNAME") if k in self._header))
         return detector_number(self._header)
 
@@ -215,18 +215,18 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_observation_type(self) -> str:
-        """science, sky, dark or flat, from ESO DPR TYPE; science where there is none, as in extensions alone."""
+        """science, sky, dark or flat, from ESO DPR TYPE; science if that is missing, as in extensions alone."""
         kind = self._text("ESO DPR TYPE")
         return "science" if kind is None else _TYPES.get(kind.split(",")[0].strip(), "unknown")
 
     @cache_translation
     def to_can_see_sky(self) -> bool:
-        """Darks and dome flats do not see the sky."""
+        """Whether the exposure can see the sky: not for darks and dome flats."""
         return self.to_observation_type() in ("science", "sky")
 
     @cache_translation
     def to_has_simulated_content(self) -> bool:
-        """Whether the pixels were simulated; our own simulated files say so."""
+        """Whether the pixels were simulated, which is recorded in our own simulated files."""
         return bool(self._header.get("SIMULATE", False))
 
     @cache_translation
@@ -248,7 +248,7 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_temperature(self) -> u.Quantity | None:
-        """Temperature of the air: the observatory's (deg C), or else the instrument's sensor (K)."""
+        """Air temperature, from the observatory (deg C) or else from the instrument's sensor (K)."""
         outside = self._number("ESO TEL AMBI TEMP")
         if outside is not None:
             return (outside * u.deg_C).to(u.K, equivalencies=u.temperature())
@@ -270,7 +270,7 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_tracking_radec(self) -> SkyCoord | None:
-        """Where the telescope points: RA and DEC in the frame that the header says they are in."""
+        """Pointing of the telescope: RA and DEC in the frame given by the header."""
         right_ascension, declination = self._number("RA"), self._number("DEC")
         if right_ascension is None or declination is None:
             return None
@@ -299,10 +299,10 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_altaz_end(self) -> AltAz | None:
-        """Not in the header."""
+        """None, since it is not in the header."""
         return None
 
 
 def find_translators() -> list[str]:
-    """Names of the translators that this module registers, for astro_metadata_translator's list of plugins."""
+    """Names of the translators in this module, for the plugin list of astro_metadata_translator."""
     return [VircamTranslator.name]

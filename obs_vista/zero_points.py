@@ -1,16 +1,16 @@
-"""The photometric zero point that the header of a CASU stack gives: one rule for every stage.
+"""The photometric zero point in the header of a CASU stack: one rule for every stage.
 
-CASU calibrates stacks in the Vega system for the default extinction at airmass 1, so that the total flux f (counts) of
-a source has the magnitude
+CASU calibrates stacks in the Vega system for the default extinction at airmass 1, so that a source of total flux f
+(counts) has the magnitude
 
     m = MAGZPT - 2.5 log10(f / EXPTIME) - EXTINCT (X - 1),      X = (airmass at start + airmass at end) / 2
 
 (VISTA Science Archive, http://vsa.roe.ac.uk/flatFiles.html, "Converting catalogue fluxes to magnitudes"; aperture
-corrections APCORn, which that page adds, turn fluxes of apertures into total ones). Counts are those of one DIT, and
-EXPTIME is its length ("Corrected to ndit = 1"), whatever NDIT and NICOMB are. Every VISTA header has EXTINCT = 0.05
-in every band: the coefficient of CASU's default extinction, which holds where the card is missing.
+corrections APCORn, which are also explained there, convert aperture fluxes to total fluxes). Counts are those of one
+DIT, and EXPTIME is its length ("Corrected to ndit = 1"), regardless of NDIT and NICOMB. Every VISTA header has
+EXTINCT = 0.05 in every band: the coefficient of CASU's default extinction, which is used if the card is missing.
 
-Where an archive has brought the pixels to an AB zero point, MAGZPT is the AB magnitude of one count, and no more.
+If an archive has rescaled the pixels to an AB zero point, MAGZPT is simply the AB magnitude of one count.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from obs_vista.cards import CardError, card_number
 from obs_vista.photometry import nanojansky_per_count
 
 DEFAULT_EXTINCTION = 0.05
-"""EXTINCT, mag per airmass, where the card is missing: what CASU writes into every VISTA header."""
+"""Value of EXTINCT (mag per airmass) used if the card is missing: that of every VISTA header by CASU."""
 
 DEFAULT_ERROR = 0.05
-"""MAGZRR, mag, where the card is missing or not positive."""
+"""Value of MAGZRR (mag) used if the card is missing or not positive."""
 
 ZERO_POINT_RANGE = (10.0, 40.0)
-"""Values of MAGZPT that can be a zero point; beyond are placeholders such as 0, -1 and 99."""
+"""Possible values of MAGZPT; values outside are placeholders such as 0, -1 and 99."""
 
 AIRMASS_RANGE = (0.99, 10.0)
-"""Values that can be an airmass, with some room for its rounding."""
+"""Possible values of the airmass, with a margin for rounding."""
 
 
 @dataclass(frozen=True)
 class HeaderZeroPoint:
-    """The zero point of a detector image by its header.
+    """The zero point of a detector image according to its header.
 
     Attributes
     ----------
     magnitude
-        AB magnitude of one count (total flux, counts as the pixels have them).
+        AB magnitude of a total flux of one count, in the units of the pixels.
     error
-        Its standard error in mag, MAGZRR.
+        Standard error of the magnitude in mag, MAGZRR.
     extinction_term
-        What the air beyond one airmass takes, EXTINCT (X - 1), in mag; it is in `magnitude`.
+        Extinction beyond one airmass, EXTINCT (X - 1), in mag; included in `magnitude`.
     """
 
     magnitude: float
@@ -64,16 +64,16 @@ class HeaderZeroPoint:
 
 @dataclass(frozen=True)
 class PhotometricCards:
-    """The cards that the zero point of a header is made of.
+    """The cards from which the zero point of a header is computed.
 
     Attributes
     ----------
     magzpt, error
-        MAGZPT and MAGZRR, mag.
+        Zero point MAGZPT and its error MAGZRR, mag.
     exposure_time
-        EXPTIME in s: one DIT.
+        Exposure time EXPTIME in s, which is one DIT.
     extinction
-        EXTINCT, mag per airmass.
+        Extinction coefficient EXTINCT, mag per airmass.
     airmass
         Mean of the airmasses at start and end.
     """
@@ -86,23 +86,23 @@ class PhotometricCards:
 
 
 def photometric_cards(header: Mapping, *, magnitudes: str = "Vega") -> PhotometricCards:
-    """Read the cards that the zero point is made of.
+    """Read the cards from which the zero point is computed.
 
-    Missing cards: MAGZPT is needed, and EXPTIME or, in its place, ESO DET DIT; MAGZRR is then `DEFAULT_ERROR`, EXTINCT
-    `DEFAULT_EXTINCTION`; the airmass is that of the one end which is given, or 1, which is at most 0.035 mag off within
-    the airmass limit of 1.7 that VISTA surveys observe under.
+    MAGZPT is required, and EXPTIME or, in its place, ESO DET DIT. If MAGZRR is missing it is `DEFAULT_ERROR`, and
+    EXTINCT is `DEFAULT_EXTINCTION`. If only one of the two airmasses is given, it is used; if none is, the airmass is
+    1, which causes an error of at most 0.035 mag within the airmass limit of 1.7 of VISTA surveys.
 
     Parameters
     ----------
     header
         Merged header of the detector (`obs_vista.headers.merged_header`), or a dictionary of its values.
     magnitudes
-        ``Vega`` or ``AB``; for AB, where it plays no part, the exposure time may be missing (NaN).
+        System of MAGZPT, ``Vega`` or ``AB``; for AB the exposure time is not used and may be missing (NaN).
 
     Raises
     ------
     CardError
-        If a needed card is missing, or a card is not a number or not a possible one.
+        If a required card is missing, or a card is not a number or is out of range.
     """
     magzpt = card_number(header, "MAGZPT")
     low, high = ZERO_POINT_RANGE
@@ -140,7 +140,7 @@ def ab_zero_point(
     vega_to_ab: ArrayLike,
     magnitudes: str,
 ) -> np.ndarray:
-    """AB magnitude of one count from the values of cards, single ones or arrays of many images.
+    """AB magnitude of one count from the values of the cards, for a single image or arrays of many.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def ab_zero_point(
     vega_to_ab
         AB minus Vega magnitude of the band.
     magnitudes
-        ``Vega`` or ``AB``: the system of MAGZPT.
+        System of MAGZPT, ``Vega`` or ``AB``.
     """
     if magnitudes == "AB":
         return np.asarray(magzpt, float)
@@ -158,7 +158,7 @@ def ab_zero_point(
 
 
 def header_zero_point(header: Mapping, *, band: str, magnitudes: str = "Vega") -> HeaderZeroPoint:
-    """The zero point of a detector image by its header.
+    """The zero point of a detector image according to its header.
 
     Parameters
     ----------
@@ -167,12 +167,12 @@ def header_zero_point(header: Mapping, *, band: str, magnitudes: str = "Vega") -
     band
         Label of the band.
     magnitudes
-        ``Vega`` or ``AB``: the system of MAGZPT.
+        System of MAGZPT, ``Vega`` or ``AB``.
 
     Raises
     ------
     CardError
-        If a needed card is missing, or a card is not a number or not a possible one.
+        If a required card is missing, or a card is not a number or is out of range.
     """
     cards = photometric_cards(header, magnitudes=magnitudes)
     magnitude = ab_zero_point(

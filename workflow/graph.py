@@ -21,7 +21,7 @@ class GraphError(ValueError):
 class Step:
     """One notebook, as a step of a release.
 
-    Parameters
+    Attributes
     ----------
     path
         The notebook.

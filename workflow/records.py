@@ -16,7 +16,7 @@ from workflow.graph import Step, load_steps
 class Record:
     """What is kept of a successful run, beside the executed notebook.
 
-    Parameters
+    Attributes
     ----------
     run_id
         Name of the result: a digest of code, parameters and the results that were read.

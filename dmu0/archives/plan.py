@@ -72,7 +72,7 @@ class Ledger:
 class Step(NamedTuple):
     """One file of a plan.
 
-    Parameters
+    Attributes
     ----------
     request
         What is asked for.
@@ -90,7 +90,7 @@ class Step(NamedTuple):
 class Plan(NamedTuple):
     """What a survey needs.
 
-    Parameters
+    Attributes
     ----------
     steps
         One a file.

@@ -45,7 +45,7 @@ class LoginError(ArchiveError):
 class Patience:
     """How an archive is asked, and how often.
 
-    Parameters
+    Attributes
     ----------
     attempts
         Times that a request is made before it counts as failed.

@@ -25,7 +25,7 @@ _PAGE = (b"<!doctype html", b"<html", b"<head")
 class Received(NamedTuple):
     """A file that was downloaded.
 
-    Parameters
+    Attributes
     ----------
     bytes
         Its size.

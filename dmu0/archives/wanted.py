@@ -42,7 +42,7 @@ VSA_FILES = "http://vsa.roe.ac.uk/cgi-bin/fits_download.cgi"
 class Request:
     """A file that an archive should have.
 
-    Parameters
+    Attributes
     ----------
     archive
         Key of the survey file's query that it comes from: vsa, eso, hsc, hsc_psf, ps1, twomass, gaia, vista, lsst.
@@ -70,7 +70,7 @@ class Request:
 class Archives:
     """What the clients share: the survey, its tracts, sessions with the archives, and how patient to be.
 
-    Parameters
+    Attributes
     ----------
     survey
         The survey whose inputs are asked for.

@@ -13,7 +13,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 class DataFolders:
     """The data folders of one survey, one below each stage: ``dmuN/data/<survey>``.
 
-    Parameters
+    Attributes
     ----------
     survey
         Name of the survey; it becomes a folder name.

@@ -44,7 +44,7 @@ _STAMP = 43
 class OpticalField:
     """The coadd of a band over all patches: neighbouring patches are cut from it, and agree where they overlap.
 
-    Parameters
+    Attributes
     ----------
     band
         Its label.

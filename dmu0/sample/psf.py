@@ -13,7 +13,7 @@ from dmu0.sample.render import render
 class FieldPsf:
     """A PSF that changes smoothly over a field, pixel response included.
 
-    Parameters
+    Attributes
     ----------
     fwhm
         At the field's centre, px.

@@ -28,7 +28,7 @@ EXTINCTION = 0.05
 class Stack:
     """One detector of a pawprint stack.
 
-    Parameters
+    Attributes
     ----------
     image
         float64 [y, x], ADU of one DIT, sky included; 0 where no exposure has data.

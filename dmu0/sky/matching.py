@@ -15,7 +15,7 @@ DAYS_PER_YEAR = 365.25
 class Matches:
     """Pairs of sources, each source in at most one pair.
 
-    Parameters
+    Attributes
     ----------
     first, second
         Row numbers in the two catalogues, in order of ``first``.
@@ -38,7 +38,7 @@ class Matches:
 class FalseMatches:
     """How many matches are due to chance, from matching positions that were moved away.
 
-    Parameters
+    Attributes
     ----------
     chance
         Probability that a source without a counterpart finds one all the same.

@@ -74,7 +74,7 @@ def _box_corners(box: Box, *, margin: float) -> tuple[np.ndarray, np.ndarray]:
 class Patch:
     """One rectangle of a tract; `Tract.patch` makes it.
 
-    Parameters
+    Attributes
     ----------
     tract
         The tract that it belongs to.
@@ -144,7 +144,7 @@ class Patch:
 class Tract:
     """A tangent plane with a grid of patches; the sky maps make it.
 
-    Parameters
+    Attributes
     ----------
     id
         Number of the tract in its sky map.

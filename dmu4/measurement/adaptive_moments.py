@@ -15,7 +15,7 @@ from dmu4.psf.moments import OBJECT_REACH, iterate_moments, object_limits, weigh
 class Shapes:
     """Moments of N sources in one band.
 
-    Parameters
+    Attributes
     ----------
     x, y
         Array positions of the centres.

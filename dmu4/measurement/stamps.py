@@ -22,7 +22,7 @@ BATCH = 512
 class StampSet:
     """Square stamps of N sources, of sizes that may differ, one after another in memory.
 
-    Parameters
+    Attributes
     ----------
     pixels
         All stamps, flat.
@@ -57,7 +57,7 @@ class StampSet:
 class Profiles:
     """Positions and shapes of N sources, the same for every band.
 
-    Parameters
+    Attributes
     ----------
     x, y
         Array positions of the centres.

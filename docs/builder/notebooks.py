@@ -68,9 +68,7 @@ def notebooks_page(pages: list[str], survey: str) -> str:
         Name of the survey.
     """
     if not pages:
-        return (
-            "# Executed notebooks\n\nNone existed when this site was built: run `make sample`, then `make docs`.\n"
-        )
+        return "# Executed notebooks\n\nNone existed when this site was built: run `make sample`, then `make docs`.\n"
     listed = "\n".join(pages)
     return (
         f"# Executed notebooks\n\nThe notebooks of the release `{survey}`, in the order in which they were run.\n\n"
