@@ -1,4 +1,4 @@
-"""The checks of a release: what was measured, what is allowed, and whether it is kept."""
+"""The checks of a release: the measured value, the limit, and whether the check passed."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from dmu5.file_columns import deviations, file_columns
 from dmu5.selection_function import Curve
 
 Check = tuple[str, str, str, bool]
-"""What, measured, allowed, and whether it is kept: a row of `write_checks`."""
+"""A row of `write_checks`: description, measured value, limit, and whether the check passed."""
 
 COMPLETENESS_MIN = 0.95
 FLUX_BIAS_MAX = 0.02
 OFFSET_MAX = 30.0
-"""Of the median distance of bright stars from their true positions, mas."""
+"""Limit of the median distance of bright stars from their true positions, mas."""
 LOCUS_MAX = 0.1
-"""Of the median J-Ks from that of real dwarf stars, mag."""
+"""Limit of the median J-Ks offset from the locus of real dwarf stars, mag."""
 MIN_STARS = 10
-"""With fewer stars a median says nothing, and the check says so."""
+"""Smallest number of stars for a meaningful median; with fewer a check fails."""
 
 
 def column_checks(paths: Sequence[Path], bands: Sequence[str]) -> list[Check]:
-    """The columns in each file are those of the schema: names, order, types, units, UCDs and descriptions.
+    """Check the columns of each file against the schema: names, order, types, units, UCDs and descriptions.
 
     Parameters
     ----------
     paths
-        Files of the catalogue, Parquet, FITS or VOTable; what is in them is read.
+        Files of the catalogue to read, in Parquet, FITS or VOTable format.
     bands
         Bands of the survey.
     """
@@ -51,14 +51,14 @@ def column_checks(paths: Sequence[Path], bands: Sequence[str]) -> list[Check]:
 
 
 def object_checks(catalogue: Table) -> list[Check]:
-    """No objectId comes twice."""
+    """Check that no objectId occurs twice."""
     identifiers = np.asarray(catalogue["objectId"])
     repeated = len(identifiers) - len(np.unique(identifiers))
     return [("objectIds that come twice", str(repeated), "0", repeated == 0)]
 
 
 def coverage_checks(catalogue: Table, bands: Sequence[str]) -> list[Check]:
-    """No flux where there are no data, and none that is neither a number nor flagged."""
+    """Check that there are no fluxes without data, and that every NaN flux is flagged."""
     rows = []
     for band in bands:
         flux = np.asarray(catalogue[f"{band}_psfFlux"], float)
@@ -71,7 +71,7 @@ def coverage_checks(catalogue: Table, bands: Sequence[str]) -> list[Check]:
 
 
 def star_checks(found: Completeness, fluxes: Sequence[FluxComparison], positions: Offsets) -> list[Check]:
-    """Isolated true stars: how many are there, where, and how bright."""
+    """Check the completeness, positions and fluxes of isolated true stars."""
     percent = f"{100 * found.fraction:.1f}% of {found.wanted}"
     rows = [
         (
@@ -93,7 +93,7 @@ def star_checks(found: Completeness, fluxes: Sequence[FluxComparison], positions
 
 
 def locus_checks(locus: Locus | None) -> list[Check]:
-    """Real stars are on the dwarf sequence; no row without the four bands."""
+    """Check that real stars lie on the dwarf locus; no row if one of the four bands is missing."""
     if locus is None:
         return []
     offset, count = locus.offset()
@@ -105,9 +105,10 @@ def locus_checks(locus: Locus | None) -> list[Check]:
 def selection_checks(
     catalogue: Table, bands: Sequence[str], completeness: dict[str, Curve], purity: dict[str, Curve]
 ) -> list[Check]:
-    """Depths are known where bands are usable; bright sources are there, and objects are real.
+    """Check that usable objects have depths, that bright sources are complete, and that bright objects are real.
 
-    Bright is a magnitude or more above the median depth of the band; of real skies only the depths are checked.
+    Bright means at least one magnitude brighter than the median depth of the band; for real skies only the depths are
+    checked.
     """
     rows = []
     for band in bands:
@@ -135,12 +136,12 @@ CHECK_COLUMNS = ("check", "value", "limit", "passed")
 
 
 def write_checks(rows: Sequence[tuple[str, str, str, bool]], path: Path) -> Table:
-    """Write the checks of a notebook for the release page: what, measured, allowed, and whether it is kept."""
+    """Write the checks of a notebook for the release page: description, value, limit, and whether each passed."""
     table = Table(rows=list(rows) or None, names=CHECK_COLUMNS, dtype=["U128", "U256", "U48", bool])
     write_ecsv(table, path)
     return table
 
 
 def read_checks(folder: Path) -> dict[str, Table]:
-    """All tables of checks in a folder, by name."""
+    """All tables of checks in a folder, by file name."""
     return {path.stem: ascii_tables.read(path, format="ecsv") for path in sorted(folder.glob("*.ecsv"))}

@@ -1,4 +1,4 @@
-"""How good the catalogue is: beside the true sky, beside the baseline, and beside itself."""
+"""Accuracy of the catalogue: comparison with the true sky, with the baseline, and with the stellar locus."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ DWARF_LOCUS = tuple((g_i, _TO_VISTA * j_k + vega_to_ab("vj") - vega_to_ab("vk"))
 
 
 def primary(catalogue: Table) -> Table:
-    """One row for each object."""
+    """The primary rows of a catalogue: one per object."""
     return catalogue[np.asarray(catalogue["detect_isPrimary"], bool)]
 
 
 def good_flux(catalogue: Table, flux: str, *, snr_min: float = 0.0) -> np.ndarray:
-    """Rows whose flux is there, not flagged, and above a signal to noise.
+    """Rows whose flux is finite, not flagged, and above a signal to noise.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def good_flux(catalogue: Table, flux: str, *, snr_min: float = 0.0) -> np.ndarra
     flux
         Name of the flux, e.g. ``vk_psfFlux``.
     snr_min
-        Smallest flux over error.
+        Smallest ratio of flux to error.
     """
     value, error = np.asarray(catalogue[flux], float), np.asarray(catalogue[f"{flux}Err"], float)
     there = np.isfinite(value) & (error > 0) & ~np.asarray(catalogue[f"{flux}_flag"], bool)
@@ -59,18 +59,18 @@ def depth_at(catalogue: Table, ra: np.ndarray, dec: np.ndarray, bands: Sequence[
     Parameters
     ----------
     catalogue
-        With ``{band}_depth5`` and ``{band}_usable``.
+        Catalogue with ``{band}_depth5`` and ``{band}_usable``.
     ra, dec
         Positions, deg.
     bands
-        Bands wanted.
+        Labels of the bands.
     radius
-        Beyond this distance from any object a position counts as not covered, arcsec.
+        Distance from the nearest object beyond which a position counts as not covered, arcsec.
 
     Returns
     -------
     depths
-        A column a band, nJy; infinite where the band does not cover the position.
+        Table with one column per band, in nJy; infinite where the band does not cover the position.
     """
     depths = Table()
     for band in bands:
@@ -89,14 +89,14 @@ def depth_at(catalogue: Table, ra: np.ndarray, dec: np.ndarray, bands: Sequence[
 
 @dataclass(frozen=True)
 class Completeness:
-    """How many of some true sources the catalogue has.
+    """The number of true sources that the catalogue contains.
 
     Attributes
     ----------
     wanted
-        True sources that should be there.
+        Number of true sources that should be in the catalogue.
     found
-        Those that are.
+        Number of those that are.
     """
 
     wanted: int
@@ -104,25 +104,25 @@ class Completeness:
 
     @property
     def fraction(self) -> float:
-        """Found over wanted; NaN if nothing is wanted."""
+        """Ratio of found to wanted; NaN if none is wanted."""
         return self.found / self.wanted if self.wanted else float("nan")
 
 
 NEIGHBOURS = 0.1
-"""Largest part of a star's light that neighbours may add to it, where it is seen best, for it to be looked for."""
+"""Largest contribution of neighbours to a star, relative to its own flux in its best band, for it to count."""
 
 
 def star_completeness(truth: Table, catalogue: Table, bands: Sequence[str], *, inside: np.ndarray) -> Completeness:
-    """Of the isolated true stars with 5 sigma in any band, those with a counterpart.
+    """Completeness of isolated true stars that exceed 5 sigma in any band.
 
     Parameters
     ----------
     truth, catalogue
-        The true sources, and one row an object.
+        True sources, and catalogue with one row per object.
     bands
         Bands of the survey.
     inside
-        True sources that are in the area of the catalogue.
+        Whether each true source is in the area of the catalogue.
     """
     depths = depth_at(catalogue, truth["ra"], truth["dec"], bands)
     seen, best = detectable(truth, depths)
@@ -133,16 +133,16 @@ def star_completeness(truth: Table, catalogue: Table, bands: Sequence[str], *, i
 def star_fluxes(
     truth: Table, catalogue: Table, band: str, *, kind: str = "psfFlux", exact_psf: bool | None = None
 ) -> FluxComparison:
-    """Unflagged fluxes of isolated stars of more than 20 sigma, beside their true ones.
+    """Unflagged fluxes of isolated stars of more than 20 sigma, compared with the true fluxes.
 
     Parameters
     ----------
     truth, catalogue
-        The true sources, and the objects.
+        True sources, and objects.
     band, kind
-        Which flux.
+        Band and type of the flux.
     exact_psf
-        Only where the PSF is exact (or is not, for False); None for all.
+        True selects stars with an exact PSF, False those without; None selects all.
     """
     chosen = good_flux(catalogue, f"{band}_{kind}")
     if exact_psf is not None:
@@ -154,12 +154,12 @@ def star_fluxes(
 
 @dataclass(frozen=True)
 class Offsets:
-    """Differences of position, mas; in right ascension on the sky.
+    """Position offsets in mas; those in right ascension include the factor cos(Dec).
 
     Attributes
     ----------
     ra, dec
-        Measured minus true or other.
+        Measured minus reference position.
     """
 
     ra: np.ndarray
@@ -170,17 +170,17 @@ class Offsets:
 
     @property
     def bias(self) -> tuple[float, float]:
-        """Medians; NaN if there is nothing."""
+        """Median offsets in RA and Dec; NaN if there are none."""
         return (float(np.median(self.ra)), float(np.median(self.dec))) if len(self) else (np.nan, np.nan)
 
     @property
     def radial(self) -> float:
-        """Median distance."""
+        """Median distance; NaN if there are no offsets."""
         return float(np.median(np.hypot(self.ra, self.dec))) if len(self) else float("nan")
 
 
 def star_offsets(truth: Table, catalogue: Table, bands: Sequence[str], *, snr_min: float = 20.0) -> Offsets:
-    """Positions of isolated true stars that are above a signal to noise in the band they are measured in."""
+    """Position offsets of isolated true stars above a signal to noise in their reference band."""
     chosen = np.zeros(len(catalogue), bool)
     for band in bands:
         here = np.asarray(catalogue["refBand"]).astype(str) == band
@@ -190,7 +190,7 @@ def star_offsets(truth: Table, catalogue: Table, bands: Sequence[str], *, snr_mi
 
 
 def offsets(reference: Table, catalogue: Table) -> Offsets:
-    """Catalogue minus reference (columns ra and dec) of all that match."""
+    """Offsets of the catalogue from a reference (columns ra and dec), for all matched sources."""
     pairs = match_to_truth(reference, catalogue["coord_ra"], catalogue["coord_dec"])
     dec = np.asarray(reference["dec"], float)[pairs.first]
     east = np.asarray(catalogue["coord_ra"], float)[pairs.second] - np.asarray(reference["ra"], float)[pairs.first]
@@ -200,16 +200,17 @@ def offsets(reference: Table, catalogue: Table) -> Offsets:
 
 
 def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str]) -> Table:
-    """Fluxes in circles of 2 arcsec diameter of the catalogue over those of the baseline, of isolated bright objects.
+    """Ratio of catalogue to baseline fluxes in apertures of 2 arcsec diameter, for isolated bright objects.
 
-    Both scale VISTA stacks by the same zero points. What stays on the sample, 0.3 to 1.4 per cent, is method: the
-    catalogue's circle is 6 px of 0.168 arcsec in radius, 0.8 per cent wider (0.3 to 0.5 per cent of the flux), and the
-    baseline's sky mesh takes some of the wings of galaxies (2 per cent of their flux; stars agree to 0.5 per cent).
+    Both scale VISTA stacks by the same zero points. The remaining differences in the sample, 0.3 to 1.4 per cent, are
+    due to the methods: the radius of the catalogue's aperture is 6 px of 0.168 arcsec, 0.8 per cent larger (0.3 to 0.5
+    per cent of the flux), and the sky mesh of the baseline subtracts part of the wings of galaxies (2 per cent of their
+    flux; stars agree to 0.5 per cent).
 
     Returns
     -------
     table
-        One row a band: band, n, ratio (median), scatter (of single objects, from the quartiles).
+        One row per band: band, n, ratio (median), scatter (of single objects, from the quartiles).
     """
     ra, dec = np.asarray(catalogue["coord_ra"], float), np.asarray(catalogue["coord_dec"], float)
     pairs = match(ra, dec, np.asarray(baseline["ra"], float), np.asarray(baseline["dec"], float), radius=MATCH_RADIUS)
@@ -230,12 +231,12 @@ def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str
 
 @dataclass(frozen=True)
 class Locus:
-    """Point sources in a colour-colour plane, AB.
+    """Point sources in a colour-colour plane.
 
     Attributes
     ----------
     g_i, j_k
-        Colours.
+        Colours g-i and J-Ks in AB mag.
     """
 
     g_i: np.ndarray
@@ -245,7 +246,7 @@ class Locus:
         return len(self.g_i)
 
     def offset(self, *, low: float = 0.5, high: float = 1.5) -> tuple[float, int]:
-        """Median J-Ks minus that of dwarf stars of the same g-i, and of how many; NaN if there are none."""
+        """Median J-Ks offset from dwarf stars of the same g-i, and the number of stars; NaN if there are none."""
         chosen = (self.g_i > low) & (self.g_i < high)
         if not chosen.any():
             return float("nan"), 0
@@ -266,7 +267,7 @@ def stellar_locus(catalogue: Table, *, kind: str = "gaap1p0Flux", snr_min: float
 
 
 def summarise_bands(catalogue: Table, bands: Sequence[str]) -> Table:
-    """One row a band: objects measured, above 5 sigma, detected, the usable fraction, the median 5-sigma depth."""
+    """One row per band: objects measured, above 5 sigma, detected; the usable fraction; the median 5-sigma depth."""
     rows = []
     for band in bands:
         depth = np.asarray(catalogue[f"{band}_depth5"], float)

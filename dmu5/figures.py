@@ -1,4 +1,4 @@
-"""Figures of the catalogue: where it is, how deep, and how right."""
+"""Figures of the catalogue: positions, depth, accuracy and selection function."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from obs_vista.photometry import magnitude_of
 
 
 def _panels(count: int, *, width: float = 2.3, height: float = 2.1, columns: int = 5):
-    """A grid of axes for so many panels; those left over are hidden."""
+    """A grid of axes with a given number of panels; surplus axes are hidden."""
     columns = min(count, columns)
     rows = -(-count // columns)
     figure, axes = plt.subplots(
@@ -35,7 +35,7 @@ def _panels(count: int, *, width: float = 2.3, height: float = 2.1, columns: int
 
 
 def show_sky(catalogue: Table, band: str) -> Figure:
-    """Objects on the sky: brighter ones larger, in the band given; grey ones are not usable in it."""
+    """Objects on the sky, larger if brighter in the given band; grey ones are not usable in it."""
     figure, axis = plt.subplots(figsize=(6.5, 6), layout="constrained")
     ra, dec = np.asarray(catalogue["coord_ra"]), np.asarray(catalogue["coord_dec"])
     usable = np.asarray(catalogue[f"{band}_usable"], bool)
@@ -48,18 +48,18 @@ def show_sky(catalogue: Table, band: str) -> Figure:
         ra[usable], dec[usable], s=size[usable], c=magnitude[usable], cmap="cividis_r", vmin=low, vmax=high
     )
     if usable.any():
-        figure.colorbar(points, ax=axis, label=f"{band} PSF magnitude, AB", shrink=0.8)
+        figure.colorbar(points, ax=axis, label=f"{band} PSF magnitude (AB)", shrink=0.8)
     axis.invert_xaxis()
     axis.set_aspect(1 / np.cos(np.radians(np.median(dec))) if len(dec) else 1)
-    axis.set_xlabel("RA, deg")
-    axis.set_ylabel("Dec, deg")
+    axis.set_xlabel("RA (deg)")
+    axis.set_ylabel("Dec (deg)")
     if (~usable).any():
         axis.legend(fontsize=8)
     return figure
 
 
 def show_depths(catalogue: Table, bands: Sequence[str]) -> Figure:
-    """Map of the 5-sigma depth in each band, on one scale around each band's median."""
+    """Map of the 5-sigma depth in each band, relative to the median of the band."""
     figure, axes = _panels(len(bands))
     image = None
     for axis, band in zip(axes, bands, strict=True):
@@ -73,14 +73,14 @@ def show_depths(catalogue: Table, bands: Sequence[str]) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(3))
         axis.yaxis.set_major_locator(MaxNLocator(4))
     axes[0].invert_xaxis()
-    figure.colorbar(image, ax=axes, label="5-sigma depth less its median, mag", shrink=0.8)
-    figure.supxlabel("RA, deg", fontsize=9)
-    figure.supylabel("Dec, deg", fontsize=9)
+    figure.colorbar(image, ax=axes, label="5-sigma depth minus median (mag)", shrink=0.8)
+    figure.supxlabel("RA (deg)", fontsize=9)
+    figure.supylabel("Dec (deg)", fontsize=9)
     return figure
 
 
 def show_counts(catalogue: Table, bands: Sequence[str], *, width: float = 0.5, truth: Table | None = None) -> Figure:
-    """Number of objects above 5 sigma against magnitude, band by band; true sources as a line."""
+    """Number of objects above 5 sigma as a function of magnitude in each band; true sources as a line."""
     figure, axes = _panels(len(bands))
     edges = np.arange(14, 28 + width, width)
     for axis, band in zip(axes, bands, strict=True):
@@ -92,13 +92,13 @@ def show_counts(catalogue: Table, bands: Sequence[str], *, width: float = 0.5, t
         axis.set_title(band, fontsize=9)
     if truth is not None:
         axes[0].legend(fontsize=7)
-    figure.supxlabel("Kron magnitude, AB", fontsize=9)
+    figure.supxlabel("Kron magnitude (AB)", fontsize=9)
     figure.supylabel(f"objects per {width} mag", fontsize=9)
     return figure
 
 
 def show_offsets(offsets: Offsets, *, limit: float = 30.0) -> Figure:
-    """Position differences of stars, and the circle within which their median must be."""
+    """Position offsets of stars, and the limit on their median distance as a circle."""
     figure, axis = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
     axis.plot(offsets.ra, offsets.dec, "o", ms=3, color=COLOURS["vk"], mec="k", mew=0.2)
     angle = np.linspace(0, 2 * np.pi, 200)
@@ -109,14 +109,14 @@ def show_offsets(offsets: Offsets, *, limit: float = 30.0) -> Figure:
     axis.set_xlim(reach, -reach)
     axis.set_ylim(-reach, reach)
     axis.set_aspect("equal")
-    axis.set_xlabel("RA, measured - true, mas")
-    axis.set_ylabel("Dec, measured - true, mas")
+    axis.set_xlabel("RA, measured - true (mas)")
+    axis.set_ylabel("Dec, measured - true (mas)")
     axis.legend(fontsize=8, loc="upper right")
     return figure
 
 
 def show_pulls(comparisons: Sequence) -> Figure:
-    """Distribution of (measured - true) / error of stars in each band, and the Gaussian that it should be."""
+    """Distribution of (measured - true) / error of stars in each band, compared with a Gaussian of unit width."""
     figure, axes = _panels(len(comparisons))
     edges = np.linspace(-6, 6, 31)
     line = np.linspace(-6, 6, 200)
@@ -140,15 +140,15 @@ def show_locus(locus: Locus) -> Figure:
     axis.axvspan(0.5, 1.5, color="0.9", zorder=-1)
     axis.set_xlim(-0.5, 4)
     axis.set_ylim(-1.2, 1.0)
-    axis.set_xlabel("g - i, AB mag")
-    axis.set_ylabel("J - Ks, AB mag")
+    axis.set_xlabel("g - i (AB mag)")
+    axis.set_ylabel("J - Ks (AB mag)")
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3)
     return figure
 
 
 def show_baseline(table: Table) -> Figure:
-    """Our flux over the baseline's in circles of 2 arcsec diameter: median and scatter of single objects."""
+    """Ratio of fused to baseline flux in apertures of 2 arcsec diameter: median and scatter of the objects."""
     figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
     for place, row in enumerate(table):
         band = row["band"]
@@ -157,14 +157,14 @@ def show_baseline(table: Table) -> Figure:
         )
     axis.axhline(1, color="k", lw=0.8)
     axis.set_xticks(range(len(table)), [f"{row['band']}\n{row['n']}" for row in table])
-    axis.set_xlabel("band, and number of objects")
+    axis.set_xlabel("band and number of objects")
     axis.set_ylabel("fused / baseline flux")
     axis.grid(alpha=0.3)
     return figure
 
 
 def show_curves(curves: dict[str, Curve], *, label: str, expected: dict[str, np.ndarray] | None = None) -> Figure:
-    """A fraction against magnitude, band by band, with its error; what the depth allows as a line."""
+    """A fraction as a function of magnitude in each band, with its error; the expected completeness as a line."""
     figure, axes = _panels(len(curves))
     for axis, (band, curve) in zip(axes, curves.items(), strict=True):
         axis.errorbar(
@@ -176,19 +176,19 @@ def show_curves(curves: dict[str, Curve], *, label: str, expected: dict[str, np.
         axis.set_ylim(-0.05, 1.1)
         axis.set_title(band, fontsize=9)
         axis.grid(alpha=0.3)
-    figure.supxlabel("magnitude, AB", fontsize=9)
+    figure.supxlabel("magnitude (AB)", fontsize=9)
     figure.supylabel(label, fontsize=9)
     return figure
 
 
 def show_expected(magnitude: np.ndarray, expected: dict[str, np.ndarray]) -> Figure:
-    """The completeness that the depth allows, all bands together."""
+    """The completeness expected from the depth, for all bands."""
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
     for band, chance in expected.items():
         axis.plot(magnitude, chance, color=COLOURS[band], marker=MARKERS[band], ms=4, label=band)
     axis.axhline(0.5, color="0.6", lw=0.6)
-    axis.set_xlabel("magnitude of a point source, AB")
-    axis.set_ylabel("chance of 5 sigma")
+    axis.set_xlabel("magnitude of a point source (AB)")
+    axis.set_ylabel("probability of 5 sigma")
     axis.legend(ncols=2, fontsize=8)
     axis.grid(alpha=0.3)
     return figure

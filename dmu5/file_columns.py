@@ -1,4 +1,4 @@
-"""What the files of the catalogue say of their columns, read from their own headers: Parquet, FITS, VOTable."""
+"""The columns of Parquet, FITS and VOTable files of the catalogue, as described in their own headers."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ _VOTABLE_TYPES |= {"char": "U1", "unicodeChar": "U1"}
 
 @dataclass(frozen=True)
 class FileColumn:
-    """One column as a file describes it.
+    """One column as described in a file.
 
     Attributes
     ----------
     name
         Name of the column.
     dtype
-        numpy type, or what the file says where numpy has no such type; texts are ``U1`` whatever their length.
+        Type as a numpy type, or as in the file if numpy has no such type; text is ``U1`` regardless of its length.
     unit
-        Unit as it is written; empty for none.
+        Unit as written in the file; empty for none.
     ucd
         UCD; empty for none.
     description
-        What the column holds; empty if the file does not say it.
+        Meaning of the column; empty if the file does not give it.
     """
 
     name: str
@@ -77,7 +77,7 @@ def _parquet_columns(path: Path) -> list[FileColumn]:
 
 
 def _arrow_name(kind: pa.DataType) -> str:
-    """The numpy name of an Arrow type, or Arrow's own where numpy has none."""
+    """The numpy name of an Arrow type, or the Arrow name if numpy has none."""
     names = {"bool": "?", "float": "f4", "double": "f8"}
     return names.get(str(kind), str(kind))
 
@@ -111,14 +111,14 @@ def _votable_columns(path: Path) -> list[FileColumn]:
 
 
 def deviations(found: Sequence[FileColumn], columns: Sequence[SchemaColumn]) -> list[str]:
-    """How the columns of a file differ from the schema, one text per deviation; none if they are the same.
+    """Deviations of the columns of a file from the schema, one text per deviation; none if they agree.
 
     Parameters
     ----------
     found
         Columns of the file.
     columns
-        The schema. Byte order and the length of texts may differ, and units may be written in another way.
+        The schema. The byte order, the length of text, and the spelling of units may differ.
     """
     names, wanted = [column.name for column in found], {column.name: column for column in columns}
     seen: set[str] = set()
@@ -138,7 +138,7 @@ def deviations(found: Sequence[FileColumn], columns: Sequence[SchemaColumn]) -> 
 
 
 def _differences(column: FileColumn, wanted: SchemaColumn) -> list[str]:
-    """The type, unit, UCD and description of a column where they are not those of the schema."""
+    """Differences of a column from the schema in type, unit, UCD and description."""
     return [
         f"{column.name}: {what} {had!r}, must be {must!r}"
         for what, had, must, same in (

@@ -1,4 +1,4 @@
-"""From the pipeline's object tables to the catalogue: completed with what is looked up, held against the schema."""
+"""From the pipeline's object tables to the catalogue: adds the reddening and checks the schema."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_objects(survey: Survey, tracts: str = "") -> dict[int, Table]:
     survey
         The survey; its Butler repository is that of dmu4.
     tracts
-        Tracts to read, separated by spaces; all that there are if empty.
+        Tracts to read, separated by spaces; all existing ones if empty.
 
     Raises
     ------
@@ -53,12 +53,12 @@ def read_objects(survey: Survey, tracts: str = "") -> dict[int, Table]:
 
 
 def fuse(objects: Table, columns: Sequence[SchemaColumn], *, ebv_map: Path | None = None) -> Table:
-    """The catalogue of a tract from its object table: completed, and with the units and words of the schema.
+    """The catalogue of a tract from its object table, with all columns, units and descriptions of the schema.
 
     Parameters
     ----------
     objects
-        The pipeline's table: all columns of the schema but ``ebv``.
+        The pipeline's table, with all columns of the schema except ``ebv``.
     columns
         The schema.
     ebv_map
@@ -67,7 +67,7 @@ def fuse(objects: Table, columns: Sequence[SchemaColumn], *, ebv_map: Path | Non
     Raises
     ------
     SchemaError
-        If the table's columns are not those of the schema.
+        If the columns of the table differ from the schema.
     """
     table = objects.copy()
     if "ebv" not in table.colnames:
@@ -76,12 +76,12 @@ def fuse(objects: Table, columns: Sequence[SchemaColumn], *, ebv_map: Path | Non
 
 
 def look_up_ebv(ra: np.ndarray, dec: np.ndarray, ebv_map: Path | None) -> np.ndarray:
-    """Galactic reddening at positions in deg, from a healsparse map; NaN without one and outside it.
+    """Galactic reddening at positions in deg, from a healsparse map; NaN without a map and outside it.
 
     Raises
     ------
     FileNotFoundError
-        If the map is named and not there.
+        If the map does not exist.
     """
     if ebv_map is None:
         return np.full(len(ra), np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""The picture of a tract: the coadds of its patches side by side, three bands as one colour image."""
+"""The colour picture of a tract: a mosaic of the coadds of its patches in three bands."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dmu0.surveys import Survey
 from dmu4.butler.repository import open_butler
 
 PICTURE_BANDS = (("vk", "vh", "vj", "y", "z"), ("i", "r", "z", "vz", "vy"), ("g", "u", "r", "vz", "vy"))
-"""Bands to show as red, green and blue: the first of each that there is."""
+"""Bands to show as red, green and blue: the first available one of each."""
 
 
 def choose_bands(have: Sequence[str]) -> tuple[str, str, str]:
-    """Red, green and blue of the picture: Ks, i and g, or the nearest there is; one band three times if it is alone.
+    """Red, green and blue of the picture: Ks, i and g, or the nearest available; a single band is used three times.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def choose_bands(have: Sequence[str]) -> tuple[str, str, str]:
 
 
 def read_coadd_image(butler: Butler, *, tract: int, patch: int, band: str) -> np.ndarray | None:
-    """The pixels [y, x] in nJy of a coadd of the pipeline; None if there is none."""
+    """The pixels [y, x] of a coadd of the pipeline in nJy; None if it does not exist."""
     try:
         image = butler.get("deep_coadd.image", tract=tract, patch=patch, band=band)
     except (DatasetNotFoundError, MissingDatasetTypeError, MissingCollectionError):
@@ -44,7 +44,7 @@ def read_coadd_image(butler: Butler, *, tract: int, patch: int, band: str) -> np
 
 
 def mosaic(survey: Survey, band: str, *, tract: int) -> np.ndarray | None:
-    """The inner boxes of all patches of a tract side by side in one band, nJy; None if there is no coadd.
+    """A mosaic of the inner boxes of all patches of a tract in one band, in nJy; None if there is no coadd.
 
     Pixels without data are NaN.
     """
@@ -71,14 +71,14 @@ def mosaic(survey: Survey, band: str, *, tract: int) -> np.ndarray | None:
 def colour_picture(red: np.ndarray, green: np.ndarray, blue: np.ndarray, *, size: int = 1600) -> np.ndarray:
     """An RGB picture [y, x, 3] of three images in nJy, north up (Lupton et al. 2004, PASP 116, 133).
 
-    Bands are scaled so that sources are white in the median; pixels without data are dark.
+    Bands are scaled so that the median colour of bright pixels is white; pixels without data are dark.
 
     Parameters
     ----------
     red, green, blue
-        [y, x] in nJy on one grid.
+        Images [y, x] in nJy on the same grid.
     size
-        Longest side of the picture in pixels; larger images are averaged down.
+        Longest side of the picture in pixels; larger images are binned.
     """
     planes = [_shrink(plane, size) for plane in (red, green, blue)]
     clean, noises = [], []
@@ -113,7 +113,7 @@ def write_picture(survey: Survey, path: Path, *, tract: int) -> tuple[str, str, 
     Returns
     -------
     bands
-        Those shown as red, green and blue; None if the tract has no coadds.
+        Bands shown as red, green and blue; None if the tract has no coadds.
     """
     mosaics = {band: mosaic(survey, band, tract=tract) for band in survey.bands}
     images = {band: image for band, image in mosaics.items() if image is not None}

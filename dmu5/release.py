@@ -28,8 +28,8 @@ RELEASE_NOTEBOOK = (5, "4_Release")
 def executed_notebooks(survey: Survey) -> list[tuple[str, Path]]:
     """Title and page of every executed notebook of the survey, in order of the stages.
 
-    Pages are written beside the executed notebooks when these are done; the one that writes the release page is not
-    done yet when it does so.
+    The page of a notebook is written when its execution ends; that of the notebook that writes the release page does
+    not exist yet at this point.
     """
     found = []
     for stage in range(6):
@@ -43,7 +43,7 @@ def executed_notebooks(survey: Survey) -> list[tuple[str, Path]]:
 
 
 def release_products(survey: Survey) -> list[tuple[Path, str]]:
-    """The files of the release that are there, and what each is."""
+    """The existing files of the release, with a description of each."""
     folder = survey.folders[5] / "catalogue"
     known = [
         *((parquet_path(folder, tract=tract), f"the catalogue of tract {tract}, Parquet") for tract in survey.tracts),
@@ -62,7 +62,7 @@ def release_products(survey: Survey) -> list[tuple[Path, str]]:
 
 
 def release_runs(survey: Survey) -> Table:
-    """The runs whose products the catalogue is made of, and who made them; those that do not say so are ``unknown``.
+    """The runs whose products are in the catalogue, with their provenance; ``unknown`` if it was not recorded.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def release_runs(survey: Survey) -> Table:
 
 @dataclass(frozen=True)
 class PageContent:
-    """What the release page of a survey shows.
+    """The contents of the release page of a survey.
 
     Attributes
     ----------
@@ -90,13 +90,13 @@ class PageContent:
     checks
         Tables of `dmu5.checks.read_checks`.
     products
-        Files, and what each is.
+        Files, with a description of each.
     pictures
-        PNG files, and what each shows.
+        PNG files, with a caption of each.
     provenance
-        Who made the catalogue, as its file says (`dmu0.files.metadata.read_provenance`).
+        Provenance of the catalogue from its file (`dmu0.files.metadata.read_provenance`).
     runs
-        Who made what the catalogue is made of (`release_runs`).
+        Provenance of the pipeline's runs (`release_runs`).
     """
 
     bands: Table
@@ -115,9 +115,9 @@ def write_page(survey: Survey, folder: Path, content: PageContent) -> Path:
     survey
         The survey.
     folder
-        Where the page goes.
+        Folder of the page.
     content
-        What it shows.
+        Contents of the page.
     """
 
     def link(path: Path, text: str) -> str:
@@ -144,18 +144,24 @@ def write_page(survey: Survey, folder: Path, content: PageContent) -> Path:
 
 
 def _made_by(content: PageContent) -> list[str]:
-    """The section that says who made the catalogue, and the runs of the pipeline below it."""
+    """The provenance section: that of the catalogue, followed by the runs of the pipeline."""
     rows = "\n".join(
         f"<tr><th>{escape(name.replace('_', ' '))}</th><td><code>{escape(value)}</code></td></tr>"
         for name, value in content.provenance.items()
     )
-    table = f"<table>{rows}</table>" if rows else "<p>The catalogue does not say who made it.</p>"
-    text = "<p>The pipeline's products that it is made of, and who made them:</p>"
-    return ["<h2>Provenance</h2>", "<p>The catalogue, as its files say:</p>", table, text, _html_table(content.runs)]
+    table = f"<table>{rows}</table>" if rows else "<p>No provenance is recorded in the catalogue.</p>"
+    text = "<p>The runs of the pipeline whose products are in the catalogue:</p>"
+    return [
+        "<h2>Provenance</h2>",
+        "<p>As recorded in the files of the catalogue:</p>",
+        table,
+        text,
+        _html_table(content.runs),
+    ]
 
 
 def reading_examples(survey: Survey) -> str:
-    """How to read the catalogue with pandas and astropy, in five lines each."""
+    """Examples of reading the catalogue with pandas and astropy, in five lines each."""
     band = survey.bands[-1]
     flux = f"{band}_psfFlux"
     pandas = (

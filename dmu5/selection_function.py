@@ -1,4 +1,4 @@
-"""Which objects the catalogue holds: completeness and purity against the true sky, or what the depth maps allow."""
+"""Selection function: completeness and purity measured with the true sky, or expected from the depth."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Curve:
     Attributes
     ----------
     edges
-        Of the bins, AB mag; one more than there are bins.
+        Edges of the bins in AB mag, one more than the number of bins.
     total
-        Sources in each bin.
+        Number of sources in each bin.
     chosen
-        Those of them that were found, or are real.
+        Number of these that were found, or that are real.
     """
 
     edges: np.ndarray
@@ -42,17 +42,17 @@ class Curve:
 
     @property
     def fraction(self) -> np.ndarray:
-        """Chosen over total; NaN in empty bins."""
+        """Ratio of chosen to total; NaN in empty bins."""
         return np.divide(self.chosen, self.total, out=np.full(len(self.total), np.nan), where=self.total > 0)
 
     @property
     def error(self) -> np.ndarray:
-        """Binomial standard error, with one source of each kind added so that it is never zero."""
+        """Binomial standard error, with one success and one failure added so that it is never zero."""
         share = (self.chosen + 1) / (self.total + 2)
         return np.where(self.total > 0, np.sqrt(share * (1 - share) / np.maximum(self.total, 1)), np.nan)
 
     def limit(self, fraction: float = 0.5) -> float:
-        """Magnitude at which the fraction first falls through a value, to fainter magnitudes; NaN if it does not."""
+        """Brightest magnitude at which the fraction falls below a value; NaN if it does not."""
         values, middle = self.fraction, self.middle
         known = np.flatnonzero(np.isfinite(values) & (self.total >= 5))
         for a, b in pairwise(known):
@@ -64,7 +64,7 @@ class Curve:
 def area_of_survey(
     survey: Survey, ra: np.ndarray, dec: np.ndarray, *, margin: float = 2.0, tracts: str = ""
 ) -> np.ndarray:
-    """Whether positions are inside the patches of a survey, and not within a margin of where the images end.
+    """Whether positions are inside the patches of a survey, and at least a margin away from the edges of the images.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def area_of_survey(
     ra, dec
         Positions, deg.
     margin
-        Arcsec.
+        Distance from the edge of the images, arcsec.
     tracts
-        Tracts that count, separated by spaces; all if empty.
+        Tracts to consider, separated by spaces; all if empty.
     """
     inside = np.zeros(len(ra), bool)
     for patch in survey_patches(survey, tracts):
@@ -96,25 +96,25 @@ def area_of_survey(
 def completeness_curve(
     truth: Table, catalogue: Table, band: str, *, edges: np.ndarray, kind: str | None = None
 ) -> Curve:
-    """Of the true sources of each magnitude, those that have an object.
+    """The fraction of the true sources of each magnitude that have an object.
 
     Parameters
     ----------
     truth
         True sources inside the area of the catalogue.
     catalogue
-        One row an object.
+        Catalogue with one row per object.
     band
-        Label of the band whose true magnitude is taken.
+        Label of the band of the true magnitude.
     edges
-        Of the bins, AB mag.
+        Edges of the bins, AB mag.
     kind
-        ``star`` or ``galaxy``; both if None.
+        Type of the true sources, ``star`` or ``galaxy``; both if None.
 
     Notes
     -----
-    Sources and objects are matched one to one, nearest to nearest: a source whose light is swallowed by that of a
-    neighbour counts as lost.
+    Sources and objects are matched one to one, as mutual nearest neighbours: a source blended into a neighbour counts
+    as lost.
     """
     wanted = truth if kind is None else truth[np.asarray(truth["type"]) == kind]
     depths = depth_at(catalogue, wanted["ra"], wanted["dec"], [band])
@@ -129,20 +129,20 @@ def completeness_curve(
 def purity_curve(
     truth: Table, catalogue: Table, band: str, *, edges: np.ndarray, flux: str = "psfFlux", snr_min: float = 5.0
 ) -> Curve:
-    """Of the objects of each measured magnitude, those that have a true source within the matching radius.
+    """The fraction of the objects of each measured magnitude that have a true source within the matching radius.
 
     Parameters
     ----------
     truth
-        All true sources, also outside the area.
+        All true sources, including those outside the area.
     catalogue
-        One row an object.
+        Catalogue with one row per object.
     band, flux
-        The flux that the magnitude is of.
+        Band and type of the flux that gives the magnitude.
     edges
-        Of the bins, AB mag.
+        Edges of the bins, AB mag.
     snr_min
-        Objects count above this signal to noise in the band.
+        Smallest signal to noise of an object in the band.
     """
     objects = catalogue[good_flux(catalogue, f"{band}_{flux}", snr_min=snr_min)]
     magnitude = magnitude_of(np.asarray(objects[f"{band}_{flux}"]))
@@ -153,26 +153,26 @@ def purity_curve(
 
 
 def expected_completeness(catalogue: Table, band: str, magnitude: np.ndarray, *, threshold: float = 5.0) -> np.ndarray:
-    """The chance that a point source is measured above a threshold in one band, averaged over the depths of objects.
+    """The probability that a point source is measured above a threshold in one band, averaged over the depths.
 
-    The measured flux is Gaussian about the true one with a fifth of the 5-sigma flux as its error, which is exact for
-    a forced flux in background noise; blending, which loses sources, is not in it.
+    The measured flux has a Gaussian distribution about the true flux, with an error of a fifth of the 5-sigma flux,
+    which is exact for a forced flux in background noise. Losses due to blending are not included.
 
     Parameters
     ----------
     catalogue
-        With ``{band}_depth5`` and ``{band}_usable``.
+        Catalogue with ``{band}_depth5`` and ``{band}_usable``.
     band
         Label of the band.
     magnitude
-        AB magnitudes to work it out for.
+        AB magnitudes of the sources.
     threshold
-        In sigma.
+        Threshold in sigma.
 
     Returns
     -------
     chance
-        One value a magnitude; NaN if the band has no depth anywhere.
+        Probability, one value per magnitude; NaN if the band has no depth anywhere.
     """
     depth = np.asarray(catalogue[f"{band}_depth5"], float)[np.asarray(catalogue[f"{band}_usable"], bool)]
     sigma = flux_of(depth[np.isfinite(depth)]) / 5
@@ -192,12 +192,12 @@ def depth_map(catalogue: Table, band: str, *, cells: int = 24) -> tuple[np.ndarr
     band
         Label of the band.
     cells
-        Cells along each axis.
+        Number of cells along each axis.
 
     Returns
     -------
     depth
-        [dec, ra], AB mag; NaN where no object has a depth.
+        Depth [dec, ra] in AB mag; NaN where no object has a depth.
     extent
         RA and Dec of the edges, deg: (ra low, ra high, dec low, dec high).
     """
@@ -221,7 +221,7 @@ def depth_map(catalogue: Table, band: str, *, cells: int = 24) -> tuple[np.ndarr
 def selection_table(
     truth: Table | None, catalogue: Table, bands: Sequence[str], *, survey: Survey, edges: np.ndarray
 ) -> Table:
-    """Completeness, purity and what the depth allows, of every band in bins of magnitude.
+    """Completeness, purity and expected completeness of every band in bins of magnitude.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The sky that the catalogue and each of its bands cover, as multi-order coverage maps (MOC)."""
+"""The sky coverage of the catalogue and of each of its bands, as multi-order coverage maps (MOC)."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ MOC_ORDER = 14
 
 
 def write_mocs(table: Table, folder: Path, bands: Sequence[str], *, provenance: Provenance) -> dict[str, float]:
-    """Write the sky where objects are usable, one MOC per band and one of the catalogue.
+    """Write the sky coverage of usable objects, one MOC per band and one for the whole catalogue.
 
     Parameters
     ----------
     table
         The catalogue, with ``coord_ra``, ``coord_dec`` and ``{band}_usable``.
     folder
-        Where the maps go, as ``<name>.moc.fits``.
+        Folder of the maps, named ``<name>.moc.fits``.
     bands
         Labels of the bands.
     provenance
-        What the cards of the maps say of who made them (`dmu0.files.metadata.CARDS`).
+        Provenance to store in the cards of the maps (`dmu0.files.metadata.CARDS`).
 
     Returns
     -------
     areas
-        Name (a band, or ``catalogue``) -> arcmin^2. Cells without an object are not counted.
+        Name (a band, or ``catalogue``) -> area in arcmin^2. Cells without an object are not counted.
     """
     areas = {}
     for name in ("catalogue", *bands):

@@ -1,4 +1,4 @@
-"""What the notebooks call to make the catalogue of a survey, tract by tract, and to read it."""
+"""The steps called by the notebooks: making the catalogue of a survey tract by tract, and reading it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dmu5.writers import parquet_path, write_parquet, write_schema
 
 @dataclass(frozen=True)
 class TractCatalogue:
-    """What became of one tract.
+    """The outcome of one tract.
 
     Attributes
     ----------
@@ -29,11 +29,11 @@ class TractCatalogue:
     state
         ``done``, ``skipped`` or ``failed``.
     reason
-        Why, if not done.
+        Reason, if the tract is not done.
     n_rows
         Number of rows.
     n_primary
-        Number of objects: rows that are primary.
+        Number of primary rows, that is of objects.
     """
 
     tract: int
@@ -44,23 +44,23 @@ class TractCatalogue:
 
 
 def make_catalogue(survey: Survey, *, tracts: str = "", ebv_map: Path | None = None) -> Iterator[TractCatalogue]:
-    """Write the Parquet catalogue of a survey, one folder per tract, and the schema beside it.
+    """Write the Parquet catalogue of a survey, one folder per tract, and the schema.
 
-    Every column is there for every band of the survey. A tract without objects gives a table without rows.
+    Every column exists for every band of the survey. A tract without objects gives a table without rows.
 
     Parameters
     ----------
     survey
         The survey.
     tracts
-        Tracts to do, separated by spaces; all if empty.
+        Tracts to process, separated by spaces; all if empty.
     ebv_map
         See `dmu5.fusing.fuse`.
 
     Raises
     ------
     SchemaError
-        If a table's columns are not those of the schema.
+        If the columns of a table differ from the schema.
     """
     folder = survey.folders[5] / "catalogue"
     columns = schema_columns(survey.bands)
@@ -78,14 +78,14 @@ def make_catalogue(survey: Survey, *, tracts: str = "", ebv_map: Path | None = N
 
 
 def tract_table(states: Sequence[TractCatalogue]) -> Table:
-    """What became of each tract, one row per tract."""
+    """The outcome of each tract, one row per tract."""
     names = list(TractCatalogue.__dataclass_fields__)
     rows = [tuple(getattr(state, name) for name in names) for state in states]
     return Table(rows=rows or None, names=names, dtype=[int, "U8", "U256", int, int])
 
 
 def parquet_files(survey: Survey, *, tracts: str = "") -> list[Path]:
-    """The catalogue files of a survey that are there, in the order of its tracts."""
+    """The existing catalogue files of a survey, in the order of its tracts."""
     wanted = chosen_tracts(survey, tracts)
     paths = [parquet_path(survey.folders[5] / "catalogue", tract=tract) for tract in wanted]
     return [path for path in paths if path.exists()]
@@ -101,12 +101,12 @@ def read_catalogue(survey: Survey, *, tracts: str = "", columns: Sequence[str] |
     tracts
         Tracts to read, separated by spaces; all if empty.
     columns
-        Names to read; all if None.
+        Columns to read; all if None.
 
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If there is no catalogue.
     """
     paths = parquet_files(survey, tracts=tracts)
     if not paths:

@@ -1,4 +1,4 @@
-"""The files of the catalogue: Parquet, FITS and VOTable, each with units, UCDs and descriptions, and the schema."""
+"""Writers of the catalogue as Parquet, FITS and VOTable, with units, UCDs and descriptions, and of its schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dmu0.schema.columns import SchemaColumn, expanded_schema
 
 
 def write_schema(path: Path, bands: Sequence[str]) -> Path:
-    """Write the schema of a survey's bands, valid Felis, whole or not at all."""
+    """Write the schema of a survey's bands as valid Felis; the file appears complete or not at all."""
     from felis.datamodel import Schema  # slow to import
 
     content = expanded_schema(bands)
@@ -35,9 +35,9 @@ def parquet_path(folder: Path, *, tract: int) -> Path:
 
 
 def write_parquet(table: Table, folder: Path, *, tract: int, provenance: Provenance) -> Path:
-    """Write one tract, zstd-compressed; units, descriptions and provenance are in the file.
+    """Write one tract with zstd compression; the file includes units, descriptions and provenance.
 
-    The column ``tract`` is in the file too, as a number, so that a file makes sense on its own.
+    The file also has the column ``tract``, as a number, so that it can be used on its own.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def write_parquet(table: Table, folder: Path, *, tract: int, provenance: Provena
     tract
         Number of the tract.
     provenance
-        What the key-values of the file's schema say of who made it.
+        Provenance to store in the key-value metadata of the file's schema.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def write_parquet(table: Table, folder: Path, *, tract: int, provenance: Provena
 
 
 def write_fits(table: Table, path: Path, columns: Sequence[SchemaColumn], *, provenance: Provenance) -> Path:
-    """Write a FITS table whose header says unit, UCD and meaning of each column (TUNIT, TUCD, TCOMM).
+    """Write a FITS table whose header gives the unit, UCD and meaning of each column (TUNIT, TUCD, TCOMM).
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def write_fits(table: Table, path: Path, columns: Sequence[SchemaColumn], *, pro
     columns
         The schema of the table.
     provenance
-        What the cards of both headers say of who made it (`dmu0.files.metadata.CARDS`).
+        Provenance to store in cards of both headers (`dmu0.files.metadata.CARDS`).
     """
     hdu = fits.table_to_hdu(_plain(table))
     for number, column in enumerate(columns, start=1):
@@ -110,7 +110,7 @@ def write_votable(table: Table, path: Path, columns: Sequence[SchemaColumn], *, 
     columns
         The schema of the table.
     provenance
-        What the INFO elements say of who made it.
+        Provenance to store in INFO elements.
     """
     votable = from_table(_plain(table), table_id="object")
     fields = {field.name: field for field in votable.get_first_table().fields}
@@ -126,7 +126,7 @@ def write_votable(table: Table, path: Path, columns: Sequence[SchemaColumn], *, 
 
 
 def _plain(table: Table) -> Table:
-    """The table without the UCDs of its columns, which the writers put where they belong themselves."""
+    """The table without the UCDs of its columns, which the writers add themselves."""
     plain = Table(table, copy=False)
     for name in plain.colnames:
         plain[name].meta.clear()

@@ -21,7 +21,7 @@ class Band:
     vega_to_ab
         AB minus Vega magnitude; NaN for bands whose catalogues are already in AB.
     aliases
-        Names that archives, headers and papers use for the filter.
+        Other names of the filter in archives, headers and papers.
     """
 
     name: str

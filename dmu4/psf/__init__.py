@@ -1,1 +1,1 @@
-"""Models of the point-spread function, and the stars that they are fitted to."""
+"""Models of the point-spread function, and the stars to which they are fitted."""

@@ -1,4 +1,4 @@
-"""Amplitudes of the splines that a pixel-grid PSF is made of: normal equations and their solution, in numba."""
+"""Spline amplitudes of a pixel-grid PSF: normal equations and their solution, in numba."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dmu4.psf.kernels import TAPS, apply_axes, empty_axis, fill_axis, local_grid
 def normal_equations(pixels, psf, basis, flux, x, y, radius, splines, number):
     """Normal equations of every star for the amplitudes of the splines.
 
-    A spline is a product of one in x and one in y, so that its value at a pixel is too: the interpolant is applied to
-    the axes, not to the plane.
+    A two-dimensional spline is the product of one in x and one in y, and so is its value at a pixel: the interpolant
+    is applied to each axis separately.
 
     Parameters
     ----------
@@ -24,14 +24,14 @@ def normal_equations(pixels, psf, basis, flux, x, y, radius, splines, number):
     radius
         Half width of the stamps in pixels.
     splines
-        [node, lattice]: the splines of one axis at the grid's nodes.
+        One-dimensional splines at the nodes of the grid [node, lattice].
     number
-        [lattice, lattice]: which spline is the product of these two (y, x); -1 for none.
+        Number of the spline that is the product of two one-dimensional ones [lattice y, lattice x]; -1 for none.
 
     Returns
     -------
     matrix, vector
-        [star, spline, spline] and [star, spline].
+        Normal matrix [star, spline, spline] and right-hand side [star, spline].
     """
     stars, count = len(x), number.max() + 1
     matrix, vector = np.zeros((stars, count, count)), np.zeros((stars, count))
@@ -82,7 +82,7 @@ def _add_star(pixels, flux, model, left, bottom, in_x, in_y, number, matrix, vec
 
 @njit(nogil=True, cache=True)
 def _at_pixels(splines, start, weight):
-    """The splines of one axis at each pixel: [pixel, lattice]."""
+    """One-dimensional splines at each pixel [pixel, lattice]."""
     n, lattice = splines.shape
     out = np.zeros((len(start), lattice))
     for i in range(len(start)):
@@ -96,9 +96,9 @@ def _at_pixels(splines, start, weight):
 
 @njit(nogil=True, cache=True)
 def solve_amplitudes(matrix, vector, basis, prior, amplitude):
-    """Change of the splines' amplitudes, by Cholesky decomposition.
+    """Change of the spline amplitudes, by Cholesky decomposition.
 
-    Written out because the matrices are small: the threads of a BLAS cost more here than they bring.
+    The decomposition is written out because the matrices are small: BLAS threads would cost more time than they save.
 
     Parameters
     ----------
@@ -109,12 +109,12 @@ def solve_amplitudes(matrix, vector, basis, prior, amplitude):
     prior
         Inverse variance of each amplitude about zero [spline, term].
     amplitude
-        The amplitudes so far [spline, term].
+        Current amplitudes [spline, term].
 
     Returns
     -------
     numpy.ndarray
-        [spline, term].
+        Change of the amplitudes [spline, term].
     """
     stars, size, _ = matrix.shape
     terms = basis.shape[1]

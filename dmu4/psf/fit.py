@@ -1,9 +1,9 @@
 """The point-spread function of one detector: a Piff pixel grid whose nodes vary smoothly over the detector.
 
-Two parts make the grid. A Moffat profile, fitted to all stars together, carries the wings, where no single star has
-signal. Cubic splines within two FWHM of the centre take up whatever the profile does not describe, with a polynomial of
-the position; how high its order is depends on how many stars there are, and a weak prior pulls the splines to
-zero where stars say nothing. The result is a genuine `piff` object: anything that reads Piff can draw it.
+The grid has two components. A Moffat profile, fitted to all stars together, describes the wings, where no single star
+has enough signal. Cubic splines within two FWHM of the centre describe the deviations from the profile; their
+amplitudes are polynomials of the position, whose order depends on the number of stars, and a weak prior pulls them to
+zero where they are not constrained. The result is a `piff` object: any software that reads Piff can draw it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from dmu4.psf.moments import adaptive_moments
 from dmu4.psf.profile import PixelErrors, adjust_wings, fit_moffat, measure, star_pixels
 
 FEWEST = 3
-"""Stars without which nothing is fitted."""
+"""Smallest number of stars for a fit."""
 
 SPLINES_PER_FWHM = 2.5
-"""Splines across the seeing: the detail that stars sampled at VISTA's pixels can tell."""
+"""Number of splines per FWHM: the resolution that stars sampled with VISTA's pixels can constrain."""
 
 
 class ShapeResiduals(NamedTuple):
-    """Adaptive moments of stars less those of the model at the same positions, one value per star; NaN where unknown.
+    """Adaptive moments of stars minus those of the model at the same positions, one value per star; NaN if unknown.
 
     Attributes
     ----------
     size
-        dT/T: size of the star over that of the model, minus 1.
+        Relative size residual dT/T: size of the star divided by that of the model, minus 1.
     e1, e2
         Differences of the ellipticities.
     """
@@ -48,16 +48,17 @@ def _unknown(count: int) -> ShapeResiduals:
 
 @dataclass(frozen=True)
 class PsfFit:
-    """A fitted PSF and how well it describes stars that it has not seen.
+    """A fitted PSF, and how well it describes stars that were not used in the fit.
 
     Attributes
     ----------
     psf
         The model.
     state
-        ``fitted``, ``moffat`` (few stars: one profile) or ``header`` (hardly any: a profile of the header's seeing).
+        ``fitted``, ``moffat`` (few stars: a constant profile) or ``header`` (too few stars: a profile with the seeing
+        of the header).
     used, reserved
-        Boolean arrays over the stars given: in the fit, or kept for the check.
+        Whether each star was used in the fit, or reserved for the check.
     fwhm
         Full width at half maximum of the model at the centre of the detector, in pixels.
     size_residual, size_residual_error
@@ -65,7 +66,7 @@ class PsfFit:
     e1_residual, e2_residual
         Median ellipticity residuals of reserved stars.
     residuals
-        Residuals of every star given, in the fit or held out.
+        Residuals of all stars, used or reserved.
     """
 
     psf: GridPsf
@@ -92,26 +93,28 @@ def fit_psf(
     reserve: float = 0.2,
     iterations: int = 3,
 ) -> PsfFit:
-    """Fit the PSF to stars, and check it on those held out.
+    """Fit the PSF to stars, and check it on reserved stars.
 
     Parameters
     ----------
     image, errors
         Background-subtracted pixels [y, x] and their errors.
     x, y, signal_to_noise
-        Of the selected stars.
+        Positions and signal to noise of the selected stars.
     fwhm
         Seeing in pixels, from the header or from the stars.
     min_stars
-        With fewer stars the profile is a Moffat that fits them; with less than three it has the seeing given.
+        Smallest number of stars for a spatially varying PSF. With fewer it is a Moffat profile fitted to them; with
+        fewer than three it is a profile with the given seeing.
     reserve
-        Fraction of the stars kept for the check: every fifth in order of brightness, the brightest ones too.
+        Fraction of the stars reserved for the check: by default every fifth in order of brightness, including the
+        brightest.
     iterations
-        Rounds of grid, positions and fluxes, and outlier rejection.
+        Number of iterations over grid, positions and fluxes, and outlier rejection.
     """
     count = len(x)
     none, unknown = np.zeros(count, bool), _unknown(count)
-    if count < FEWEST:  # two sources of one size are no crowd: they may as well be galaxies
+    if count < FEWEST:  # two sources of equal size may well be galaxies
         return PsfFit(moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=unknown)
     reserved = none.copy()
     if count >= 2 * min_stars:
@@ -119,13 +122,13 @@ def fit_psf(
         reserved[np.argsort(-signal_to_noise)[every // 2 :: every]] = True
     used = ~reserved
     moffat = fit_moffat(image, errors, x=x[used], y=y[used], fwhm=fwhm)
-    if count < min_stars and not 0.75 < moffat.fwhm / fwhm < 1.33:  # these are no stars: trust the header
+    if count < min_stars and not 0.75 < moffat.fwhm / fwhm < 1.33:  # these are not stars: use the header
         return PsfFit(moffat_grid(Moffat(fwhm), image.shape), "header", none, none, fwhm, residuals=unknown)
     psf = moffat_grid(moffat, image.shape)
     state = "moffat"
     if used.sum() >= min_stars:
         psf, used = _fit_grid(image, errors, psf, x=x, y=y, used=used, iterations=2)
-        # The wings were compared with a Moffat whose core is a few per cent off; the grid's core is not.
+        # The wings were compared with a Moffat profile whose core is wrong by a few per cent; that of the grid is not.
         psf = moffat_grid(adjust_wings(image, errors, psf, x=x[used], y=y[used]), image.shape)
         psf, used = _fit_grid(image, errors, psf, x=x, y=y, used=used, iterations=iterations)
         state = "fitted"
@@ -133,7 +136,7 @@ def fit_psf(
 
 
 def polynomial_order(stars: int) -> int:
-    """How fast the PSF may vary: constant below 20 stars, linear to 120, quadratic beyond."""
+    """Order of the spatial variation of the PSF: constant below 20 stars, linear below 120, otherwise quadratic."""
     return 0 if stars < 20 else 1 if stars < 120 else 2
 
 
@@ -147,7 +150,7 @@ def _fit_grid(
     used: np.ndarray,
     iterations: int,
 ) -> tuple[GridPsf, np.ndarray]:
-    """Alternate between the grid and the stars' fluxes and positions; stars that do not fit are left out."""
+    """Alternate between fitting the grid and the stars' fluxes and positions; outliers are rejected."""
     fwhm = start.moffat.fwhm
     order = polynomial_order(int(used.sum()))
     terms = (order + 1) * (order + 2) // 2
@@ -171,7 +174,7 @@ def _fit_grid(
         lattice = np.zeros((*number.shape, terms))
         lattice[number >= 0] = amplitude
         updated = np.einsum("ab,cd,bdt->act", splines, splines, lattice, optimize=True) + start.coefficients * unit
-        # The nodes sum to 1 everywhere: what is over goes in proportion to the profile.
+        # The nodes must sum to 1 everywhere: the excess is subtracted in proportion to the profile.
         excess = updated.sum(axis=(0, 1)) - unit
         updated -= start.coefficients * excess
         psf = replace(psf, coefficients=updated)
@@ -180,14 +183,14 @@ def _fit_grid(
 
 
 def spline_basis(psf: GridPsf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Smooth functions that the core of a PSF is made of: cubic B-splines on a square lattice.
+    """Basis functions of the core of a PSF: cubic B-splines on a square lattice.
 
     Returns
     -------
     splines
-        [node, lattice]: the splines of one axis at the grid's nodes.
+        One-dimensional splines at the nodes of the grid [node, lattice].
     number
-        [lattice, lattice]: number of the spline that is the product of these two (y, x); -1 for none.
+        Number of the spline that is the product of two one-dimensional ones [lattice y, lattice x]; -1 for none.
     radius
         Distance of each spline from the centre, in pixels.
     """
@@ -204,7 +207,7 @@ def spline_basis(psf: GridPsf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _without_outliers(chi: np.ndarray, flux: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Stars whose chi square is not far above that of stars of similar flux (bright ones show the model's faults)."""
+    """Stars whose chi square is not far above that of stars of similar flux (bright stars show errors of the model)."""
     if used.sum() < 10:
         return used
     order = np.flatnonzero(used)[np.argsort(flux[used])]

@@ -1,9 +1,9 @@
-"""Pixel-grid PSFs: the interpolant, the nodes that a pixel touches, and drawing, in numba.
+"""Pixel-grid PSFs: the interpolant, the nodes that contribute to a pixel, and drawing, in numba.
 
 The model is Piff's ``PixelGrid`` with GalSim's quintic interpolant: a star at (x, y) of flux f has pixels
-``f / s^2 sum_k G_k I(u / s - k) I(v / s - l)``, where G is the grid (sum 1, one node every s pixels), u and v are pixel
-minus star, and I is the interpolant. Lanczos-3, the usual choice, changes the size of a star by half a per cent;
-the quintic, at five nodes an FWHM, by less than a thousandth.
+``f / s^2 sum_k G_k I(u / s - k) I(v / s - l)``, where G is the grid (sum 1, one node every s pixels), u and v are the
+pixel position minus that of the star, and I is the interpolant. Lanczos-3, the usual choice, changes the size of a star
+by half a per cent; the quintic, with five nodes per FWHM, by less than a thousandth.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 TAPS = 6
-"""Nodes that a pixel touches along each axis."""
+"""Number of nodes that contribute to a pixel along each axis."""
 
 _STEPS = 4096
 
@@ -39,16 +39,16 @@ def _interpolant(u, table):  # numba infers the types
 
 
 class Axis(NamedTuple):
-    """The pixels of a stamp along one axis, as `fill_axis` fills it.
+    """The pixels of a stamp along one axis, as computed by `fill_axis`.
 
     Attributes
     ----------
     start
-        [pixel]: first node that a pixel touches.
+        First node that contributes to each pixel [pixel].
     weight
-        [pixel, tap]: weights of the nodes.
+        Weights of the nodes [pixel, tap].
     slope
-        [pixel, tap]: their derivative by the position of the star.
+        Derivatives of the weights with respect to the position of the star [pixel, tap].
     """
 
     start: np.ndarray
@@ -58,7 +58,7 @@ class Axis(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def empty_axis(count):
-    """An `Axis` of some pixels, to be filled."""
+    """An empty `Axis` of a given number of pixels."""
     return Axis(np.zeros(count, np.int64), np.zeros((count, TAPS)), np.zeros((count, TAPS)))
 
 
@@ -79,7 +79,7 @@ def fill_axis(centre, first, half, scale, table, out):
 
 @njit(nogil=True, cache=True)
 def apply_axes(grid, sx, wx, sy, wy, out):
-    """out[j, i] = sum over nodes of wy[j] wx[i] grid: both axes one after the other."""
+    """out[j, i] = sum over nodes of wy[j] wx[i] grid, computed for one axis after the other."""
     n = grid.shape[0]
     ny, nx = out.shape
     rows = np.zeros((n, nx))

@@ -1,4 +1,4 @@
-"""The PSF of a detector as a model: a profile, a grid of nodes that varies with position, the stored Piff object."""
+"""The PSF model of a detector: a profile, a grid of nodes that varies with position, and the stored Piff object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WING_KNOTS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5)
 """Radii, in FWHM, at which the wings of stars are compared with the Moffat profile."""
 
 NODES_PER_FWHM = 5.0
-"""Nodes of the grid across the seeing: with fewer, the interpolant shows in the size of stars."""
+"""Number of grid nodes per FWHM: with fewer, the interpolant changes the size of stars."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Moffat:
     Attributes
     ----------
     fwhm
-        In pixels, of the geometric mean axis.
+        FWHM of the geometric mean axis in pixels.
     beta
         Slope of the wings.
     e1, e2
         Reduced shear of the ellipse.
     wings
-        Factors on the profile at the radii `WING_KNOTS`, as stars show them; empty for none.
+        Correction factors of the profile at the radii `WING_KNOTS`, measured on stars; empty for none.
     """
 
     fwhm: float
@@ -49,7 +49,7 @@ class Moffat:
         return (r2 - 4 * self.e2 * dx * dy) / (1 - self.e1**2 - self.e2**2)
 
     def at(self, *, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-        """Values; their sum over an infinite plane of pixels is 1 but for what the factors on the wings change."""
+        """Values of the profile; without correction factors their sum over an infinite plane of pixels is 1."""
         alpha2 = self.fwhm**2 / (4 * (2 ** (1 / self.beta) - 1))
         r2 = self.radius2(dx=dx, dy=dy)
         profile = (self.beta - 1) / (np.pi * alpha2) * (1 + r2 / alpha2) ** -self.beta
@@ -65,15 +65,15 @@ class GridPsf:
     Attributes
     ----------
     coefficients
-        [n, n, terms]: polynomial coefficients of each node; n is odd, and the sum of the nodes is 1 everywhere.
+        Polynomial coefficients of each node [n, n, term]; n is odd, and the nodes sum to 1 at every position.
     centre, half
-        (x, y) of the detector's centre and half its extent in pixels: the polynomial's variables run from -1 to 1.
+        Centre (x, y) of the detector and half its extent in pixels: the variables of the polynomial run from -1 to 1.
     order
         Order of the polynomial.
     moffat
-        The profile that the wings follow.
+        Profile of the wings.
     scale
-        Pixels between two nodes.
+        Distance between nodes in pixels.
     """
 
     coefficients: np.ndarray
@@ -85,23 +85,23 @@ class GridPsf:
 
     @property
     def size(self) -> int:
-        """Nodes along each side."""
+        """Number of nodes along each side."""
         return self.coefficients.shape[0]
 
     @property
     def nodes(self) -> PsfNodes:
-        """The grid as the kernels take it."""
+        """The grid in the form used by the kernels."""
         return PsfNodes(self.coefficients, float(self.scale), interpolant_table())
 
     def basis(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Polynomial terms [position, term] in Piff's order: powers of x outside, of y inside."""
+        """Polynomial terms [position, term] in Piff's order: the power of y varies fastest."""
         u = (np.atleast_1d(x) - self.centre[0]) / self.half[0]
         v = (np.atleast_1d(y) - self.centre[1]) / self.half[1]
         return terms_of(u, v, self.order)
 
     @cached_property
     def pixel_sum(self) -> float:
-        """Sum of the pixels of a star of unit flux at the detector's centre, mean over positions in a pixel."""
+        """Sum of the pixels of a star of unit flux at the detector's centre, averaged over positions in a pixel."""
         x, y = self.centre
         shifts = (0.125, 0.375, 0.625, 0.875)
         sums = [self.star(x=x + dx, y=y + dy, radius=self.stamp_size // 2).sum() for dx in shifts for dy in shifts]
@@ -109,12 +109,12 @@ class GridPsf:
 
     @property
     def stamp_size(self) -> int:
-        """Pixels along each side that hold the whole grid; odd."""
+        """Side in pixels (odd) of a stamp that contains the whole grid."""
         return 2 * int(self.scale * (self.size // 2)) + 1
 
     @property
     def wing(self) -> float:
-        """Fraction of a star's light that the Moffat profile has outside the grid."""
+        """Fraction of the light of the Moffat profile that lies outside the grid."""
         half = self.scale * (self.size // 2)
         axis = np.arange(-3 * half, 3 * half + 0.5)
         profile = self.moffat.at(dx=axis, dy=axis[:, None])
@@ -133,12 +133,12 @@ class GridPsf:
 
 
 def node_spacing(fwhm: float) -> float:
-    """Pixels between nodes: a fixed share of the seeing, so that every PSF is sampled alike and has as many nodes."""
+    """Distance between nodes in pixels: a fixed fraction of the FWHM, so that all PSFs have the same sampling."""
     return fwhm / NODES_PER_FWHM
 
 
 def moffat_grid(moffat: Moffat, shape: tuple[int, int]) -> GridPsf:
-    """A PSF that is the same everywhere; wide enough to hold all but some thousandths of the light."""
+    """A constant PSF, on a grid wide enough to contain all but some thousandths of the light."""
     scale = node_spacing(moffat.fwhm)
     half = int(np.ceil(min(30, max(10, 5 * moffat.fwhm)) / scale))
     offset = scale * np.arange(-half, half + 1.0)
@@ -156,16 +156,16 @@ def moffat_grid(moffat: Moffat, shape: tuple[int, int]) -> GridPsf:
 
 
 def to_piff(psf: GridPsf, *, x: np.ndarray, y: np.ndarray, reserved: np.ndarray, bbox: Box) -> PiffWrapper:
-    """The PSF as an LSST image component that holds a Piff object.
+    """The PSF as an LSST image component that contains a Piff object.
 
     Parameters
     ----------
     psf
         The fitted grid.
     x, y, reserved
-        Stars of the fit, and which of them were held out; stored with the PSF.
+        Positions of the stars, and whether they were reserved; stored with the PSF.
     bbox
-        Where the PSF may be evaluated.
+        Region in which the PSF may be evaluated.
     """
     model = piff.PixelGrid(scale=psf.scale, size=psf.size, interp="galsim.Quintic()")
     interp = piff.BasisPolynomial(order=psf.order)
@@ -182,16 +182,16 @@ def to_piff(psf: GridPsf, *, x: np.ndarray, y: np.ndarray, reserved: np.ndarray,
 
 @dataclass(frozen=True)
 class PsfStar:
-    """What is stored of a star: where it was, and whether it was used.
+    """The stored record of a star: its position, and whether it was used.
 
     Attributes
     ----------
     image_pos
         Position in pixels.
     is_reserve
-        Whether the star was held out of the fit.
+        Whether the star was reserved for the check.
     is_flagged
-        Whether Piff left the star out; stars that were left out are not stored here.
+        Whether Piff rejected the star; rejected stars are not stored here.
     """
 
     image_pos: galsim.PositionD

@@ -1,4 +1,4 @@
-"""Adaptive moments: the one definition of size and ellipticity, for stars, PSF models and objects."""
+"""Adaptive moments: the common definition of size and ellipticity for stars, PSF models and objects."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from scipy.ndimage import zoom
 
 
 class MomentLimits(NamedTuple):
-    """Where the iteration of adaptive moments looks, ends and gives up.
+    """Limits and convergence criterion of the iteration of adaptive moments.
 
     Attributes
     ----------
     max_shift
-        Largest distance of the centre from where it started, in pixels.
+        Largest distance of the centre from its starting position, in pixels.
     smallest, largest
         Limits of the mean of the two variances, in pixel^2.
     reach
-        Pixels further than this many widths of the weight do not count.
+        Radius, in widths of the weight function, beyond which pixels are ignored.
     tolerance
-        Change relative to the size at which the iteration ends.
+        Relative change of the size at which the iteration ends.
     """
 
     max_shift: float
@@ -32,10 +32,10 @@ class MomentLimits(NamedTuple):
 
 
 STAR_REACH, STAR_TOLERANCE = 5.0, 2e-6
-"""Bright stars and noiseless PSF models are sought to a millionth: their sizes are compared at 1e-3."""
+"""Values for bright stars and noiseless PSF models, accurate to a millionth: their sizes are compared to 1e-3."""
 
 OBJECT_REACH, OBJECT_TOLERANCE = 4.5, 1e-4
-"""Objects are faint: beyond 4.5 widths, where the weight is 4e-5, there is their noise, and more often a neighbour."""
+"""Values for objects, which are faint: beyond 4.5 widths, where the weight is 4e-5, noise and neighbours dominate."""
 
 
 class Moments(NamedTuple):
@@ -48,9 +48,9 @@ class Moments(NamedTuple):
     x, y
         Centroid in pixels.
     size
-        T = Ixx + Iyy in pixel^2.
+        Size T = Ixx + Iyy in pixel^2.
     e1, e2
-        (Ixx - Iyy) / T and 2 Ixy / T.
+        Ellipticities (Ixx - Iyy) / T and 2 Ixy / T.
     """
 
     flux: np.ndarray
@@ -69,11 +69,11 @@ def adaptive_moments(image: np.ndarray, *, x: np.ndarray, y: np.ndarray, sigma: 
     image
         Background-subtracted pixels [y, x].
     x, y
-        Where to start, in pixels.
+        Starting positions in pixels.
     sigma
-        Width of the first weight function, in pixels.
+        Width of the initial weight function, in pixels.
     radius
-        Pixels further from the start are not looked at.
+        Distance from the starting position beyond which pixels are ignored.
     """
     table = _moments(
         np.ascontiguousarray(image, np.float32),
@@ -86,9 +86,9 @@ def adaptive_moments(image: np.ndarray, *, x: np.ndarray, y: np.ndarray, sigma: 
 
 
 def fwhm(stamp: np.ndarray) -> float:
-    """Full width at half maximum in pixels: the diameter of a circle that holds the pixels above half of the peak.
+    """Full width at half maximum in pixels: the diameter of a circle with the area of the pixels above half the peak.
 
-    The stamp is refined by cubic splines first, so that the steps of the pixels do not show; NaN without a PSF.
+    The stamp is first interpolated with cubic splines to reduce the effect of pixelisation; NaN without a PSF.
     """
     if not np.isfinite(stamp).all():
         return float("nan")
@@ -122,7 +122,7 @@ def _moments(image, x, y, sigma, radius):  # numba infers the types
 
 @njit(nogil=True, cache=True)
 def weighted_sums(stamp, x, y, xx, yy, xy, reach):
-    """Sums of w I times 1, dx, dy, dx^2, dy^2, dx dy, where w is the Gaussian of the given moments."""
+    """Sums of w I times 1, dx, dy, dx^2, dy^2, dx dy, where w is a Gaussian with the given moments."""
     determinant = xx * yy - xy * xy
     a, b, c = yy / determinant, xx / determinant, -xy / determinant
     reach_x, reach_y = reach * np.sqrt(xx), reach * np.sqrt(yy)
@@ -146,7 +146,7 @@ def weighted_sums(stamp, x, y, xx, yy, xy, reach):
 
 @njit(nogil=True, cache=True)
 def object_limits(shape: tuple[int, int], xx: float, yy: float, max_shift: float) -> MomentLimits:
-    """Limits for an object on a stamp of some shape, with the variances from which the iteration starts."""
+    """Limits for an object on a stamp of a given shape, with the variances from which the iteration starts."""
     largest = (0.2 * min(shape)) ** 2
     return MomentLimits(max_shift, 0.1 * (xx + yy), largest, OBJECT_REACH, OBJECT_TOLERANCE)
 
@@ -155,8 +155,9 @@ def object_limits(shape: tuple[int, int], xx: float, yy: float, max_shift: float
 def iterate_moments(stamp, x, y, xx, yy, xy, limits):
     """Adaptive moments of a stamp [y, x]; returns x, y, xx, yy, xy, converged.
 
-    Bernstein & Jarvis 2002, AJ 123, 583: the Gaussian weight takes on the moments that it measures. The update is the
-    one that is exact for a Gaussian source: the inverse of the weighted moments less the inverse of the weight.
+    The Gaussian weight is iterated until it has the moments that it measures (Bernstein & Jarvis 2002, AJ 123, 583).
+    The update is exact for a Gaussian source: the inverse of the new moments is that of the weighted moments minus that
+    of the weight.
     """
     start_x, start_y = x, y
     smallest, tolerance = limits.smallest, limits.tolerance

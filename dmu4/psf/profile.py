@@ -1,4 +1,4 @@
-"""The profile of the stars of a detector: a Moffat whose wings are what the brightest stars show."""
+"""The profile of the stars of a detector: a Moffat profile with wings measured on the brightest stars."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from dmu4.psf.model import WING_KNOTS, GridPsf, Moffat, moffat_grid
 from dmu4.psf.star_fits import StarFits, StarPixels, fit_stars
 
 ERROR_FLOOR = 0.01
-"""Errors of a star's pixels are at least this fraction of its light, so that a few bright stars do not decide alone."""
+"""Smallest error of a pixel as a fraction of the star's light, so that a few bright stars do not dominate the fit."""
 
 
 @dataclass(frozen=True)
 class PixelErrors:
-    """What the errors of pixels are made of.
+    """The components of the pixel errors.
 
     Attributes
     ----------
     sky
-        Variance of the empty sky [y, x]; infinite where a pixel must not count.
+        Variance of the empty sky [y, x]; infinite for pixels to be ignored.
     slope
-        Variance added by each unit of a source's light (1/gain for one exposure); 0 if unknown.
+        Variance per unit of the source's light (1/gain for one exposure); 0 if unknown.
     """
 
     sky: np.ndarray
@@ -44,7 +44,7 @@ def measure(
 ) -> StarFits:
     """PSF flux and position of each source.
 
-    Fluxes are for a PSF whose pixels sum to 1, as LSST's images normalise it; the interpolant misses that by 1e-3.
+    Fluxes refer to a PSF whose pixels sum to 1, the normalisation of LSST images; the interpolant deviates by 1e-3.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def measure(
     x, y
         Starting positions in pixels.
     fwhm
-        Seeing in pixels; pixels within 1.8 times this are fitted, and positions move by half of it at most.
+        Seeing in pixels; pixels within 1.8 times this are fitted, and positions move by at most half of it.
     error_floor
         See `StarPixels`.
     """
@@ -73,17 +73,17 @@ def measure(
 
 
 def star_pixels(image: np.ndarray, errors: PixelErrors, *, error_floor: float = ERROR_FLOOR) -> StarPixels:
-    """An image and its errors as the kernels take them."""
+    """An image and its errors in the form used by the kernels."""
     planes = (np.ascontiguousarray(plane, np.float32) for plane in (image, errors.sky))
     return StarPixels(*planes, float(errors.slope), float(error_floor))
 
 
 def fit_moffat(image: np.ndarray, errors: PixelErrors, *, x: np.ndarray, y: np.ndarray, fwhm: float) -> Moffat:
-    """The profile that fits the stars best: a Moffat, with factors on its wings.
+    """The best-fitting profile of the stars: a Moffat profile with correction factors for its wings.
 
-    The brightest thirty are taken: wings matter more than numbers. Each has its own flux, position and local sky. All
-    radii are multiples of the seeing; a second pass takes the seeing that the first found, so that the profile does not
-    depend on the guess.
+    Only the thirty brightest stars are used, because they constrain the wings. Each has its own flux, position and
+    local sky. All radii are multiples of the seeing; a second iteration uses the seeing found in the first, so that the
+    profile does not depend on the initial guess.
     """
     profile = Moffat(fwhm)
     for _ in range(2):
@@ -107,7 +107,7 @@ class _StarPixels(NamedTuple):
 
 
 def _fit_profile(pixels: _StarPixels, *, fwhm: float) -> Moffat:
-    """A Moffat for the core of the stars, then factors on its wings."""
+    """A Moffat profile for the core of the stars, then correction factors for its wings."""
     core = np.hypot(pixels.dx, pixels.dy) <= max(5, 2.5 * fwhm)
     dx, dy, value, weight, _ = (column[core] for column in pixels)
 
@@ -123,7 +123,7 @@ def _fit_profile(pixels: _StarPixels, *, fwhm: float) -> Moffat:
 
 
 def adjust_wings(image: np.ndarray, errors: PixelErrors, psf: GridPsf, *, x: np.ndarray, y: np.ndarray) -> Moffat:
-    """The profile of a fitted grid with its wings as stars show them beside the grid's core."""
+    """The profile of a fitted grid, with wings measured on stars relative to the core of the grid."""
     fitted = measure(image, errors, psf, x=x, y=y, fwhm=psf.moffat.fwhm)
     pixels = _star_pixels(image, errors, fitted, psf)
     if pixels is None:
@@ -137,7 +137,7 @@ def _star_pixels(
 ) -> _StarPixels | None:
     """Pixels of the brightest stars, out to 5 FWHM.
 
-    The sky of each star is taken where it has hardly any light, 7 to 10 FWHM out: nearer, the sky would be the wings.
+    The local sky of each star is measured at 7 to 10 FWHM, where it has hardly any light; nearer, the wings contribute.
     """
     fwhm = psf.moffat.fwhm
     radius = max(12, round(10 * fwhm))
@@ -166,7 +166,7 @@ def _star_pixels(
 
 
 def _clipped_mean(values: np.ndarray) -> float:
-    """Mean of the values within 2.5 sigma of it: as the rings of the wings are averaged, so is the sky."""
+    """Mean of the values within 2.5 sigma: the sky is averaged in the same way as the rings of the wings."""
     middle = float(np.median(values))
     spread = robust_scatter(values, about=middle)
     for _ in range(4):
@@ -175,9 +175,9 @@ def _clipped_mean(values: np.ndarray) -> float:
 
 
 def _wing_factors(moffat: Moffat, pixels: _StarPixels) -> tuple[float, ...]:
-    """What the wings of stars are over those of their model, at `WING_KNOTS`.
+    """Ratio of the wings of stars to those of their model at `WING_KNOTS`.
 
-    A mean over each ring, clipped so that neighbours do not count; where it is uncertain it is pulled to one.
+    The ratio is a mean over each ring, clipped to exclude neighbours; a prior pulls uncertain values to one.
     """
     radius = np.sqrt(np.maximum(moffat.radius2(dx=pixels.dx, dy=pixels.dy), 0)) / moffat.fwhm
     factors = [1.0]

@@ -1,4 +1,4 @@
-"""Fluxes and positions of sources by least squares on a pixel-grid PSF, in numba."""
+"""Least-squares fits of fluxes and positions of sources with a pixel-grid PSF, in numba."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dmu4.psf.kernels import apply_axes, empty_axis, fill_axis, local_grid
 
 
 class StarPixels(NamedTuple):
-    """An image with what the errors of its pixels are made of.
+    """An image with the components of its pixel errors.
 
     Attributes
     ----------
     image
         Background-subtracted pixels [y, x].
     variance
-        Variance of the empty sky [y, x]; pixels of infinite variance do not count.
+        Variance of the empty sky [y, x]; pixels of infinite variance are ignored.
     gain_slope
-        Variance that each unit of a source's own light adds.
+        Variance per unit of the source's own light.
     error_floor
-        Fraction of the model that is added to the errors: no PSF model is better than that.
+        Fraction of the model that is added to the errors, to account for errors of the PSF model.
     """
 
     image: np.ndarray
@@ -32,14 +32,14 @@ class StarPixels(NamedTuple):
 
 
 class PsfNodes(NamedTuple):
-    """A PSF for the kernels.
+    """A PSF in the form used by the kernels.
 
     Attributes
     ----------
     coefficients
         Polynomial coefficients of the nodes [n, n, terms].
     scale
-        Pixels between two nodes.
+        Distance between nodes in pixels.
     table
         The `interpolant_table`.
     """
@@ -50,7 +50,7 @@ class PsfNodes(NamedTuple):
 
 
 class StarFits(NamedTuple):
-    """Fluxes and positions of sources from least squares on the PSF, one value per source; NaN where there is no fit.
+    """Fluxes and positions of sources from least-squares fits of the PSF, one value per source; NaN without a fit.
 
     Attributes
     ----------
@@ -59,9 +59,9 @@ class StarFits(NamedTuple):
     x, y
         Position in pixels.
     x_error, y_error
-        Standard errors of the position in pixels; NaN where it was held.
+        Standard errors of the position in pixels; NaN if it was fixed.
     chi2
-        Reduced chi square; NaN where the position was held.
+        Reduced chi square; NaN if the position was fixed.
     """
 
     flux: np.ndarray
@@ -73,7 +73,7 @@ class StarFits(NamedTuple):
     chi2: np.ndarray
 
     def of(self, sources: np.ndarray) -> StarFits:
-        """The fits of some sources, chosen by number or by a boolean array."""
+        """The fits of some sources, selected by number or by a boolean array."""
         return StarFits(*(values[sources] for values in self))
 
 
@@ -88,7 +88,7 @@ def fit_stars(
     iterations: int,
     max_shift: float,
 ) -> StarFits:
-    """Flux and position of each source by least squares on the PSF.
+    """Flux and position of each source from a least-squares fit of the PSF.
 
     Parameters
     ----------
@@ -101,9 +101,9 @@ def fit_stars(
     radius
         Half width of the stamps in pixels.
     iterations
-        Passes; with 0 the positions stay as they are.
+        Number of iterations; with 0 the positions are fixed.
     max_shift
-        Largest move from the starting position, in pixels.
+        Largest distance from the starting position, in pixels.
     """
     fits = StarFits(*np.full((len(StarFits._fields), len(x)), np.nan))
     x, y = np.ascontiguousarray(x, np.float64), np.ascontiguousarray(y, np.float64)
@@ -122,7 +122,7 @@ def _fit_all(pixels, psf, basis, x, y, radius, iterations, max_shift, fits):
 
 @njit(nogil=True, cache=True)
 def _fit_one(pixels, psf, grid, x, y, iterations, max_shift, along_x, along_y, stamps, k, fits):
-    """Fill the fit of source ``k``; the axes and the three ``stamps`` (model, its two slopes) are working space."""
+    """Fill in the fit of source ``k``; the axes and the three ``stamps`` (model, its two slopes) are work space."""
     half, radius = grid.shape[0] // 2, stamps.shape[1] // 2
     cx, cy, flux = x, y, 0.0
     left, bottom = round(cx) - radius, round(cy) - radius
@@ -162,7 +162,7 @@ def _fit_one(pixels, psf, grid, x, y, iterations, max_shift, along_x, along_y, s
 
 @njit(nogil=True, cache=True)
 def _one_star_equations(pixels, flux, stamps, left, bottom):
-    """Normal matrix and right-hand side for flux, x and y of one star, chi square, and how many pixels count."""
+    """Normal matrix and right-hand side for flux, x and y of one star, chi square, and the number of pixels used."""
     model, ddx, ddy = stamps[0], stamps[1], stamps[2]
     ny, nx = pixels.image.shape
     size = model.shape[0]

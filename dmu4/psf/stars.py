@@ -1,4 +1,4 @@
-"""Sources on a detector, and which of them are stars fit for measuring the PSF."""
+"""Sources on a detector, and the selection of stars for measuring the PSF."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dmu4.psf.moments import Moments, adaptive_moments
 from obs_vista.masks import bits
 
 UNFIT = bits("NO_DATA", "BAD", "SAT", "CR", "EDGE", "SUSPECT")
-"""Planes that keep a source from being a PSF star."""
+"""Mask planes that exclude a source from the PSF stars."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Sources:
     flux, peak
         Isophotal flux and peak, in the image's units.
     signal_to_noise
-        Of the flux in the adaptive Gaussian.
+        Signal to noise of the flux in the adaptive Gaussian.
     moments
         Adaptive moments.
     blended
-        Whether `sep` split the source from a neighbour, or cut it off at the edge.
+        Whether `sep` deblended the source from a neighbour, or truncated it at the edge.
     masked
-        Whether the core touches a pixel of a plane in `UNFIT`.
+        Whether the core contains a pixel of a plane in `UNFIT`.
     neighbour
-        Flux of the other sources nearby, each weighted by how much of it falls on this one, over its own flux.
+        Flux of neighbouring sources that falls on this one, relative to its own flux.
     """
 
     x: np.ndarray
@@ -55,7 +55,7 @@ class Sources:
 def find_sources(
     image: np.ndarray, sigma: np.ndarray, mask: np.ndarray, *, fwhm: float, threshold: float = 3.0
 ) -> Sources:
-    """Find sources and measure what star selection needs.
+    """Find sources and measure the quantities needed to select stars.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def find_sources(
     fwhm
         Seeing in pixels.
     threshold
-        Detection limit in sigma of a pixel, after smoothing with a kernel of the seeing.
+        Detection limit in sigma of a pixel, after smoothing with a kernel of the size of the seeing.
     """
     unusable = (mask & bits("NO_DATA", "BAD", "CR")) != 0
     pixels = np.where(unusable, 0, image).astype(np.float32)
@@ -111,30 +111,30 @@ def select_stars(
     max_stars: int = 400,
     is_reference: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The sources that are single, unsaturated stars.
+    """Select isolated, unsaturated stars.
 
-    Stars share one size, which changes slowly over the detector; galaxies are larger and cosmic rays smaller. The size
-    is first the mode of the distribution of bright sources (of those in the reference catalogue, where
-    enough of them are), then a plane is fitted to the stars and outliers are clipped with their own noise. On a
-    crowded detector the isolation limit is relaxed in steps rather than ending with nothing.
+    All stars have a similar size, which changes slowly over the detector; galaxies are larger and cosmic rays smaller.
+    The size is first estimated as the mode of the distribution of bright sources (of those in the reference catalogue,
+    if there are enough); then a plane is fitted to the sizes of the stars, and outliers are clipped according to their
+    noise. On a crowded detector the isolation limit is relaxed in steps until there are enough stars.
 
     Parameters
     ----------
     sources
-        As found.
+        Sources from `find_sources`.
     fwhm
-        Seeing in pixels: a starting value for the size.
+        Seeing in pixels, the starting value for the size.
     min_signal_to_noise
-        Fainter sources are not used.
+        Smallest signal to noise of a star.
     max_stars
-        The brightest this many are kept.
+        Largest number of stars; the brightest are kept.
     is_reference
-        Boolean array: sources that match a star of the reference catalogue.
+        Whether each source matches a star of the reference catalogue.
 
     Returns
     -------
     numpy.ndarray
-        Boolean array, one value per source.
+        Whether each source is selected.
     """
     size, snr = sources.moments.size, sources.signal_to_noise
     nominal = 2 * (fwhm / SIGMA_TO_FWHM) ** 2
@@ -160,16 +160,16 @@ def select_stars(
 
 
 def stellar_size(size: np.ndarray, signal_to_noise: np.ndarray) -> float:
-    """The size T that most sources share: the half-sample mode of log T of the brighter half.
+    """The most common size T: the half-sample mode of log T of the brighter half of the sources.
 
     Parameters
     ----------
     size, signal_to_noise
-        Of single sources, three at least.
+        Size and signal to noise of single sources, at least three.
     """
     bright = signal_to_noise >= np.median(signal_to_noise) if len(size) > 20 else np.ones(len(size), bool)
     values = np.sort(np.log(size[bright]))
-    # Stars are the small end: leave the largest quarter out, so that a cluster of galaxies is not taken for them.
+    # Stars are the smallest sources: without the largest quarter, a cluster of galaxies is not mistaken for them.
     values = values[: max(3, round(0.75 * len(values)))]
     while len(values) > 3:
         half = (len(values) + 1) // 2
@@ -180,7 +180,7 @@ def stellar_size(size: np.ndarray, signal_to_noise: np.ndarray) -> float:
 
 
 def _clip_to_plane(sources: Sources, usable: np.ndarray, centre: float) -> np.ndarray:
-    """Sources whose size lies on a plane over the detector, within its scatter and their own noise."""
+    """Sources whose size agrees with a plane over the detector, within its scatter and their own noise."""
     log_size = np.full(len(sources), np.inf)
     log_size[usable] = np.log(sources.moments.size[usable] / centre)
     noise = 2.0 / np.maximum(sources.signal_to_noise, 1e-3)
@@ -207,7 +207,7 @@ def _clip_to_plane(sources: Sources, usable: np.ndarray, centre: float) -> np.nd
 
 
 def _neighbour_fraction(*, x: np.ndarray, y: np.ndarray, flux: np.ndarray, fwhm: float) -> np.ndarray:
-    """Light of the neighbours that falls within a seeing disc of each source, over its own flux."""
+    """Light of neighbours within a seeing disc of each source, relative to its own flux."""
     fraction = np.zeros(len(x))
     if len(x) < 2:
         return fraction
@@ -227,7 +227,7 @@ def _neighbour_fraction(*, x: np.ndarray, y: np.ndarray, flux: np.ndarray, fwhm:
 
 
 def _touches(planes: np.ndarray, *, x: np.ndarray, y: np.ndarray, radius: int) -> np.ndarray:
-    """Whether any set bit lies in the square of a radius around each position."""
+    """Whether any pixel with the bits lies in a square of a given half width around each position."""
     ny, nx = planes.shape
     total = np.zeros((ny + 1, nx + 1), np.int32)
     np.cumsum(np.cumsum(planes != 0, axis=0, dtype=np.int32), axis=1, out=total[1:, 1:])
@@ -238,7 +238,7 @@ def _touches(planes: np.ndarray, *, x: np.ndarray, y: np.ndarray, radius: int) -
 
 
 def _at(image: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Values of the pixels that positions fall on."""
+    """Values of the pixels that contain the positions."""
     yi = np.clip(np.rint(y).astype(int), 0, image.shape[0] - 1)
     xi = np.clip(np.rint(x).astype(int), 0, image.shape[1] - 1)
     return image[yi, xi]

@@ -67,10 +67,10 @@ def test_page_links_are_relative_and_text_is_escaped(tmp_path: Path, provenance:
 
 
 def test_a_catalogue_without_provenance(tmp_path: Path) -> None:
-    """The page says so where the catalogue does not say who made it."""
+    """The page says so if the catalogue has no provenance."""
     content = PageContent(Table({"band": ["vk"]}), {}, [], [], {}, Table({"run": ["a"]}))
     text = write_page(load_survey("sample"), tmp_path, content).read_text()
-    assert "does not say who made it" in text
+    assert "No provenance is recorded" in text
 
 
 def test_page_lists_the_notebook_that_writes_it(tmp_path: Path) -> None:
