@@ -1,4 +1,4 @@
-"""Datasets that were read lately: the next quantum of a process often needs the same ones."""
+"""A cache of recently read datasets, which the next quantum of a process often needs again."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ _CACHES: WeakSet[DatasetCache] = WeakSet()
 
 
 def empty_caches() -> None:
-    """Drop what all caches of this process hold: whoever runs quanta calls this when the last of a task has ended."""
+    """Empty all caches of this process; to be called after the last quantum of a task."""
     for cache in _CACHES:
         cache.clear()
 
 
 class DatasetCache:
-    """Datasets in memory, by their ids; whoever gets one must not change it.
+    """Datasets in memory, by their ids; they must not be modified.
 
-    A task keeps one beside its class, because the middleware makes a new task for every quantum; it belongs to the
-    process that runs the quanta, which empties it with `empty_caches` at the end of the task.
+    The cache is a module-level object of a task, because the middleware makes a new task for every quantum. It belongs
+    to the process that runs the quanta, which empties it with `empty_caches` at the end of the task.
 
     Parameters
     ----------
     memory
-        Bytes to hold at most; the one that was used last is held however large it is.
+        Largest total size in bytes; the most recently used dataset is always kept.
     size
-        Bytes of what is held of a dataset.
+        Function that gives the size of a cached object in bytes.
     read
-        What is held of a dataset; all of it unless told.
+        Function that reads a dataset from its handle; by default the whole dataset is read.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class DatasetCache:
         return len(self._held)
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Remove all datasets."""
         self._held.clear()
 
     def find(self, handle: DeferredDatasetHandle) -> Any | None:
-        """The dataset of a handle if it is held."""
+        """The dataset of a handle, if it is in the cache."""
         if handle.ref.id not in self._held:
             return None
         self._held.move_to_end(handle.ref.id)
         return self._held[handle.ref.id][0]
 
     def get(self, handle: DeferredDatasetHandle) -> Any:
-        """The dataset of a handle, read if it is not held; those unused for longest make room for it."""
+        """The dataset of a handle, which is read if it is not in the cache; the least recently used are removed."""
         found = self.find(handle)
         if found is not None:
             return found

@@ -38,40 +38,48 @@ DATASET_TYPES = {
     "sky_map": (("skymap",), "StructuredDataDict"),
     "optical_coadd_source": (("skymap", "tract", "patch", "band"), "StructuredDataDict"),
 }
-"""Name of each input dataset type, its dimensions and storage class."""
+"""Name, dimensions and storage class of each input dataset type."""
 
 
 @dataclass
 class RepositoryReport:
-    """What went into a repository, by dataset type, and what was left out and why."""
+    """The contents of a repository.
+
+    Attributes
+    ----------
+    counts
+        Number of datasets of each type.
+    left_out
+        Files that were not ingested, each with the reason.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
 
 def make_repository(survey: Survey, *, run: str, tracts: str = "") -> RepositoryReport:
-    """Make the repository, or bring an existing one up to date, from what dmu0 to dmu2 left.
+    """Make the repository, or update an existing one, from the products of dmu0 to dmu2.
 
-    Image files stay where they are and are only read. A run of the same name that was broken off is made again.
+    Image files stay where they are and are not modified. An interrupted run of the same name is made again.
 
     Parameters
     ----------
     survey
         The survey.
     run
-        Name of this set of inputs; it becomes part of a collection name.
+        Name of this set of inputs, used in the name of a collection.
     tracts
-        Tracts to work on, separated by spaces; empty: those of the survey.
+        Tracts to process, separated by spaces; empty: those of the survey.
 
     Returns
     -------
     RepositoryReport
-        How many datasets of each type there are, and what was left out.
+        Number of datasets of each type, and excluded files.
     """
     create_repository(survey)
     report = RepositoryReport()
     collection = f"{INPUTS}/{run}"
-    # The defaults of open_butler name an instrument and a sky map, which have to be there first.
+    # The defaults of open_butler include an instrument and a sky map, which must be registered first.
     with Butler.from_config(str(repository_folder(survey)), writeable=True) as butler:
         VIRCAM().register(butler.registry, update=True)
         OpticalFilters().register(butler.registry, update=True)
@@ -106,7 +114,7 @@ def _references(butler: Butler, name: str, rows: Table, run: str) -> list[Datase
 
 
 def _stacks(selected: Table) -> Iterator[Table]:
-    """The accepted detectors of each stack that has any."""
+    """The accepted detectors of each stack that has at least one."""
     accepted = selected[np.asarray(selected["accepted"], bool)]
     for path in sorted(set(map(str, accepted["path"]))):
         yield accepted[np.asarray(accepted["path"]).astype(str) == path]
@@ -143,7 +151,7 @@ def _put_references(butler: Butler, survey: Survey, run: str, report: Repository
 
 
 def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, report: RepositoryReport) -> None:
-    """Name the file of each published coadd, its PSF stamp and its zero point."""
+    """Store the file name of each published coadd, its PSF stamp and its zero point."""
     manifest = read_manifest(survey.folders)
     usable = manifest[np.asarray(manifest["state"]).astype(str) == "ok"]
     stamps = {
@@ -173,7 +181,7 @@ def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, re
 
 
 def _put_butler_sources(butler: Butler, survey: Survey, tracts: str, run: str, report: RepositoryReport) -> None:
-    """Name the repository and the collection of each coadd that another Butler has; those it lacks are left out."""
+    """Store the repository and collection of each coadd in another Butler; coadds that it lacks are excluded."""
     repository, collection = str(survey.optical.butler), str(survey.optical.collection)
     for (tract, patch, band), where in find_coadds(survey, tracts).items():
         if not where:

@@ -1,4 +1,4 @@
-"""The Butler repository of a survey: where it is, opening it, and its collections."""
+"""The Butler repository of a survey: its folder, opening it, and its collections."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dmu0.surveys import Survey
 from obs_vista import VIRCAM
 
 INPUTS = "inputs"
-"""Collection that the pipeline starts from."""
+"""Collection of the inputs of the pipeline."""
 
 RELEASE = "release"
-"""Collection in which the newest product of every step is found."""
+"""Collection with the newest products of every step."""
 
 _PIXELS = "obs_vista.formatters.PixelsAsTheyAre"
 REPOSITORY_CONFIG = {"datastore": {"formatters": {"CellCoadd": _PIXELS, "VisitImage": _PIXELS}}}
-"""What differs from the Butler's defaults."""
+"""Configuration that differs from the Butler's defaults."""
 
 
 def repository_folder(survey: Survey) -> Path:
@@ -27,12 +27,12 @@ def repository_folder(survey: Survey) -> Path:
 
 
 def open_butler(survey: Survey, *, collections: str = RELEASE, writeable: bool = False) -> Butler:
-    """The survey's Butler, looking for datasets in ``collections``.
+    """The Butler of a survey, which searches for datasets in ``collections``.
 
     Raises
     ------
     FileNotFoundError
-        If the repository has not been made.
+        If the repository does not exist.
     """
     folder = repository_folder(survey)
     if not (folder / "butler.yaml").exists():
@@ -47,7 +47,7 @@ def open_butler(survey: Survey, *, collections: str = RELEASE, writeable: bool =
 
 
 def create_repository(survey: Survey) -> None:
-    """Create an empty repository, whole or not at all."""
+    """Create an empty repository, completely or not at all."""
     folder = repository_folder(survey)
     if (folder / "butler.yaml").exists():
         return
@@ -59,12 +59,12 @@ def create_repository(survey: Survey) -> None:
 
 
 def has_collection(butler: Butler, name: str) -> bool:
-    """Whether a repository has a collection of that name, of whatever kind."""
+    """Whether a repository has a collection of that name, of any type."""
     return name in butler.collections.query("*", include_chains=True)
 
 
 def remove_runs(butler: Butler, runs: list[str]) -> None:
-    """Remove run collections with all their datasets; ingested files stay."""
+    """Remove run collections with all their datasets; ingested files are kept."""
     chains = [info.name for info in butler.collections.query_info("*", collection_types={CollectionType.CHAINED})]
     for chain in chains:
         children = butler.collections.get_info(chain).children
@@ -75,16 +75,16 @@ def remove_runs(butler: Butler, runs: list[str]) -> None:
 
 
 def newest(butler: Butler, family: str, run: str) -> None:
-    """Make ``run`` the one that its family stands for in the release, and remove its predecessors.
+    """Make ``run`` the run of its family in the release, and remove its predecessors.
 
     Parameters
     ----------
     butler
         A writeable Butler.
     family
-        Name of a kind of run: `INPUTS` or a step of the pipeline; runs are called ``<family>/<id>``.
+        Family of runs: `INPUTS` or a step of the pipeline; runs are called ``<family>/<id>``.
     run
-        The run collection that was completed.
+        The completed run collection.
     """
     butler.collections.register(RELEASE, CollectionType.CHAINED)
     kept = [child for child in butler.collections.get_info(RELEASE).children if not child.startswith(f"{family}/")]

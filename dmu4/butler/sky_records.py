@@ -1,4 +1,4 @@
-"""What a repository knows about the sky before any pixel: tracts, patches and visits, and their regions."""
+"""Sky records of a repository: tracts, patches and visits, and their regions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _convex(ra: np.ndarray, dec: np.ndarray) -> ConvexPolygon:
 
 
 def register_sky_map(butler: Butler, survey: Survey, tracts: str) -> None:
-    """Insert the sky map, its tracts and all their patches."""
+    """Insert the sky map, its tracts and all of their patches."""
     sky_map = make_sky_map(survey.sky_map)
     numbers = list(chosen_patches(survey, tracts))
     with butler.transaction():

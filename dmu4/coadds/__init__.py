@@ -1,1 +1,1 @@
-"""Many images to one: resampled, compared, added, with their PSF and noise."""
+"""Coaddition: images are resampled, compared and averaged, together with their PSFs and noise."""

@@ -1,4 +1,4 @@
-"""Comparing epochs: what one input shows and the others do not is a trail, a ghost or a defect, and is left out."""
+"""Comparison of epochs: trails, ghosts and defects, which appear in one input only, are rejected."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from scipy import ndimage
 from dmu4.coadds.resample import CoordinateGrid, lanczos_table, warp_rows
 
 MIN_EPOCHS = 3
-"""With two inputs nobody can say which one is wrong."""
+"""Smallest number of inputs for rejection: with two it is unknown which one is wrong."""
 
 _ROWS = 32
 
 
 @dataclass(frozen=True)
 class RejectionLimits:
-    """What counts as a disagreement.
+    """Limits of the comparison of epochs.
 
     Attributes
     ----------
     sigma
-        A pixel further than this from the median of the epochs starts a rejected region.
+        Deviation from the median of the epochs, in sigma, that starts a rejected region.
     grow_sigma
-        Connected pixels further than this belong to it.
+        Deviation, in sigma, of connected pixels that belong to the region.
     amplitude
-        Part of the local brightness by which epochs may differ besides: registration, interpolation, photometry. To it
-        is added how much the peak of a star changes between the seeing of the input and the median seeing.
+        Additional tolerance as a fraction of the local brightness, for errors of registration, interpolation and
+        photometry. The change of the peak of a star between the seeing of the input and the median seeing is added.
     dilate
-        Pixels (of twice the output scale) by which a rejected region is widened, because the kernel spreads it.
+        Widening of a rejected region, in pixels of twice the output scale, because the kernel spreads it.
     """
 
     sigma: float = 5.0
@@ -43,13 +43,13 @@ class RejectionLimits:
 
 
 def seeing_tolerance(seeing: np.ndarray, limits: RejectionLimits) -> np.ndarray:
-    """Tolerated relative difference of each input: peaks of stars go as the inverse square of the seeing."""
+    """Tolerated relative deviation of each input: peaks of stars scale as the inverse square of the seeing."""
     seeing = np.asarray(seeing, float)
     return (limits.amplitude + np.abs(1 - (np.median(seeing) / seeing) ** 2)).astype(np.float32)
 
 
 def local_brightness(image: np.ndarray, *, size: int = 5) -> np.ndarray:
-    """The largest absolute value around each input pixel; at 5 px it covers a star whose seeing is 2 to 3 px."""
+    """The largest absolute value around each input pixel; 5 px are enough for a seeing of 2 to 3 px."""
     return ndimage.maximum_filter(np.abs(image), size=size, mode="nearest")
 
 
@@ -68,18 +68,18 @@ def _median(values, count):
 
 @njit(cache=True, nogil=True)
 def compare_rows(planes, variance, tolerance, sigma, grow_sigma, seeds, candidates):
-    """Set the bits of the inputs that disagree with the median of all.
+    """Set the bits of the inputs that deviate from the median of all.
 
     Parameters
     ----------
     planes
-        Float32 (input, 2, y, x): the resampled images and their `local_brightness`.
+        Resampled images and their `local_brightness` [input, 2, y, x], float32.
     variance
-        Float32 (input, y, x); 0 where an input has no value.
+        Variance [input, y, x], float32; 0 where an input has no value.
     tolerance
-        Of each input, see `seeing_tolerance`.
+        Tolerance of each input, see `seeing_tolerance`.
     seeds, candidates
-        Uint64 (word, y, x), filled: bit n % 64 of word n // 64 is that of input n.
+        Output bit arrays [word, y, x], uint64: bit n % 64 of word n // 64 belongs to input n.
     """
     n = planes.shape[0]
     values, bright = np.empty(n, np.float32), np.empty(n, np.float32)
@@ -97,7 +97,7 @@ def compare_rows(planes, variance, tolerance, sigma, grow_sigma, seeds, candidat
                 if variance[k, y, x] > 0:
                     # The variance of a median is pi / 2 that of a mean.
                     noise = np.sqrt(variance[k, y, x] * (1 + 1.57 / count))
-                    # Of pure noise, the largest of 25 values is some 2.5 sigma; that is no brightness.
+                    # In pure noise the largest of 25 values is about 2.5 sigma, which is not brightness.
                     excess = abs(planes[k, 0, y, x] - middle) - tolerance[k] * max(brightness - 2.5 * noise, 0.0)
                     if excess > grow_sigma * noise:
                         candidates[k // 64, y, x] |= np.uint64(1) << np.uint64(k % 64)
@@ -106,7 +106,7 @@ def compare_rows(planes, variance, tolerance, sigma, grow_sigma, seeds, candidat
 
 
 def grow(seeds: np.ndarray, candidates: np.ndarray, *, n: int, dilate: int) -> np.ndarray:
-    """The rejected regions: candidates connected to a seed, widened; same bits as in `compare_rows`."""
+    """The rejected regions: candidates connected to a seed, widened; the bits are those of `compare_rows`."""
     rejected = np.zeros_like(seeds)
     square = np.ones((3, 3), bool)
     for k in range(n):
@@ -140,21 +140,25 @@ def find_rejected(
     Parameters
     ----------
     inputs
-        Of each input: image (y, x), variance, mask, and its grid in pixels of these arrays.
+        Image [y, x], variance, mask, and coordinate grid in pixels of these arrays, of each input.
     seeing
-        Of each input, in any one unit.
+        Seeing of each input, in any common unit.
     box
         Output pixels, with an even first row and column.
     drop
         Mask bits of pixels without a value.
     limits
-        None: nothing is rejected.
+        Limits of the comparison; None: nothing is rejected.
+    order
+        Order of the Lanczos kernel.
+    pool
+        Executor of the threads over rows.
 
     Returns
     -------
     rejected
-        Uint64 (word, y, x) in pixels twice as large as the output's: bit n % 64 of word n // 64 says that input n is
-        rejected there.
+        Bit array [word, y, x], uint64, in pixels twice as large as the output pixels: bit n % 64 of word n // 64 is
+        set where input n is rejected.
     """
     n, ny, nx = len(inputs), (box.y.size + 1) // 2, (box.x.size + 1) // 2
     seeds = np.zeros((-(-n // 64), ny, nx), np.uint64)

@@ -27,19 +27,19 @@ from dmu4.coadds.stack import CoaddInput, CoaddPlanes
 from obs_vista.masks import BIT, to_mask
 
 MAX_CELL = 150
-"""Largest side of a cell in pixels: 25" on HSC's grid, over which the PSF of VISTA hardly changes."""
+"""Largest side of a cell in pixels: 25" on HSC's grid, over which the VISTA PSF hardly changes."""
 
 
 @dataclass(frozen=True)
 class InputRecord:
-    """What provenance keeps of an input.
+    """The provenance record of an input.
 
     Attributes
     ----------
     instrument, visit, detector, physical_filter, day_obs
-        As in its data id.
+        Values of its data id.
     polygon
-        Its outline in tract pixels.
+        Outline of the image in tract pixels.
     """
 
     instrument: str
@@ -53,7 +53,7 @@ class InputRecord:
 def cell_size(patch: Patch) -> int:
     """The largest side of a cell, up to `MAX_CELL`, that divides the outer and the inner box of a patch.
 
-    So the cells of neighbouring patches are the same where the patches overlap: 100 px on HSC's sky map.
+    The cells of neighbouring patches are then identical where the patches overlap: 100 px on HSC's sky map.
     """
     common = math.gcd(*patch.outer_bbox.shape, *patch.inner_bbox.shape)
     return max(size for size in range(1, MAX_CELL + 1) if common % size == 0)
@@ -70,7 +70,7 @@ def tract_projection(patch: Patch, *, skymap: str) -> SkyProjection[TractFrame]:
 
 
 def outline(bbox: Box, projection: SkyProjection, tract_wcs: WCS, *, points: int = 5) -> Polygon:
-    """The edge of a detector image in tract pixels, with some points on each side because it is slightly curved."""
+    """The outline of a detector image in tract pixels, with several points per side because it is slightly curved."""
     low, high = np.array([bbox.x.start, bbox.y.start]) - 0.5, np.array([bbox.x.stop, bbox.y.stop]) - 0.5
     s = np.linspace(0, 1, points, endpoint=False)
     x = np.concatenate([low[0] + s * (high - low)[0], 0 * s + high[0], high[0] - s * (high - low)[0], 0 * s + low[0]])
@@ -101,11 +101,11 @@ def make_cell_coadd(
     patch
         The patch.
     skymap, band
-        Names.
+        Names of the sky map and the band.
     provenance
-        Of the inputs, from `make_provenance`.
+        Provenance of the inputs, from `make_provenance`.
     metadata
-        Taken over, with the statistics of `describe_coadd` and the version of the code added.
+        Metadata to store, in addition to the statistics of `describe_coadd` and the version of the code.
     """
     box = patch.outer_bbox
     cell = box.y.size // stamps.shape[0]
@@ -131,25 +131,25 @@ def make_cell_coadd(
 
 
 def pixel_scale(patch: Patch) -> float:
-    """Size of a pixel at the tract's centre in arcsec."""
+    """Pixel size at the centre of the tract in arcsec."""
     return float(3600 * np.sqrt(abs(np.linalg.det(patch.tract.wcs.pixel_scale_matrix))))
 
 
 def make_provenance(
     inputs: Sequence[CoaddInput], records: Sequence[InputRecord], planes: CoaddPlanes, nominal: np.ndarray, box: Box
 ) -> CoaddProvenance | None:
-    """Which input went into which cell, with what weight; None if none did.
+    """The inputs of each cell and their weights; None if there are no inputs.
 
     Parameters
     ----------
     inputs, records
-        In the same order.
+        Inputs and their provenance records, in the same order.
     planes
-        The coadd of these inputs.
+        Coadd of these inputs.
     nominal
-        Inputs of each cell's PSF (cell row, cell column, input).
+        Whether each input contributes to the PSF of each cell [cell row, cell column, input].
     box
-        The coadd's pixels.
+        Pixels of the coadd.
     """
     cell = box.y.size // nominal.shape[0]
     used = np.flatnonzero(planes.cell_counts.any(axis=(0, 1)))
@@ -178,7 +178,7 @@ def make_provenance(
 
 
 def _overlap(source: CoaddInput, box: Box, cell: int) -> np.ndarray:
-    """The part of each cell (cell row, cell column) that an input covers, and whether it covers its middle."""
+    """The fraction of each cell [cell row, cell column] that an input covers, and whether it covers the centre."""
     shape = (box.y.size // cell, box.x.size // cell)
     inside = np.empty((5, 5, *shape), bool)
     for b in range(5):
@@ -191,5 +191,5 @@ def _overlap(source: CoaddInput, box: Box, cell: int) -> np.ndarray:
 
 
 def has_data(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a coadd's integer mask that have data."""
+    """Whether each pixel of the integer mask of a coadd has data."""
     return (mask & BIT["NO_DATA"]) == 0

@@ -1,4 +1,4 @@
-"""Correlated noise: measured on the inputs, carried through the coadd as noise planes, and turned into error bars."""
+"""Correlated noise: measured on the inputs, propagated as noise realizations, and used to scale errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy import ndimage
 from obs_vista.masks import bits
 
 MAX_LAG = 3
-"""Lags up to which correlation is measured: bilinear stacking reaches 1, a Lanczos-3 kernel 5 pixels of half size."""
+"""Largest lag of the measured correlation: 1 for bilinear stacking, 5 half-size pixels for a Lanczos-3 kernel."""
 
 
 def noise_correlation(image: np.ndarray, sigma: np.ndarray | float, good: np.ndarray, *, max_lag: int) -> np.ndarray:
@@ -18,24 +18,25 @@ def noise_correlation(image: np.ndarray, sigma: np.ndarray | float, good: np.nda
     Parameters
     ----------
     image
-        Sky, without its background [y, x].
+        Background-subtracted image [y, x].
     sigma
         Standard deviation of each pixel.
     good
-        Pixels that are sky: outside sources, with data.
+        Sky pixels: pixels with data and without sources.
     max_lag
         Largest lag along each axis.
 
     Returns
     -------
     correlation
-        (2 max_lag + 1) squared, symmetric about its centre, where it is 1; zeros around it if there are too few pixels.
+        Correlation [lag in y, lag in x] of side 2 max_lag + 1, symmetric about its centre, where it is 1; zero
+        elsewhere if there are too few pixels.
     """
     size = 2 * max_lag + 1
     correlation = np.zeros((size, size))
     correlation[max_lag, max_lag] = 1.0
     scaled = np.where(good, np.divide(image, sigma, out=np.zeros(image.shape), where=good), 0.0)
-    # What sources and artefacts leave beyond 4 sigma would weigh too much in a mean of products.
+    # Residuals of sources and artefacts beyond 4 sigma would dominate a mean of products.
     use = good & (np.abs(scaled) < 4)
     if use.sum() < 50 * size**2:
         return correlation
@@ -47,7 +48,7 @@ def noise_correlation(image: np.ndarray, sigma: np.ndarray | float, good: np.nda
 
 @njit(cache=True, nogil=True)
 def _lagged_means(values, use, max_lag):
-    """Rows of (dy, dx, mean product of pixels that far apart), for half of the plane of lags and lag zero."""
+    """Rows of (dy, dx, mean product of pixels at this lag), for half of the plane of lags and lag zero."""
     rows = np.zeros(((2 * max_lag + 1) * max_lag + max_lag + 1, 3))
     n = 0
     for dy in range(max_lag + 1):
@@ -64,10 +65,10 @@ def _lagged_means(values, use, max_lag):
 
 
 def noise_kernel(correlation: np.ndarray) -> np.ndarray:
-    """A kernel that turns independent pixels into pixels of a given correlation and the same variance.
+    """A kernel that converts independent noise into noise of a given correlation and the same variance.
 
-    It is the real, symmetric square root of the correlation in Fourier space; where the measured power is negative,
-    it is taken as zero.
+    It is the real, symmetric square root of the correlation in Fourier space; negative values of the measured power are
+    set to zero.
     """
     size = 4 * correlation.shape[0] + 1
     padded = np.zeros((size, size))
@@ -80,20 +81,20 @@ def noise_kernel(correlation: np.ndarray) -> np.ndarray:
 
 
 def sky_noise_correlation(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, drop: int) -> np.ndarray:
-    """Correlation of the noise of an image's sky, up to `MAX_LAG`; see `noise_correlation`.
+    """Correlation of the sky noise of an image, up to `MAX_LAG`; see `noise_correlation`.
 
-    Bilinear stacking correlates neighbours by some 0.3, which the variance does not tell. A million pixels in the
-    middle of the image are enough to measure it to a thousandth.
+    Bilinear stacking correlates neighbouring pixels by about 0.3, which the variance does not show. A million pixels in
+    the centre of the image are enough to measure it to a thousandth.
 
-    Sources are told from the sky here with one cut in a smoothed image, for any image of any survey and without a
-    PSF: a correlation bears faint sources that a sky level (`detectors.background`, `patches.sky`) would not.
+    Sources are separated from the sky by a single threshold in a smoothed image, which works for images of any survey
+    and without a PSF: faint sources affect a correlation less than a sky level (`detectors.background`, `patches.sky`).
 
     Parameters
     ----------
     image, variance, mask
         Background-subtracted pixels [y, x], their variance and their mask bits.
     drop
-        Mask bits of pixels that do not count; nor do those of saturated and very bright objects.
+        Mask bits of pixels to be ignored, in addition to those of saturated and very bright objects.
     """
     middle = tuple(slice(max(size // 2 - 500, 0), size // 2 + 500) for size in image.shape)
     if np.isfinite(image[middle]).mean() > 0.5:
@@ -101,7 +102,7 @@ def sky_noise_correlation(image: np.ndarray, variance: np.ndarray, mask: np.ndar
     usable = ((mask & (drop | int(bits("SAT", "BRIGHT_OBJECT")))) == 0) & np.isfinite(image) & (variance > 0)
     sigma = np.sqrt(np.where(usable, variance, 1.0))
     smooth = ndimage.gaussian_filter(np.where(usable, image / sigma, 0.0), 1.5)
-    # Of correlated noise the smooth image has about a third of the scatter; 1.2 is well above its noise.
+    # The scatter of the smooth image is about a third for correlated noise; 1.2 is well above it.
     sources = ndimage.maximum_filter((smooth > 1.2) | ((mask & int(bits("DETECTED"))) != 0), size=7)
     sky = usable & ~sources
     level = np.median(image[sky]) if sky.any() else 0.0
@@ -110,7 +111,7 @@ def sky_noise_correlation(image: np.ndarray, variance: np.ndarray, mask: np.ndar
 
 @njit(cache=True, nogil=True)
 def _white_noise(seed, y0, x0, out):
-    """Normal deviates that depend on the seed and the pixel only (SplitMix64, Box-Muller), so sub-images agree."""
+    """Normal deviates that depend only on the seed and the pixel (SplitMix64, Box-Muller), so that sub-images agree."""
     scale = 1.0 / 9007199254740992.0
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
@@ -131,9 +132,9 @@ def correlated_noise(variance: np.ndarray, kernel: np.ndarray, *, seed: int, y0:
     Parameters
     ----------
     variance
-        Variance of each pixel; values that are not positive numbers give zero noise.
+        Variance of each pixel; the noise is zero where it is not positive.
     seed
-        Names the realisation; the same seed and pixel give the same noise whatever sub-image is asked for.
+        Seed of the realization; the same seed and pixel give the same noise for any sub-image.
     y0, x0
         First pixel of ``variance`` in the whole image.
     """
@@ -149,7 +150,7 @@ def correlated_noise(variance: np.ndarray, kernel: np.ndarray, *, seed: int, y0:
 
 
 def aperture_weights(radius: float) -> np.ndarray:
-    """The part of each pixel inside a circle about the centre of the middle pixel, on a 10 x 10 sub-grid."""
+    """The fraction of each pixel inside a circle about the centre of the middle pixel, on a 10 x 10 sub-grid."""
     half = int(np.ceil(radius + 0.5))
     offset = (np.arange(10) + 0.5) / 10 - 0.5
     axis = np.arange(-half, half + 1)[:, None] + offset
@@ -160,12 +161,12 @@ def aperture_weights(radius: float) -> np.ndarray:
 def aperture_sums(
     image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, radius: float, spacing: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Sums in apertures on a regular grid, of those that lie on good pixels wholly.
+    """Sums in apertures on a regular grid, for apertures that contain good pixels only.
 
     Returns
     -------
     sums, variances, x, y
-        Sum of the image, of the variance over the same pixels (as for independent pixels), and centre of each.
+        Sum of the image, sum of the variance (as for independent pixels), and centre of each aperture.
     """
     weights = aperture_weights(radius)
     half = weights.shape[0] // 2
@@ -203,22 +204,22 @@ def _grid_sums(image, variance, good, weights, centres_y, centres_x):
 def aperture_error_scale(
     noise: list[np.ndarray], variance: np.ndarray, good: np.ndarray, *, radii: np.ndarray, min_apertures: int = 100
 ) -> np.ndarray:
-    """By how much errors of aperture sums exceed those of independent pixels, as a function of radius.
+    """Ratio of the errors of aperture sums to those of independent pixels, as a function of radius.
 
-    Multiply the square root of the summed variance by it.
+    The square root of the summed variance is to be multiplied by it.
 
     Parameters
     ----------
     noise
-        Noise planes of the coadd, same shape as ``variance``.
+        Noise realizations of the coadd, of the same shape as ``variance``.
     variance
         Variance of each pixel.
     good
-        Pixels with data; sources need not be left out, since the noise planes have none.
+        Pixels with data; sources need not be excluded, since noise realizations contain none.
     radii
         Aperture radii in pixels.
     min_apertures
-        Fewer apertures than this over all planes give NaN.
+        Smallest number of apertures over all realizations; with fewer the result is NaN.
     """
     scale = np.full(len(radii), np.nan)
     usable = good & np.isfinite(variance)

@@ -1,4 +1,4 @@
-"""Calibrated detector images as inputs of a coadd: where they fall, what they weigh, how their pixels are read."""
+"""Calibrated detector images as inputs of a coadd: their positions, their weights, and reading their pixels."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ Weighting = Literal["variance", "point_source", "uniform"]
 
 @dataclass(frozen=True)
 class OpenInput:
-    """A detector image that overlaps the patch, with what its coadd needs beside the pixels.
+    """A detector image that overlaps the patch, with the data needed for its coadd besides the pixels.
 
     Attributes
     ----------
     source
-        The image as the engine takes it.
+        The image in the form used by `make_coadd`.
     nodes
-        Its PSF drawn all over the detector, see `psf_nodes`.
+        PSF drawn at nodes over the detector, see `psf_nodes`.
     record
-        What provenance keeps of it.
+        Provenance record.
     psf_correction
-        Total flux of a star over its flux from the PSF, whose stamp has a sum of 1.
+        Ratio of the total flux of a star to its flux fitted with the PSF, whose stamp has a sum of 1.
     """
 
     source: CoaddInput
@@ -54,7 +54,7 @@ PROJECTIONS = DatasetCache(
     16_000_000, lambda projection: 40_000, read=lambda handle: handle.get(component="sky_projection")
 )
 PSF_NODES = DatasetCache(64_000_000, lambda nodes: nodes.nbytes, read=_read_nodes)
-"""Where visit images lie, and their PSFs: small beside the pixels, and wanted by every patch of a band around them."""
+"""Caches of the projections and PSFs of visit images: small compared to the pixels, and used by several patches."""
 
 
 def pixels_of(image: Image, variance: Image, mask: Mask) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -77,7 +77,7 @@ def pixels_of(image: Image, variance: Image, mask: Mask) -> tuple[np.ndarray, np
 
 
 def weight_of(variance: float, seeing: float, *, weighting: Weighting) -> float:
-    """The weight of an image: 1 / variance; that over seeing^2, best for point sources; or 1."""
+    """The weight of an image: 1 / variance; 1 / (variance seeing^2), optimal for point sources; or 1."""
     if weighting == "variance":
         return 1 / variance
     return 1 / (variance * seeing**2) if weighting == "point_source" else 1.0
@@ -92,27 +92,27 @@ def open_input(
     settings: CoaddSettings,
     step: int,
 ) -> OpenInput:
-    """Find where one visit image of a Butler falls, and prepare it for `make_coadd`, which reads the boxes it needs.
+    """Prepare a visit image of a Butler for `make_coadd`, which reads the boxes it needs.
 
     Parameters
     ----------
     handle
         Handle of the visit image.
     patch
-        The patch that it goes into.
+        Patch of the coadd.
     quality
-        What its visit summary says of it.
+        Quality of the image, from its visit summary.
     weight
         Weight of its pixels.
     settings
         Settings of the coadd.
     step
-        Distance of the nodes of the coordinate grid in pixels.
+        Distance between the nodes of the coordinate grid in pixels.
 
     Raises
     ------
     UnusableInput
-        If it does not reach the patch.
+        If the image does not overlap the patch.
     """
     projection: SkyProjection = PROJECTIONS.get(handle)
     bbox, wcs, data_id = projection.pixel_bounds.bbox, patch.tract.wcs, handle.dataId
@@ -142,7 +142,7 @@ def open_input(
 def read_box(handle: DeferredDatasetHandle, bbox: Box, area: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image (nJy), variance (nJy^2) and mask bits of a box of a visit image whose pixels are ``bbox``.
 
-    Whole rows are read: they lie together in the file, while parts of rows take one reading each.
+    Whole rows are read, because they are contiguous in the file.
     """
     rows = Box.factory[area.y.start : area.y.stop, bbox.x.start : bbox.x.stop]
     part: VisitImage = handle.get(parameters={"bbox": rows})

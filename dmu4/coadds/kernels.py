@@ -1,4 +1,4 @@
-"""Kernels of the coadd engine: what is done to the resampled rows of one input, and to the sums of all."""
+"""Kernels of coaddition: operations on the resampled rows of one input, and on the sums of all inputs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _NO_DATA, _CLIPPED, _REJECTED = (np.int32(BIT[name]) for name in ("NO_DATA", "CL
 
 @njit(cache=True, nogil=True)
 def clip_rows(variance, mask, reject, word, bit, row, column):
-    """Take the value from the resampled pixels of one input that are rejected, and mark them CLIPPED.
+    """Exclude the rejected pixels of one resampled input (variance 0), and mark them CLIPPED.
 
-    ``row`` and ``column`` are the position of the first pixel in ``reject``, in output pixels. Returns how many were
-    taken.
+    ``row`` and ``column`` are the position of the first pixel in ``reject``, in output pixels. Returns the number of
+    excluded pixels.
     """
     clipped = 0
     for y in range(variance.shape[0]):
@@ -30,10 +30,10 @@ def clip_rows(variance, mask, reject, word, bit, row, column):
 
 @njit(cache=True, nogil=True)
 def count_covered(mask, grid_u, grid_v, step, row, column, cell, every, covered):
-    """Count in ``covered`` (cell column,) the positions of a row of cells at which an input is not NO_DATA.
+    """Count in ``covered`` [cell column] the positions of a row of cells at which an input is not NO_DATA.
 
-    ``row`` and ``column`` are the first output pixel's, counted from the first node of the grid; each ``every``-th
-    pixel along either axis is looked at.
+    ``row`` and ``column`` are those of the first output pixel, counted from the first node of the grid; every
+    ``every``-th pixel along both axes is checked.
     """
     ny, nx = mask.shape
     for r in range(row + every // 2, row + cell, every):
@@ -43,14 +43,14 @@ def count_covered(mask, grid_u, grid_v, step, row, column, cell, every, covered)
                 i = c // step
                 left_u, left_v, du, dv, _ = along_row(grid_u, grid_v, i, j, r / step - j, step)
                 u, v = left_u + du * (c - i * step), left_v + dv * (c - i * step)
-                # Written so that a NaN coordinate is outside too.
+                # Written so that a NaN coordinate counts as outside.
                 if u >= 0 and v >= 0 and u < nx - 1 and v < ny - 1 and not mask[int(v + 0.5), int(u + 0.5)] & _NO_DATA:
                     covered[k] += 1
 
 
 @njit(cache=True, nogil=True)
 def drop_cells(variance, mask, cell, kept):
-    """Take the value from the pixels (y, x) of all cells that are not ``kept`` (cell column,)."""
+    """Exclude the pixels [y, x] of all cells that are not ``kept`` [cell column]."""
     for y in range(variance.shape[0]):
         for k in range(kept.size):
             if not kept[k]:
@@ -60,29 +60,29 @@ def drop_cells(variance, mask, cell, kept):
 
 @njit(cache=True, nogil=True)
 def add_values(values, variance, weight, out):
-    """Add one plane of one input to its weighted sum; all flat, in step, and without a value where variance is 0."""
+    """Add one plane of one input to its weighted sum (flat arrays); pixels of variance 0 have no value."""
     for i in range(variance.size):
         out[i] += (weight if variance[i] > 0 else np.float32(0.0)) * values[i]
 
 
 @njit(cache=True, nogil=True)
 def add_bookkeeping(variance, mask, weight, label, drop, propagate, out):
-    """Add what belongs to the pixels of one input beside its values.
+    """Add weight, variance, mask and counts of the pixels of one input.
 
     Parameters
     ----------
     variance, mask
-        Whole output rows, flat, as `warp_rows` and `clip_rows` leave them.
+        Whole output rows (flat) from `warp_rows` and `clip_rows`.
     weight, label
-        Of the input.
+        Weight and label of the input.
     drop, propagate
-        See `CoaddSettings`.
+        Mask bits, see `CoaddSettings`.
     out
-        Flat sums over inputs: weight, squared-weighted variance, mask, count, lost weight, signature.
+        Sums over inputs (flat): weight, variance times squared weight, mask, count, lost weight, signature.
     """
     out_weight, out_variance, out_mask, out_count, out_lost, out_signature = out
     left_out, none, nothing = drop & ~_NO_DATA, np.float32(0.0), np.int32(0)
-    # Short loops over few arrays and without branches become vector instructions: a tenth of the time.
+    # Short loops over few arrays without branches are vectorised, which is ten times faster.
     for i in range(variance.size):
         use = weight if variance[i] > 0 else none
         out_weight[i] += use
@@ -100,7 +100,7 @@ def add_bookkeeping(variance, mask, weight, label, drop, propagate, out):
 
 @njit(cache=True, nogil=True)
 def count_cells(variance, cell, counts):
-    """Add to ``counts`` (cell column,) the pixels of rows (y, x) that have a value."""
+    """Add to ``counts`` [cell column] the number of pixels of rows [y, x] that have a value."""
     for y in range(variance.shape[0]):
         for k in range(counts.size):
             for x in range(k * cell, (k + 1) * cell):
@@ -109,7 +109,7 @@ def count_cells(variance, cell, counts):
 
 @njit(cache=True, nogil=True)
 def normalise_rows(planes, variance, mask, lost, weight):
-    """Divide the sums of `add_rows` by the weight; NaN, infinite variance and NO_DATA where there is none."""
+    """Divide the sums over inputs by the weight; NaN, infinite variance and NO_DATA where the weight is zero."""
     for y in range(mask.shape[0]):
         for x in range(mask.shape[1]):
             total = weight[y, x]

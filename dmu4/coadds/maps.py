@@ -1,4 +1,4 @@
-"""Depth, seeing and noise of a coadd: numbers for its metadata, and maps of its cells."""
+"""Depth, seeing and noise of a coadd: statistics for its metadata, and maps of its cells."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dmu4.psf.moments import fwhm
 from obs_vista.photometry import magnitude_of
 
 DEPTH_RADIUS = 1.0
-"""Radius in arcsec of the aperture that depths are quoted for."""
+"""Radius in arcsec of the aperture for which depths are quoted."""
 
 
 def describe_coadd(planes: CoaddPlanes, stamps: np.ndarray, *, pixel_scale: float) -> dict[str, int | float | str]:
-    """Statistics for the metadata: coverage, inputs, seeing, depth, and what correlated noise does to errors."""
+    """Statistics for the metadata: coverage, inputs, seeing, depth, and the error scale due to correlated noise."""
     good = np.isfinite(planes.image) & np.isfinite(planes.variance)
     have = stamps[np.isfinite(stamps[:, :, 0, 0])]
     widths = [fwhm(stamp) for stamp in have[:: max(len(have) // 40, 1)]]
@@ -43,12 +43,12 @@ def describe_coadd(planes: CoaddPlanes, stamps: np.ndarray, *, pixel_scale: floa
 
 
 def correlation_of(coadd: CellCoadd, cell: CellIJ | None = None, *, max_lag: int = 5) -> np.ndarray:
-    """Correlation of the noise of neighbouring pixels, measured on the noise planes of a coadd or of one cell.
+    """Correlation of the noise of neighbouring pixels, from the noise realizations of a coadd or of one cell.
 
     Returns
     -------
     correlation
-        (2 max_lag + 1) squared, 1 at its centre; the mean over the noise planes.
+        Correlation [lag in y, lag in x] of side 2 max_lag + 1, 1 at its centre; the mean over the realizations.
     """
     box = coadd.bbox if cell is None else coadd.grid.bbox_of(cell).intersection(coadd.bbox)
     part = box.slice_within(coadd.bbox)
@@ -65,7 +65,7 @@ def correlation_of(coadd: CellCoadd, cell: CellIJ | None = None, *, max_lag: int
 
 
 def seeing_map(coadd: CellCoadd, *, pixel_scale: float) -> np.ndarray:
-    """FWHM of each cell's PSF in arcsec (cell row, cell column); NaN without one."""
+    """FWHM of the PSF of each cell in arcsec [cell row, cell column]; NaN without a PSF."""
     start, size = coadd.bounds.subgrid_start, coadd.bounds.subgrid_size
     seeing = np.full((size.i, size.j), np.nan)
     last, width = np.empty(0), np.nan
@@ -78,7 +78,7 @@ def seeing_map(coadd: CellCoadd, *, pixel_scale: float) -> np.ndarray:
 
 
 def depth_map(coadd: CellCoadd, *, pixel_scale: float) -> np.ndarray:
-    """AB magnitude of 5 sigma in an aperture 2" wide for each cell, correlated noise included; NaN without data."""
+    """5-sigma AB magnitude of each cell in an aperture of 2" diameter, with correlated noise; NaN without data."""
     start, size = coadd.bounds.subgrid_start, coadd.bounds.subgrid_size
     depth = np.full((size.i, size.j), np.nan)
     scale = float(coadd.metadata.get("aperture_error_scale", 1.0))

@@ -1,4 +1,4 @@
-"""PSFs of the coadd, cell by cell: the input PSFs, through the same kernel and with the same weights as the pixels."""
+"""PSFs of the cells of a coadd: input PSFs, resampled with the same kernel and averaged with the same weights."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from dmu4.coadds.stack import CoaddInput, CoaddPlanes, signatures
 from obs_vista.masks import BIT
 
 PHASES = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
-"""Positions (x, y) of a star within its pixel. Interpolation treats each a little differently, and these four average
-to the mean over all; a star on a pixel's centre alone would give a PSF whose peak is 3% too high at a seeing of 2 px.
-None is at 0.5, where Piff and LSST's box of its stamp round to different pixels."""
+"""Positions (x, y) of a star within its pixel. The effect of interpolation depends on the position, and the average
+over these four equals that over all; a star at the centre of a pixel alone would give a PSF whose peak is 3% too high
+at a seeing of 2 px. None is at 0.5, where Piff and LSST's box of its stamp round to different pixels."""
 
 NODES = 3
-"""Positions along each axis of a detector at which its PSF is drawn; bilinear in between."""
+"""Number of positions along each axis of a detector at which its PSF is drawn; bilinear in between."""
 
 STEP = 256
-"""Output pixels between the positions at which a PSF is resampled: at multiples, so that patches agree."""
+"""Distance in output pixels between the positions at which a PSF is resampled: at multiples, so that patches agree."""
 
 
 class Psf(Protocol):
-    """What is asked of an input's PSF."""
+    """The interface of the PSF of an input."""
 
     @property
     def kernel_bbox(self) -> Box:
-        """Box of a stamp that is centred on (0, 0)."""
+        """Box of a stamp centred on (0, 0)."""
 
     def compute_stellar_image(self, *, x: float, y: float) -> Image:
         """A star of flux 1 at (x, y), on the image's pixels."""
 
 
 def psf_nodes(psf: Psf, bbox: Box) -> np.ndarray:
-    """Draw a PSF all over a detector.
+    """Draw a PSF at nodes over a detector.
 
     Returns
     -------
     stamps
-        Float32 (node row, node column, phase, y, x): stars at the nodes, which include the corners of ``bbox``, each
+        Stars [node row, node column, phase, y, x], float32. The nodes include the corners of ``bbox``; each star is
         displaced by a phase from the centre of the middle pixel.
     """
     reach = psf.kernel_bbox.y.stop - 1
@@ -59,14 +59,14 @@ def psf_nodes(psf: Psf, bbox: Box) -> np.ndarray:
 
 
 def stamp_size(nodes: np.ndarray, grid: CoordinateGrid, box: Box) -> int:
-    """Odd side in output pixels that holds the stamps of an input."""
+    """Side in output pixels (odd) of a stamp that contains the resampled stamps of an input."""
     _, _, matrix = grid.at(x=box.x.center, y=box.y.center)
     return 2 * int(nodes.shape[-1] / (2 * np.sqrt(abs(np.linalg.det(matrix))))) + 1
 
 
 @njit(cache=True, nogil=True)
 def _warp_stamps(stamps, matrix, phases, table, taps, out):
-    """Add the stamps, resampled so that their stars are on the middle of ``out``; stamps have a margin of len(taps)."""
+    """Add the stamps, resampled so that their stars are centred in ``out``; stamps have a margin of len(taps)."""
     half_out, half_in, width = out.shape[0] // 2, stamps.shape[1] // 2, len(taps)
     steps, left = table.shape[0] - 1, width // 2 - 1
     for k in range(stamps.shape[0]):
@@ -84,16 +84,20 @@ def _warp_stamps(stamps, matrix, phases, table, taps, out):
 def warped_psf(
     nodes: np.ndarray, bbox: Box, grid: CoordinateGrid, *, x: float, y: float, size: int, order: int
 ) -> np.ndarray:
-    """One input's PSF at an output position, on the output grid: (size, size), of sum 1.
+    """The PSF of one input at an output position, on the output grid, normalised to a sum of 1.
 
     Parameters
     ----------
     nodes, bbox
-        The `psf_nodes` of a detector, and its box.
+        PSF of a detector from `psf_nodes`, and box of the detector.
     grid
-        Its pixels on the output grid.
+        Coordinate grid of the detector.
     x, y
-        Output pixel.
+        Output position in pixels.
+    size
+        Side of the stamp in pixels.
+    order
+        Order of the Lanczos kernel.
     """
     u, v, matrix = grid.at(x=x, y=y)
     s = np.clip((u - bbox.x.start) / (bbox.x.size - 1), 0, 1) * (NODES - 1)
@@ -110,17 +114,17 @@ def warped_psf(
 
 
 def nominal_inputs(cell_counts: np.ndarray) -> np.ndarray:
-    """The inputs that make a cell's PSF: those in more than half as many of its pixels as the most frequent one.
+    """The inputs of the PSF of each cell: those in more than half as many pixels as the most frequent input.
 
     Parameters
     ----------
     cell_counts
-        (cell row, cell column, input), see `CoaddPlanes`.
+        Number of pixels [cell row, cell column, input], see `CoaddPlanes`.
 
     Returns
     -------
     nominal
-        Boolean, same shape.
+        Whether each input contributes to the PSF [cell row, cell column, input].
     """
     most = cell_counts.max(axis=2, keepdims=True, initial=0)
     return 2 * cell_counts > np.maximum(most, 1)
@@ -140,18 +144,18 @@ def cell_psfs(
     Parameters
     ----------
     inputs, nodes
-        The inputs and the `psf_nodes` of each, in the same order.
+        Inputs, and PSF of each from `psf_nodes`, in the same order.
     nominal
-        See `nominal_inputs`.
+        Inputs of each cell, from `nominal_inputs`.
     box, cell
         Output pixels, and the side of a cell.
     order
-        Of the Lanczos kernel.
+        Order of the Lanczos kernel.
 
     Returns
     -------
     stamps
-        (cell row, cell column, y, x), each of odd size and sum 1; NaN in cells without inputs.
+        PSF stamps [cell row, cell column, y, x] of odd size, each of sum 1; NaN in cells without inputs.
     """
     used = np.flatnonzero(nominal.any(axis=(0, 1)))
     size = max((stamp_size(nodes[n], inputs[n].grid, box) for n in used), default=1)
@@ -165,7 +169,7 @@ def cell_psfs(
 
 
 class _Resampled:
-    """One input's PSF on the output grid, resampled where it is asked for and bilinear in between."""
+    """The PSF of one input on the output grid, resampled at nodes and bilinear in between."""
 
     def __init__(self, nodes: np.ndarray, source: CoaddInput, size: int, order: int) -> None:
         self._draw = lambda i, j: warped_psf(
@@ -188,10 +192,10 @@ class _Resampled:
 
 
 def mark_inexact(planes: CoaddPlanes, nominal: np.ndarray, *, cell: int, reach: int = 6) -> None:
-    """Set INEXACT_PSF where the inputs of a pixel are not those of its cell's PSF.
+    """Set INEXACT_PSF where the inputs of a pixel differ from those of its cell's PSF.
 
-    That is so, too, within ``reach`` pixels (1" on HSC's grid) of a cell with other inputs: half of a star there is on
-    pixels with another PSF.
+    It is also set within ``reach`` pixels (1" on HSC's grid) of a cell with different inputs, because part of a star
+    there lies on pixels with a different PSF.
     """
     labels = signatures(nominal.shape[2])
     expected = np.bitwise_xor.reduce(np.where(nominal, labels, np.uint32(0)), axis=2)

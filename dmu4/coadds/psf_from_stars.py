@@ -1,4 +1,4 @@
-"""The PSF of a coadd that comes without one: the mean of the stars on it."""
+"""The PSF of a coadd that is published without one: the mean of its stars."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dmu4.psf.stars import find_sources, select_stars, stellar_size
 from obs_vista.masks import BIT
 
 MIN_STARS = 5
-"""Fewer stars than this do not average to a PSF."""
+"""Smallest number of stars for an average PSF."""
 
 
 def psf_from_stars(
@@ -30,17 +30,17 @@ def psf_from_stars(
     image, variance, mask
         Pixels [y, x], their variance and mask bits.
     fwhm
-        A guess at the seeing, in pixels.
+        Initial estimate of the seeing in pixels.
     size
-        Odd side of the stamp.
+        Side of the stamp in pixels, odd.
     max_stars
-        The brightest this many are used.
+        Largest number of stars; the brightest are used.
 
     Returns
     -------
     stamp, n_stars
-        Stamp of sum 1, and how many stars are in it; with fewer than `MIN_STARS`, it is a Gaussian of the size that
-        most sources share (or of the guess), and the number is 0.
+        Stamp of sum 1, and number of stars used. With fewer than `MIN_STARS` stars, the stamp is a Gaussian of the most
+        common size of the sources (or of the initial estimate), and the number is 0.
     """
     sigma = np.sqrt(np.where(np.isfinite(variance), variance, 1e30))
     fwhm, stars = _find(image, sigma, mask, fwhm, max_stars)
@@ -58,12 +58,12 @@ def psf_from_stars(
         stamp = np.exp(-0.5 * (_distance(half) / (fwhm / SIGMA_TO_FWHM)) ** 2)
         return stamp / stamp.sum(), 0
     stack, weights = np.array(stamps), np.array(weights)
-    # What a neighbour adds is far from the median of the stars: it is left out pixel by pixel.
+    # Pixels with light of a neighbour deviate from the median of the stars and are rejected.
     middle = np.median(stack, axis=0)
     scatter = robust_scatter(stack, about=middle, axis=0) + 1e-12
     use = weights[:, None, None] * (np.abs(stack - middle) < 4 * scatter)
     stamp = (stack * use).sum(0) / np.maximum(use.sum(0), 1e-30)
-    # Beyond four times the seeing there is only noise: the wings go to zero smoothly.
+    # Beyond four times the seeing there is only noise: the wings are smoothly reduced to zero.
     stamp *= np.clip((5 * fwhm - _distance(half)) / fwhm, 0, 1)
     return stamp / stamp.sum(), len(stamps)
 
@@ -71,7 +71,7 @@ def psf_from_stars(
 def _find(
     image: np.ndarray, sigma: np.ndarray, mask: np.ndarray, fwhm: float, max_stars: int
 ) -> tuple[float, list[tuple[float, float, float]]]:
-    """Seeing in pixels, and x, y, signal to noise of the stars; twice, because selection needs the seeing."""
+    """Seeing in pixels, and x, y, signal to noise of the stars; iterated once, because selection needs the seeing."""
     pixels = np.where((mask & BIT["NO_DATA"]) != 0, 0, image)
     stars: list[tuple[float, float, float]] = []
     for _ in range(2):
@@ -92,7 +92,7 @@ def _distance(half: int) -> np.ndarray:
 
 
 def _centred(image: np.ndarray, mask: np.ndarray, *, x: float, y: float, half: int) -> np.ndarray | None:
-    """A star shifted to the middle of its stamp, less the sky at its rim; None near an edge or missing data."""
+    """A star shifted to the centre of its stamp, minus the sky at its edge; None near an edge or missing data."""
     i, j, reach = round(x), round(y), half + 5
     if i < reach or j < reach or i + reach >= image.shape[1] or j + reach >= image.shape[0]:
         return None

@@ -1,4 +1,4 @@
-"""Resampling on to the coadd grid: a coarse grid of coordinates, and one pass over image, variance and mask."""
+"""Resampling to the coadd grid: a coarse grid of coordinates, and one pass over image, variance and mask."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from numba import njit
 
 from obs_vista.masks import BIT
 
-# Vector instructions for the unrolled sums of the kernel: a third less time than without.
+# Vectorises the unrolled sums of the kernel, which saves a third of the time.
 numba.config.SLP_VECTORIZE = 1
 
 PixelMap = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""From output pixels (x, y) to input pixels (u, v); NaN where there is no answer."""
+"""A function from output pixels (x, y) to input pixels (u, v); NaN where it is undefined."""
 
 KERNEL_STEPS = 4096
-"""Sub-pixel positions at which the kernel is tabulated: a position is rounded by at most 1.2e-4 px, without bias."""
+"""Number of sub-pixel positions at which the kernel is tabulated: positions are rounded by at most 1.2e-4 px."""
 
 _NO_DATA = np.int32(BIT["NO_DATA"])
 
 
 class GridError(ValueError):
-    """Coordinates cannot be interpolated to the accuracy that was asked for."""
+    """Coordinates cannot be interpolated to the requested accuracy."""
 
 
 @dataclass(frozen=True)
 class CoordinateGrid:
     """Input coordinates at nodes of the output grid, bilinear in between.
 
-    Nodes are at multiples of ``step`` in absolute output pixels, so that two overlapping patches of a tract
-    interpolate the same numbers.
+    Nodes are at multiples of ``step`` in absolute output pixels, so that overlapping patches of a tract use identical
+    coordinates.
 
     Attributes
     ----------
     x, y
         Output pixel of the first node.
     step
-        Distance of the nodes in output pixels.
+        Distance between nodes in output pixels.
     u, v
-        Input pixel of each node [row, column]; NaN where there is none.
+        Input pixel of each node [row, column]; NaN where it is undefined.
     error
         Largest error found between nodes, in input pixels.
     """
@@ -62,7 +62,7 @@ class CoordinateGrid:
         return replace(self, u=self.u - x, v=self.v - y)
 
     def reach(self, rows: slice, *, margin: float) -> tuple[float, float, float, float] | None:
-        """The part of the input that some rows of nodes look at: u_min, u_max, v_min, v_max, or None."""
+        """The part of the input that some rows of nodes need: u_min, u_max, v_min, v_max, or None."""
         u, v = self.u[rows], self.v[rows]
         good = np.isfinite(u) & np.isfinite(v)
         if not good.any():
@@ -74,7 +74,7 @@ class CoordinateGrid:
         return slice((start - self.y) // self.step, -((self.y - stop) // self.step) + 1)
 
     def halved(self) -> CoordinateGrid:
-        """The same map from output pixels twice as large: (X, Y) has its centre at (2 X + 0.5, 2 Y + 0.5)."""
+        """The same map for output pixels twice as large: pixel (X, Y) has its centre at (2 X + 0.5, 2 Y + 0.5)."""
         planes = []
         for plane in (self.u, self.v):
             padded = np.pad(plane, ((0, 1), (0, 1)), mode="reflect", reflect_type="odd")
@@ -83,7 +83,7 @@ class CoordinateGrid:
         return CoordinateGrid(self.x // 2, self.y // 2, self.step // 2, *planes, self.error)
 
     def nearest(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Input positions of output positions, from the nearest node and its slopes: good to a fraction of a pixel."""
+        """Input positions of output positions, from the nearest node and its slopes, to a fraction of a pixel."""
         i = np.clip(np.rint((x - self.x) / self.step).astype(int), 0, self.u.shape[1] - 2)
         j = np.clip(np.rint((y - self.y) / self.step).astype(int), 0, self.u.shape[0] - 2)
         s, t = (x - self.x) / self.step - i, (y - self.y) / self.step - j
@@ -106,10 +106,10 @@ class CoordinateGrid:
 
 
 def projection_map(output: WCS | SkyProjection, source: WCS | SkyProjection) -> PixelMap:
-    """The map from pixels of one projection to pixels of another; both count from zero."""
+    """The map from pixels of one projection to pixels of another; both are numbered from zero."""
     to_sky = output.as_astropy() if isinstance(output, SkyProjection) else output
     to_pixel = source.as_astropy() if isinstance(source, SkyProjection) else source
-    # LSST's projections count in radians, FITS's in degrees.
+    # LSST's projections use radians, FITS WCS degrees.
     degrees = [(1 * units.Unit(view.world_axis_units[0])).to_value("deg") for view in (to_sky, to_pixel)]
 
     def apply(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,14 +123,14 @@ def projection_map(output: WCS | SkyProjection, source: WCS | SkyProjection) -> 
 
 
 def coordinate_grid(box: Box, to_input: PixelMap, *, step: int = 32, tolerance: float = 1e-3) -> CoordinateGrid:
-    """Tabulate a pixel map over an output box and check what lies between the nodes.
+    """Tabulate a pixel map over an output box, and check its accuracy between the nodes.
 
-    Where the largest error between nodes is above ``tolerance`` (input pixels), the step is halved.
+    The step is halved while the largest error between nodes exceeds ``tolerance`` (input pixels).
 
     Raises
     ------
     GridError
-        If even 4-pixel steps are not accurate enough.
+        If even steps of 4 pixels are not accurate enough.
     """
     while step >= 4:
         x0, y0 = box.x.start // step * step, box.y.start // step * step
@@ -162,8 +162,8 @@ def lanczos_table(order: int) -> np.ndarray:
     Returns
     -------
     table
-        Float32 array (KERNEL_STEPS + 1, 2 order + 1): the weights of the pixels 1 - order ... order around the
-        position, which sum to 1 so that a flat sky stays flat, and the sum of their squares.
+        Weights [KERNEL_STEPS + 1, 2 order + 1], float32, of the pixels 1 - order ... order around the position, which
+        sum to 1 so that a flat sky stays flat; the last column is the sum of their squares.
     """
     if order < 1:
         raise ValueError(f"The order of a Lanczos kernel must be at least 1; got {order}.")
@@ -175,12 +175,12 @@ def lanczos_table(order: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def fill_defects(planes, variance, mask, drop, reach):
-    """Bridge small defects, so that the kernel meets no wild value beside a pixel that is dropped anyway.
+    """Interpolate over small defects, so that the kernel does not include wrong values next to dropped pixels.
 
-    A dropped pixel (a bit of ``drop`` in its mask, or a value that is not finite) takes the mean of the good pixels
-    that are nearest to it along its row or its column, whichever gap is shorter, if they are within ``reach``.
-    What cannot be bridged is set to zero, and every pixel within ``reach`` of it is marked NO_DATA, because its kernel
-    would reach into the hole. Works in place on ``planes`` (plane, y, x), ``variance`` and ``mask`` (y, x).
+    A dropped pixel (a bit of ``drop`` in its mask, or a value that is not finite) is interpolated linearly between the
+    nearest good pixels along its row or its column, whichever gap is shorter, if they are within ``reach``. Other
+    dropped pixels are set to zero, and all pixels within ``reach`` of them are marked NO_DATA, because their kernel
+    would include the defect. Works in place on ``planes`` [plane, y, x], ``variance`` and ``mask`` [y, x].
     """
     ny, nx = mask.shape
     bad = np.zeros((ny, nx), np.bool_)
@@ -220,13 +220,13 @@ def fill_defects(planes, variance, mask, drop, reach):
                         mask[j, i] |= _NO_DATA
 
 
-# fastmath: reassociation lets the inner sums use vector instructions; nothing here relies on NaN or infinity.
+# fastmath: reassociation allows the inner sums to be vectorised; nothing here relies on NaN or infinity.
 _FAST = {"contract", "reassoc", "nsz"}
 
 
 @njit(cache=True, nogil=True)
 def along_row(grid_u, grid_v, i, j, t, step):
-    """Of a grid cell and a row in it: coordinates at its left, their slopes, and input pixels per output pixel."""
+    """Coordinates at the left edge of a row of a grid cell, their slopes, and the input pixels per output pixel."""
     u, v = (1 - t) * grid_u[j, i] + t * grid_u[j + 1, i], (1 - t) * grid_v[j, i] + t * grid_v[j + 1, i]
     du = ((1 - t) * grid_u[j, i + 1] + t * grid_u[j + 1, i + 1] - u) / step
     dv = ((1 - t) * grid_v[j, i + 1] + t * grid_v[j + 1, i + 1] - v) / step
@@ -254,29 +254,29 @@ def warp_rows(
 ):
     """Resample some output rows of one input.
 
-    Values are per pixel, and stay so: what is interpolated is surface brightness, and it is multiplied by the ratio of
-    the pixel areas, so that fluxes are conserved. The variance is that of the sum with independent input pixels: the
-    local (bilinear) variance times the sum of the squared kernel. An output pixel has no value (variance 0) where one
-    of the four input pixels around its position has a bit of ``drop``, or where the kernel leaves the image.
+    Pixel values are fluxes per pixel: the interpolated value is multiplied by the ratio of the pixel areas, so that
+    fluxes are conserved. The variance is that of the sum for independent input pixels: the local (bilinear) variance
+    times the sum of the squared kernel. An output pixel has no value (variance 0) if one of the four input pixels
+    around its position has a bit of ``drop``, or if the kernel extends beyond the image.
 
     Parameters
     ----------
     planes
-        Float32 (plane, y, x): images that share geometry, variance and mask, without NaN (see `fill_defects`).
+        Images [plane, y, x], float32, with common geometry, variance and mask, without NaN (see `fill_defects`).
     variance, mask
-        Float32 and int32 (y, x).
+        Variance (float32) and mask bits (int32) [y, x].
     drop
         Bits of ``mask`` that exclude a pixel.
     grid_u, grid_v, step
-        A `CoordinateGrid` in pixels of these arrays.
+        Coordinate grid (`CoordinateGrid`) in pixels of these arrays.
     row, column
         First output row and column, counted from the first node of the grid.
     table
-        A `lanczos_table`.
+        Kernel from `lanczos_table`.
     taps
-        A tuple as long as the kernel is wide: its length is known when this is compiled, so the loops unroll.
+        Tuple of the width of the kernel: its length is known at compilation, so that loops are unrolled.
     out_planes, out_variance, out_mask
-        Filled: (plane, rows, columns), (rows, columns), (rows, columns). The mask is the union over the four pixels
+        Output arrays [plane, row, column], [row, column] and [row, column]. The mask is the union over the four pixels
         around the position, and NO_DATA outside the image.
     """
     width = len(taps)
@@ -321,12 +321,12 @@ def warp(
     drop: int = int(BIT["NO_DATA"]) | int(BIT["BAD"]),
     order: int = 3,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Resample one input on to a whole box; see `warp_rows` for what the planes mean.
+    """Resample one input to a whole box; see `warp_rows` for the planes.
 
     Returns
     -------
     planes, variance, mask
-        (plane, y, x), (y, x) and (y, x) over the box; the variance is 0 where there is no value.
+        Arrays [plane, y, x], [y, x] and [y, x] over the box; the variance is 0 where there is no value.
     """
     shape = (box.y.size, box.x.size)
     out = np.empty((planes.shape[0], *shape), np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)

@@ -1,4 +1,4 @@
-"""The coadd of one patch and band: inputs are resampled, compared and added row by row, and never stored as warps."""
+"""The coadd of one patch and band: inputs are resampled, compared and added row by row; no warps are stored."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ _ONE = np.uint64(1)
 # Few enough that resampled rows stay in the processor's cache until they are added.
 _ROWS = 4
 _HALO = 32
-_EVERY = 4  # Whether an input fills a cell is told from each fourth row and column.
+_EVERY = 4  # Whether an input fills a cell is determined from every fourth row and column.
 
 
 @dataclass(frozen=True)
 class CoaddSettings:
-    """How inputs are added.
+    """Settings of the coaddition.
 
     Attributes
     ----------
     order
-        Of the Lanczos kernel.
+        Order of the Lanczos kernel.
     drop
-        Mask bits of input pixels that are left out. Gaps of up to ``order`` pixels are bridged first, so that the
-        kernel does not ring; output pixels that lie on the bridged pixels have no value of this input.
+        Mask bits of input pixels that are excluded. Gaps of up to ``order`` pixels are interpolated first, so that the
+        kernel does not ring; output pixels that lie on interpolated pixels have no value of this input.
     propagate
-        Mask bits that the coadd takes over from any input that contributes.
+        Mask bits that the coadd inherits from any input that contributes.
     whole
-        An input goes into a cell if it has data in at least this fraction of it: one that ends inside the cell would
-        give the cell two PSFs. Where no input is whole, all are taken.
+        Fraction of a cell in which an input must have data to contribute to the cell: one that ends inside the cell
+        would give it two PSFs. If no input fills a cell, all are used.
     rejection
-        Limits of the comparison of epochs; None switches it off.
+        Limits of the comparison of epochs; None disables it.
     n_noise
-        Noise planes carried through.
+        Number of noise realizations to propagate.
     threads
-        Threads over rows of cells. The result does not depend on it.
+        Number of threads over rows of cells, which does not affect the result.
     memory
-        Limit for input pixels held at a time, in bytes; with more, the patch is done in strips of rows.
+        Memory limit for input pixels in bytes; beyond it the patch is processed in strips of rows.
     """
 
     order: int = 3
@@ -68,27 +68,27 @@ class CoaddSettings:
 
 @dataclass(frozen=True)
 class CoaddInput:
-    """One detector image, still on its own pixels.
+    """One detector image on its own pixels.
 
     Attributes
     ----------
     name
-        Names it in messages and in the order of addition.
+        Name of the image in messages, which also defines the order of addition.
     bbox
         Box of the whole image.
     grid
-        Its pixels on the output grid, over the whole output box.
+        Coordinate grid of the image over the whole output box.
     read
-        Returns image (nJy), variance (nJy^2) and mask (bits of `BIT`) of a sub-box of ``bbox``, as float32 and int32
-        arrays that may be written over.
+        Function that returns image (nJy), variance (nJy^2) and mask (bits of `BIT`) of a sub-box of ``bbox``, as
+        float32 and int32 arrays that may be modified.
     weight
-        One number for the whole image, so that the coadd's PSF is the same weighted mean everywhere.
+        Weight of the whole image, so that the PSF of the coadd is the same weighted mean everywhere.
     seeing
-        FWHM in arcsec.
+        FWHM of the PSF in arcsec.
     noise_kernel
-        See `correlated_noise.noise_kernel`.
+        Kernel of the correlated noise, from `correlated_noise.noise_kernel`.
     seed
-        Of the noise; the same image has the same noise in every patch.
+        Seed of the noise realization; an image has the same noise in every patch.
     """
 
     name: str
@@ -103,26 +103,26 @@ class CoaddInput:
 
 @dataclass(frozen=True)
 class CoaddPlanes:
-    """What `make_coadd` returns, all over the output box [y, x].
+    """The result of `make_coadd` over the output box [y, x].
 
     Attributes
     ----------
     planes
-        (1 + n_noise, y, x): the weighted mean (nJy), NaN without data, and noise that went through the same sums.
+        Weighted mean (nJy, NaN without data) and the noise realizations averaged in the same way [1 + n_noise, y, x].
     variance
-        In nJy^2; infinite without data.
+        Variance in nJy^2; infinite without data.
     mask
-        Bits of `BIT`.
+        Mask bits of `BIT`.
     count
         Number of inputs that contribute.
     rejected
-        Part of the weight that was rejected or dropped, 0 to 1.
+        Fraction of the weight that was rejected or dropped, 0 to 1.
     signature
-        Names the set of inputs that contribute to a pixel; 0 for none.
+        Label of the set of inputs that contribute to a pixel; 0 for none.
     cell_counts
-        (cell row, cell column, input): pixels of a cell to which an input contributes.
+        Number of pixels of a cell to which an input contributes [cell row, cell column, input].
     clipped
-        Pixels of each input that the comparison of epochs rejected.
+        Number of pixels of each input rejected by the comparison of epochs.
     """
 
     planes: np.ndarray
@@ -141,31 +141,31 @@ class CoaddPlanes:
 
     @property
     def noise(self) -> np.ndarray:
-        """The noise planes (n_noise, y, x) in nJy."""
+        """The noise realizations [n_noise, y, x] in nJy."""
         return self.planes[1:]
 
 
 def signatures(n: int) -> np.ndarray:
-    """A random but fixed 32-bit label of each input; the exclusive or of some labels names their set."""
+    """A random but fixed 32-bit label of each input; the exclusive or of labels identifies a set of inputs."""
     return np.random.default_rng(1).integers(1, 2**32, n, dtype=np.uint32)
 
 
 def make_coadd(inputs: Sequence[CoaddInput], box: Box, *, cell: int, settings: CoaddSettings) -> CoaddPlanes:
     """Add the inputs over a box of output pixels.
 
-    Each input pixel is read once, resampled once, and added with one weight for its whole image. Memory does not grow
-    with the number of inputs: they are read for strips of rows that fit the limit.
+    Each input pixel is read once, resampled once, and added with the weight of its image. The memory does not increase
+    with the number of inputs: they are read in strips of rows that fit the limit.
 
     Parameters
     ----------
     inputs
         Images that may overlap the box, in the order in which they are added.
     box
-        Output pixels; its sides are whole numbers of cells.
+        Output pixels; the sides are whole numbers of cells.
     cell
         Side of a cell in pixels.
     settings
-        How.
+        Settings of the coaddition.
     """
     if box.y.size % cell or box.x.size % cell:
         raise ValueError(f"Cells of {cell} px do not divide a box of {box.x.size} x {box.y.size} px.")
@@ -214,7 +214,7 @@ def strips_of_rows(
 
 
 def input_box(source: CoaddInput, start: int, stop: int, order: int) -> Box | None:
-    """The part of an input that some output rows look at, or None."""
+    """The part of an input that some output rows need, or None."""
     reach = source.grid.reach(source.grid.node_rows(start, stop), margin=2 * order + 2)
     if reach is None:
         return None
@@ -227,7 +227,7 @@ def input_box(source: CoaddInput, start: int, stop: int, order: int) -> Box | No
 
 
 def _load(source: CoaddInput, area: Box, settings: CoaddSettings, pixels: tuple[np.ndarray, ...]) -> tuple:
-    """Make planes for `warp_rows` of the pixels of an input: defects bridged, noise planes added."""
+    """Planes of an input for `warp_rows`: defects are interpolated, noise realizations added."""
     image, variance, mask = pixels
     planes = image[None]
     if settings.n_noise:
@@ -241,7 +241,7 @@ def _load(source: CoaddInput, area: Box, settings: CoaddSettings, pixels: tuple[
 
 @dataclass(frozen=True)
 class _Strip:
-    """What is in memory for a strip of rows: its inputs by number, the bits of `find_rejected`, and who has any."""
+    """The data of a strip of rows: inputs by number, the bits of `find_rejected`, and which inputs have any."""
 
     numbers: np.ndarray
     loaded: list[tuple[np.ndarray, np.ndarray, np.ndarray, CoordinateGrid]]
@@ -253,7 +253,7 @@ class _Strip:
 def _load_strip(
     inputs: Sequence[CoaddInput], box: Box, rows: tuple[int, int], settings: CoaddSettings, pool: Executor
 ) -> _Strip:
-    """Read what a strip of rows needs, and compare the epochs."""
+    """Read the inputs of a strip of rows, and compare the epochs."""
     # An even first row and column, so that the pixels of the comparison are pairs; a halo, so that regions which cross
     # the edge of a strip grow from both sides.
     start, stop = max(rows[0] - _HALO, box.y.start), min(rows[1] + _HALO, box.y.stop)
@@ -280,7 +280,7 @@ def _load_strip(
 def _add_cell_row(
     strip: _Strip, weights: np.ndarray, box: Box, first: int, cell: int, settings: CoaddSettings, result: CoaddPlanes
 ) -> np.ndarray:
-    """Resample and add one row of cells that begins at output row ``first``; returns `CoaddPlanes.clipped` of it."""
+    """Resample and add one row of cells that starts at output row ``first``; returns its `CoaddPlanes.clipped`."""
     shape = (_ROWS, box.x.size)
     buffers = (np.empty((1 + settings.n_noise, *shape), "f4"), np.empty(shape, "f4"), np.empty(shape, "i4"))
     table, taps, labels = lanczos_table(settings.order), (0,) * (2 * settings.order), signatures(len(weights))
@@ -313,7 +313,7 @@ def _add_cell_row(
 
 
 def _kept_inputs(strip: _Strip, box: Box, first: int, cell: int, whole: float) -> np.ndarray:
-    """Which inputs go into which cells of a row, boolean (input, cell column): see `CoaddSettings.whole`."""
+    """Whether each input contributes to each cell of a row [input, cell column]; see `CoaddSettings.whole`."""
     covered = np.zeros((len(strip.numbers), box.x.size // cell), np.int64)
     for k, (_, _, mask, grid) in enumerate(strip.loaded):
         where = (grid.u, grid.v, grid.step, first - grid.y, box.x.start - grid.x)

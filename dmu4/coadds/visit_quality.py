@@ -1,4 +1,4 @@
-"""What a visit image brings to a coadd beside its pixels: measured once, and kept in the summary of its visit."""
+"""The quality of a visit image needed for coadds, which is measured once and stored in the visit summary."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from dmu4.coadds.correlated_noise import sky_noise_correlation
 from obs_vista.masks import bits
 
 UNUSABLE = int(bits("NO_DATA", "BAD", "CR", "STREAK"))
-"""Planes of pixels that say nothing about the noise of their image."""
+"""Mask planes of pixels to be ignored when measuring the noise."""
 
 PIXEL_VARIANCE, NOISE_CORRELATION = "pixel_variance", "noise_correlation"
 """Columns of the summaries of visit images and visits."""
 
 
 class UnusableInput(ValueError):
-    """An image cannot go into the coadd; the message is the reason."""
+    """An image cannot be used in a coadd; the message is the reason."""
 
 
 class OutdatedSummary(RuntimeError):
-    """A visit summary was made before it held what coadds need; the message says what to do."""
+    """A visit summary lacks columns because it was made by an older version; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class VisitNoise:
-    """The noise of a whole visit image, the same for every patch that the image goes into.
+    """The noise of a whole visit image, which is the same for all patches.
 
     Attributes
     ----------
     variance
         Median variance of the usable pixels in nJy^2; NaN if there is none.
     correlation
-        Correlation of the sky's noise [lag in y, lag in x], 1 at its centre.
+        Correlation of the sky noise [lag in y, lag in x], 1 at its centre.
     """
 
     variance: float
@@ -44,7 +44,7 @@ class VisitNoise:
 
 @dataclass(frozen=True)
 class VisitQuality:
-    """What the summary of a visit says about a detector image that is to be coadded.
+    """The quality of a detector image, from its visit summary.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class VisitQuality:
     noise
         Noise of the pixels.
     psf_correction
-        Total flux of a star over its flux from the PSF, whose stamp has a sum of 1.
+        Ratio of the total flux of a star to its flux fitted with the PSF, whose stamp has a sum of 1.
     """
 
     seeing: float
@@ -75,7 +75,7 @@ def measure_visit_noise(image: np.ndarray, variance: np.ndarray, mask: np.ndarra
 
 
 def add_visit_noise(summary: Table, noise: VisitNoise) -> None:
-    """Add the noise to the one-row summary of a visit image, in the columns that `accepted_quality` reads."""
+    """Add the noise to the one-row summary of a visit image, in the columns used by `accepted_quality`."""
     summary[PIXEL_VARIANCE] = [noise.variance] * u.nJy**2
     summary[PIXEL_VARIANCE].description = "median variance of the usable pixels"
     summary[NOISE_CORRELATION] = noise.correlation[None]
@@ -84,19 +84,19 @@ def add_visit_noise(summary: Table, noise: VisitNoise) -> None:
 
 
 def accepted_quality(row: Row | None) -> VisitQuality:
-    """The quality of a detector image that its visit summary accepts.
+    """The quality of a detector image that is accepted in its visit summary.
 
     Parameters
     ----------
     row
-        Its row of the visit summary; None if there is none.
+        Row of the image in the visit summary; None if there is none.
 
     Raises
     ------
     UnusableInput
-        If the detector is rejected, or not in a summary, or has no seeing or no usable pixel.
+        If the detector is rejected or not in a summary, or has no seeing or no usable pixel.
     OutdatedSummary
-        If the summary has no column for the noise.
+        If the summary has no columns for the noise.
     """
     if row is None:
         raise UnusableInput("it is in no visit summary")

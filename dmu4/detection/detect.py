@@ -1,4 +1,4 @@
-"""Detection on all bands of a patch: matched filters, the chi-square image, one merged list of peaks."""
+"""Detection in all bands of a patch: matched filters, the chi-square image, and a merged list of peaks."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from dmu4.patches.sky import SAMPLE
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """How to detect.
+    """Settings of the detection.
 
     Attributes
     ----------
     threshold
-        Lowest peak in units of the noise of the matched-filtered image.
+        Smallest height of a peak in units of the noise of the matched-filtered image.
     floor
-        Down to what height footprints reach.
+        Height down to which footprints extend, in the same units.
     max_area
         Largest connected footprint in pixels.
     threads
-        Bands worked on at once.
+        Number of bands processed in parallel.
     """
 
     threshold: float = 5.0
@@ -50,13 +50,13 @@ class Detections:
     height
         Matched-filter signal to noise [object, band] at the position.
     detected
-        Whether the object has a peak of its own [object, band].
+        Whether the object has a peak in the band [object, band].
     combined
         Height in the chi-square image, as a Gaussian significance.
     reference
         Number of the band of highest signal to noise.
     footprints
-        What pixels each object has.
+        Pixels of each object.
     order
         Band numbers in the order in which peaks were merged.
     """
@@ -76,16 +76,15 @@ def significance_map(
 ) -> np.ndarray:
     """Signal to noise [y, x] of a point source centred on each pixel.
 
-    The filter is the PSF. The noise is what the variance map says after the filter, times one factor that accounts
-    for its correlation: the scatter of the filtered noise realization or, without one, of the filtered image between
-    its sources.
+    The filter is the PSF. The noise is computed from the filtered variance map and multiplied by a factor for its
+    correlation: the scatter of the filtered noise realization or, without one, of the filtered image between sources.
 
     Parameters
     ----------
     image, variance, good, noise
         Arrays [y, x]; zero where not good.
     psf
-        Stamp [y, x] of odd size.
+        PSF stamp [y, x] of odd size.
     """
     if not good.any() or not psf.any():
         return np.zeros(image.shape, np.float32)
@@ -97,7 +96,7 @@ def significance_map(
         return np.roll(fft.irfft2(product, shape), (half, half), (0, 1))[: array.shape[0], : array.shape[1]]
 
     spread = correlate(variance.astype(np.float32), np.square(psf))
-    # Where the filter sees next to no data nothing can be said.
+    # The significance is undefined where the filter has hardly any data.
     seen = good & (spread > 1e-3 * np.median(spread[good]))
     scale = np.where(seen, 1 / np.sqrt(np.where(seen, spread, 1)), 0).astype(np.float32)
     significance = correlate(image, psf) * scale
@@ -109,13 +108,14 @@ def significance_map(
 def combined_map(significance: np.ndarray, good: np.ndarray) -> np.ndarray:
     """The chi-square combination [y, x] of the bands, as the Gaussian significance of the same false-alarm rate.
 
-    Szalay, Connolly & Szokoly 1999, AJ 117, 68, with negative signals set to zero, since sources are positive: with n
-    bands the sum of squares then follows a binomial mixture of chi-square distributions of 0 to n degrees of freedom.
+    The method is that of Szalay, Connolly & Szokoly 1999, AJ 117, 68, with negative signals set to zero, since sources
+    are positive: with n bands the sum of squares then follows a binomial mixture of chi-square distributions with 0 to
+    n degrees of freedom.
 
     Parameters
     ----------
     significance, good
-        Maps [y, x, band]; a band counts at a pixel only where it is good.
+        Significance, and whether a band has data [y, x, band].
     """
     total = np.zeros(significance.shape[:2], np.float32)
     for band in range(significance.shape[2]):
@@ -127,14 +127,14 @@ def combined_map(significance: np.ndarray, good: np.ndarray) -> np.ndarray:
         here = counted == n
         at = np.array([_chi_square_level(level, int(n)) for level in levels])
         root = np.sqrt(total[here])
-        # Beyond the last level the significance grows like the root of the sum of squares.
+        # Beyond the last level the significance increases like the root of the sum of squares.
         beyond = levels[-1] + root - np.sqrt(at[-1])
         combined[here] = np.where(root > np.sqrt(at[-1]), beyond, np.interp(root, np.sqrt(at), levels))
     return combined
 
 
 def _chi_square_level(significance: float, n: int) -> float:
-    """Sum of squares of n clipped Gaussians that is exceeded as rarely as a Gaussian exceeds ``significance``."""
+    """Sum of squares of n clipped Gaussians with the same false-alarm rate as a Gaussian at ``significance``."""
     degrees = np.arange(1, n + 1)
     share = np.exp(_log_binomial(n, degrees) - n * np.log(2))
     rate = norm.logsf(significance)
@@ -151,21 +151,21 @@ def _log_binomial(n: int, k: np.ndarray) -> np.ndarray:
 
 
 def merge_peaks(peaks: list[Peaks], *, radius: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One list of positions from several lists, in their order: a peak near a known one is that one seen again.
+    """Merge several lists of peaks in their order: a peak near a known position belongs to the same object.
 
     Parameters
     ----------
     peaks
-        Lists of peaks, the most trusted first.
+        Lists of peaks, the most reliable first.
     radius
-        Pixels, for each list: within this distance of a known position a peak is not new.
+        Matching radius of each list in pixels.
 
     Returns
     -------
     x, y
-        Positions.
+        Positions of the objects.
     seen
-        Whether each list has a peak there [object, list].
+        Whether each list has a peak of the object [object, list].
     """
     x, y = np.zeros(0), np.zeros(0)
     seen = np.zeros((0, len(peaks)), bool)
@@ -187,13 +187,13 @@ def merge_peaks(peaks: list[Peaks], *, radius: list[float]) -> tuple[np.ndarray,
 def detect(cube: PatchCube, settings: DetectionSettings) -> Detections:
     """Detect in every band and in their combination.
 
-    Bands are merged in the order of the number of peaks they hold, the deepest first; the combination comes last and
-    adds what no band shows alone. A band without data adds nothing and changes nothing.
+    Bands are merged in order of their number of peaks, the deepest first; the combination is last and adds objects
+    that are not detected in any single band. A band without data has no effect.
 
     Parameters
     ----------
     cube
-        All bands, less their residual sky.
+        All bands, minus their residual sky.
     settings
         Thresholds and limits.
     """
@@ -212,7 +212,7 @@ def detect(cube: PatchCube, settings: DetectionSettings) -> Detections:
     with ThreadPoolExecutor(settings.threads) as pool:
         found = list(pool.map(lambda band: find_peaks(significance[..., band], **limits), range(n)))
     order = sorted(range(n), key=lambda band: (-len(found[band]), band))
-    # Two peaks closer than half a FWHM (1.18 sigma), or 0.5 arcsec in the sharpest images, are one source.
+    # Two peaks closer than half the FWHM (1.18 sigma), or 0.5 arcsec in images of the best seeing, are one source.
     widths = [psf_sigma(mean_psf(cube, band)) for band in range(n)]
     known = [width for width in widths if np.isfinite(width)]
     radius = [max(1.18 * widths[band], 0.5 / cube.pixel_scale) for band in order]

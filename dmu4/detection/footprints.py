@@ -1,4 +1,4 @@
-"""Peaks and footprints in a significance map: one flood from the highest pixel down."""
+"""Peaks and footprints in a significance map, found by flooding from the highest pixel down."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Peaks:
     x, y
         Array positions, refined by a parabola through the neighbours.
     height
-        Value of the map there.
+        Value of the map at the peak.
     """
 
     x: np.ndarray
@@ -31,14 +31,14 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Footprints:
-    """What pixels belong to which of N objects.
+    """The pixels that belong to each of N objects.
 
     Attributes
     ----------
     owner
         Number of the object of each pixel [y, x], -1 for none.
     area
-        Pixels of each object, at least 1.
+        Number of pixels of each object, at least 1.
     blend
         Number of the connected region of each object, -1 for an object without one.
     blend_size
@@ -61,7 +61,7 @@ def _root(parent: np.ndarray, node: int) -> int:
 
 @numba.njit(nogil=True, cache=True)
 def _highest_neighbour(pixel: int, steps: tuple[int, ...], basin: np.ndarray, values: np.ndarray) -> int:
-    """The highest pixel beside one that belongs to a basin already, -1 if there is none."""
+    """The highest neighbour of a pixel that already belongs to a basin, -1 if there is none."""
     best = -1
     for step in steps:
         other = pixel + step
@@ -72,11 +72,11 @@ def _highest_neighbour(pixel: int, steps: tuple[int, ...], basin: np.ndarray, va
 
 @numba.njit(nogil=True, cache=True)
 def _flood(values, order, nx, peak_min, rise, fraction, seeded, seed):
-    """Visit the pixels from high to low; let basins grow, meet, and merge where the lower one does not stand out.
+    """Visit the pixels from high to low; basins grow, meet, and merge if the lower one is not prominent.
 
-    ``values`` and ``seed`` are flat maps that have a border of zeros (no seed: -1), ``order`` the flat numbers of the
-    pixels to visit. Returns the basin of each pixel (-1), the basin that each basin was merged into, the basins that
-    are kept, and the pixel of each basin's peak.
+    ``values`` and ``seed`` are flat maps with a border of zeros (no seed: -1), ``order`` the flat indices of the
+    pixels to visit. Returns the basin of each pixel (-1 for none), the basin into which each basin was merged, whether
+    each basin is kept, and the pixel of its peak.
     """
     steps = (-nx - 1, -nx, -nx + 1, -1, 1, nx - 1, nx, nx + 1)
     basin = np.full(values.size, -1, np.int32)
@@ -137,9 +137,9 @@ def _bordered(array: np.ndarray, fill: float) -> np.ndarray:
 def find_peaks(
     significance: np.ndarray, *, threshold: float, floor: float, rise: float = 3.0, fraction: float = 0.02
 ) -> Peaks:
-    """Local maxima above a threshold that stand out from what they sit on.
+    """Prominent local maxima above a threshold.
 
-    A maximum that is connected to a higher one counts if, on the highest path between the two, the map falls by at
+    A maximum that is connected to a higher one is kept if, along the highest path between the two, the map falls by at
     least ``rise`` and by ``fraction`` of its value at the lowest point of the path.
 
     Parameters
@@ -147,11 +147,11 @@ def find_peaks(
     significance
         Map [y, x] in units of its noise; finite.
     threshold
-        Lowest height of a peak.
+        Smallest height of a peak.
     floor
         Height down to which peaks are connected.
     rise, fraction
-        How far a peak must stand out.
+        Smallest prominence of a peak, absolute and relative.
     """
     values = _bordered(np.asarray(significance, np.float32), 0)
     flat = values.ravel()
@@ -165,7 +165,7 @@ def find_peaks(
 
 
 def _parabola(values: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets (x, y), at most half a pixel, of the tops of the parabolas through a peak and its neighbours."""
+    """Offsets (x, y) of the maxima of parabolas through a peak and its neighbours, at most half a pixel."""
     offsets = []
     for before, after in ((values[y, x - 1], values[y, x + 1]), (values[y - 1, x], values[y + 1, x])):
         bend = before - 2.0 * values[y, x] + after
@@ -177,10 +177,10 @@ def _parabola(values: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> tuple[np.n
 def make_footprints(
     significance: np.ndarray, *, x: np.ndarray, y: np.ndarray, floor: float, max_area: int
 ) -> Footprints:
-    """Share the pixels above a floor among objects, each pixel uphill to its object.
+    """Assign the pixels above a floor to objects, each pixel to the object uphill from it.
 
-    A connected region larger than ``max_area`` is cut at twice the height, again and again, until no region is: one
-    bad background can therefore not make one footprint of a whole patch.
+    The floor of a connected region larger than ``max_area`` is doubled repeatedly until no region is larger, so that a
+    wrong background cannot turn a whole patch into one footprint.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def make_footprints(
     x, y
         Array positions of the objects.
     floor
-        Height down to which footprints reach.
+        Height down to which footprints extend.
     max_area
         Largest connected region in pixels.
     """

@@ -1,1 +1,1 @@
-"""One detector image, calibrated."""
+"""Calibration of a detector image."""

@@ -1,4 +1,4 @@
-"""Which detectors of a visit are good enough to be coadded, and why the others are not."""
+"""Selection of the detectors of a visit that are good enough to be coadded, with the reasons for rejections."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from astropy.table import Table
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on what calibration measured.
+    """Limits on the statistics of the calibration.
 
     Attributes
     ----------
     astrometric_scatter
-        Arcsec, one axis.
+        Largest astrometric scatter along one axis, arcsec.
     zero_point_error
-        Mag.
+        Largest error of the zero point, mag.
     zero_point_offset
-        Mag; departure from the median of the visit's detectors, whose zero points CASU has made equal.
+        Largest deviation of the zero point from the median of the visit's detectors, whose zero points CASU has made
+        equal, mag.
     psf_size_residual
-        ``|dT/T|`` of reserved stars, over twice its error.
+        Largest ``|dT/T|`` of reserved stars, after subtracting twice its error.
     noise_ratio
-        Scatter of empty pixels over predicted.
+        Largest ratio of measured to predicted scatter of empty pixels.
     seeing_offset
-        Relative departure of the seeing from the visit's median.
+        Largest relative deviation of the seeing from the median of the visit.
     """
 
     astrometric_scatter: float = 0.1
@@ -37,21 +38,21 @@ class Limits:
 
 
 def rejection(summaries: Table, limits: Limits) -> list[str]:
-    """Why each detector of a visit is rejected; an empty string where it is accepted.
+    """The reasons for rejecting each detector of a visit; an empty string if it is accepted.
 
-    A statistic that could not be measured rejects nothing: a detector with the header's solution is as good as its
-    header.
+    A statistic that could not be measured does not cause a rejection: a detector with the solution of the header is as
+    good as its header.
 
     Parameters
     ----------
     summaries
-        One row per detector, as `dmu4.detectors.tables.summary_table` makes them.
+        Table with one row per detector, from `dmu4.detectors.tables.summary_table`.
     limits
-        What is allowed.
+        Limits on the statistics.
     """
     offset = np.asarray(summaries["zero_point"]) - np.median(np.asarray(summaries["zero_point"]))
     wide = np.asarray(summaries["seeing"]) / np.median(np.asarray(summaries["seeing"])) - 1
-    # an offset counts beyond three times its error, a size residual beyond twice: noise rejects nothing
+    # only the part of an offset beyond three times its error counts, of a size residual beyond twice its error
     offset_noise = 3 * np.nan_to_num(np.asarray(summaries["zero_point_err"]))
     size_noise = 2 * np.nan_to_num(np.asarray(summaries["psf_size_residual_err"]))
     size = np.abs(np.asarray(summaries["psf_size_residual"]))
@@ -66,25 +67,25 @@ def rejection(summaries: Table, limits: Limits) -> list[str]:
     reasons: list[list[str]] = [[] for _ in range(len(summaries))]
     for name, values, limit, unit in checks:
         for number, value in enumerate(values):
-            if value > limit:  # not-a-number is not
+            if value > limit:  # False for NaN
                 reasons[number].append(f"{name} {value:.3g} {unit}".rstrip() + f" (limit {limit:g})")
     return ["; ".join(parts) for parts in reasons]
 
 
 def summarise(summaries: list[Table], limits: Limits) -> Table:
-    """The detectors of a visit in one table, in order, with `accepted` and `rejected_because`.
+    """Combine the detectors of a visit into one table, in order, with `accepted` and `rejected_because`.
 
     Parameters
     ----------
     summaries
-        One-row tables.
+        Tables with one row each.
     limits
-        What is allowed.
+        Limits on the statistics.
 
     Raises
     ------
     ValueError
-        If there are none.
+        If there are no tables.
     """
     if not summaries:
         raise ValueError("A visit needs the summary of at least one detector.")

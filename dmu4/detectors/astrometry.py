@@ -1,4 +1,4 @@
-"""Astrometry of one detector: its linear terms fitted again to a reference catalogue, its ZPN distortion kept."""
+"""Astrometry of one detector: the linear terms are fitted to a reference catalogue, the ZPN distortion is kept."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ MAS = 3.6e6
 
 @dataclass(frozen=True)
 class Astrometry:
-    """A transformation to the sky and how good it is.
+    """A transformation to the sky, and its quality.
 
     Attributes
     ----------
     wcs
-        Pixels to ICRS.
+        Transformation from pixels to ICRS.
     state
-        ``refined``, or ``header`` where there were too few stars.
+        ``refined``, or ``header`` if there were too few stars.
     reason
-        Why it is the header's; empty otherwise.
+        Reason for keeping the transformation of the header; empty otherwise.
     star, reference
         Index of each matched star and of its reference.
     used
-        Boolean, one a match: whether it was in the fit.
+        Whether each match was used in the fit.
     before, after
-        [match, 2]: offsets star minus reference in mas, east and north, with the header's transformation and this one.
+        Offsets star minus reference [match, 2] in mas, east and north, with the transformation of the header and with
+        this one.
     scatter
-        Robust scatter of one axis of `after` for used stars, mas.
+        Robust scatter of `after` along one axis for the stars used, mas.
     error
-        Error of the mean position that the scatter gives, mas.
+        Error of the mean position, from the scatter, mas.
     offset
-        How far the centre of the detector moved, (east, north) in mas.
+        Shift of the centre of the detector (east, north), mas.
     pattern
-        [3, 3, 2]: mean of `after` in ninths of the detector [y, x], mas; NaN where there are fewer than three stars.
+        Mean of `after` in ninths of the detector [y, x, axis], mas; NaN where there are fewer than three stars.
     quadratic
-        Largest displacement of a quadratic fitted to `after` over the detector, mas, and its error.
+        Root-mean-square displacement of a quadratic fitted to `after`, and its expectation from noise alone, mas.
     """
 
     wcs: WCS
@@ -66,9 +67,9 @@ class Positions:
     Attributes
     ----------
     ra, dec
-        ICRS degrees.
+        ICRS positions in degrees.
     error
-        Standard error of one axis in mas.
+        Standard error along one axis in mas.
     """
 
     ra: np.ndarray
@@ -82,23 +83,23 @@ class Positions:
 def match(
     wcs: WCS, *, x: np.ndarray, y: np.ndarray, brightness: np.ndarray, references: Positions, search: float = 5.0
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Match stars to references after finding the common shift that the header's pointing may be off by.
+    """Match stars to references after finding their common shift, due to the pointing error of the header.
 
     Parameters
     ----------
     wcs
-        Of the header.
+        Transformation of the header.
     x, y, brightness
-        Stars in pixels, and anything that grows with their flux.
+        Positions of the stars in pixels, and any quantity that increases with their flux.
     references
-        At the epoch of the exposure.
+        References at the epoch of the exposure.
     search
         Largest shift in arcsec.
 
     Returns
     -------
     star, reference, radius
-        Indices of mutual nearest pairs, and the radius in arcsec within which they were accepted.
+        Indices of mutual nearest neighbours, and the matching radius in arcsec.
     """
     nothing = np.empty(0, int), np.empty(0, int), 0.0
     if len(x) == 0 or len(references) == 0:
@@ -134,26 +135,26 @@ def fit_astrometry(
 ) -> Astrometry:
     """Fit the linear terms of a WCS to reference stars.
 
-    The projection turns reference positions into its own plane (the intermediate world coordinates of the FITS
-    standard); from pixels to there the transformation is linear, so that CD and CRPIX follow from weighted linear
-    least squares while CRVAL and the ZPN polynomial stay what they are. Matches beyond 3.5 times their errors are left
-    out, and the references' own errors count. With less than twice `min_stars` stars only shift, rotation and scale
-    are fitted.
+    Reference positions are transformed to the plane of projection (the intermediate world coordinates of the FITS
+    standard). The transformation from pixels to this plane is linear, so that CD and CRPIX follow from weighted linear
+    least squares, while CRVAL and the ZPN polynomial are kept. Matches that deviate by more than 3.5 times their
+    errors, which include those of the references, are rejected. With fewer than twice `min_stars` stars only shift,
+    rotation and scale are fitted.
 
     Parameters
     ----------
     wcs
-        Of the header, in ICRS.
+        Transformation of the header to ICRS.
     x, y, error, brightness
-        Stars: pixels, error of one axis in pixels, flux.
+        Positions of the stars in pixels, their errors along one axis in pixels, and their fluxes.
     references
-        At the epoch of the exposure.
+        References at the epoch of the exposure.
     shape
-        (ny, nx) of the image.
+        Size (ny, nx) of the image.
     pixel_scale
-        Arcsec.
+        Pixel size in arcsec.
     min_stars
-        With fewer matches the header's transformation stays.
+        Smallest number of matches; with fewer the transformation of the header is kept.
     """
     star, reference, _ = match(wcs, x=x, y=y, brightness=brightness, references=references)
     if len(star) < min_stars:
@@ -169,7 +170,7 @@ def fit_astrometry(
         residual = (_plane_of_pixels(refined, pixels) - target) * MAS
         total = np.hypot(sigma, floor)
         spread = robust_scatter(residual[used] / total[used, None], about=0)
-        # Errors that are too small (unknown proper motions, blends) must not let a few stars decide: a common term.
+        # If errors are underestimated (unknown proper motions, blends), a common term keeps few stars from dominating.
         floor = float(np.hypot(floor, np.median(sigma) * np.sqrt(max(0.0, spread**2 - 1)))) if spread > 1 else floor
         kept = np.hypot(*residual.T) < 3.5 * np.sqrt(2) * np.hypot(sigma, floor)
         if kept.sum() < min_stars or np.array_equal(kept, used):
@@ -182,8 +183,8 @@ def fit_astrometry(
 def _refit(
     wcs: WCS, pixels: np.ndarray, target: np.ndarray, sigma: np.ndarray, used: np.ndarray, *, linear: bool
 ) -> WCS:
-    """New CD and CRPIX that send the pixels to the target: six free numbers, or four (no shear) for few stars."""
-    # About the mean of the stars, in units of the old plane, so that the numbers are of order one.
+    """New CD and CRPIX that map the pixels to the target: six free parameters, or four (no shear) for few stars."""
+    # Relative to the mean of the stars, in units of the old plane, so that the parameters are of order one.
     centre = pixels[used].mean(axis=0)
     old = wcs.wcs.cd if wcs.wcs.has_cd() else wcs.pixel_scale_matrix
     moved = (pixels[used] - centre) @ old.T
@@ -217,7 +218,7 @@ def _plane_of_projection(wcs: WCS, ra: np.ndarray, dec: np.ndarray) -> np.ndarra
 
 
 def _plane_of_pixels(wcs: WCS, pixels: np.ndarray) -> np.ndarray:
-    """Pixels, counted from 0, in the projection plane, degrees."""
+    """Pixels, numbered from 0, in the projection plane, degrees."""
     return wcs.wcs.p2s(pixels + 1.0, 1)["imgcrd"]
 
 
@@ -231,7 +232,7 @@ def _describe(
     reference: np.ndarray,
     shape: tuple[int, int],
 ) -> Astrometry:
-    """Add residuals before and after, their scatter and their pattern."""
+    """Add the residuals before and after the fit, their scatter and their pattern."""
     before = offsets(header, x[star], y[star], references.ra[reference], references.dec[reference])
     after = offsets(result.wcs, x[star], y[star], references.ra[reference], references.dec[reference])
     used = result.used if len(result.used) == len(star) else np.ones(len(star), bool)
@@ -261,7 +262,7 @@ def _describe(
 
 
 def offsets(wcs: WCS, x: np.ndarray, y: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Position of pixels minus given sky positions, mas [position, 2]: east (with cos dec), north."""
+    """Offsets [position, 2] of pixels from given sky positions, east (with cos Dec) and north, in mas."""
     if len(x) == 0:
         return np.empty((0, 2))
     sky = wcs.all_pix2world(np.stack([x, y], axis=1), 0)
@@ -270,7 +271,7 @@ def offsets(wcs: WCS, x: np.ndarray, y: np.ndarray, ra: np.ndarray, dec: np.ndar
 
 
 def residual_pattern(x: np.ndarray, y: np.ndarray, residual: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Mean residual in each ninth of the detector, [3, 3, 2] as [y, x, axis]; NaN with fewer than three stars."""
+    """Mean residual in each ninth of the detector [y, x, axis]; NaN with fewer than three stars."""
     pattern = np.full((3, 3, 2), np.nan)
     column = np.clip((3 * (x + 0.5) / shape[1]).astype(int), 0, 2)
     row = np.clip((3 * (y + 0.5) / shape[0]).astype(int), 0, 2)
@@ -285,9 +286,9 @@ def residual_pattern(x: np.ndarray, y: np.ndarray, residual: np.ndarray, shape: 
 def quadratic_amplitude(
     x: np.ndarray, y: np.ndarray, residual: np.ndarray, shape: tuple[int, int]
 ) -> tuple[float, float]:
-    """Root-mean-square displacement of a quadratic fitted to residuals, and what noise alone would give.
+    """Root-mean-square displacement of a quadratic fitted to residuals, and its expectation from noise alone.
 
-    A figure of the distortion that linear terms and ZPN leave over; NaN with fewer than 20 stars.
+    It measures the distortion that is not described by the linear terms and ZPN; NaN with fewer than 20 stars.
     """
     if len(x) < 20:
         return np.nan, np.nan
@@ -301,18 +302,18 @@ def quadratic_amplitude(
 
 
 def _plane(ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float) -> np.ndarray:
-    """Arcsec east and north of a position: a flat sky is enough for matching within one detector."""
+    """Offsets east and north of a position in arcsec; a flat sky is accurate enough for matching within a detector."""
     east = ((ra - ra0 + 180) % 360 - 180) * np.cos(np.radians(dec0))
     return np.stack([east, dec - dec0], axis=1) * 3600
 
 
 def _common_shift(stars: np.ndarray, others: np.ndarray, search: float) -> tuple[np.ndarray, float]:
-    """The shift (arcsec) that most pairs share, and the radius to match within after it."""
+    """The most common shift of the pairs, and the matching radius after the shift, in arcsec."""
     pairs = cKDTree(stars).query_ball_tree(cKDTree(others), search)
     shifts = np.array([stars[i] - others[j] for i, near in enumerate(pairs) for j in near]).reshape(-1, 2)
     if len(shifts) == 0:
         return np.zeros(2), 1.0
-    # Where the differences are densest; a cell of 0.5" is wider than the errors, narrower than chance groups.
+    # The maximum of the density of differences; 0.5" is larger than the errors, but smaller than chance groups.
     counts = np.array([len(near) for near in cKDTree(shifts).query_ball_point(shifts, 0.5)])
     peak = shifts[np.argmax(counts)]
     close = shifts[np.hypot(*(shifts - peak).T) < 0.5]

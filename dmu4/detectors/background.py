@@ -1,4 +1,4 @@
-"""Sky background of one detector: smooth, and blind to stars, galaxies and their halos."""
+"""The sky background of one detector: a smooth surface, unaffected by stars, galaxies and their halos."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Background:
     coefficients
         Chebyshev coefficients [order_y, order_x] on the unit square spanned by the pixel centres.
     shape
-        (ny, nx) of the image.
+        Size (ny, nx) of the image.
     level, level_error
-        Median of the model, and the error of the mean level, in the image's units.
+        Median of the model, and the error of the mean level, in the units of the image.
     gradient
-        Largest minus smallest value of the model.
+        Difference between the largest and the smallest value of the model.
     noise
-        Scatter of the pixels taken for sky: some per cent low, because the tails of the noise are left out.
+        Scatter of the sky pixels: some per cent too small, because the tails of the noise are excluded.
     objects
-        Boolean [y, x]: pixels taken for sources and their halos.
+        Pixels of sources and their halos [y, x].
     free
-        Boolean [y, x]: pixels taken for sky.
+        Sky pixels [y, x].
     """
 
     coefficients: np.ndarray
@@ -56,12 +56,12 @@ def fit_background(
 ) -> Background:
     """Fit the sky between the sources.
 
-    Sources are found as regions of a smoothed image above 2 sigma and are grown by the seeing, so that the wings of
-    galaxies and the halos of bright stars do not count as sky. Regions as far below are left out alike: without the
-    peaks of the noise, but with its troughs, the sky would come out too low. The level of each mesh cell is the mode
-    of what is left; cells that are mostly masked are left out, and a low-order surface bridges them rather than
-    following a halo. Each pass finds fainter sources on a better sky.
-    A coadd's sky is fitted otherwise (`dmu4.patches.sky.mesh_sky`): its structure, from its inputs, is finer.
+    Sources are detected as regions of a smoothed image above 2 sigma and are grown by the seeing, to exclude the wings
+    of galaxies and the halos of bright stars. Regions below -2 sigma are excluded as well: without the positive peaks
+    of the noise, but with the negative ones, the sky would be too low. The level of each mesh cell is the mode
+    of the remaining pixels; cells that are mostly masked are ignored, and a low-order surface interpolates over them
+    instead of following a halo. Each iteration finds fainter sources on a better sky.
+    The sky of a coadd has finer structure, from its inputs, and is fitted differently (`dmu4.patches.sky.mesh_sky`).
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ def fit_background(
     mesh
         Size of a mesh cell in pixels.
     max_order
-        Highest order of the surface; small detectors get a lower one, two cells an order.
+        Highest order of the surface; small detectors have a lower one, with two cells per order.
     iterations
-        Passes of finding sources and fitting.
+        Number of iterations of finding sources and fitting.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def fit_background(
         objects = mask_objects(residual, good, noise=noise, fwhm=fwhm)
         troughs = mask_objects(-residual, good, noise=noise, fwhm=fwhm, scales=(1.0,))
         free = good & ~objects & ~troughs
-        if free.mean() < 0.02:  # so crowded that no pixel is free of sources: the mode of all pixels is what there is
+        if free.mean() < 0.02:  # too crowded for source-free pixels: use the mode of all pixels
             free = good
         cells = mesh_levels(residual, free, mesh=mesh)
         order = min(max_order, max(0, min(image.shape) // (2 * mesh) - 1))
@@ -124,21 +124,21 @@ def mask_objects(
     """Pixels of sources and their surroundings.
 
     Two scales are searched: that of the seeing, for small sources, and four times that, for halos and large galaxies,
-    each in units of the scatter of the smoothed image itself, because pixel noise is correlated. A coadd has a mask of
-    its own (`dmu4.patches.sky.source_mask`), which takes its PSF and its uneven variance; here neither is known yet.
+    each in units of the scatter of the smoothed image, because pixel noise is correlated. Coadds use a different mask
+    (`dmu4.patches.sky.source_mask`), based on their PSF and non-uniform variance; here neither is known yet.
 
     Parameters
     ----------
     residual, good
-        Image minus sky [y, x], and which of its pixels count.
+        Image minus sky, and whether each pixel can be used [y, x].
     noise
-        Scatter of single pixels; outliers are capped at 20 times this, so that a hot pixel does not grow a halo.
+        Scatter of single pixels; values are limited to 20 times this, so that a hot pixel is not masked like a halo.
     fwhm
         Seeing in pixels.
     threshold
-        In units of the scatter of the smoothed image; half as much again on the large scale.
+        Threshold in units of the scatter of the smoothed image; 1.5 times as high on the large scale.
     scales
-        Widths of the smoothing, in units of the seeing.
+        Widths of the smoothing in units of the seeing.
     """
     found = np.zeros(residual.shape, bool)
     filled = np.where(good, np.minimum(residual, 20 * noise), 0).astype(np.float32)
@@ -159,15 +159,15 @@ def mesh_levels(
     Parameters
     ----------
     image, free
-        Pixels [y, x], and which of them are sky.
+        Pixels, and whether each is sky [y, x].
     mesh
-        Size of a cell in pixels; cells at the edges are stretched so that no sliver is left.
+        Approximate size of a cell in pixels; the image is divided into cells of equal size.
 
     Returns
     -------
     x, y, level, weight
-        Centre of the free pixels of each cell, the mode of their values, and how many there are; cells with fewer
-        than a tenth of their pixels free have weight zero.
+        Mean position of the sky pixels of each cell, the mode of their values, and their number; cells with less
+        than a tenth of sky pixels have weight zero.
     """
     ny, nx = image.shape
     y_edges = np.linspace(0, ny, max(1, round(ny / mesh)) + 1).astype(int)

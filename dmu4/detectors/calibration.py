@@ -1,4 +1,4 @@
-"""Calibration of one detector image: from counts to sky, noise, PSF, positions and fluxes."""
+"""Calibration of one detector image: sky, noise, PSF, astrometry and photometry."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from obs_vista.masks import BIT
 
 
 class DetectorError(ValueError):
-    """A detector image cannot be calibrated; the message says why."""
+    """A detector image cannot be calibrated; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Choices of the calibration.
+    """Settings of the calibration.
 
     Attributes
     ----------
     mesh
-        Background mesh in pixels.
+        Size of a cell of the background mesh in pixels.
     detection_threshold
-        In sigma of a pixel.
+        Detection threshold in sigma of a pixel.
     min_psf_stars, min_reference_stars
-        Fewer stars make the PSF a plain profile, and leave the header's positions and zero point.
+        Smallest number of stars for a spatially varying PSF, and for fitting positions and zero point.
     psf_signal_to_noise
-        Least signal-to-noise of PSF stars.
+        Smallest signal to noise of PSF stars.
     """
 
     mesh: int = 64
@@ -51,24 +51,24 @@ class Settings:
 
 @dataclass(frozen=True)
 class DetectorImage:
-    """What is given of a detector.
+    """The inputs of the calibration of a detector.
 
     Attributes
     ----------
     image
-        Counts [y, x]; not-a-number or zero confidence where there are none.
+        Counts [y, x]; pixels without data are NaN or have zero confidence.
     variance
         Predicted variance of the counts.
     confidence
-        Confidence map in percent, or None.
+        Confidence map in per cent, or None.
     wcs
-        Pixels to ICRS, of the header.
+        Transformation of the header from pixels to ICRS.
     seeing
-        FWHM in pixels, of the header.
+        FWHM in pixels, from the header.
     saturation
-        Counts at which pixels saturate, as the image counts (sky in or out).
+        Counts at which pixels saturate, with or without the sky as in the image.
     zero_point
-        AB zero point of one count and its error, of the header.
+        AB zero point of one count and its error, from the header.
     """
 
     image: np.ndarray
@@ -82,30 +82,30 @@ class DetectorImage:
 
 @dataclass(frozen=True)
 class DetectorCalibration:
-    """A calibrated detector; pixels are still in counts, `zero_point.scaling` turns them into nJy.
+    """A calibrated detector; pixels are still in counts, `zero_point.scaling` converts them to nJy.
 
     Attributes
     ----------
     image, variance, mask
-        Background-subtracted counts, their variance (scaled to what empty pixels show), and mask bits [y, x].
+        Background-subtracted counts, their variance (scaled to the scatter of empty pixels), and mask bits [y, x].
     background
-        The sky that was subtracted.
+        The subtracted sky.
     noise
         Noise of empty pixels.
     sources, fits
         Sources, and their PSF fits.
     point_like
-        Sources that have the size of a star.
+        Whether each source has the size of a star.
     psf_stars
-        Index of the sources that the PSF was fitted to or checked on.
+        Indices of the sources on which the PSF was fitted or checked.
     psf
         The PSF and its check.
     apertures
-        Corrections to total flux.
+        Aperture corrections to total flux.
     astrometry, zero_point
         Transformation to the sky, and AB zero point.
     pixel_scale
-        Size of a pixel in arcsec.
+        Pixel size in arcsec.
     """
 
     image: np.ndarray
@@ -125,17 +125,17 @@ class DetectorCalibration:
 
     @property
     def seeing(self) -> float:
-        """FWHM of the PSF's profile in arcsec (`psf.fwhm` is that of a Gaussian of its moments, wider by the wings)."""
+        """FWHM of the PSF profile in arcsec (`psf.fwhm`, from the moments, is larger because of the wings)."""
         return self.psf.psf.moffat.fwhm * self.pixel_scale
 
     @property
     def status(self) -> str:
-        """``calibrated``, or ``header_solution`` where positions, zero point or PSF are not from stars."""
+        """``calibrated``, or ``header_solution`` if positions, zero point or PSF were not measured on stars."""
         return "header_solution" if self.reason else "calibrated"
 
     @property
     def reason(self) -> str:
-        """Why the status is not ``calibrated``."""
+        """The reason why the status is not ``calibrated``."""
         parts = [f"{name}: {part.reason}" for name, part in self._fits() if part.reason]
         if self.psf.state != "fitted":
             what = "the header's seeing" if self.psf.state == "header" else "one profile everywhere"
@@ -203,7 +203,7 @@ def calibrate(given: DetectorImage, references: References, settings: Settings) 
 
 
 def _usable(given: DetectorImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, variance and first mask; what has no data is 0 with a variance so large that it has no weight."""
+    """Image, variance and initial mask; pixels without data are 0, with a variance that gives them no weight."""
     mask = detector_mask(given.image, given.confidence, saturation=given.saturation)
     bad_variance = ~(given.variance > 0) | ~np.isfinite(given.variance) | (given.variance >= NO_DATA_VARIANCE)
     mask[bad_variance] |= BIT["NO_DATA"]
@@ -216,7 +216,7 @@ def _usable(given: DetectorImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def find_point_like(sources: Sources, fits: StarFits, psf: PsfFit) -> np.ndarray:
-    """Sources with the size of the PSF within their noise, unmasked, and hardly touched by neighbours."""
+    """Sources that have the size of the PSF within their noise, no mask bits, and hardly any light of neighbours."""
     expected = 2 * (psf.fwhm / SIGMA_TO_FWHM) ** 2
     noise = np.hypot(0.06, 2.5 / np.maximum(sources.signal_to_noise, 1))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -255,7 +255,7 @@ def _tie_to_references(
     pixel_scale: float,
     settings: Settings,
 ) -> tuple[Astrometry, ZeroPoint]:
-    """Positions and zero point from the stars that the reference catalogue knows."""
+    """Positions and zero point from the stars in the reference catalogue."""
     stars, point = np.flatnonzero(point_like), np.flatnonzero(references.point_like)
     shape = given.image.shape
     positions = replace(

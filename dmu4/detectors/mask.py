@@ -1,4 +1,4 @@
-"""Masks of detector images: no data, bad, saturated, non-linear, edge, and cosmic rays left in the stack."""
+"""Masks of detector images: no data, bad, saturated, non-linear, edge, and cosmic rays remaining in the stack."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dmu0.robust_statistics import SIGMA_TO_FWHM
 from obs_vista.masks import BIT
 
 LOW_CONFIDENCE = 20
-"""Percent; below this confidence a pixel is bad (the limit of the earlier VISTA processing)."""
+"""Confidence in per cent below which a pixel is bad (the limit of earlier VISTA processing)."""
 
 
 def sky_pedestal(image: np.ndarray, *, sky_level: float) -> float:
-    """What to add to a stack to get back counts as the detector saw them.
+    """The counts to be added to a stack to recover the counts of the detector.
 
-    CASU stacks carry the mean sky; some archives subtract it. Saturation is a limit on the counts with the sky in.
+    CASU stacks include the mean sky; some archives subtract it. Saturation is a limit on the counts including the sky.
 
     Parameters
     ----------
@@ -41,25 +41,25 @@ def detector_mask(
     edge: int = 4,
     grow: int = 2,
 ) -> np.ndarray:
-    """Mask of a detector image before anything has been measured on it.
+    """The mask of a detector image before anything has been measured on it.
 
     Parameters
     ----------
     image
-        Pixels [y, x], ADU.
+        Pixels [y, x] in ADU.
     confidence
-        Confidence map in percent, the same shape, or None where there is none.
+        Confidence map in per cent, of the same shape; None if there is none.
     saturation, nonlinear
-        Limits in the units of the image; above them pixels are SAT or SUSPECT.
+        Limits in the units of the image above which pixels are SAT or SUSPECT.
     edge
-        Width of the EDGE border in pixels: dither steps and resampling reach in from there.
+        Width in pixels of the EDGE border, which is affected by dithers and resampling.
     grow
-        Pixels by which saturated regions are grown, because their neighbours are fed by them.
+        Number of pixels by which saturated regions are grown, because charge spreads to their neighbours.
 
     Raises
     ------
     ValueError
-        If the confidence map has another shape than the image.
+        If the shapes of the confidence map and the image differ.
     """
     if confidence is not None and confidence.shape != image.shape:
         raise ValueError(
@@ -76,7 +76,7 @@ def detector_mask(
         saturated = image >= saturation
         suspect = image >= nonlinear
     if saturated.any():
-        # The middle of a heavily saturated star reads low after double-correlated sampling: fill the hole.
+        # The centre of a heavily saturated star has low counts after double-correlated sampling: fill the hole.
         saturated = binary_dilation(binary_fill_holes(saturated), iterations=grow)
         mask[saturated] |= BIT["SAT"]
     mask[suspect] |= BIT["SUSPECT"]
@@ -91,11 +91,11 @@ def detector_mask(
 def find_cosmic_rays(
     image: np.ndarray, sigma: np.ndarray, *, fwhm: float, threshold: float = 8.0, sharpness: float = 0.55
 ) -> np.ndarray:
-    """Pixels that stand out of their neighbours more than any star can.
+    """Pixels that exceed their neighbours by more than is possible for a star.
 
-    A pixel is one if it exceeds the mean of its four neighbours by more than a star centred on the pixel would, with
-    a margin. For a Gaussian star the neighbours are at exp(-1 / 2 sigma^2) of the peak, and a real star that is
-    not centred has brighter neighbours still.
+    A pixel is a cosmic ray if it exceeds the mean of its four neighbours by more than a star centred on the pixel
+    would, with a margin. For a Gaussian star the neighbours are at exp(-1 / 2 sigma^2) of the peak; a star that is
+    not centred on the pixel has brighter neighbours.
 
     Parameters
     ----------
@@ -104,14 +104,14 @@ def find_cosmic_rays(
     fwhm
         Seeing in pixels.
     threshold
-        Significance that the excess must have.
+        Smallest significance of the excess.
     sharpness
-        Fraction of the neighbour-to-peak ratio of a star below which a pixel is taken for a cosmic ray.
+        Fraction of the neighbour-to-peak ratio of a star below which a pixel is a cosmic ray.
 
     Returns
     -------
     numpy.ndarray
-        Boolean [y, x].
+        Whether each pixel is a cosmic ray [y, x].
     """
     star_ratio = np.exp(-0.5 / (fwhm / SIGMA_TO_FWHM) ** 2)
     return _sharp_pixels(

@@ -1,4 +1,4 @@
-"""The noise of a detector image: variance scaled to what empty pixels show, growth with light."""
+"""The noise of a detector image: variance scaled to the scatter of empty pixels, and its increase with flux."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dmu4.psf.profile import PixelErrors
 from obs_vista.masks import bits
 
 NO_DATA_VARIANCE = 1e12
-"""Variance, in squared counts, of pixels that say nothing."""
+"""Variance of pixels without data, in squared counts."""
 
 UNMEASURABLE = bits("NO_DATA", "BAD", "SAT", "EDGE", "CR")
-"""Planes of pixels whose scatter is not that of the sky."""
+"""Mask planes of pixels to be ignored when measuring the sky noise."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Noise:
     Attributes
     ----------
     ratio
-        Measured over predicted scatter: the variance was multiplied by its square.
+        Ratio of measured to predicted scatter; the variance was multiplied by its square.
     ratio_after
-        The same after that, from other pixels than those that the scaling used.
+        The same ratio after scaling, from different pixels.
     sigma
         Median error of an empty pixel in counts, after scaling.
     """
@@ -40,16 +40,16 @@ class Noise:
 def scale_variance(
     image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, fwhm: float, sky_noise: float
 ) -> tuple[Noise, np.ndarray]:
-    """Multiply the variance so that it says what the scatter of empty pixels is.
+    """Scale the variance to the scatter of empty pixels.
 
-    The scatter is the distance of the median to the 15.87th percentile, so that faint sources on the bright side do not
-    count. Empty pixels are those outside sources of 3 sigma in the smoothed image: a lower limit would cut the noise
-    itself.
+    The scatter is the difference between the median and the 15.87th percentile, which faint positive sources do not
+    affect. Empty pixels are those outside sources of 3 sigma in the smoothed image: a lower threshold would truncate
+    the noise itself.
 
     Raises
     ------
     ValueError
-        If there are too few empty pixels, or they do not scatter.
+        If there are too few empty pixels, or they have no scatter.
     """
     good = (mask & UNMEASURABLE) == 0
     empty = good & ~mask_objects(image, good, noise=sky_noise, fwhm=fwhm, threshold=3.0)
@@ -70,10 +70,10 @@ def scale_variance(
 
 
 def pixel_errors(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, objects: np.ndarray) -> PixelErrors:
-    """Variance of the sky alone, and how it grows with light.
+    """Variance of the sky alone, and its increase with the flux of the source.
 
-    The variance of a bright pixel follows its own noise; weights made of it would pull fluxes down. So the light's
-    share is told from how the variance of bright pixels exceeds the sky's, and is added again from the model.
+    The variance of a bright pixel depends on its own noise, so that weights computed from it would bias fluxes low.
+    The increase with flux is therefore measured on bright pixels and subtracted; it is added again from the model.
     """
     good = (mask & UNMEASURABLE) == 0
     empty = good & ~objects

@@ -15,10 +15,10 @@ RADIAN_IN_MAS = np.degrees(1) * 3.6e6
 DAYS_PER_YEAR = 365.25
 
 UNKNOWN_POSITION_ERROR = 100.0
-"""mas; for references that do not say how good their positions are."""
+"""Position error of references without quoted errors, mas."""
 
 UNKNOWN_MOTION = 4.0
-"""mas/yr; typical proper motion, in one axis, of the faint stars for which none has been measured."""
+"""Typical proper motion, along one axis, of faint stars whose motion is not measured, mas/yr."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class References:
     Attributes
     ----------
     id
-        Of the reference catalogue.
+        Identifier in the reference catalogue.
     positions
-        At the epoch of the exposure.
+        Positions at the epoch of the exposure.
     flux, flux_error
-        nJy in the band; NaN where there is none.
+        Flux in the band and its error, in nJy; NaN if there is none.
     point_like
-        Whether no catalogue says that it is extended.
+        Whether the star is not extended in any catalogue.
     """
 
     id: np.ndarray
@@ -56,20 +56,20 @@ def no_references() -> References:
 def around_detector(
     shards: list[Table], *, band: str, mjd: float, wcs: WCS, shape: tuple[int, int], margin: float = 10.0
 ) -> References:
-    """Point-like references on a detector and a little around it.
+    """Point-like references on a detector and its immediate surroundings.
 
     Parameters
     ----------
     shards
-        Tables in the columns of `dmu2.refcat`.
+        Tables with the columns of `dmu2.refcat`.
     band
-        Label of the band; a catalogue without its fluxes still serves for positions.
+        Label of the band; a catalogue without fluxes in this band still provides positions.
     mjd
-        MJD (TAI) of the exposure.
+        Epoch of the exposure, MJD (TAI).
     wcs, shape
-        Transformation of the header, and (ny, nx).
+        Transformation of the header, and size (ny, nx) of the image.
     margin
-        Arcsec around the detector.
+        Margin around the detector in arcsec.
     """
     parts = []
     corners = wcs.all_pix2world([[0, 0], [shape[1] - 1, 0], [shape[1] - 1, shape[0] - 1], [0, shape[0] - 1]], 0)
@@ -103,7 +103,7 @@ def around_detector(
 
 
 def _position_error(table: Table, mjd: float) -> np.ndarray:
-    """Standard error of one axis in mas at a date: of the catalogue, and of the motion since."""
+    """Standard error along one axis at a date in mas, from the catalogue and the motion since its epoch."""
     errors = np.stack([np.asarray(table[name], float) for name in ("coord_ra_err", "coord_dec_err")]) * RADIAN_IN_MAS
     errors = np.where(np.isfinite(errors) & (errors > 0), errors, UNKNOWN_POSITION_ERROR)
     years = np.abs(np.nan_to_num((mjd - np.asarray(table["epoch"], float)) / DAYS_PER_YEAR))

@@ -1,4 +1,4 @@
-"""What calibration found on a detector, as tables: the sources, and one row of statistics."""
+"""Results of the calibration of a detector as tables: the sources, and one row of statistics."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def _table(columns: dict[str, tuple[object, object, str]]) -> Table:
 
 
 def source_table(result: DetectorCalibration, references: References) -> Table:
-    """The sources of a detector: positions, fluxes in nJy, shapes, what each was used for, its reference.
+    """The sources of a detector: positions, fluxes in nJy, shapes, their use in the calibration, and references.
 
     Parameters
     ----------
     result
         The calibration.
     references
-        The references it was made with.
+        Reference stars of the calibration.
     """
     sources, fits, count = result.sources, result.fits, len(result.sources)
     scale = result.zero_point.scaling
@@ -110,11 +110,11 @@ def summary_table(
     Parameters
     ----------
     result, given
-        The calibration, and what it started from.
+        The calibration, and its inputs.
     header
-        Cards of the stack.
+        Header cards of the stack.
     key
-        visit, detector, band, mjd.
+        Values of visit, detector, band and mjd.
     """
     columns = {
         "visit": (int(key["visit"]), None, "number of the visit"),
@@ -122,7 +122,7 @@ def summary_table(
         "band": (str(key["band"]), None, "label of the band"),
         "mjd": (float(key["mjd"]), u.d, "MJD (TAI) of the middle of the visit"),
         "status": (result.status, None, "calibrated, or header_solution"),
-        "reason": (result.reason, None, "why it is the header's solution; empty otherwise"),
+        "reason": (result.reason, None, "why the solution is that of the header; empty otherwise"),
     }
     columns |= _place(result, given) | _image_statistics(result, header) | _psf_statistics(result, given)
     columns |= _astrometry_statistics(result) | _photometry_statistics(result, given)
@@ -155,16 +155,16 @@ def _image_statistics(result: DetectorCalibration, header: Mapping) -> dict[str,
         "sky_level": (background.level, u.adu, "median of the background"),
         "sky_level_err": (background.level_error, u.adu, "its standard error"),
         "sky_gradient": (background.gradient, u.adu, "largest minus smallest background"),
-        "sky_noise": (noise.sigma, u.adu, "median error of an empty pixel, as scaled"),
+        "sky_noise": (noise.sigma, u.adu, "median error of an empty pixel after scaling"),
         "sky_noise_header": (float(header.get("SKYNOISE", np.nan)), u.adu, "SKYNOISE of the header"),
-        "noise_ratio": (noise.ratio, None, "scatter of empty pixels over the predicted: the variance was scaled by it"),
-        "noise_ratio_after": (noise.ratio_after, None, "the same after scaling, from other pixels"),
-        "no_data_fraction": (fraction("NO_DATA"), None, "share of pixels without data"),
-        "bad_fraction": (fraction("BAD"), None, "share of pixels of low confidence"),
-        "saturated_fraction": (fraction("SAT"), None, "share of pixels that are saturated"),
-        "cosmic_rays": (int(((mask & BIT["CR"]) != 0).sum()), None, "pixels taken for cosmic rays"),
-        "n_sources": (len(result.sources), None, "sources found"),
-        "n_stars": (int(result.point_like.sum()), None, "point-like, isolated sources"),
+        "noise_ratio": (noise.ratio, None, "measured over predicted scatter of empty pixels, before scaling"),
+        "noise_ratio_after": (noise.ratio_after, None, "the same after scaling, from different pixels"),
+        "no_data_fraction": (fraction("NO_DATA"), None, "fraction of pixels without data"),
+        "bad_fraction": (fraction("BAD"), None, "fraction of pixels of low confidence"),
+        "saturated_fraction": (fraction("SAT"), None, "fraction of saturated pixels"),
+        "cosmic_rays": (int(((mask & BIT["CR"]) != 0).sum()), None, "number of pixels identified as cosmic rays"),
+        "n_sources": (len(result.sources), None, "number of sources"),
+        "n_stars": (int(result.point_like.sum()), None, "number of point-like, isolated sources"),
     }
 
 
@@ -177,9 +177,9 @@ def _psf_statistics(result: DetectorCalibration, given: DetectorImage) -> dict[s
     error = psf.size_residual_error
     return {
         "psf_state": (psf.state, None, "fitted, moffat (few stars) or header (none)"),
-        "n_psf_used": (int(psf.used.sum()), None, "stars that the PSF was fitted to"),
-        "n_psf_reserved": (int(psf.reserved.sum()), None, "stars held out"),
-        "seeing": (result.seeing, u.arcsec, "FWHM of the PSF's profile"),
+        "n_psf_used": (int(psf.used.sum()), None, "number of stars used to fit the PSF"),
+        "n_psf_reserved": (int(psf.reserved.sum()), None, "number of stars reserved for the check"),
+        "seeing": (result.seeing, u.arcsec, "FWHM of the PSF profile"),
         "seeing_err": (0.5 * result.seeing * (error if np.isfinite(error) else 0.05), u.arcsec, "its standard error"),
         "seeing_header": (given.seeing * result.pixel_scale, u.arcsec, "SEEING of the header"),
         "ellipticity": (float(np.hypot(e1, e2)), None, "median ellipticity of PSF stars"),
@@ -210,7 +210,7 @@ def _astrometry_statistics(result: DetectorCalibration) -> dict[str, tuple[objec
         "east": (float(np.median(after[:, 0])), u.mas, "median offset by the refined transformation, east"),
         "north": (float(np.median(after[:, 1])), u.mas, "the same, north"),
         "distortion": (fit.quadratic[0], u.mas, "rms of a quadratic fitted to the residuals"),
-        "distortion_noise": (fit.quadratic[1], u.mas, "what noise alone would give"),
+        "distortion_noise": (fit.quadratic[1], u.mas, "expected value of the rms from noise alone"),
     }
 
 

@@ -1,4 +1,4 @@
-"""Photometric calibration of one detector: aperture corrections and the zero point against reference stars."""
+"""Photometric calibration of one detector: aperture corrections, and the zero point from reference stars."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from dmu0.robust_statistics import robust_scatter
 from obs_vista.photometry import magnitude_of, nanojansky_per_count
 
 APERTURES = (1.0, 1.5, 2.0, 3.0)
-"""Radii, in arcsec, of the apertures for which corrections are kept."""
+"""Radii in arcsec of the apertures for which corrections are stored."""
 
 
 @dataclass(frozen=True)
 class ApertureCorrections:
-    """What to multiply a flux by to get the total flux of a star.
+    """Factors that convert fluxes to total fluxes of stars.
 
     Attributes
     ----------
     psf, psf_error
-        For PSF fluxes: the light beyond the PSF's stamp.
+        Correction of PSF fluxes for the light outside the PSF stamp, and its error.
     apertures
         Radius in arcsec -> (correction, error) for circular apertures.
     growth
-        Flux in a wide aperture over PSF flux, measured on bright stars, and its error; a check of the PSF's wings.
+        Ratio of the flux in a wide aperture to the PSF flux, measured on bright stars, and its error; a check of the
+        wings of the PSF.
     """
 
     psf: float
@@ -37,24 +38,24 @@ class ApertureCorrections:
 
 @dataclass(frozen=True)
 class ZeroPoint:
-    """AB magnitude of one count (total flux) on a detector.
+    """The AB magnitude of a total flux of one count on a detector.
 
     Attributes
     ----------
     magnitude, error
         Zero point and its standard error.
     state
-        ``fitted``, or ``header`` where there were too few stars.
+        ``fitted``, or ``header`` if there were too few stars.
     reason
-        Why it is the header's; empty otherwise.
+        Reason for using the zero point of the header; empty otherwise.
     scatter
         Robust scatter of the stars used, mag.
     used
-        Boolean, one value per star given: in the fit.
+        Whether each star was used in the fit.
     residual
-        Star minus reference in mag, one value per star given; NaN where a flux is not positive.
+        Star minus reference in mag, one value per star; NaN if a flux is not positive.
     gradient, gradient_error
-        Change of the zero point over the detector in x and in y, mag, and the error of either.
+        Change of the zero point across the detector in x and in y, mag, and the error of each.
     """
 
     magnitude: float
@@ -69,7 +70,7 @@ class ZeroPoint:
 
     @property
     def scaling(self) -> float:
-        """nJy of one count."""
+        """Flux density of one count in nJy."""
         return nanojansky_per_count(self.magnitude)
 
 
@@ -87,20 +88,20 @@ def aperture_corrections(
 ) -> ApertureCorrections:
     """Corrections to total flux, from the growth of bright, isolated stars.
 
-    The PSF is normalised on its stamp; its profile, whose wings were measured on stars, says what lies beyond. Bright
-    stars in a wide aperture, over a sky taken around each, say the same with more noise, and with the light of faint
-    neighbours: that is kept as a check, and as a measure of the error.
+    The PSF is normalised on its stamp; the light outside is known from its profile, whose wings were measured on stars.
+    The fluxes of bright stars in a wide aperture, with a local sky, give the same information with more noise and with
+    the light of faint neighbours; they are stored as a check.
 
     Parameters
     ----------
     image, sigma
         Background-subtracted pixels [y, x] and their errors.
     x, y, psf_flux, signal_to_noise
-        Of the PSF stars.
+        Positions, PSF fluxes and signal to noise of the PSF stars.
     wing
-        Fraction of the light that the profile has beyond the PSF's stamp.
+        Fraction of the light of the profile outside the PSF stamp.
     pixel_scale
-        Arcsec.
+        Pixel size in arcsec.
     fwhm
         Seeing in pixels.
     """
@@ -137,25 +138,25 @@ def fit_zero_point(
     min_stars: int = 12,
     intrinsic: float = 0.01,
 ) -> ZeroPoint:
-    """The zero point from stars that are in the reference catalogue.
+    """The zero point from stars in the reference catalogue.
 
-    Fluxes are compared, not magnitudes, and stars are chosen by the flux that the detector gives them: a limit on the
-    reference's own signal-to-noise, or weights that follow its noise, would favour references that fluctuated upwards.
+    Fluxes rather than magnitudes are compared, and stars are selected by their flux on the detector: a limit on the
+    signal to noise of the reference, or weights that depend on its noise, would favour upward fluctuations.
 
     Parameters
     ----------
     flux, flux_error
-        Total fluxes in counts.
+        Total fluxes and their errors in counts.
     reference, reference_error
-        nJy, in the system of the survey.
+        Reference fluxes and their errors in nJy, in the system of the survey.
     x, y, shape
-        Where the stars are, in pixels, and (ny, nx) of the image: for the change over the detector.
+        Positions of the stars in pixels, and size (ny, nx) of the image, for the gradient.
     header
-        Zero point of the header and its error, kept when there are too few stars.
+        Zero point of the header and its error, used if there are too few stars.
     min_stars
-        Fewest stars for a fit.
+        Smallest number of stars for a fit.
     intrinsic
-        Scatter (fraction) that colour terms leave, at least.
+        Smallest intrinsic scatter due to colour terms, as a fraction.
     """
     valid = (flux > 0) & np.isfinite(reference) & (reference > 0) & np.isfinite(reference_error) & (reference_error > 0)
     residual = np.full(len(flux), np.nan)
@@ -182,18 +183,18 @@ def fit_zero_point(
 
 
 class _Scale(NamedTuple):
-    """Factor from counts to nJy, with what its fit says of the stars.
+    """Factor from counts to nJy, with statistics of its fit.
 
     Attributes
     ----------
     scale
-        nJy per count.
+        Flux density of one count in nJy.
     relative
         Expected scatter of each star's factor, as a fraction; NaN for stars that are not valid.
     spread
-        Scatter of the factors of the stars that were used in units of the expected one.
+        Scatter of the factors of the stars used, in units of the expected scatter.
     used
-        Boolean, one value per star.
+        Whether each star was used.
     """
 
     scale: float
@@ -228,7 +229,7 @@ def _fit_scale(
         deviation = reference / (scale * np.where(valid, flux, np.nan)) - 1
         relative = np.sqrt(variance) / (scale * np.where(valid, flux, np.nan))
         spread = robust_scatter(deviation[used] / relative[used], about=0)
-        # colour terms scatter more than catalogue errors say: the floor grows until residuals agree with errors
+        # colour terms add scatter to the catalogue errors: the floor is increased until residuals agree with errors
         floor = float(np.clip(floor * spread**0.5, intrinsic, 0.1))
         kept = chosen & (np.abs(deviation) < 3.5 * relative * max(1.0, spread))
         if kept.sum() < min_stars or (np.array_equal(kept, used) and abs(spread - 1) < 0.1):
@@ -238,10 +239,10 @@ def _fit_scale(
 
 
 def _typical_error(flux: np.ndarray, error: np.ndarray, chosen: np.ndarray, neighbours: int = 5) -> np.ndarray:
-    """Errors of references as those of stars of similar flux have them (their running median).
+    """Typical errors of references: the running median of stars of similar flux.
 
-    A catalogue's error follows its own flux, noise and all; as a weight it would pull the mean towards references
-    that fluctuated down. One that is twice the typical error or more stays: it comes from another catalogue.
+    The quoted error depends on the noisy flux; used as a weight it would bias the mean towards references that
+    fluctuated down. An error of more than twice the typical one is kept, since it comes from a different catalogue.
     """
     typical = error.copy()
     order = np.flatnonzero(chosen)[np.argsort(flux[chosen])]
@@ -254,7 +255,7 @@ def _typical_error(flux: np.ndarray, error: np.ndarray, chosen: np.ndarray, neig
 def _plane(
     x: np.ndarray, y: np.ndarray, residual: np.ndarray, error: np.ndarray, shape: tuple[int, int]
 ) -> tuple[tuple[float, float], float]:
-    """Slopes of a plane fitted to residuals, over the whole detector, and their error."""
+    """Slopes of a plane fitted to residuals, across the whole detector, and their error."""
     if len(x) < 10:
         return (np.nan, np.nan), np.nan
     weight = 1 / error
@@ -267,7 +268,7 @@ def _plane(
 
 
 def _average(values: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
-    """Weighted mean of values within 3 sigma of their median, and the error that their scatter gives."""
+    """Weighted mean of the values within 3 sigma of their median, and its error from their scatter."""
     good = np.isfinite(values) & np.isfinite(errors) & (errors > 0)
     if good.sum() < 3:
         return float("nan"), float("nan")

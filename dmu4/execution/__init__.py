@@ -1,1 +1,1 @@
-"""How quanta are run, on this machine or through BPS, and what became of each."""
+"""Execution of quanta, on this machine or through BPS, and reports on the outcome of each."""

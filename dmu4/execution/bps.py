@@ -1,4 +1,4 @@
-"""Run a task of the pipeline through BPS: on a cluster, or on this machine as if it were one, with the same code."""
+"""Running a task of the pipeline through BPS, on a cluster or on this machine, with the same code."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from dmu0.surveys import Survey
 from dmu4.execution import middleware
 
 SITES = Path(__file__).parents[1] / "bps"
-"""Where the shipped sites are: one YAML file each."""
+"""Folder of the sites that come with the project, one YAML file each."""
 
 COMMANDS = SITES / "commands.yaml"
 """The commands of the jobs, for every site."""
 
 
 class BpsFailed(RuntimeError):
-    """A submission could not be made or did not end well."""
+    """A submission could not be made or failed."""
 
 
 def find_site(site: str) -> Path:
@@ -49,14 +49,14 @@ def find_site(site: str) -> Path:
 
 
 def submission(survey: Survey, graph: Path, *, run: str) -> dict:
-    """The content of a BPS submit file for one task; beside its graph are the commands of the jobs.
+    """The content of a BPS submit file for one task; the commands of the jobs are in the folder of the graph.
 
     Parameters
     ----------
     survey
         The survey; its key ``engine.site`` names the site.
     graph
-        Quantum graph of what is to be done.
+        Quantum graph to execute.
     run
         Output collection of the graph.
     """
@@ -74,7 +74,7 @@ def submission(survey: Survey, graph: Path, *, run: str) -> dict:
 
 
 def run_task(survey: Survey, components: PredictedQuantumGraphComponents, task: str, *, run: str) -> None:
-    """Submit one task and wait for its end.
+    """Submit one task and wait until it has finished.
 
     Parameters
     ----------
@@ -90,13 +90,13 @@ def run_task(survey: Survey, components: PredictedQuantumGraphComponents, task: 
     Raises
     ------
     BpsFailed
-        If ``bps submit`` fails; single quanta that fail are found in the repository's logs.
+        If ``bps submit`` fails; the failures of single quanta are in the logs of the repository.
     """
     folder = survey.folders[4] / "bps" / run.replace("/", "_") / task
     folder.mkdir(parents=True, exist_ok=True)
     graph = folder / f"{task}.qg"
     components.write(graph)
-    # BPS takes the first word of a command for a program before it fills in names.
+    # BPS interprets the first word of a command as a program before it substitutes names.
     commands = COMMANDS.read_text().replace("{middleware}", f"{sys.executable} {middleware.__file__}")
     (folder / "commands.yaml").write_text(commands)
     submit_file = folder / "submit.yaml"
@@ -121,7 +121,7 @@ def run_task(survey: Survey, components: PredictedQuantumGraphComponents, task: 
 
 
 def _why(log: Path) -> str:
-    """The error that ended a submission; where that was a program which it started, the last error of the program."""
+    """The error that ended a submission; if it came from a program started by it, the last error of the program."""
     path, error = log, _last_error(log)
     if "CalledProcessError" in error:
         outputs = sorted((log.parent / "submit").rglob("*.stderr"), key=lambda item: item.stat().st_mtime)
@@ -131,6 +131,6 @@ def _why(log: Path) -> str:
 
 
 def _last_error(path: Path) -> str:
-    """The last line of a log that names an error, otherwise its last line."""
+    """The last line of a log that contains an error, otherwise its last line."""
     lines = [line for line in path.read_text().split("\n") if line.strip()]
     return "".join(([line for line in lines if re.match(r"[\w.]+: ", line)] or lines)[-1:])

@@ -1,7 +1,7 @@
 """Run a program of the LSST middleware: ``python dmu4/execution/middleware.py pipetask|butler|bps ...``.
 
-Wherever a job is started, it runs the code of the checkout that this file is in, with whatever Python starts it, and
-reads quantum graphs rightly; it needs nothing on PATH or PYTHONPATH.
+A job runs the code of the checkout that contains this file, wherever it is started and with any Python, and reads
+quantum graphs correctly; it depends neither on PATH nor on PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _PROJECT = str(Path(__file__).resolve().parents[2])
 
 
 def _prepare() -> None:
-    """Make this process and those that it starts import from this checkout, and read parts of zip files."""
+    """Make this process and its children import from this checkout, and read members of zip files correctly."""
     sys.path[:] = [_PROJECT, *(entry for entry in sys.path if entry not in {_PROJECT, str(Path(__file__).parent)})]
     others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in {"", _PROJECT}]
     os.environ["PYTHONPATH"] = os.pathsep.join([_PROJECT, *others])
@@ -24,12 +24,12 @@ def _prepare() -> None:
 
 
 def main(program: str) -> int | None:
-    """Run a program with the rest of the command line.
+    """Run a program with the remaining command-line arguments.
 
     Raises
     ------
     SystemExit
-        With the program's exit code, or because there is no such program.
+        With the exit code of the program, or because there is no such program.
     """
     if program == "pipetask":
         from lsst.ctrl.mpexec.cli.pipetask import main as run

@@ -1,6 +1,6 @@
-"""Execute quanta with nothing but their files, and register what they made in batches.
+"""Execution of quanta without a registry; their outputs are registered in batches.
 
-Processes that write to one SQLite registry wait for each other at every dataset; here each writes a few times a minute.
+Processes that write every dataset to one SQLite registry wait for each other; here each writes a few times a minute.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lsst.pipe.base.single_quantum_executor import SingleQuantumExecutor
 from dmu4.butler.dataset_cache import empty_caches
 
 REGISTER_AFTER = 15.0
-"""Seconds after which datasets are registered; a process that is killed loses what it made since it last did."""
+"""Seconds between registrations of datasets; a process that is killed loses its outputs since the last one."""
 
 _logger = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ class QuantumRunner:
     repository
         Folder of the repository.
     butler
-        The same, writeable.
+        Writeable Butler of the repository.
     graph
-        Quanta with datastore records, whose outputs are not registered yet. Files in their place are overwritten: a
-        process left them that was killed before it could register them.
+        Quanta with datastore records, whose outputs are not registered yet. Existing files are overwritten: they were
+        left by a process that was killed before it could register them.
     """
 
     def __init__(self, repository: Path, butler: Butler, graph: PredictedQuantumGraph) -> None:
@@ -62,12 +62,12 @@ class QuantumRunner:
         self.close()
 
     def close(self) -> None:
-        """Drop what the tasks hold in memory, and let go of the files."""
+        """Empty the caches of the tasks, and close the files."""
         empty_caches()
         self._files.close()
 
     def run(self, quantum_id: UUID) -> None:
-        """Execute a quantum; if it fails, its log says why, and nothing else of it is registered."""
+        """Execute a quantum; if it fails, only its log, which contains the reason, is registered."""
         quantum = self._quanta[quantum_id]
         task = self._graph.quantum_only_xgraph.nodes[quantum_id]["pipeline_node"]
         outputs = quantum.outputs.values()
@@ -81,7 +81,7 @@ class QuantumRunner:
             self.register()
 
     def register(self) -> None:
-        """Make known to the repository what was made since the last time."""
+        """Register the outputs since the last registration in the repository."""
         stored = self._files.stored_many(self._made)
         self._butler.transfer_from(self._files, [ref for ref in self._made if stored[ref]])
         self._made.clear()
@@ -89,7 +89,7 @@ class QuantumRunner:
 
 
 def _files_only(repository: Path, graph: PredictedQuantumGraph, quanta: list[Quantum]) -> QuantumBackedButler:
-    """A Butler without registry, which knows the inputs and the predicted outputs of some quanta."""
+    """A Butler without registry, which has the inputs and the predicted outputs of some quanta."""
     return QuantumBackedButler.from_predicted(
         config=str(repository),
         predicted_inputs=[ref.id for quantum in quanta for refs in quantum.inputs.values() for ref in refs],

@@ -1,4 +1,4 @@
-"""What became of each quantum: done, skipped with its reason, or failed with its reason, each counted once."""
+"""The outcome of each quantum: done, skipped with a reason, or failed with a reason, each counted once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lsst.daf.butler import Butler, DataCoordinate, DatasetRef
 from lsst.pipe.base import QuantumSuccessCaveats, TaskMetadata
 
 COLUMNS = ("task", "data_id", "state", "reason", "seconds")
-"""Columns of a report: one row per quantum, ``state`` is done, skipped or failed."""
+"""Columns of a report, which has one row per quantum; ``state`` is done, skipped or failed."""
 
 
 class StepFailed(RuntimeError):
@@ -20,7 +20,7 @@ class StepFailed(RuntimeError):
 
 
 def data_id_text(ref: DatasetRef) -> str:
-    """The data id of a dataset as it is shown: the dimensions that tell quanta apart."""
+    """The data id of a dataset as text: the dimensions that distinguish quanta."""
     names = ("visit", "exposure", "detector", "tract", "patch", "band")
     values = dict(ref.dataId.mapping)
     return " ".join(f"{name}={values[name]}" for name in names if name in values)
@@ -33,7 +33,7 @@ def _seconds(metadata: TaskMetadata) -> float:
 
 
 def _no_work_reason(butler: Butler, task: str, ref: DatasetRef, run: str) -> str:
-    """Why a task found nothing to do, from its log."""
+    """The reason why a task had nothing to do, from its log."""
     for record in butler.get(f"{task}_log", ref.dataId, collections=run):
         found = re.search(r"no work found: (.*)\.?$", record.message)
         if found:
@@ -51,9 +51,9 @@ def _failure_reason(butler: Butler, task: str, ref: DatasetRef, run: str) -> str
 
 
 def report_rows(butler: Butler, task: str, run: str) -> list[tuple]:
-    """Rows for all quanta of a task in a run, those of an earlier, broken-off attempt included.
+    """Rows for all quanta of a task in a run, including those of an earlier, interrupted attempt.
 
-    A quantum that ended has metadata; one that failed has a log only.
+    A quantum that completed has metadata; one that failed has only a log.
     """
     rows, ended = [], set()
     for ref in butler.query_datasets(f"{task}_metadata", collections=run, explain=False, limit=None):
@@ -70,7 +70,7 @@ def report_rows(butler: Butler, task: str, run: str) -> list[tuple]:
 
 
 def failed_quanta(butler: Butler, task: str) -> set[DataCoordinate]:
-    """Data ids of the quanta that failed in the output run: they have a log, but no metadata."""
+    """Data ids of the quanta that failed in the output run, which have a log but no metadata."""
     if not butler.registry.queryDatasetTypes(f"{task}_log"):
         return set()
     logs, done = (
@@ -86,12 +86,12 @@ def report_table(rows: Sequence[tuple]) -> Table:
 
 
 def check_any_done(report: Table, step: str, tasks: Sequence[str]) -> None:
-    """Make sure that no task of a step failed altogether.
+    """Check that no task of a step failed completely.
 
     Raises
     ------
     StepFailed
-        If a task had quanta and none of them was done or skipped.
+        If a task had quanta but none of them was done or skipped.
     """
     for task in tasks:
         mine = report[report["task"] == task]
@@ -100,7 +100,7 @@ def check_any_done(report: Table, step: str, tasks: Sequence[str]) -> None:
 
 
 def summary(report: Table) -> Table:
-    """How many quanta of each task were done, skipped and failed, and how long they took in all."""
+    """Number of quanta of each task that were done, skipped and failed, and their total duration."""
     rows = []
     for task in dict.fromkeys(report["task"]):
         mine = report[report["task"] == task]

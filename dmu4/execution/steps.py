@@ -1,4 +1,4 @@
-"""Run the steps of the pipeline, and resume them."""
+"""Running the steps of the pipeline, and resuming them."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ STEPS = {
     "coadds": ("import_optical", "coadd_patch"),
     "multiband": ("detect_patch", "measure_patch", "consolidate_tract"),
 }
-"""The tasks of each step. Each is a submission of its own, so that its graph is built from what exists by then:
-a detector that fails costs no coadd."""
+"""The tasks of each step. Each task is a separate submission, so that its graph is built from the existing products:
+a detector that fails does not prevent a coadd."""
 
 
 def engine_kind(survey: Survey) -> str:
-    """How the pipeline is run: what ``make ENGINE=...`` says, otherwise what the survey says.
+    """The engine that runs the pipeline: that of ``make ENGINE=...``, otherwise that of the survey.
 
     Raises
     ------
     ValueError
-        If make was told of an engine that does not exist.
+        If the engine given to make does not exist.
     """
     kind = os.environ.get("FUSION_ENGINE") or survey.engine.kind
     if kind not in {"local", "bps"}:
@@ -52,12 +52,12 @@ def engine_kind(survey: Survey) -> str:
 
 
 def current_run_id() -> str:
-    """The name of the result being made: make's, or the time of day when a person runs the notebook by hand."""
+    """The id of the current run: that of make, or the time if the notebook is run interactively."""
     return os.environ.get("FUSION_RUN_ID") or datetime.now(UTC).strftime("by_hand_%Y%m%dT%H%M%S")
 
 
 class _Bars(ProgressHandler):
-    """Show the middleware's progress as bars."""
+    """Shows the progress of the middleware as bars."""
 
     @contextlib.contextmanager
     def get_progress_bar(self, iterable: Iterable | None, desc: str, total: int | None, level: int) -> Iterator:
@@ -76,7 +76,7 @@ def _where(survey: Survey, tracts: str) -> str:
 
 
 def _configured(survey: Survey, task: str) -> Pipeline:
-    """The pipeline of one task with what the survey says about it."""
+    """The pipeline of one task with the configuration of the survey."""
     pipeline = Pipeline.from_uri(f"{PIPELINE.as_uri()}#{task}")
     settings: dict[str, object] = {}
     if task == "calibrate_detector" and survey.vista is not None:
@@ -100,18 +100,18 @@ def _configured(survey: Survey, task: str) -> Pipeline:
 
 
 def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = True) -> Table:
-    """Run one step of the pipeline; what an earlier, broken-off attempt at the same result finished is kept.
+    """Run one step of the pipeline; the quanta completed by an earlier, interrupted attempt are kept.
 
     Parameters
     ----------
     survey
         The survey, whose repository exists.
     step
-        A key of `STEPS`.
+        Name of the step, a key of `STEPS`.
     tracts
-        Tracts to work on, separated by spaces; empty: those of the survey.
+        Tracts to process, separated by spaces; empty: those of the survey.
     progress
-        Show a progress bar.
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
     Raises
     ------
     StepFailed
-        If a task had quanta and none of them was done.
+        If a task had quanta but none of them was done.
     """
     if step not in STEPS:
         raise ValueError(f"There is no step {step!r}; choose from {', '.join(STEPS)}.")
@@ -145,7 +145,7 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
 
 
 def _register_dataset_types(butler: Butler) -> None:
-    """Make the products of every task known: a graph can only be built on known types, also where none was made."""
+    """Register the dataset types of all tasks: a graph can only be built on registered types, even without datasets."""
     for task in (task for tasks in STEPS.values() for task in tasks):
         # One by one, because two tasks make deep_coadd, of different bands.
         graph = Pipeline.from_uri(f"{PIPELINE.as_uri()}#{task}").to_graph(butler.registry)
@@ -153,9 +153,9 @@ def _register_dataset_types(butler: Butler) -> None:
 
 
 def _predict(butler: Butler, survey: Survey, task: str, where: str) -> PredictedQuantumGraphComponents | None:
-    """The graph of the quanta of a task that have not been done yet, with datastore records; None if there are none.
+    """The graph of the quanta of a task that are not done yet, with datastore records; None if there are none.
 
-    The output collection gets what a run needs before its first quantum: the task's configuration.
+    The output collection is initialised with the configuration of the task.
     """
     executor = SeparablePipelineExecutor(
         butler, clobber_output=True, skip_existing_in=[butler.run], raise_on_partial_outputs=False
@@ -185,7 +185,7 @@ def _run_locally(
     task
         Label of the task.
     workers
-        Processes to share the quanta among; where there are none, this one runs them.
+        Processes that share the quanta; if there are none, this process runs them.
     """
     graph = components.assemble()
     if workers and (shared := groups(graph, task)):
@@ -206,7 +206,7 @@ def _forget(butler: Butler, dataset_types: Iterable[str], data_ids: set[DataCoor
 
 
 def _run_task(butler: Butler, survey: Survey, task: str, workers: Workers, *, run: str, where: str) -> list[tuple]:
-    """Run what is left to do of a task; the rows of all its quanta."""
+    """Run the remaining quanta of a task; returns the rows of all its quanta."""
     # Those that failed in an earlier attempt at the same result run again.
     _forget(butler, [f"{task}_log"], failed_quanta(butler, task))
     components = _predict(butler, survey, task, where)

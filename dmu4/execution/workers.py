@@ -1,4 +1,4 @@
-"""Share the quanta of tasks among processes of this machine, which start Python once and ask for work to the end."""
+"""Distribution of quanta among processes of this machine, which start once and request work until none is left."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ SHARED_BY = {
     "detect_patch": "patch",
     "measure_patch": "patch",
 }
-"""Task -> the dimension by whose values its quanta are grouped: those of a group read the same files.
+"""Task -> dimension by whose values its quanta are grouped: the quanta of a group read the same files.
 
 Other tasks run in one process."""
 
 
 class WorkerFailed(RuntimeError):
-    """A worker ended before its work was done, and not because of single quanta."""
+    """A worker process ended before its work was done, for a reason other than the failure of a quantum."""
 
 
 class WorkQueue:
-    """Which quantum a worker takes next: one of its group; else of a group that is nobody's; else of the longest group.
+    """The queue of quanta: a worker takes one of its own group, else of an unclaimed group, else of the longest group.
 
     Parameters
     ----------
     groups
-        Group of each quantum, in the order in which the quanta of a group are to be done.
+        Group of each quantum, in the order in which the quanta of a group are executed.
     """
 
     def __init__(self, groups: Mapping[UUID, object]) -> None:
@@ -58,7 +58,7 @@ class WorkQueue:
         self._lock = threading.Lock()
 
     def take(self, worker: int) -> UUID | None:
-        """The next quantum for a worker, or None if there are no more."""
+        """The next quantum for a worker, or None if none is left."""
         with self._lock:
             group = self._owned.get(worker)
             if group not in self._todo:
@@ -76,7 +76,7 @@ class WorkQueue:
 
 
 def groups(graph: PredictedQuantumGraph, task: str) -> dict[UUID, object]:
-    """The group of each quantum of a task; empty where there is nothing to share."""
+    """The group of each quantum of a task; empty if the task runs in one process."""
     quanta, key = graph.quanta_by_task[task], SHARED_BY.get(task)
     if key is None or len(quanta) < 2:
         return {}
@@ -84,16 +84,16 @@ def groups(graph: PredictedQuantumGraph, task: str) -> dict[UUID, object]:
 
 
 class Workers:
-    """Processes that execute the quanta of one task after another; they start while the first graph is being built.
+    """Worker processes that execute the quanta of one task after another; they start while the first graph is built.
 
     Parameters
     ----------
     repository
         Folder of the Butler repository.
     processes
-        How many; one alone would be no faster than the caller, and is not started.
+        Number of processes; a single one would be no faster than the caller, and is not started.
     tasks
-        Labels of the tasks that will come, whose modules the processes import meanwhile.
+        Labels of the tasks to come, whose modules the processes import in the meantime.
     """
 
     def __init__(self, repository: Path, processes: int, tasks: Sequence[str]) -> None:
@@ -128,22 +128,22 @@ class Workers:
             process.kill()
 
     def run(self, components: PredictedQuantumGraphComponents, quanta: Mapping[UUID, object], *, title: str) -> None:
-        """Execute quanta, and wait until all of them have ended and what they made is registered.
+        """Execute quanta, and wait until all of them have ended and their outputs are registered.
 
         Parameters
         ----------
         components
-            Their graph.
+            Graph of the quanta.
         quanta
-            Id of each quantum, and the group that it belongs to.
+            Id and group of each quantum.
         title
-            What the progress bar is called.
+            Title of the progress bar.
 
         Raises
         ------
         WorkerFailed
-            If a process ends; the others have done the rest by then. Failed quanta are no such error, they are found
-            in their logs.
+            If a process dies; the others have completed the remaining quanta by then. Failed quanta do not raise this
+            error; their reasons are in their logs.
         """
         queue, graph = WorkQueue(quanta), Path(self._folder.name) / f"{title}.qg"
         components.write(graph)
@@ -168,7 +168,7 @@ class Workers:
             raise WorkerFailed(f"{title}: a process ended with {code}: {''.join(last)}")
 
     def _feed(self, number: int, graph: Path, queue: WorkQueue, ended: list[UUID]) -> bool:
-        """Give a worker one quantum after the other, and list those that ended; whether it has done them all."""
+        """Send a worker one quantum after the other, and list those that ended; returns whether it survived."""
         alive = self._ask(number, f"graph {graph}")
         while alive and (quantum := queue.take(number)) is not None:
             alive = self._ask(number, f"run {quantum}")
@@ -176,7 +176,7 @@ class Workers:
         return alive and self._ask(number, "register")
 
     def _ask(self, number: int, order: str) -> bool:
-        """Send an order and wait for the answer; False if the process has ended."""
+        """Send a command and wait for the answer; False if the process has ended."""
         process = self._processes[number]
         try:
             process.stdin.write(f"{order}\n")
@@ -186,7 +186,7 @@ class Workers:
 
 
 def _start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen:
-    """Start a worker that runs this checkout's code."""
+    """Start a worker that runs the code of this checkout."""
     paths = [str(PROJECT), *filter(None, [environment.get("PYTHONPATH")])]
     threads = environment.get("NUMBA_NUM_THREADS", "2")
     with log.open("w") as errors:
@@ -202,7 +202,7 @@ def _start(command: Sequence[str], log: Path, environment: Mapping[str, str]) ->
 
 
 def main(repository: str, tasks: Sequence[str]) -> None:
-    """Do what is read from standard input, a line each: load a graph, run a quantum, register what was made."""
+    """Execute commands from standard input, one per line: load a graph, run a quantum, register outputs."""
     mend_zip_reading()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever libraries print goes to the log, not among the answers

@@ -1,8 +1,8 @@
-"""Reading several members of a zip file in turn, as the middleware reads its graphs; older Pythons do it wrongly.
+"""A correction for reading several members of a zip file in turn, as the middleware does for its graphs.
 
-Up to 3.12.8 and 3.13.1 a relative seek in a stored member starts where the last read of *any* member ended, and what is
-read then are bytes from elsewhere: https://github.com/python/cpython/issues/127847, mended upstream by
-https://github.com/python/cpython/pull/127856. The same correction is made here, where it is needed.
+Up to Python 3.12.8 and 3.13.1 a relative seek in a stored member starts where the last read of *any* member ended, so
+that wrong bytes are read: https://github.com/python/cpython/issues/127847, fixed upstream by
+https://github.com/python/cpython/pull/127856. The same correction is made here if it is needed.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def reads_parts_of_zips() -> bool:
 
 
 def mend_zip_reading() -> bool:
-    """Let this process read parts of zip files rightly.
+    """Make this process read members of zip files correctly.
 
     Returns
     -------
     bool
-        Whether there was anything to mend.
+        Whether a correction was needed.
 
     Raises
     ------
     RuntimeError
-        If this Python reads them wrongly for another reason.
+        If this Python reads them incorrectly for another reason.
     """
     if reads_parts_of_zips():
         return False

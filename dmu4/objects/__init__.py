@@ -1,1 +1,1 @@
-"""The columns of the object table, and one primary row for each object on the sky."""
+"""The columns of the object table, and the assignment of one primary row per object."""

@@ -1,4 +1,4 @@
-"""The object table of the pipeline: the columns of the schema that are measured, and how object numbers are made."""
+"""The object table of the pipeline: the measured columns of the schema, and the object ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dmu0.schema.columns import SchemaColumn, schema_columns
 from dmu0.schema.tables import make_table
 
 REFERENCE_PIXEL = 0.168
-"""Pixel of HSC coadds in arcsec: the unit that the names of the apertures count in, on any pixel grid."""
+"""Pixel size of HSC coadds in arcsec: the unit of the numbers in the names of apertures, on any pixel grid."""
 
 APERTURES = (3, 6, 9, 12, 17, 25)
 """Radii of the circular apertures in `REFERENCE_PIXEL`, that is 0.50, 1.01, 1.51, 2.02, 2.86 and 4.20 arcsec."""
@@ -20,30 +20,30 @@ GAAP_SIGMA = 1.0
 """Sigma in arcsec of the Gaussian aperture of GAaP fluxes, before the seeing."""
 
 COVERAGE_RADIUS = 12 * REFERENCE_PIXEL
-"""Radius in arcsec of the circle whose filled fraction is ``{band}_coverage``."""
+"""Radius in arcsec of the aperture whose fraction with data is ``{band}_coverage``."""
 
 ADDED_LATER = ("ebv",)
-"""Columns of the schema that are looked up, not measured: dmu5 adds them."""
+"""Columns of the schema that are not measured but added by dmu5."""
 
 
 def flux_names(band: str) -> list[str]:
-    """Names of the fluxes of a band; each has an error, name + ``Err``, and a flag, name + ``_flag``."""
+    """Names of the fluxes of a band; each has an error (name + ``Err``) and a flag (name + ``_flag``)."""
     circles = [f"ap{radius:02d}Flux" for radius in APERTURES]
     return [f"{band}_{flux}" for flux in ("psfFlux", *circles, "kronFlux", "gaap1p0Flux")]
 
 
 def object_columns(bands: Sequence[str]) -> list[SchemaColumn]:
-    """All columns of the object table, in the schema's order: the common ones, then band by band."""
+    """All columns of the object table in the order of the schema: the common ones, then those of each band."""
     return [column for column in schema_columns(bands) if column.name not in ADDED_LATER]
 
 
 def object_id(*, tract: int, patch: int, number: np.ndarray) -> np.ndarray:
-    """Object numbers that can be read by eye and survive a float64: tract x 10^11 + patch x 10^7 + number.
+    """Object ids that are human-readable and exact in float64: tract x 10^11 + patch x 10^7 + number.
 
     Raises
     ------
     ValueError
-        If a patch holds more objects, or a tract more patches, than the number has room for.
+        If the number of objects in a patch, or of patches in a tract, exceeds the range of the id.
     """
     number = np.asarray(number, np.int64)
     if number.size and number.max() >= 10**7:
@@ -59,9 +59,9 @@ def make_object_table(values: Mapping[str, np.ndarray], bands: Sequence[str], *,
     Parameters
     ----------
     values
-        Column name -> values; a column that is not given is filled with its "missing" value.
+        Column name -> values; columns that are not given are filled with their value for missing data.
     bands
-        Bands of the survey, also those without data here.
+        Bands of the survey, including those without data here.
     length
         Number of objects.
 

@@ -1,4 +1,4 @@
-"""From the tables of patches to the table of a tract, with the same columns in every row."""
+"""Combination of the tables of patches into the table of a tract, with the same columns in every row."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from obs_vista.bands import BAND_ORDER
 
 
 def stack_patches(tables: Sequence[Table]) -> Table:
-    """All rows of the patches of a tract, in order of objectId, with the columns of all bands that any patch has.
+    """All rows of the patches of a tract, in order of objectId, with the columns of all bands of any patch.
 
     Parameters
     ----------
     tables
-        Tables of `dmu4.objects.columns`; their bands may differ.
+        Tables made by `dmu4.objects.columns`; their bands may differ.
 
     Raises
     ------

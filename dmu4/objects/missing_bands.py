@@ -1,4 +1,4 @@
-"""A band that was not measured: what its columns say in every table of objects."""
+"""The columns of a band that was not measured, for all object tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dmu4.objects.columns import flux_names
 
 
 def missing_band(band: str, length: int) -> dict[str, np.ndarray]:
-    """The columns of a band without a coadd that are not simply missing: every flux is flagged, nothing is covered.
+    """The columns of a band without a coadd that differ from missing values: all fluxes flagged, zero coverage.
 
     Parameters
     ----------

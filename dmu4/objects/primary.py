@@ -1,4 +1,4 @@
-"""Primary assignment: one row for each object on the sky, whatever patches and tracts overlap there."""
+"""Primary assignment: one primary row per object on the sky where patches and tracts overlap."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dmu0.sky.tract import Patch, Tract
 def in_own_area(
     *, x: np.ndarray, y: np.ndarray, ra: np.ndarray, dec: np.ndarray, patch: Patch, sky_map: RingsSkyMap | SingleSkyMap
 ) -> np.ndarray:
-    """Whether each object lies in the inner box of its patch and in the area that is its tract's own.
+    """Whether each object lies in the inner box of its patch and in the area owned by its tract.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def in_own_area(
     patch
         The patch.
     sky_map
-        The sky map, which tells what area is a tract's own.
+        The sky map, which defines the area owned by a tract.
     """
     box = patch.inner_bbox
     inside = (x >= box.x.start - 0.5) & (x < box.x.stop - 0.5) & (y >= box.y.start - 0.5) & (y < box.y.stop - 0.5)
@@ -42,16 +42,18 @@ def in_own_area(
 
 
 def distance_inside(objects: Table, tract: Tract, sky_map: RingsSkyMap | SingleSkyMap, *, margin: float) -> np.ndarray:
-    """How far inside its patch's inner box each row lies in pixels, negative outside; -inf in another tract's area.
+    """Distance of each row from the edge of its patch's inner box in pixels, negative outside.
+
+    Rows in the area owned by another tract have -inf.
 
     Parameters
     ----------
     objects
-        Rows with x, y, patch, coord_ra, coord_dec.
+        Table with x, y, patch, coord_ra, coord_dec.
     tract, sky_map
         The tract and its sky map.
     margin
-        Rows further outside than this are not asked for their tract: they are out anyway.
+        Distance in pixels beyond which the tract of rows outside is not determined, since they are not primary anyway.
     """
     inside = np.full(len(objects), -np.inf)
     x, y, patch = (np.asarray(objects[name]) for name in ("x", "y", "patch"))
@@ -70,11 +72,12 @@ def distance_inside(objects: Table, tract: Tract, sky_map: RingsSkyMap | SingleS
 def assign_primaries(
     *, x: np.ndarray, y: np.ndarray, patch: np.ndarray, primary: np.ndarray, inside: np.ndarray, radius: float
 ) -> np.ndarray:
-    """Make exactly one row primary among the rows of neighbouring patches that are one object.
+    """Make exactly one row primary among the rows of neighbouring patches that belong to the same object.
 
-    Each patch measures an object in the overlap with noise of its own, hence near the line between two patches an
-    object can come out on the wrong side in both, and be primary twice or nowhere. Rows of different patches that
-    are each other's nearest, within a small distance, are one object; of them the row furthest inside is kept.
+    Each patch measures an object in the overlap with different noise, so that near the boundary between two patches its
+    position may be inside both or outside both, and the object would be primary twice or never. Rows of different
+    patches that are mutual nearest neighbours within a small distance are the same object; the row furthest inside its
+    patch is primary.
 
     Parameters
     ----------
@@ -83,11 +86,11 @@ def assign_primaries(
     patch
         Patch of each row.
     primary
-        Whether the row lies in its patch's own area.
+        Whether the row lies in the area owned by its patch.
     inside
-        How far inside its patch's own area each row lies, in pixels, negative outside; -inf in another tract's area.
+        Distance of each row from the edge of that area in pixels, negative outside; -inf in the area of another tract.
     radius
-        Largest distance in pixels between rows of one object.
+        Largest distance in pixels between rows of the same object.
 
     Returns
     -------
@@ -100,7 +103,7 @@ def assign_primaries(
     n_groups, group = connected_components(links, directed=False)
     for rows in _groups_of_several(group, n_groups):
         best = rows[np.argmax(inside[rows])]
-        # A group without a primary far outside belongs to a patch that was not measured, or to another tract.
+        # A group without a primary row far outside belongs to a patch that was not measured, or to another tract.
         if assigned[rows].sum() > 1 or (not assigned[rows].any() and inside[best] > -radius):
             assigned[rows] = False
             assigned[best] = True
@@ -108,7 +111,7 @@ def assign_primaries(
 
 
 def _groups_of_several(group: np.ndarray, n_groups: int) -> Iterator[np.ndarray]:
-    """Row numbers of each group that has more than one."""
+    """Row numbers of each group that has more than one row."""
     order = np.argsort(group, kind="stable")
     edges = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))])
     for number in np.flatnonzero(np.diff(edges) > 1):
@@ -116,7 +119,7 @@ def _groups_of_several(group: np.ndarray, n_groups: int) -> Iterator[np.ndarray]
 
 
 def _partners(*, x: np.ndarray, y: np.ndarray, patch: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of rows of different patches that are each other's nearest within a radius."""
+    """Pairs of rows of different patches that are mutual nearest neighbours within a radius."""
     firsts, seconds = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     positions = np.column_stack([x, y])
     patches = np.unique(patch)

@@ -1,4 +1,4 @@
-"""All bands of a patch as one cube of arrays, bands last: what detection and measurement work on."""
+"""All bands of a patch as one cube of arrays [y, x, band], on which detection and measurement operate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BandPlanes:
     psf
         PSF stamps [cell y, cell x, y, x] of odd size, each of sum 1; NaN for cells without data.
     noise
-        One realization [y, x] of the noise with its covariance, in nJy; None where none was made.
+        Noise realization [y, x] with the covariance of the noise, in nJy; None if there is none.
     input_count
         Number of images in each pixel [y, x].
     psf_light
@@ -44,7 +44,7 @@ class BandPlanes:
 
 @dataclass(frozen=True)
 class PatchImages:
-    """The images of all bands of a patch on their common pixels, clean: what is not good is zero, nothing is NaN.
+    """The images of all bands of a patch on their common pixels; pixels that are not good are zero, never NaN.
 
     Attributes
     ----------
@@ -80,21 +80,21 @@ class PatchImages:
 
 @dataclass(frozen=True)
 class PatchCube(PatchImages):
-    """All that detection and measurement need of a patch.
+    """All data of a patch needed for detection and measurement.
 
     Attributes
     ----------
     noise
-        Realization of the noise [y, x, band] in nJy.
+        Noise realization [y, x, band] in nJy.
     mask
-        Bits of `obs_vista.masks.BIT` [y, x, band], as unsigned 16-bit integers.
+        Mask bits of `obs_vista.masks.BIT` [y, x, band], as unsigned 16-bit integers.
     input_count
         Number of images in each pixel [y, x, band].
     psf
-        PSF stamps [band, cell y, cell x, y, x] of one odd size, so normalised that fluxes fitted with them are total
-        fluxes: the sum is the fraction of the light on a stamp. Zero where a band has no PSF at all.
+        PSF stamps [band, cell y, cell x, y, x] of one odd size, normalised so that fluxes fitted with them are total
+        fluxes: the sum is the fraction of the light on a stamp. Zero for bands without any PSF.
     has_noise
-        Whether a band [band] has a realization of the noise; if not, its ``noise`` is zero.
+        Whether each band [band] has a noise realization; if not, its ``noise`` is zero.
     """
 
     noise: np.ndarray
@@ -104,7 +104,7 @@ class PatchCube(PatchImages):
     has_noise: np.ndarray
 
     def cell_of(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Number of the PSF cell (cell y x number of columns + cell x) at array positions."""
+        """Number of the PSF cell (row x number of columns + column) at array positions."""
         (ny, nx), (rows, columns) = self.shape, self.psf.shape[1:3]
         j = np.clip(np.floor((np.asarray(x) + 0.5) * columns / nx).astype(np.int64), 0, columns - 1)
         i = np.clip(np.floor((np.asarray(y) + 0.5) * rows / ny).astype(np.int64), 0, rows - 1)
@@ -128,15 +128,14 @@ def flat_psf(cube: PatchCube, band: int) -> np.ndarray:
 
 
 def make_cube(planes: Mapping[str, BandPlanes], *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
-    """Put the bands of a patch together.
+    """Combine the bands of a patch into a cube.
 
-    A pixel is good if its value and variance are finite, its variance is positive and it is not NO_DATA; nothing
-    else of it is ever looked at.
+    A pixel is good if its value and variance are finite, its variance is positive and it is not NO_DATA.
 
     Parameters
     ----------
     planes
-        Band -> its arrays; all of one shape. A band may be without any good pixel.
+        Arrays of each band, all of the same shape. A band may have no good pixel.
     x0, y0
         Tract pixel of the first pixel.
     pixel_scale
@@ -155,7 +154,7 @@ def make_cube(planes: Mapping[str, BandPlanes], *, x0: int, y0: int, pixel_scale
 
 
 def in_order(bands: Iterable[str]) -> tuple[str, ...]:
-    """Bands from blue to red."""
+    """Bands sorted from blue to red."""
     given = set(bands)
     unknown = sorted(given - set(BAND_ORDER))
     if unknown or not given:
@@ -165,7 +164,7 @@ def in_order(bands: Iterable[str]) -> tuple[str, ...]:
 
 
 class CubeFilling:
-    """The arrays of a patch while they are filled, band by band, so that no band is in memory twice."""
+    """The arrays of a patch while they are filled band by band, so that no band is in memory twice."""
 
     def __init__(self, bands: tuple[str, ...], shape: tuple[int, int]) -> None:
         whole = (*shape, len(bands))
@@ -177,7 +176,7 @@ class CubeFilling:
         self.has_noise = np.zeros(len(bands), bool)
 
     def put(self, band: str, planes: BandPlanes) -> None:
-        """Copy what is good of a band into its place."""
+        """Copy the good pixels of a band into the cube."""
         number, shape = self.bands.index(band), self.image.shape[:2]
         if planes.image.shape != shape:
             raise ValueError(f"Band {band} has {planes.image.shape} pixels, {self.bands[0]} has {shape}.")
@@ -193,7 +192,7 @@ class CubeFilling:
         self.psfs[band], self.light[band] = planes.psf, planes.psf_light
 
     def cube(self, *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
-        """The patch, when all bands are in place."""
+        """The patch, after all bands have been copied."""
         names = ("bands", "image", "variance", "noise", "good", "mask", "input_count", "has_noise")
         psf = _stack_psfs([self.psfs[band] for band in self.bands], [self.light[band] for band in self.bands])
         place = {"x0": x0, "y0": y0, "pixel_scale": pixel_scale}
@@ -206,7 +205,7 @@ def good_pixels(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> np
 
 
 def _short(mask: np.ndarray, band: str) -> np.ndarray:
-    """A mask in 16 bits, after making sure that it fits."""
+    """A mask as 16-bit integers, after checking that it fits."""
     used = int(np.bitwise_or.reduce(mask, axis=None)) if mask.size else 0
     if not 0 <= used < 1 << 16:
         raise ValueError(f"The mask of band {band} has bits {used:#x}: those of a patch must be below 0x10000.")
@@ -214,7 +213,7 @@ def _short(mask: np.ndarray, band: str) -> np.ndarray:
 
 
 def _stack_psfs(psfs: Sequence[np.ndarray], light: Sequence[float]) -> np.ndarray:
-    """Stamps of all bands in one size; a cell without a PSF takes that of the nearest cell that has one."""
+    """Stamps of all bands with a common size; a cell without a PSF gets that of the nearest cell with one."""
     size = max(max(psf.shape[2:]) for psf in psfs)
     rows, columns = max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs)
     stacked = np.zeros((len(psfs), rows, columns, size, size), np.float32)
@@ -227,7 +226,7 @@ def _stack_psfs(psfs: Sequence[np.ndarray], light: Sequence[float]) -> np.ndarra
         below_y, below_x = (size - psf.shape[2]) // 2, (size - psf.shape[3]) // 2
         filled[..., below_y : below_y + psf.shape[2], below_x : below_x + psf.shape[3]] = np.nan_to_num(psf)
         have_i, have_j = np.nonzero(have)
-        # The cells of two bands may differ in number: each output cell looks for the nearest one by its centre.
+        # The number of cells may differ between bands: each output cell uses the one with the nearest centre.
         di = (i[..., None] + 0.5) / rows - (have_i + 0.5) / have.shape[0]
         dj = (j[..., None] + 0.5) / columns - (have_j + 0.5) / have.shape[1]
         nearest = np.argmin(di**2 + dj**2, axis=-1)

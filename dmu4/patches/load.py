@@ -1,4 +1,4 @@
-"""Reading the coadds of a patch: all that is measured on, or only what there is to look at."""
+"""Reading the coadds of a patch: everything needed for measurement, or only the images for display."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def planes_of_coadd(coadd: CellCoadd, *, input_count: np.ndarray | None = None) 
     coadd
         A coadd in nJy.
     input_count
-        Number of images in each pixel, if a map of them exists; otherwise it is taken from the coadd's provenance,
-        and is 1 where there is none.
+        Number of images in each pixel, if such a map exists; otherwise it is taken from the coadd's provenance,
+        or is 1 if there is none.
 
     Raises
     ------
     ValueError
-        If the unit of the coadd cannot be turned into nJy.
+        If the unit of the coadd cannot be converted to nJy.
     """
     scale = _to_njy(coadd.unit, f"{coadd.band} of tract {coadd.tract}")
     start, stop = coadd.bounds.subgrid_start, coadd.bounds.subgrid_stop
@@ -50,7 +50,7 @@ def planes_of_coadd(coadd: CellCoadd, *, input_count: np.ndarray | None = None) 
 
 
 def _to_njy(unit: u.UnitBase, what: str) -> float:
-    """Factor that turns pixels of a coadd into nJy."""
+    """Factor that converts the pixels of a coadd to nJy."""
     try:
         return (1 * unit).to_value(u.nJy)
     except u.UnitConversionError as error:
@@ -58,7 +58,7 @@ def _to_njy(unit: u.UnitBase, what: str) -> float:
 
 
 def _count_inputs(coadd: CellCoadd) -> np.ndarray:
-    """Number of images in the cell of each pixel [y, x], from the provenance; 1 everywhere if there is none."""
+    """Number of images in the cell of each pixel [y, x], from the provenance; 1 everywhere without provenance."""
     count = np.ones(coadd.bbox.shape, np.int16)
     try:
         contributions = coadd.provenance.contributions
@@ -94,7 +94,7 @@ def load_cube(
     Returns
     -------
     cube, projection
-        All bands, and the projection of their pixels.
+        Cube of all bands, and the projection of its pixels.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def load_cube(
 
 
 def load_images(coadds: Iterable[DeferredDatasetHandle]) -> PatchImages:
-    """Read of the coadds of a patch nothing but images, variances and masks: what there is to look at.
+    """Read only images, variances and masks of the coadds of a patch, for display.
 
     Parameters
     ----------

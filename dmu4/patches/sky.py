@@ -1,4 +1,4 @@
-"""What is left of the sky in a coadd: a coarse mesh of the pixels far from any source."""
+"""The residual sky of a coadd, measured on a coarse mesh from pixels far from any source."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from dmu4.patches.cube import PatchCube, PatchImages, mean_psf, psf_sigma
 Images = TypeVar("Images", bound=PatchImages)
 
 SAMPLE = 7
-"""Every seventh pixel is enough for the scatter of an image."""
+"""Sampling of pixels for the scatter of an image: every seventh is enough."""
 
 MIN_FRACTION = 0.15
-"""A mesh box with a smaller share of source-free pixels takes its value from its neighbours."""
+"""Smallest fraction of source-free pixels of a mesh box; with less it gets its value from its neighbours."""
 
 
 def source_mask(
     image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, sigma: float, threshold: float = 2.0
 ) -> np.ndarray:
-    """Pixels [y, x] near enough to a source to spoil a sky estimate.
+    """Pixels [y, x] close enough to a source to bias a sky estimate.
 
-    The image is smoothed with the PSF's width and cut at a low threshold; islands too small to be more than noise
-    are given back, and what remains is grown by twice the width, so that wings are masked too. A detector, whose PSF
-    is not known yet when its sky is fitted, has a mask of its own: `dmu4.detectors.background.mask_objects`.
+    The image is smoothed to the width of the PSF, and a low threshold is applied; regions small enough to be noise
+    are removed, and the others are grown by twice the width so that the wings are masked too. Detectors, whose PSF
+    is not yet known when their sky is fitted, use a different mask: `dmu4.detectors.background.mask_objects`.
 
     Parameters
     ----------
@@ -39,11 +39,11 @@ def source_mask(
     sigma
         Gaussian width of the PSF in pixels.
     threshold
-        Height of a source in units of the scatter of the smoothed image.
+        Threshold in units of the scatter of the smoothed image.
     """
     weight = np.maximum(ndimage.gaussian_filter(good.astype(np.float32), sigma), 1e-3)
     smooth = ndimage.gaussian_filter(image, sigma) / weight
-    # The scale follows the variance map, the level is that of the map itself: correlated noise does not matter.
+    # Scaled by the variance map, but the scatter is measured: correlated noise does not matter.
     seen = np.maximum(ndimage.uniform_filter(good.astype(np.float32), 32), 1e-3)
     noise = np.sqrt(np.maximum(ndimage.uniform_filter(variance, 32) / seen, 1e-30))
     ratio = smooth / noise
@@ -60,21 +60,21 @@ def source_mask(
 def mesh_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: int) -> np.ndarray:
     """The sky of an image as the clipped medians of mesh boxes, smoothed by the median of three by three boxes.
 
-    The sky of a detector, which is smooth, is a surface of low order instead: `dmu4.detectors.background`.
+    The sky of a detector, which is smooth, is modelled by a low-order surface instead: `dmu4.detectors.background`.
 
     Parameters
     ----------
     image, good
         Arrays [y, x].
     masked
-        Pixels near sources, not used; see `source_mask`.
+        Pixels near sources, which are ignored; see `source_mask`.
     box
-        Side of a mesh box in pixels: large beside galaxies, so that they are not taken for sky.
+        Side of a mesh box in pixels: much larger than galaxies, so that they are not subtracted as sky.
 
     Returns
     -------
     ndarray
-        The mesh [row, column]; zero where no box has enough free pixels to tell.
+        Sky levels [row, column]; zero if no box has enough source-free pixels.
     """
     ny, nx = image.shape
     rows, columns = max(1, round(ny / box)), max(1, round(nx / box))
@@ -94,7 +94,7 @@ def mesh_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: in
 
 
 def sky_surface(mesh: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The sky [y, x] of a mesh [row, column]: linear between the centres of the boxes, level beyond them."""
+    """The sky [y, x] of a mesh [row, column]: linear between the centres of the boxes, constant beyond them."""
     (rows, columns), (ny, nx) = mesh.shape, shape
     return (_linear_weights(ny, _edges(ny, rows)) @ mesh @ _linear_weights(nx, _edges(nx, columns)).T).astype(
         np.float32
@@ -114,7 +114,7 @@ def _linear_weights(size: int, edges: np.ndarray) -> np.ndarray:
 
 
 def measure_sky(cube: PatchCube, *, box: int, threads: int = 1) -> dict[str, np.ndarray]:
-    """What is left of the sky in each band; sources are kept out of it.
+    """The residual sky in each band, measured without sources.
 
     Parameters
     ----------
@@ -123,12 +123,12 @@ def measure_sky(cube: PatchCube, *, box: int, threads: int = 1) -> dict[str, np.
     box
         Side of a mesh box in pixels.
     threads
-        Bands worked on at once.
+        Number of bands processed in parallel.
 
     Returns
     -------
     dict
-        Band -> mesh [row, column] in nJy, see `mesh_sky`; without the bands that have no data or no PSF.
+        Band -> mesh [row, column] in nJy, see `mesh_sky`; bands without data or without a PSF are missing.
     """
 
     def one(band: int) -> np.ndarray | None:
@@ -145,14 +145,14 @@ def measure_sky(cube: PatchCube, *, box: int, threads: int = 1) -> dict[str, np.
 
 
 def subtract_sky(images: Images, sky: Mapping[str, np.ndarray]) -> Images:
-    """The images of a patch less their sky; what has no data stays zero.
+    """The images of a patch minus their sky; pixels without data stay zero.
 
     Parameters
     ----------
     images
-        All bands; not changed.
+        Images of all bands, which are not modified.
     sky
-        Band -> mesh, from `measure_sky`; a band without one is left as it is.
+        Band -> mesh, from `measure_sky`; nothing is subtracted from bands without a mesh.
     """
     flat = images.image.copy()
     for number, band in enumerate(images.bands):
