@@ -13,9 +13,10 @@ from astropy.wcs import Wcsprm
 
 from obs_vista.bands import vista_band
 from obs_vista.cards import CardError
-from obs_vista.headers import celestial_frame, icrs_wcs
 from obs_vista.noise import predicted_sky_noise
 from obs_vista.translator import VircamTranslator
+from obs_vista.wcs_cards import given_frame, may_project, projection_cards
+from obs_vista.world_coordinates import icrs_wcs
 from obs_vista.zero_points import photometric_cards
 
 COLUMNS: tuple[tuple[str, str, str, str], ...] = (
@@ -60,18 +61,20 @@ COLUMNS: tuple[tuple[str, str, str, str], ...] = (
 
 
 CARDS = re.compile(
-    r"Z?NAXIS[12]|EXTNAME|ZIMAGE|EXPTIME|NICOMB|FILTER|FLATCOR|SKYSUB|MJD-OBS|RADESYS|RADECSYS|EQUINOX|SEEING|ELLIPTIC"
+    r"Z?NAXIS[12]|EXTNAME|ZIMAGE|EXPTIME|NICOMB|FILTER|FLATCOR|SKYSUB|MJD-OBS|SEEING|ELLIPTIC"
     r"|MAGZPT|MAGZRR|EXTINCT|SKYLEVEL|SKYNOISE|OBSTATUS|ESOGRADE|ESO DET (CHIP NO|EXP NO|DIT|NDIT)|ESO INS FILT1 NAME"
     r"|ESO TEL AIRM (START|END)"
-    r"|(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|PROJP\d|LONPOLE|LATPOLE"
 )
-"""Keywords of the cards that `describe_detector` and `obs_vista.headers` read."""
+"""Keywords of the cards that `describe_detector` reads, but for those of the projection."""
 
 
-_MATRIX = {"CD1_1", "CD1_2", "CD2_1", "CD2_2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"}
-_PROJECTION = re.compile(
-    r"(CTYPE|CUNIT|CDELT|CROTA)[12]|PC[12]_[12]|PV[12]_\d+|PROJP\d|L(ON|AT)POLE|RADESYS|RADECSYS|EQUINOX"
-)
+_PLACE = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
+"""Cards in which the transformations of a survey's detectors differ."""
+
+
+def is_wanted(keyword: str) -> bool:
+    """Whether a card is read for the inventory: one that is described here, or that may be of a projection."""
+    return may_project(keyword) or CARDS.fullmatch(keyword) is not None
 
 
 def describe_detector(header: Mapping[str, Any], *, detector: int) -> dict[str, Any]:
@@ -164,30 +167,34 @@ def _footprint(header: Mapping[str, Any], *, nx: int, ny: int) -> dict[str, floa
 def pixels_to_icrs(header: Mapping[str, Any], *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """ICRS positions, deg, of some pixels of an image.
 
-    The same as `obs_vista.headers.icrs_wcs` gives. That takes a millisecond to make, and the detectors of a survey
-    share their projection: where only its place differs (CRVAL, CRPIX and CD, in ICRS), an earlier one is moved there.
+    The same as `obs_vista.world_coordinates.icrs_wcs` gives. That takes milliseconds to make, and the detectors of a
+    survey share their projection: where only its place differs (CRVAL, CRPIX and CD), an earlier one is moved there.
     """
-    if not all(key in header for key in _MATRIX) or celestial_frame(header) != "ICRS":
+    cards = projection_cards(header)
+    if not _is_movable(cards):
         return tuple(icrs_wcs(header).all_pix2world(x, y, 0))
-    shape = tuple(sorted((key, header[key]) for key in header if _PROJECTION.fullmatch(key)))
-    projection = deepcopy(_projection(shape))
-    projection.crval = [header["CRVAL1"], header["CRVAL2"]]
-    projection.crpix = [header["CRPIX1"], header["CRPIX2"]]
-    projection.cd = [[header["CD1_1"], header["CD1_2"]], [header["CD2_1"], header["CD2_2"]]]
+    shared = tuple(sorted((key, value) for key, value in cards.items() if key not in _PLACE))
+    projection = deepcopy(_projection(shared))
+    if projection is None:
+        return tuple(icrs_wcs(header).all_pix2world(x, y, 0))
+    projection.crval = [cards["CRVAL1"], cards["CRVAL2"]]
+    projection.crpix = [cards["CRPIX1"], cards["CRPIX2"]]
+    projection.cd = [[cards["CD1_1"], cards["CD1_2"]], [cards["CD2_1"], cards["CD2_2"]]]
     return tuple(projection.p2s(np.column_stack([x, y]), 0)["world"].T)
 
 
+def _is_movable(cards: Mapping[str, Any]) -> bool:
+    """Whether a transformation is in the form that `pixels_to_icrs` can move: numbers in degrees, in ICRS, RA first."""
+    return (
+        all(isinstance(cards.get(key), float | int) and np.isfinite(cards[key]) for key in _PLACE)
+        and given_frame(cards) == "ICRS"
+        and str(cards.get("CTYPE1", "")).startswith("RA--")
+        and all(str(cards.get(key, "deg")).strip() == "deg" for key in ("CUNIT1", "CUNIT2"))
+    )
+
+
 @lru_cache(maxsize=100)
-def _projection(cards: tuple[tuple[str, Any], ...]) -> Wcsprm:
-    """The transformation that some cards give, at a place to be changed."""
-    at = {
-        "CRVAL1": 0.0,
-        "CRVAL2": 0.0,
-        "CRPIX1": 0.0,
-        "CRPIX2": 0.0,
-        "CD1_1": 1.0,
-        "CD1_2": 0.0,
-        "CD2_1": 0.0,
-        "CD2_2": 1.0,
-    }
-    return icrs_wcs(dict(cards) | at).wcs
+def _projection(cards: tuple[tuple[str, Any], ...]) -> Wcsprm | None:
+    """The transformation that some cards give, at a place to be changed; None if it has distortions of the pixels."""
+    wcs = icrs_wcs(dict(cards) | dict.fromkeys(_PLACE, 0.0) | {"CD1_1": 1.0, "CD2_2": 1.0})
+    return None if wcs.has_distortion else wcs.wcs

@@ -16,9 +16,9 @@ from astropy.time import Time
 
 from dmu0.processes import process_pool
 from dmu1 import describe, header_scan
-from dmu1.describe import CARDS, COLUMNS, describe_detector
+from dmu1.describe import COLUMNS, describe_detector, is_wanted
 from dmu1.header_scan import read_headers
-from obs_vista import bands, camera, cards, headers, noise, translator, zero_points
+from obs_vista import bands, camera, cards, headers, noise, translator, wcs_cards, world_coordinates, zero_points
 from obs_vista.cards import card_values
 from obs_vista.headers import detector_extensions, merged_header
 
@@ -89,6 +89,7 @@ def code_digest() -> str:
     """A hash of the code that makes the rows: rows made by other code are read again."""
     files = [Path(__file__), Path(camera.__file__).with_name("vircam.yaml")]
     modules = (describe, header_scan, bands, camera, cards, headers, noise, translator, zero_points)
+    modules += (wcs_cards, world_coordinates)
     files += [Path(module.__file__) for module in modules]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
@@ -158,7 +159,7 @@ def read_stack(file: StackFile) -> list[dict[str, Any]]:
     if file.problem:
         return [base | {"state": "failed", "reason": file.problem}]
     try:
-        found = read_headers(file.path, lambda keyword: CARDS.fullmatch(keyword) is not None)
+        found = read_headers(file.path, is_wanted)
         extensions = detector_extensions(_image_hdus(found))
     except (OSError, ValueError) as error:
         return [base | {"state": "failed", "reason": _say(error)}]

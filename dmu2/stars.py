@@ -16,7 +16,8 @@ from dmu0.published import coadds as published
 from dmu0.sky.matching import DAYS_PER_YEAR, propagate
 from dmu2.photometry import star_fluxes, stellar_fwhm, without_neighbours
 from obs_vista.camera import get_detector
-from obs_vista.headers import icrs_wcs, merged_header
+from obs_vista.headers import merged_header
+from obs_vista.world_coordinates import icrs_wcs
 from obs_vista.zero_points import header_zero_point
 
 MEASUREMENT_COLUMNS = (

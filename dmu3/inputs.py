@@ -18,7 +18,8 @@ from dmu0.published import coadds as published
 from dmu3.swarp import Coadd, InputImage
 from obs_vista.cards import card_number
 from obs_vista.gaps import empty_pixels
-from obs_vista.headers import icrs_wcs, merged_header
+from obs_vista.headers import merged_header
+from obs_vista.world_coordinates import icrs_wcs
 from obs_vista.zero_points import header_zero_point
 
 

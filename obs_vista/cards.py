@@ -22,9 +22,13 @@ from astropy.io import fits
 Value = str | int | float | bool
 
 WCS_KEYWORD = re.compile(
-    r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)[12]|(CD|PC)[12]_[12]|PV[12]_\d+|LONPOLE|LATPOLE|[AB]P?_(ORDER|\d_\d)"
+    r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)\d|(CD|PC)\d_\d|PC00\d00\d|P[VS]\d_\d+|PROJP\d+|LONPOLE|LATPOLE|WCSAXES"
+    r"|[AB]P?_(ORDER|\d_\d)|WAT\d_\d+"
 )
-"""Cards of the transformation from pixels to the sky."""
+"""Cards of the transformation from pixels to the sky: those that may not be given twice, or be inherited in part.
+
+What a transformation is made of, wcslib decides (`obs_vista.world_coordinates.icrs_wcs`), not this pattern.
+"""
 
 _DEPENDED_ON = re.compile(
     WCS_KEYWORD.pattern + r"|RADESYS|RADECSYS|EQUINOX|MAGZPT|MAGZRR|EXTINCT|EXPTIME|SKYLEVEL|SKYNOISE|SEEING|NICOMB"

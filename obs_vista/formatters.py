@@ -15,7 +15,8 @@ from lsst.images.fits import FitsCompressionOptions
 from lsst.images.formatters import GenericFormatter
 
 from obs_vista.cards import card_values
-from obs_vista.headers import detector_extensions, icrs_wcs, merged_header
+from obs_vista.headers import detector_extensions, merged_header
+from obs_vista.world_coordinates import icrs_wcs
 
 MetadataValue = str | int | float | bool
 

@@ -13,7 +13,7 @@ from astropy.time import Time, TimeDelta
 
 from obs_vista.bands import get_band, vista_band
 from obs_vista.camera import NAME, get_detector
-from obs_vista.headers import POINTING_FRAME, detector_number
+from obs_vista.headers import POINTING_FRAME, UNKNOWN_FRAME, detector_number
 
 _TYPES = {"OBJECT": "science", "STD": "science", "SKY": "sky", "DARK": "dark", "FLAT": "flat", "LINEARITY": "flat"}
 
@@ -270,18 +270,21 @@ class VircamTranslator(FitsTranslator):
 
     @cache_translation
     def to_tracking_radec(self) -> SkyCoord | None:
-        """Pointing of the telescope: RA and DEC in the frame given by the header."""
+        """Pointing of the telescope: RA and DEC in the frame given by the header; None if the frame is unknown."""
         right_ascension, declination = self._number("RA"), self._number("DEC")
         if right_ascension is None or declination is None:
             return None
-        frame = "icrs"
+        frame, equinox = "icrs", ""
         if self.is_key_ok(POINTING_FRAME):
-            frame = str(self._header[POINTING_FRAME]).strip().lower()
+            frame, _, equinox = str(self._header[POINTING_FRAME]).strip().partition(" ")
         elif self.is_key_ok("EQUINOX"):
             # Merged elsewhere: the frame that is given may be the extension's, but ICRS has no equinox.
             frame = "fk5"
         self._used_these_cards(*(k for k in (POINTING_FRAME, "EQUINOX") if k in self._header))
-        return SkyCoord(right_ascension, declination, unit="deg", frame=frame).icrs
+        if frame == UNKNOWN_FRAME:
+            return None
+        of_equinox = {"equinox": equinox} if equinox else {}
+        return SkyCoord(right_ascension, declination, unit="deg", frame=frame.lower(), **of_equinox).icrs
 
     def _altaz(self, when: Time) -> AltAz | None:
         altitude, azimuth = self._number("ESO TEL ALT"), self._number("ESO TEL AZ")

@@ -8,8 +8,9 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from obs_vista.headers import icrs_wcs
+from obs_vista.cards import card_value
 from obs_vista.masks import BIT, bits
+from obs_vista.world_coordinates import icrs_wcs
 
 UNRELIABLE = bits("NO_DATA", "BAD", "SAT")
 """Planes on which no flux is to be measured: no value, a defect, or more light than the detector could count."""
@@ -80,8 +81,8 @@ def celestial_wcs(header: fits.Header) -> WCS | None:
     Raises
     ------
     ValueError
-        If it is in a frame that is neither ICRS nor FK5, or its cards contradict each other.
+        If it cannot be read or turned into ICRS (`icrs_wcs`).
     """
-    if not all(str(header.get(key, "")).strip() for key in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2")):
+    if all(card_value(header, key) is None for key in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2")):
         return None
     return icrs_wcs(header)

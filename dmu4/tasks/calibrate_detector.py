@@ -34,9 +34,9 @@ from dmu4.detectors.reference_stars import around_detector
 from dmu4.detectors.tables import source_table, summary_table
 from dmu4.psf.model import to_piff
 from obs_vista.camera import get_detector, make_detector
-from obs_vista.headers import icrs_wcs
 from obs_vista.masks import to_mask
 from obs_vista.noise import measured_sky_noise, pawprint_variance, predicted_sky_noise, skynoise_variance
+from obs_vista.world_coordinates import icrs_wcs
 from obs_vista.zero_points import header_zero_point
 
 SHARDS = DatasetCache(128_000_000, lambda table: sum(column.nbytes for column in table.columns.values()))

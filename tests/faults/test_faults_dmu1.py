@@ -130,7 +130,7 @@ def test_frames_are_told_apart(run, tmp_path):
     """Failure 20: FK5 in the primary and ICRS in the extensions moves nothing; FK5 in the extensions is converted."""
     write_stack(tmp_path / "images" / "v1_st.fit", 1)
     write_stack(tmp_path / "images" / "v2_st.fit", 2, RADECSYS="FK5", EQUINOX=2000.0)
-    write_stack(tmp_path / "images" / "v3_st.fit", 3, RADECSYS="FK4", EQUINOX=1950.0)
+    write_stack(tmp_path / "images" / "v3_st.fit", 3, RADECSYS="GAPPT", EQUINOX=2009.8)
     cards = {"PROJP1": 1.0, "PROJP3": 44.0, "ESO DET CHIP PXSPACE": 2e-05}
     write_stack(tmp_path / "images" / "v4_st.fit", 4, **cards)
     _, selected, _ = run()
@@ -144,7 +144,7 @@ def test_frames_are_told_apart(run, tmp_path):
     assert place["v2_st.fit"].separation(place["v1_st.fit"]).mas == pytest.approx(expected, abs=0.1)
     assert expected > 10
     assert by_name["v3_st.fit"]["state"] == "failed"
-    assert "FK4" in by_name["v3_st.fit"]["reason"]
+    assert "GAPPT" in by_name["v3_st.fit"]["reason"]
 
 
 def test_any_size(run, tmp_path):

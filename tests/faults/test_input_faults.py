@@ -18,8 +18,9 @@ from dmu0.files.checksums import sha256
 from dmu0.files.manifest import QUARANTINE, changed_inputs, check_inputs
 from dmu0.surveys import Survey, load_survey
 from dmu1.steps import make_inventory, make_selection
-from obs_vista.headers import icrs_wcs, merged_header
+from obs_vista.headers import merged_header
 from obs_vista.noise import NO_DATA_VARIANCE, pawprint_variance, predicted_sky_noise
+from obs_vista.world_coordinates import icrs_wcs
 
 SHAPES = {"v20091103_00354_st": (40, 50), "v20091103_00361_st": (47, 44), "v20091103_00368_st": (43, 52)}
 

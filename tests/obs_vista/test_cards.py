@@ -7,7 +7,8 @@ import pytest
 from astropy.io import fits
 
 from obs_vista.cards import CardError, card_number, card_value, card_values, refuse_contradictions
-from obs_vista.headers import icrs_wcs, merged_header
+from obs_vista.headers import merged_header
+from obs_vista.world_coordinates import icrs_wcs
 
 
 def header(*cards: str) -> fits.Header:

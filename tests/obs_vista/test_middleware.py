@@ -18,7 +18,7 @@ from lsst.images import Box
 from obs_vista import VIRCAM
 from obs_vista.bands import VISTA_BANDS
 from obs_vista.formatters import ConfidenceFormatter, PawprintFormatter
-from obs_vista.headers import icrs_wcs
+from obs_vista.world_coordinates import icrs_wcs
 
 EXPOSURE = 12016
 

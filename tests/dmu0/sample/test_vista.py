@@ -22,7 +22,8 @@ from dmu0.sample.vista_files import write_visit
 from dmu0.sample.vista_pixels import EXTINCTION, make_stack, stack_wcs, stacked_noise
 from obs_vista.bands import VISTA_BANDS, get_band
 from obs_vista.camera import get_detector
-from obs_vista.headers import icrs_wcs, merged_header
+from obs_vista.headers import merged_header
+from obs_vista.world_coordinates import icrs_wcs
 
 CENTRE = SkyCoord(35.608 * u.deg, -5.113 * u.deg)
 SEED = 7

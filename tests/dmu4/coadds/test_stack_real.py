@@ -19,9 +19,9 @@ from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums, no
 from dmu4.coadds.resample import coordinate_grid, projection_map
 from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
 from dmu4.review.coadds import sky_pixels
-from obs_vista.headers import icrs_wcs
 from obs_vista.masks import BIT
 from obs_vista.photometry import nanojansky_per_count
+from obs_vista.world_coordinates import icrs_wcs
 
 SCALE, CELL = 0.168, 150
 

@@ -1,0 +1,239 @@
+"""The cards of a header that wcslib is given: all that may be of a projection, without left-overs and contradictions.
+
+Which cards are a projection, wcslib decides: what is left out here is what the FITS standard gives another meaning.
+Headers often hold the remains of a second description, by another program or in an older form. One that says nothing
+(a unit matrix), says the same, or has no meaning beside the first by the standard is dropped; one that says something
+else is an error, for it cannot be known which of the two is meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+from astropy.io import fits
+
+from obs_vista.cards import CardError, Value, card_value, card_values
+
+NO_PROJECTION = re.compile(
+    # layout and scaling of the data, text, checksums
+    r"SIMPLE|XTENSION|BITPIX|Z?NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|EXTNAME|EXTVER|EXTLEVEL|INHERIT|BSCALE|BZERO|BLANK"
+    r"|BUNIT|BTYPE|DATAM(IN|AX)|CHECKSUM|DATASUM|COMMENT|HISTORY|CONTINUE|END|Z(IMAGE|BITPIX|CMPTYPE|TILE\d|NAME\d|VAL\d"
+    r"|SCALE|ZERO|BLANK|QUANTIZ|DITHER0|SIMPLE|EXTEND|TENSION|PCOUNT|GCOUNT|HECKSUM|DATASUM)"
+    r"|TFIELDS|THEAP|T(FORM|TYPE|UNIT|SCAL|ZERO|NULL|DISP|DIM|BCOL)\d+|OBJECT|OBSERVER|TELESCOP|INSTRUME|ORIGIN|AUTHOR"
+    # time, observer, spectra, errors and names of axes, other descriptions of the same image (A to Z)
+    r"|DATE.*|MJD.*|JD.*|TIME.*|T(STOP|START|REF).*|TREF(POS|DIR)|XPOSURE|TELAPSE|OBSGEO.*|OBSORBIT|REST(FRQ|FREQ|WAV)"
+    r"|SPECSYS|SSYS(OBS|SRC)|VELOSYS|VELREF|VELANGL|ZSOURCE|C(RDER|SYER|NAME|ZPHS|PERI)\d+|WCSNAME.*|.*\d[A-Z]"
+    r"|(LONPOLE|LATPOLE|RADESYS|EQUINOX|WCSAXES)[A-Z]"
+    # photometry and quality, as CASU, HSC and others write them
+    r"|EXPTIME|NICOMB|FILTER|SEEING|ELLIPTIC|MAGZPT|MAGZRR|MAGZERO|FLUXMAG0|EXTINCT|SKYLEVEL|SKYNOISE|SATURATE|GAIN"
+    r"|(DARK|FLAT|GAIN|LIN|NDIT|PER|PHOT)COR|CIR_.*|NUM(BRMS|STDS|ZPT)|STDCRMS|WCSPASS|(RA|DEC)ZP\d+|SKYSUB|DESTRIPE"
+    r"|STRPRMS|DRIBBLE|PROV\d+|NIGHT(ZPT|ZRR|NUM)|ORIGFILE|OBSTATUS|ESOGRADE|AIRMASS|RA|DEC|LTV\d|MP_.*"
+)
+"""Keywords that do not say where a pixel is on the sky. Of one that is missing here wcslib decides itself."""
+
+SIP_CARD = re.compile(r"[AB]P?_(ORDER|\d_\d)")
+"""Keywords of the polynomials of SIP, which astropy reads and wcslib must not see."""
+
+_FRAME = ("RADESYS", "RADECSYS")
+_EQUINOX = re.compile(r"\s*([BJ]?)\s*(\d{4}(?:\.\d*)?)\s*", re.IGNORECASE)
+_AGREEMENT = 1e-6
+"""Fraction of the matrix by which two forms of it may differ: both are written with some digits."""
+
+
+@lru_cache(maxsize=4096)
+def may_project(keyword: str) -> bool:
+    """Whether a card may be of a projection, as far as its keyword tells."""
+    return 0 < len(keyword) <= 8 and " " not in keyword and not NO_PROJECTION.fullmatch(keyword)
+
+
+def projection_cards(header: Mapping) -> dict[str, Value]:
+    """The cards of a header that may describe a projection, as they are.
+
+    Parameters
+    ----------
+    header
+        FITS header, or a dictionary of its values.
+    """
+    values = card_values(header) if isinstance(header, fits.Header) else header
+    return {
+        keyword: value
+        for keyword, value in values.items()
+        if may_project(keyword) and isinstance(value, str | int | float | np.generic) and str(value).strip()
+    }
+
+
+def given_frame(header: Mapping) -> str | None:
+    """The frame that a header names, or None; the standard's RADESYS before the older RADECSYS."""
+    for keyword in _FRAME:
+        value = card_value(header, keyword)
+        if value is not None:
+            return str(value).strip().upper()
+    return None
+
+
+def given_equinox(header: Mapping) -> float | None:
+    """The equinox that a header names, years; None if it names none.
+
+    EQUINOX may have a B or a J before the year. The older EPOCH counts only where it is 1950 or 2000: other years are
+    dates of observations.
+
+    Raises
+    ------
+    CardError
+        If EQUINOX is no year.
+    """
+    value = card_value(header, "EQUINOX")
+    if value is None:
+        epoch = _EQUINOX.fullmatch(str(card_value(header, "EPOCH")))
+        return float(epoch[2]) if epoch and float(epoch[2]) in (1950, 2000) else None
+    found = _EQUINOX.fullmatch(str(value))
+    if found is None or isinstance(value, bool):
+        raise CardError(f"EQUINOX is {value!r}; a year such as 2000.0 is needed.")
+    return float(found[2])
+
+
+def settled(values: Mapping[str, Value]) -> dict[str, Value]:
+    """The cards of one projection: frame in one form, one matrix, no parameters of another projection.
+
+    Parameters
+    ----------
+    values
+        As `projection_cards` gives.
+
+    Raises
+    ------
+    CardError
+        If there is no projection, or the cards describe two.
+    """
+    cards = dict(values)
+    for keyword in ("CTYPE1", "CTYPE2"):
+        if not str(cards.get(keyword, "")).strip():
+            raise CardError("The header has no CTYPE1 and CTYPE2: no positions can be computed.")
+    for keyword in ("CRVAL1", "CRVAL2"):
+        if keyword not in cards:
+            raise CardError(f"{keyword} is missing or has no value: no positions can be computed.")
+    frame, equinox = given_frame(cards), None
+    if frame != "ICRS":
+        equinox = given_equinox(cards)
+    for keyword in (*_FRAME, "EQUINOX", "EPOCH"):
+        cards.pop(keyword, None)
+    if frame is not None:
+        cards["RADESYS"] = frame
+    if equinox is not None:
+        cards["EQUINOX"] = equinox
+    _settle_matrix(cards)
+    _settle_parameters(cards)
+    return cards
+
+
+def _matrix(cards: Mapping[str, Value], form: str) -> np.ndarray | None:
+    """A matrix of two axes in one of its forms, CD1_1, PC1_1 or PC001001; None if no element is given."""
+    elements = {(i, j): form.format(i=i, j=j) for i in (1, 2) for j in (1, 2)}
+    if not any(name in cards for name in elements.values()):
+        return None
+    given = np.zeros((2, 2)) if form.startswith("CD") else np.eye(2)
+    for (i, j), name in elements.items():
+        if name in cards:
+            given[i - 1, j - 1] = _finite(cards, name)
+    return given
+
+
+def _finite(cards: Mapping[str, Value], name: str) -> float:
+    value = cards[name]
+    if isinstance(value, bool | str) or not np.isfinite(value):
+        raise CardError(f"{name} is {value!r}; a finite number is needed.")
+    return float(value)
+
+
+def _settle_matrix(cards: dict[str, Value]) -> None:
+    """Leave one of CD, PC with CDELT, PC00i00j with CDELT, and CROTA with CDELT."""
+    cd, pc, old = (_matrix(cards, form) for form in ("CD{i}_{j}", "PC{i}_{j}", "PC{i:03d}{j:03d}"))
+    if pc is not None and old is not None:
+        if not _same(pc, old) and not _same(old, np.eye(2)):
+            raise CardError(f"PC1_1 ... are {pc.tolist()}, but PC001001 ... are {old.tolist()}: remove one of the two.")
+        _drop(cards, "PC00{i}00{j}")
+    pc = old if pc is None else pc
+    step = np.diag([_finite(cards, name) if name in cards else 1.0 for name in ("CDELT1", "CDELT2")])
+    if pc is not None and _same(pc, np.eye(2)) and (cd is not None or _rotated(cards)):
+        pc = None
+        _drop(cards, "PC{i}_{j}")
+        _drop(cards, "PC00{i}00{j}")
+    if cd is not None and pc is not None:
+        if not _same(step @ pc, cd):
+            raise CardError(
+                f"CD1_1 ... are {cd.tolist()}, but PC and CDELT give {(step @ pc).tolist()}: remove one of the two."
+            )
+        _drop(cards, "PC{i}_{j}")
+        _drop(cards, "PC00{i}00{j}")
+    if pc is not None and cd is None and _rotated(cards):
+        raise CardError(f"Both PC and CROTA turn the image, by {pc.tolist()} and {_rotations(cards)}: remove one.")
+    if cd is not None:  # CDELT and CROTA are then for old readers, and to be ignored (Greisen & Calabretta 2002)
+        for keyword in ("CDELT1", "CDELT2", "CROTA1", "CROTA2"):
+            cards.pop(keyword, None)
+
+
+def _rotations(cards: Mapping[str, Value]) -> list[float]:
+    return [_finite(cards, name) for name in ("CROTA1", "CROTA2") if name in cards]
+
+
+def _rotated(cards: Mapping[str, Value]) -> bool:
+    return any(_rotations(cards))
+
+
+def _same(one: np.ndarray, two: np.ndarray) -> bool:
+    return bool(np.abs(one - two).max() <= _AGREEMENT * np.abs(two).max())
+
+
+def _drop(cards: dict[str, Value], form: str) -> None:
+    for i in (1, 2):
+        for j in (1, 2):
+            cards.pop(form.format(i=i, j=j), None)
+
+
+def _settle_parameters(cards: dict[str, Value]) -> None:
+    """Tell parameters of projections (PVi_m, PROJPm) and distortions (SIP) from those that another projection left."""
+    types = [str(cards[keyword]).strip().upper() for keyword in ("CTYPE1", "CTYPE2")]
+    on_axis = [[keyword for keyword in cards if re.fullmatch(rf"PV{axis}_\d+", keyword)] for axis in (1, 2)]
+    if any(on_axis):  # before PVi_m was standard, the coefficients of ZPN were in PROJPm
+        for keyword in [keyword for keyword in cards if re.fullmatch(r"PROJP\d+", keyword)]:
+            del cards[keyword]
+    if all(kind.endswith("-TAN") for kind in types) and any(on_axis):
+        if all(on_axis):  # SCAMP before 2012: TAN has no parameters on both axes
+            for axis, kind in enumerate(types, start=1):
+                cards[f"CTYPE{axis}"] = kind.removesuffix("-TAN") + "-TPV"
+        else:
+            latitude = 1 if types[0].startswith(("DEC", "GLAT", "ELAT")) else 2
+            for keyword in on_axis[latitude - 1]:
+                del cards[keyword]
+    sip = [keyword for keyword in cards if SIP_CARD.fullmatch(keyword)]
+    for keyword in sip:
+        value = _finite(cards, keyword)
+        if keyword.endswith("ORDER") and not (0 <= value <= 9 and value == int(value)):
+            raise CardError(f"{keyword} is {cards[keyword]!r}; the order of a polynomial, 0 to 9, is needed.")
+    if sip and not any(kind.endswith("-SIP") for kind in types):
+        distorting = [name for name in sip if re.fullmatch(r"[AB]_\d_\d", name) and cards[name] != 0]
+        if distorting:
+            raise CardError(
+                f"CTYPE1 is {types[0]!r}, but {distorting[0]} and others describe a distortion: put -SIP behind the "
+                "types if it is to be applied, or remove these cards if the image was resampled since."
+            )
+        for keyword in sip:
+            del cards[keyword]
+
+
+def as_text(cards: Mapping[str, Value]) -> str:
+    """Cards as the text of a FITS header, 80 characters each, for wcslib."""
+    lines = []
+    for keyword, value in cards.items():
+        if isinstance(value, bool | np.bool_):
+            text = f"{'T' if value else 'F':>20s}"
+        elif isinstance(value, str) or not np.isfinite(value):
+            printable = "".join(c if " " <= c <= "~" else "?" for c in str(value)).replace("'", "''")
+            text = f"'{printable[:66]:<8s}'"
+        else:
+            text = f"{repr(value.item() if isinstance(value, np.generic) else value).upper():>20s}"
+        lines.append(f"{keyword:<8s}= {text}"[:80].ljust(80))
+    return "".join(lines)
