@@ -77,7 +77,8 @@ def test_real_headers(realdata):
         {"LONPOLE": 170.0},
         {"CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRVAL1": 126000.0, "CRVAL2": -18000.0, "CD1_1": 0.34, "CD2_2": 0.33},
         {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 3e-9, "B_1_1": -4e-9},
-        {"CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN", "CRVAL1": -5.0, "CRVAL2": 34.5},
+        {"CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN", "CRVAL1": -5.0, "CRVAL2": 34.5}
+        | {f"PV2_{m}": None for m in range(1, 6)},
         {"PC001001": 1.0, "PC001002": 0.0},
     ],
 )

@@ -161,7 +161,7 @@ def test_useless_pixels(tmp_path, write_casu, pixels, reason):
     [
         ({"CTYPE1": None}, "no usable positions"),
         ({"CD1_1": 9.484e-6, "CD2_2": 9.484e-6}, 'pixels of 0.03414"'),
-        ({"RADECSYS": "FK4"}, "FK4"),
+        ({"RADECSYS": "GAPPT"}, "GAPPT"),
         ({"CRVAL1": "10,0"}, "no usable positions"),
     ],
 )
