@@ -61,7 +61,7 @@ def projection_cards(header: Mapping) -> dict[str, Value]:
     return {
         keyword: value
         for keyword, value in values.items()
-        if may_project(keyword) and isinstance(value, str | int | float | np.generic) and str(value).strip()
+        if may_project(keyword) and isinstance(value, str | int | float) and str(value).strip()
     }
 
 

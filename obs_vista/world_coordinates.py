@@ -138,9 +138,9 @@ class _Sample(NamedTuple):
 def _sample(wcs: WCS, frame: BaseCoordinateFrame, shape: tuple[int, int] | None) -> _Sample:
     """Pixels all over an image, in ICRS; around the reference pixel where its size is unknown."""
     if shape is None:
-        x0, y0, width, height = *(wcs.wcs.crpix - 1001), 2000, 2000
+        (x0, y0), (width, height) = wcs.wcs.crpix - 1001, (2000, 2000)
     else:
-        x0, y0, width, height = -0.5, -0.5, *shape
+        (x0, y0), (width, height) = (-0.5, -0.5), shape
     x, y = (axis.ravel() for axis in np.meshgrid(x0 + width * np.linspace(0, 1, 6), y0 + height * np.linspace(0, 1, 7)))
     world = wcs.all_pix2world(x, y, 0)
     longitude, latitude = world[wcs.wcs.lng], world[wcs.wcs.lat]
