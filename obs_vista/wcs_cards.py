@@ -58,11 +58,13 @@ def projection_cards(header: Mapping) -> dict[str, Value]:
         FITS header, or a dictionary of its values.
     """
     values = card_values(header) if isinstance(header, fits.Header) else header
-    return {
-        keyword: value
-        for keyword, value in values.items()
-        if may_project(keyword) and isinstance(value, str | int | float) and str(value).strip()
-    }
+    cards: dict[str, Value] = {}
+    for keyword, value in values.items():
+        if may_project(keyword):
+            plain = value.item() if isinstance(value, np.generic) else value
+            if isinstance(plain, str | int | float) and str(plain).strip():
+                cards[keyword] = plain
+    return cards
 
 
 def given_frame(header: Mapping) -> str | None:
@@ -228,12 +230,12 @@ def as_text(cards: Mapping[str, Value]) -> str:
     """Cards as the text of a FITS header, 80 characters each, for wcslib."""
     lines = []
     for keyword, value in cards.items():
-        if isinstance(value, bool | np.bool_):
+        if isinstance(value, bool):
             text = f"{'T' if value else 'F':>20s}"
         elif isinstance(value, str) or not np.isfinite(value):
             printable = "".join(c if " " <= c <= "~" else "?" for c in str(value)).replace("'", "''")
             text = f"'{printable[:66]:<8s}'"
         else:
-            text = f"{repr(value.item() if isinstance(value, np.generic) else value).upper():>20s}"
+            text = f"{repr(value).upper():>20s}"
         lines.append(f"{keyword:<8s}= {text}"[:80].ljust(80))
     return "".join(lines)
