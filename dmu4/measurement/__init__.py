@@ -1,1 +1,1 @@
-"""Fluxes, shapes and classes of all objects of a patch."""
+"""Fluxes, shapes and classification of all objects of a patch."""

@@ -20,11 +20,12 @@ class Shapes:
     x, y
         Array positions of the centres.
     x_error, y_error
-        Pixels, for uncorrelated noise.
+        Errors of the centres in pixels, for uncorrelated noise.
     covariance
         Adaptive moments [source, 3]: xx, yy, xy in pixels^2, PSF not removed.
     failed
-        The iteration did not converge: the moments are the starting values, the centre that of a fixed weight.
+        Whether the iteration failed to converge: the moments are then the starting values, and the centre is measured
+        with a fixed weight.
     """
 
     x: np.ndarray
@@ -37,7 +38,7 @@ class Shapes:
 
 @numba.njit(nogil=True, cache=True)
 def _fixed_centre(stamp, x, y, xx, yy, xy, max_shift):
-    """Centre under a Gaussian weight of fixed moments; the starting point if it strays."""
+    """Centre with a Gaussian weight of fixed moments; the starting position if it moves too far."""
     start_x, start_y = x, y
     for _ in range(20):
         sums = weighted_sums(stamp, x, y, xx, yy, xy, OBJECT_REACH)
@@ -54,7 +55,7 @@ def _fixed_centre(stamp, x, y, xx, yy, xy, max_shift):
 
 @numba.njit(nogil=True, cache=True)
 def _centre_error(variance, x, y, xx, yy, xy, total):
-    """Errors (x, y) of a weighted centre whose weighted sum of light is ``total``."""
+    """Errors (x, y) of a weighted centre for a weighted sum of light ``total``."""
     determinant = xx * yy - xy * xy
     a, b, c = yy / determinant, xx / determinant, -xy / determinant
     ny, nx = variance.shape
@@ -65,7 +66,7 @@ def _centre_error(variance, x, y, xx, yy, xy, total):
             weight = np.exp(-0.5 * (a * dx * dx + b * dy * dy + 2 * c * dx * dy))
             sum_x += (weight * dx) ** 2 * variance[row, column]
             sum_y += (weight * dy) ** 2 * variance[row, column]
-    # For a Gaussian source under its own weight the mean offset moves half as far as the source.
+    # For a Gaussian source with a weight of its own shape the mean offset is half that of the source.
     return 2 * np.sqrt(sum_x) / total, 2 * np.sqrt(sum_y) / total
 
 
@@ -111,17 +112,17 @@ def measure_shapes(
     stamps, flux
         Models of unit flux of all N sources, and their fluxes (0 where there is none).
     residual, variance
-        Image less all models, and variance, [y, x].
+        Image minus all models, and variance [y, x].
     members
         Numbers of the sources to measure.
     x, y
-        Array positions to start from [N].
+        Starting positions in array pixels [N].
     start
-        Moments to start from [N, 3]: those of the PSF.
+        Starting moments [N, 3]: those of the PSF.
     adapt
-        Whether a source is bright enough for moments of its own [N].
+        Whether a source is bright enough for adaptive moments [N].
     max_shift
-        Pixels that a centre may move.
+        Largest shift of a centre in pixels.
     """
     out = np.full((len(stamps), 8), np.nan)
     corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
@@ -156,18 +157,18 @@ def psf_moments(psf: np.ndarray) -> np.ndarray:
 def disc_covariance(observed: np.ndarray, psf: np.ndarray) -> np.ndarray:
     """The exponential disc that, convolved with the PSF, has the observed adaptive moments.
 
-    The PSF is taken for a Gaussian here. The orientation and axis ratio are those of the difference of the moments,
-    the size solves the equation of the adaptive moments for the disc's Gaussians.
+    The PSF is approximated by a Gaussian. The orientation and axis ratio are those of the difference of the moments;
+    the size solves the equation of the adaptive moments for the Gaussian components of the disc.
 
     Parameters
     ----------
     observed, psf
-        Moments [N, 3] (xx, yy, xy).
+        Moments of the sources and of the PSF [N, 3] (xx, yy, xy).
 
     Returns
     -------
     ndarray
-        [N, 3], as in `dmu4.measurement.stamps.Profiles`; zero where the source is no larger than the PSF.
+        Covariance [N, 3], as in `dmu4.measurement.stamps.Profiles`; zero for sources no larger than the PSF.
     """
     size, psf_size = (np.sqrt(np.maximum(m[:, 0] * m[:, 1] - m[:, 2] ** 2, 0)) for m in (observed, psf))
     low, high = np.zeros(len(size)), 4 * np.maximum(size, 1e-6)
@@ -182,7 +183,7 @@ def disc_covariance(observed: np.ndarray, psf: np.ndarray) -> np.ndarray:
     mean = 0.5 * (difference[:, 0] + difference[:, 1])
     e1 = np.divide(0.5 * (difference[:, 0] - difference[:, 1]), mean, out=np.zeros(len(mean)), where=mean > 0)
     e2 = np.divide(difference[:, 2], mean, out=np.zeros(len(mean)), where=mean > 0)
-    # An axis ratio of 0.2, that is an ellipticity of 0.92 in moments, is the flattest a disc gets.
+    # The smallest axis ratio of a disc is 0.2, an ellipticity of 0.92 in moments.
     shrink = np.minimum(1, 0.92 / np.maximum(np.hypot(e1, e2), 1e-12))
     e1, e2 = e1 * shrink, e2 * shrink
     radius = np.where((size > psf_size) & (mean > 0), 0.5 * (low + high) / np.sqrt(1 - e1**2 - e2**2), 0)

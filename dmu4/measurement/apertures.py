@@ -1,4 +1,4 @@
-"""Sums in nested circles and ellipses, over all bands at once."""
+"""Sums in nested circular and elliptical apertures, for all bands at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from dmu4.measurement.stamps import StampSet
 
 SUB_ROWS = 8
-"""Strips into which a pixel on the edge of an aperture is cut; its area is then right to about 1e-3."""
+"""Number of strips into which a pixel on the edge of an aperture is divided; its area is accurate to about 1e-3."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class ApertureSums:
     flux, variance
         Sums of pixels and of their variances [source, aperture, band].
     filled
-        Area of the good pixels over that of the aperture [source, aperture, band]; what lies beyond the array
-        counts as bad.
+        Fraction of the area of the aperture on good pixels [source, aperture, band]; pixels outside the array
+        count as bad.
     """
 
     flux: np.ndarray
@@ -32,7 +32,7 @@ class ApertureSums:
 
 
 def circles(radii: np.ndarray, *, length: int) -> np.ndarray:
-    """Conic coefficients [source, aperture, 3] of the same circles for all sources; radii in pixels, increasing."""
+    """Conic coefficients [source, aperture, 3] of circles, the same for all sources; radii in pixels, increasing."""
     inverse = 1 / np.square(np.asarray(radii, float))
     one = np.column_stack([inverse, inverse, np.zeros_like(inverse)])
     return np.broadcast_to(one, (length, *one.shape)).copy()
@@ -46,14 +46,14 @@ def ellipses(covariance: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def area_of(conics: np.ndarray) -> np.ndarray:
-    """Areas in pixels^2 [...] of the ellipses of conic coefficients [..., 3]."""
+    """Areas in pixels^2 [...] of ellipses with conic coefficients [..., 3]."""
     a, b, c = np.moveaxis(conics, -1, 0)
     return np.pi / np.sqrt(a * b - c**2)
 
 
 @numba.njit(nogil=True, cache=True)
 def _covered(dx, dy, a, b, c):
-    """Share of the pixel centred at (dx, dy) inside a x^2 + b y^2 + 2 c x y <= 1: exact along x, in strips along y."""
+    """Fraction of the pixel at (dx, dy) inside a x^2 + b y^2 + 2 c x y <= 1: exact along x, in strips along y."""
     total = 0.0
     for strip in range(SUB_ROWS):
         y = dy - 0.5 + (strip + 0.5) / SUB_ROWS
@@ -69,11 +69,11 @@ def _covered(dx, dy, a, b, c):
 
 @numba.njit(nogil=True, cache=True)
 def _edges(conics):
-    """Per aperture: its coefficients, and the squared radii below which pixels are inside, and from which outside."""
+    """Coefficients of each aperture, and squared radii below which pixels are inside, and above which outside."""
     edges = np.empty((len(conics), 5))
     for k in range(len(conics)):
         a, b, c = conics[k]
-        # Half the diagonal of a pixel in units of the ellipse's smallest axis.
+        # Half the diagonal of a pixel in units of the minor axis of the ellipse.
         margin = 0.7072 * np.sqrt(0.5 * (a + b) + np.sqrt(0.25 * (a - b) ** 2 + c * c))
         edges[k, 0], edges[k, 1], edges[k, 2] = a, b, c
         edges[k, 3], edges[k, 4] = max(1.0 - margin, 0.0) ** 2, (1.0 + margin) ** 2
@@ -82,7 +82,7 @@ def _edges(conics):
 
 @numba.njit(nogil=True, cache=True)
 def _share(dx, dy, a, b, c, inside, outside):
-    """As `_covered`, with the pixels that are wholly inside or outside told at once."""
+    """As `_covered`, with a shortcut for pixels that are completely inside or outside."""
     squared = a * dx * dx + b * dy * dy + 2 * c * dx * dy
     if squared >= outside:
         return 0.0
@@ -112,7 +112,7 @@ def _sum_cube(image, variance, good, x, y, conics, flux, spread, filled):
                 inside = 0.0
                 for k in range(apertures):
                     share = _share(column - x[i], row - y[i], e[k, 0], e[k, 1], e[k, 2], e[k, 3], e[k, 4])
-                    # Apertures are nested: each pixel is booked where it first appears, and summed up at the end.
+                    # Apertures are nested: each pixel is added to the smallest one; sums are accumulated at the end.
                     extra = share - inside
                     if extra == 0.0:
                         if share == 1.0:
@@ -140,7 +140,7 @@ def _sum_cube(image, variance, good, x, y, conics, flux, spread, filled):
 def sum_apertures(
     image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, x: np.ndarray, y: np.ndarray, conics: np.ndarray
 ) -> ApertureSums:
-    """Sum all bands over nested apertures; the geometry is worked out once for all bands.
+    """Sum all bands over nested apertures; the geometry is computed once for all bands.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def sum_apertures(
     x, y
         Array positions.
     conics
-        [source, aperture, 3] from `circles` or `ellipses`, each aperture inside the next.
+        Conic coefficients [source, aperture, 3] from `circles` or `ellipses`, each aperture inside the next.
     """
     shape = (len(x), conics.shape[1], image.shape[2])
     flux, spread, filled = np.zeros(shape), np.zeros(shape), np.zeros(shape)
@@ -178,14 +178,14 @@ def _sum_stamps(pixels, offset, size, x0, y0, x, y, conics, total):
 
 
 def sum_stamps(stamps: StampSet, *, x: np.ndarray, y: np.ndarray, conics: np.ndarray) -> np.ndarray:
-    """Light of each source's own model inside its apertures [source, aperture].
+    """Light of the model of each source inside its apertures [source, aperture].
 
     Parameters
     ----------
     stamps
         Models.
     x, y, conics
-        As for `sum_apertures`.
+        Positions and conic coefficients, as for `sum_apertures`.
     """
     total = np.zeros(conics.shape[:2])
     corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)

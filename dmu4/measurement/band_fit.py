@@ -1,4 +1,4 @@
-"""All objects of a band modelled at once: what every measurement of single objects starts from."""
+"""The simultaneous fit of all objects of a band, on which all measurements of single objects are based."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dmu4.patches.cube import PatchCube, flat_psf, mean_psf, psf_sigma
 
 @dataclass(frozen=True)
 class BandFit:
-    """The models of N objects in one band, and what they leave of its image.
+    """The models of N objects in one band, and the residual image.
 
     Attributes
     ----------
@@ -22,9 +22,9 @@ class BandFit:
     forced
         Fluxes and errors of the simultaneous fit.
     flux
-        Flux of each model, 0 where it could not be fitted [N].
+        Flux of each model, 0 if it could not be fitted [N].
     residual, variance, good
-        Image less all models, variance, and whether a pixel has data [y, x].
+        Image minus all models, variance, and whether a pixel has data [y, x].
     psf
         PSF stamps [cell, y, x].
     cell
@@ -45,12 +45,12 @@ class BandFit:
 
 
 def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.ndarray, np.ndarray]) -> BandFit:
-    """Model all objects of a band that has data and a PSF.
+    """Fit all objects of a band that has data and a PSF.
 
     Parameters
     ----------
     cube, band
-        All bands, less their residual sky, and the number of this one.
+        All bands, minus their residual sky, and the number of this band.
     profiles
         Positions and shapes of the objects.
     pairs

@@ -1,4 +1,4 @@
-"""All fluxes of one band at positions and shapes that are the same for every band."""
+"""All fluxes of one band, at positions and with shapes that are the same in every band."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from obs_vista.masks import BIT
 from obs_vista.photometry import magnitude_of
 
 MIN_FILLED = 0.5
-"""A flux with less of its aperture on good pixels is not given."""
+"""Smallest fraction of an aperture on good pixels; with less the flux is NaN."""
 
 SAFE_FILLED = 0.9
-"""A flux with less of its aperture on good pixels is given with its flag set."""
+"""Fraction of an aperture on good pixels below which the flux is flagged."""
 
 
 @dataclass(frozen=True)
 class Flux:
-    """One kind of flux of N objects.
+    """Fluxes of one type of N objects.
 
     Attributes
     ----------
     value, error
-        Flux and its error in nJy, NaN where there is none. The error contains the correlation of the noise.
+        Flux and its error in nJy, NaN if missing. The error includes the correlation of the noise.
     flag
-        Whether the flux is missing, or rests on too few or on saturated pixels.
+        Whether the flux is missing, or is based on too few or on saturated pixels.
     """
 
     value: np.ndarray
@@ -44,7 +44,7 @@ class Flux:
 
 @dataclass(frozen=True)
 class CentralPixels:
-    """What the pixels at and near the centres of N objects say of a band.
+    """Properties of the pixels at and near the centres of N objects in a band.
 
     Attributes
     ----------
@@ -66,20 +66,20 @@ class CentralPixels:
 
 @dataclass(frozen=True)
 class BandFluxes:
-    """What one band says about N objects, before the sums over circles and ellipses, which all bands share.
+    """Measurements of N objects in one band, before the sums in apertures, which are made for all bands together.
 
     Attributes
     ----------
     psf, gaap
         Point-source and Gaussian-aperture fluxes.
     model
-        Flux of each object's model, 0 where it could not be fitted.
+        Flux of the model of each object, 0 if it could not be fitted.
     in_circles, in_kron
-        Light of the model, of unit flux, inside the circles [N, circle] and the Kron ellipse [N, 1].
+        Light of the models of unit flux inside the circles [N, circle] and the Kron ellipse [N, 1].
     extendedness
-        0 for a point, 1 for an extended source, NaN where it cannot be told.
+        Morphology: 0 for a point source, 1 for an extended source, NaN if undetermined.
     centre
-        What the pixels at the centres say.
+        Properties of the pixels at the centres.
     """
 
     psf: Flux
@@ -92,7 +92,7 @@ class BandFluxes:
 
 
 def make_flux(value: np.ndarray, error: np.ndarray, filled: np.ndarray, bad: np.ndarray) -> Flux:
-    """A flux with its flag: NaN where too little of it was seen, flagged where not quite all was, or it is bad."""
+    """Fluxes with flags: NaN if too little of the aperture has data, flagged if part of it has none, or if bad."""
     known = (filled >= MIN_FILLED) & np.isfinite(value) & np.isfinite(error) & (error > 0)
     return Flux(
         value=np.where(known, value, np.nan),
@@ -102,7 +102,7 @@ def make_flux(value: np.ndarray, error: np.ndarray, filled: np.ndarray, bad: np.
 
 
 def sky_variance(variance: np.ndarray, good: np.ndarray, *, box: int = 32) -> np.ndarray:
-    """Variance between the sources [y, x]: the lower quartile of the good pixels of each box, NaN in a box of none."""
+    """Variance between sources [y, x]: the lower quartile of the good pixels of each box, NaN in boxes without any."""
     ny, nx = variance.shape
     rows, columns = -(-ny // box), -(-nx // box)
     padded = np.full((rows * box, columns * box), np.nan, np.float32)
@@ -110,19 +110,19 @@ def sky_variance(variance: np.ndarray, good: np.ndarray, *, box: int = 32) -> np
     # Every other row and column is enough for a quartile.
     padded, half = padded[::2, ::2], box // 2
     boxes = padded.reshape(rows, half, columns, half).swapaxes(1, 2).reshape(rows, columns, -1)
-    # Sorting puts NaN last, so that the quartile of the good pixels can be picked by their number.
+    # Sorting puts NaN last, so that the quartile of the good pixels follows from their number.
     ordered, count = np.sort(boxes, axis=-1), np.isfinite(boxes).sum(axis=-1)
     quartile = np.take_along_axis(ordered, (count // 4)[..., None], axis=-1)[..., 0]
     return np.repeat(np.repeat(quartile, box, axis=0), box, axis=1)[:ny, :nx]
 
 
 def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles, *, inflation: float) -> CentralPixels:
-    """Look up masks, depth and number of images at the objects.
+    """Look up masks, depth and number of images at the positions of the objects.
 
     Parameters
     ----------
     cube, band
-        All bands, and the number of this one.
+        All bands, and the number of this band.
     fit
         Variance and PSF of the band.
     profiles
@@ -152,7 +152,7 @@ def _near(flagged: np.ndarray) -> np.ndarray:
 
 
 def blending_cost(forced: ForcedFluxes) -> np.ndarray:
-    """Error of each flux over its error if the neighbours' fluxes were known; 1 where there is no error."""
+    """Ratio of the error of each flux to its error for known neighbours; 1 if there is no error."""
     alone = forced.isolated_error
     return np.divide(forced.error, alone, out=np.ones(len(alone)), where=alone > 0)
 
@@ -169,36 +169,36 @@ def measure_band(
     gaap_sigma: float,
     extended_limit: float,
 ) -> tuple[BandFluxes, np.ndarray]:
-    """Point-source and Gaussian-aperture fluxes of all objects in one band, and what the other apertures need.
+    """Point-source and Gaussian-aperture fluxes of all objects in one band, and the data for the other apertures.
 
     Parameters
     ----------
     cube, band
-        All bands, less their residual sky, and the number of this one.
+        All bands, minus their residual sky, and the number of this band.
     profiles
-        Models of the objects.
+        Profiles of the models.
     conics, kron
-        Circles [N, circle, 3] and Kron ellipses [N, 1, 3] as for `dmu4.measurement.apertures.sum_apertures`.
+        Circles [N, circle, 3] and Kron ellipses [N, 1, 3], as for `dmu4.measurement.apertures.sum_apertures`.
     pairs
         Overlapping objects, from `dmu4.measurement.forced.find_overlaps`.
     inflation
-        What the correlation of the noise does to errors.
+        Error inflation due to the correlation of the noise.
     gaap_sigma
         Sigma of the Gaussian aperture in pixels.
     extended_limit
-        See `dmu4.measurement.object_shapes.ShapeSettings`.
+        Limit for extended sources, see `dmu4.measurement.object_shapes.ShapeSettings`.
 
     Returns
     -------
     fluxes, residual
-        What the band says, and its image less all models [y, x].
+        Measurements of the band, and its image minus all models [y, x].
     """
     if not cube.good[..., band].any() or not cube.psf[band].any():
         return _nothing(len(profiles), conics.shape[1]), np.zeros(cube.shape, np.float32)
     fit = fit_band(cube, band, profiles, pairs)
     centre = central_pixels(cube, band, fit, profiles, inflation=inflation.psf)
     point = point_fluxes(profiles, fit, np.arange(len(profiles)))
-    # Unknown neighbours cost the point-source flux what they cost the model's.
+    # Neighbours increase the error of the point-source flux by the same factor as that of the model.
     errors = inflation.psf * point.error * blending_cost(fit.forced)
     covered = np.where(np.isfinite(fit.forced.flux), fit.forced.covered, 0)
     widths = {"error": inflation.psf * point.excess_error, "signal_to_noise": point.flux / errors}
@@ -224,7 +224,7 @@ def _gaap(profiles: Profiles, fit: BandFit, *, sigma: float, inflation: float, b
 
 
 def _nothing(n: int, circles: int) -> BandFluxes:
-    """The answer of a band without any data."""
+    """The measurements of a band without any data."""
     nan, yes = np.full(n, np.nan), np.ones(n, bool)
     empty = Flux(value=nan, error=nan, flag=yes)
     return BandFluxes(

@@ -1,4 +1,4 @@
-"""Error inflation: by how much correlated noise makes errors larger than the variance map says, for each flux."""
+"""Error inflation: the factors by which correlated noise increases the errors of each type of flux."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from dmu4.measurement.gaap import gaap_weights
 from dmu4.measurement.stamps import make_profiles, psf_transforms, render
 
 MIN_SAMPLES = 50
-"""With fewer empty positions than this nothing can be measured, and errors are left as they are."""
+"""Smallest number of empty sample positions; with fewer, errors are not scaled."""
 
 WHOLE = 0.98
-"""An empty position counts if this share of its largest circle has data."""
+"""Smallest fraction with data of the largest circle around a sample position."""
 
 
 @dataclass(frozen=True)
 class ErrorInflation:
-    """True scatter over the error from uncorrelated pixels, in one band.
+    """Ratio of the true scatter to the error from uncorrelated pixels, in one band.
 
     Attributes
     ----------
     psf, gaap
-        The ratio for point-source and for GAaP fluxes.
+        Ratios for point-source and for GAaP fluxes.
     radius
-        Radii of circles in pixels, increasing [circle].
+        Radii of circular apertures in pixels, increasing [circle].
     circle
-        The ratio in circles of these radii [circle].
+        Ratios in circular apertures of these radii [circle].
     samples
-        Number of empty positions behind the ratios; 0: not measured, all are one.
+        Number of sample positions used; 0 if not measured, in which case all ratios are one.
     """
 
     psf: float
@@ -44,27 +44,27 @@ class ErrorInflation:
     samples: int
 
     def of_area(self, area: np.ndarray) -> np.ndarray:
-        """The ratio for apertures of any shape, through the circle of the same area in pixels^2."""
+        """The ratio for apertures of any shape: that of the circle of the same area in pixels^2."""
         return np.interp(np.sqrt(np.asarray(area) / np.pi), self.radius, self.circle)
 
 
 def empty_positions(
     good: np.ndarray, occupied: np.ndarray | None, *, margin: int, count: int, seed: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (x, y) spread at random over the good part of an image.
+    """Random sample positions (x, y) on the good pixels of an image.
 
     Parameters
     ----------
     good
         Pixels with data [y, x].
     occupied
-        Pixels of sources to stay away from [y, x]; None: the image has no sources.
+        Pixels of sources to be avoided [y, x]; None: the image has no sources.
     margin
-        Distance from the edge of the image in pixels.
+        Smallest distance from the edge of the image in pixels.
     count
         Number of positions to try; those on bad or occupied pixels are dropped.
     seed
-        Seed of the random positions: the same image always has the same ones.
+        Seed of the random positions, which are the same for the same image.
     """
     ny, nx = good.shape
     if min(ny, nx) <= 2 * margin:
@@ -87,24 +87,24 @@ def measure_inflation(
     gaap_sigma: float,
     count: int = 600,
 ) -> ErrorInflation:
-    """Measure nothing but noise in the very ways in which sources are measured.
+    """Measure error inflation by measuring pure noise in the same way as sources.
 
     Parameters
     ----------
     noise
-        A realization of the noise, or the image less all models where none exists [y, x].
+        Noise realization, or the image if there is none [y, x].
     variance, good
-        Arrays [y, x].
+        Variance, and whether a pixel has data [y, x].
     occupied
-        Pixels of sources, if ``noise`` is the image.
+        Pixels of sources [y, x], if ``noise`` is the image.
     psf
         PSF stamps [cell, y, x] of the band.
     cell_of
         Function of ``x=, y=`` that gives the cells of positions.
     radii
-        Radii of circles in pixels, increasing.
+        Radii of circular apertures in pixels, increasing.
     gaap_sigma
-        Sigma of the aperture of GAaP in pixels.
+        Sigma of the GAaP aperture in pixels.
     count
         Number of positions to try.
     """
@@ -134,7 +134,7 @@ def measure_inflation(
 def _circle_pulls(
     noise: np.ndarray, variance: np.ndarray, good: np.ndarray, *, x: np.ndarray, y: np.ndarray, radii: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The positions whose circles are whole, and the sums there over the errors of their pixels [position, circle]."""
+    """The positions whose circles are filled, and the ratios of sums to errors there [position, circle]."""
     conics = circles(radii, length=len(x))
     sums = sum_apertures(noise[..., None], variance[..., None], good[..., None], x=x, y=y, conics=conics)
     whole = sums.filled[:, -1, 0] > WHOLE
@@ -154,33 +154,33 @@ def scale_to_empty(
     bright: np.ndarray | None = None,
     count: int = 6000,
 ) -> list[ErrorInflation]:
-    """Change the inflation of errors until empty apertures between the objects scatter by what it predicts.
+    """Scale the error inflation so that it predicts the scatter of empty apertures between the objects.
 
-    A realization of the noise has what resampling does to pixels, but not what is left of the sky on larger scales,
-    nor the sources too faint to be detected. Both are in the image less the models of all objects. Point-source
-    fluxes are left as they are: the fit looks at scales on which the realization is right.
+    A noise realization includes the correlation due to resampling, but not the residual sky on larger scales, nor
+    sources too faint to be detected. Both are present in the image minus the models of all objects. The inflation of
+    point-source fluxes is not changed: on the scales of the fit the realization is correct.
 
     Parameters
     ----------
     inflations
         Error inflation of each band, from its noise realization.
     residual, variance, good
-        Cubes [y, x, band]: the image less all models, its variance, and the pixels with data.
+        Cubes [y, x, band]: the image minus all models, its variance, and the pixels with data.
     x, y
         Array positions of the objects.
     clear
-        Distance in pixels to keep from them.
+        Smallest distance of the samples from objects in pixels.
     gaap_sigma
-        Sigma of the aperture of GAaP in pixels: its fluxes are noisy like a circle of twice that radius.
+        Sigma of the GAaP aperture in pixels; its noise is similar to that of a circle of twice this radius.
     bright
-        Objects whose wings no model follows [object, band]; samples keep three times ``clear`` from them.
+        Objects with wings beyond their models [object, band]; the smallest distance from them is three times ``clear``.
     count
         Number of positions to try.
 
     Returns
     -------
     list
-        The inflation of each band; unchanged in a band with fewer than `MIN_SAMPLES` empty positions.
+        Error inflation of each band; unchanged in a band with fewer than `MIN_SAMPLES` sample positions.
     """
     radii, objects = inflations[0].radius, np.column_stack([x, y])
     at_x, at_y = empty_positions(good.any(axis=-1), None, margin=int(radii[-1]) + 1, count=count, seed=2)
@@ -206,7 +206,7 @@ def _distance(samples: np.ndarray, objects: np.ndarray) -> np.ndarray:
 
 
 def _scaled(one: ErrorInflation, pulls: np.ndarray, *, gaap_radius: float) -> ErrorInflation:
-    """The inflation times the scatter of the pulls [position, circle] that it gives."""
+    """The inflation multiplied by the scatter of the pulls [position, circle]."""
     if len(pulls) < MIN_SAMPLES:
         return one
     excess = np.array([clipped_moments(of_radius)[1] for of_radius in pulls.T])
@@ -215,7 +215,7 @@ def _scaled(one: ErrorInflation, pulls: np.ndarray, *, gaap_radius: float) -> Er
 
 
 def _scatter(pulls: np.ndarray) -> float:
-    """Scatter about the mean of the pulls within 4 sigma of the middle, so that a source missed does not count."""
+    """Standard deviation of the pulls within 4 sigma of the centre, which excludes undetected sources."""
     level, scatter = clipped_moments(pulls)
     kept = pulls[np.abs(pulls - level) < 4 * max(scatter, 1e-12)]
     return float(np.std(kept))

@@ -1,4 +1,4 @@
-"""Forced photometry: the fluxes of all sources of a band at once, and what their overlap costs."""
+"""Forced photometry: simultaneous fit of the fluxes of all sources of a band, with the cost of blending."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from dmu4.measurement.stamps import Profiles, StampSet
 
 MAX_NEIGHBOURS = 24
-"""Neighbours whose overlap enters the error of a source: those that share most of it."""
+"""Largest number of neighbours included in the error of a source: those with the largest overlap."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class ForcedFluxes:
     Attributes
     ----------
     flux, error
-        In the unit of the image; NaN where no pixel of the source has data. Errors are marginal over the neighbours'
-        fluxes, for uncorrelated noise.
+        Fluxes and errors in the unit of the image; NaN if no pixel of the source has data. Errors are marginalised over
+        the fluxes of the neighbours, for uncorrelated noise.
     covered
-        Share of the light of each model that falls on good pixels.
+        Fraction of the light of each model on good pixels.
     isolated_error
-        Error that the source would have without neighbours.
+        Error of each flux without neighbours.
     """
 
     flux: np.ndarray
@@ -86,7 +86,7 @@ def _overlaps(first, second, pixels, offset, size, x0, y0, good):
 
 @numba.njit(nogil=True, cache=True)
 def _project(pixels, offset, size, x0, y0, image, variance, good):
-    """The sums of `StampSums` in its order [stamp, 5]."""
+    """The sums of `StampSums`, in the order of its fields [stamp, 5]."""
     ny, nx = good.shape
     sums = np.zeros((len(size), 5))
     for i in range(len(size)):
@@ -106,7 +106,7 @@ def _project(pixels, offset, size, x0, y0, image, variance, good):
 
 @numba.njit(nogil=True, cache=True)
 def add_stamps(pixels, offset, size, x0, y0, flux, image):
-    """Add each stamp times its flux to an image [y, x], in place; parts beyond the edge are left out."""
+    """Add each stamp times its flux to an image [y, x], in place; parts outside the image are ignored."""
     ny, nx = image.shape
     for i in range(len(size)):
         if flux[i] == 0.0:
@@ -153,7 +153,7 @@ def _conjugate_gradients(diagonal, start, other, value, right, tolerance, max_it
 
 @numba.njit(nogil=True, cache=True)
 def _marginal(diagonal, start, other, value, limit):
-    """Diagonal of the inverse of the normal matrix, each from the source and the neighbours that overlap it most."""
+    """Diagonal of the inverse of the normal matrix, from each source and the neighbours of largest overlap."""
     inverse = np.empty(len(diagonal))
     position = np.full(len(diagonal), -1, np.int64)
     for i in range(len(diagonal)):
@@ -195,7 +195,7 @@ def find_overlaps(stamps: StampSet | Profiles) -> tuple[np.ndarray, np.ndarray]:
     corners = np.column_stack(stamps.corners()).astype(float) + 0.5 * stamps.size[:, None]
     largest = float(stamps.size.max())
     small = stamps.size <= np.median(stamps.size)
-    # Large stamps are few: they are searched on their own, so that their reach does not burden all others.
+    # Large stamps are few: they are searched separately, so that all others can use a smaller radius.
     pairs = cKDTree(corners).query_pairs(float(stamps.size[small].max()), p=np.inf, output_type="ndarray")
     if not small.all():
         wide = np.flatnonzero(~small)
@@ -209,7 +209,7 @@ def find_overlaps(stamps: StampSet | Profiles) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rows(n: int, first: np.ndarray, second: np.ndarray, values: np.ndarray):
-    """The off-diagonal half of a symmetric matrix as rows: start of each row, columns, values."""
+    """A symmetric matrix, from its off-diagonal half, as rows: start of each row, columns, values."""
     rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
     both = np.concatenate([values, values])
     order = np.lexsort((columns, rows))
@@ -226,23 +226,23 @@ def fit_fluxes(
     pairs: tuple[np.ndarray, np.ndarray] | None = None,
     min_covered: float = 0.1,
 ) -> ForcedFluxes:
-    """Least-squares fluxes of all sources of a band, simultaneously.
+    """Simultaneous least-squares fit of the fluxes of all sources of a band.
 
-    Every good pixel has the same weight: with weights from a variance that contains the sources' own photons, or with
-    a PSF that is not quite right, fluxes would depend on brightness. The normal matrix is sparse, its system is solved
-    by conjugate gradients; errors follow from the variances under each model and the inverse of the part of the
-    matrix that belongs to a source and its neighbours.
+    All good pixels have the same weight: with weights from a variance that includes the photon noise of the sources,
+    an inaccurate PSF would make fluxes depend on brightness. The sparse linear system is solved with conjugate
+    gradients; errors follow from the variance under each model and the inverse of the part of the matrix for a source
+    and its neighbours.
 
     Parameters
     ----------
     stamps
         Models of unit flux.
     image, variance, good
-        Arrays [y, x].
+        Image, variance, and whether a pixel has data [y, x].
     pairs
-        From `find_overlaps`, which is the same for all bands; None: it is worked out here.
+        Overlapping sources from `find_overlaps`, which are the same for all bands; None: they are computed here.
     min_covered
-        A source with less of its light on good pixels gets no flux, and does not take part.
+        Smallest fraction of the light on good pixels; sources with less are not fitted and have no flux.
     """
     sums = project(stamps, image=image, variance=variance, good=good)
     covered = np.divide(sums.seen, sums.whole, out=np.zeros(len(stamps)), where=sums.whole > 0)
@@ -267,16 +267,16 @@ def fit_fluxes(
 
 
 def subtract_models(image: np.ndarray, good: np.ndarray, stamps: StampSet, flux: np.ndarray) -> np.ndarray:
-    """The image less all models; zero where not good. A source without a flux is left in.
+    """The image minus all models; zero where not good. Sources without a flux are not subtracted.
 
     Parameters
     ----------
     image, good
-        Arrays [y, x].
+        Image, and whether a pixel has data [y, x].
     stamps
         Models of unit flux.
     flux
-        Flux of each, NaN allowed.
+        Flux of each source; may be NaN.
     """
     model = np.zeros(image.shape, np.float32)
     known = np.where(np.isfinite(flux), flux, 0.0)
@@ -285,14 +285,14 @@ def subtract_models(image: np.ndarray, good: np.ndarray, stamps: StampSet, flux:
 
 
 def project(stamps: StampSet, *, image: np.ndarray, variance: np.ndarray, good: np.ndarray) -> StampSums:
-    """Project an image on stamps: weights, or models of sources.
+    """Project an image on stamps, which are weights or models of sources.
 
     Parameters
     ----------
     stamps
         The stamps.
     image, variance, good
-        Arrays [y, x].
+        Image, variance, and whether a pixel has data [y, x].
     """
     corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
     return StampSums(*_project(stamps.pixels, *corners, image, variance, good).T)
@@ -312,6 +312,6 @@ def _own_overlap(a_pixels, a_offset, a_size, a_x0, a_y0, b_pixels, b_offset, b_s
 
 
 def own_overlap(first: StampSet, second: StampSet) -> np.ndarray:
-    """Sum over all pixels of the product of each source's stamps in two sets."""
+    """Sum over all pixels of the product of the stamps of each source in two sets."""
     corners = [(s.pixels, s.offset, s.size, s.x0, s.y0) for s in (first, second)]
     return _own_overlap(*corners[0], *corners[1])

@@ -1,4 +1,4 @@
-"""GAaP: fluxes in one Gaussian aperture defined before the seeing, so that colours compare the same light."""
+"""GAaP: fluxes in a Gaussian aperture defined before the seeing, so that colours compare the same light."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ import numpy as np
 from dmu4.measurement.stamps import Profiles, StampSet, frequency_squared, kernel_transforms, render
 
 NEGLIGIBLE = 1e-6
-"""Frequencies at which the aperture has less than this share of its power are left out."""
+"""Frequencies at which the aperture has less than this fraction of its power are ignored."""
 
 MIN_TRANSFER = 1e-2
-"""A PSF that passes less than this at a frequency that matters is too wide for the aperture."""
+"""Smallest transfer of a PSF at relevant frequencies; with less it is too wide for the aperture."""
 
 
 def gaap_size(sigma: float) -> int:
-    """Side of the stamp that holds the weight of an aperture of ``sigma`` pixels: 5 sigma to each side."""
+    """Side of the stamp of the weight of an aperture of ``sigma`` pixels, which extends to 5 sigma."""
     return 16 * int(np.ceil(10.5 * sigma / 16))
 
 
 def weight_transforms(psf: np.ndarray, *, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """Fourier transforms of the weights that measure a Gaussian-aperture flux through each PSF.
 
-    Kuijken (2008, A&A 482, 1053) convolves the image to a Gaussian PSF and then sums it with a Gaussian weight whose
-    variance is that of the aperture less that of the PSF. Both steps are linear, and together they are one weight w
-    with w * PSF = exp(-r^2 / (2 sigma^2)), whatever the intermediate PSF: w = aperture / PSF in Fourier space. The
-    aperture is much wider than the PSF, hence the quotient falls off before the PSF does and is well behaved. A point
-    source at the centre has its total flux, and the noise is that of the original pixels.
+    Kuijken (2008, A&A 482, 1053) convolves the image to a Gaussian PSF and sums it with a Gaussian weight whose
+    variance is that of the aperture minus that of the PSF. Both steps are linear, and equivalent to a single weight w
+    with w * PSF = exp(-r^2 / (2 sigma^2)) for any intermediate PSF: w = aperture / PSF in Fourier space. Since the
+    aperture is much wider than the PSF, its transform falls off first and the quotient is well behaved. The flux of a
+    point source at the centre is its total flux, and the noise is that of the original pixels.
 
     Parameters
     ----------
     psf
         PSF stamps [cell, y, x]; their sum is the fraction of the light on a stamp.
     sigma
-        Aperture before the seeing in pixels.
+        Sigma of the aperture before the seeing in pixels.
 
     Returns
     -------
     transforms
-        Of the weights [cell, ...], for stamps of `gaap_size`.
+        Fourier transforms of the weights [cell, ...], for stamps of `gaap_size`.
     possible
-        Whether the PSF of a cell is narrow enough [cell].
+        Whether the PSF of each cell is narrow enough [cell].
     """
     side = gaap_size(sigma)
     shape = np.exp(-2 * np.pi**2 * sigma**2 * frequency_squared(side))
@@ -65,7 +65,7 @@ def gaap_weights(
     cell
         Cell of each source.
     sigma
-        Aperture before the seeing in pixels.
+        Sigma of the aperture before the seeing in pixels.
     """
     side = gaap_size(sigma)
     transforms, possible = weight_transforms(psf, sigma=sigma)

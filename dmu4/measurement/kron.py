@@ -1,4 +1,4 @@
-"""Kron apertures: ellipses scaled by the first moment of each source's light."""
+"""Kron apertures: ellipses scaled by the first moment of the light of each source."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ KRON_FACTOR = 2.5
 """Kron radius in units of the first moment (Kron 1980, ApJS 43, 305)."""
 
 REACH = 6.0
-"""The first moment is taken inside this many sigma of the adaptive moments."""
+"""Radius within which the first moment is measured, in sigma of the adaptive moments."""
 
 LIMITS = (3.0, 8.0)
-"""Smallest and largest Kron radius in sigma: a Gaussian has 3.1; noise must not make it vanish or run away."""
+"""Smallest and largest Kron radius in sigma, which limit the effect of noise; a Gaussian has 3.1."""
 
 
 @numba.njit(nogil=True, cache=True)
@@ -56,7 +56,7 @@ def kron_radii(
     stamps, flux
         Models of unit flux of all N sources, and their fluxes (0 where there is none).
     residual
-        Image less all models [y, x].
+        Image minus all models [y, x].
     members
         Numbers of the sources to measure.
     x, y, covariance
@@ -65,7 +65,7 @@ def kron_radii(
     Returns
     -------
     ndarray
-        One a member, within `LIMITS`; a source without a first moment of its own gets that of a Gaussian.
+        One radius per member, within `LIMITS`; if the first moment cannot be measured, that of a Gaussian is used.
     """
     moment = np.full(len(stamps), np.nan)
     corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)

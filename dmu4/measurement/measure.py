@@ -1,4 +1,4 @@
-"""Measurement of a patch: from peaks to positions, shapes and fluxes, the same for every band."""
+"""Measurement of a patch: from peaks to positions, shapes and fluxes, in the same way for every band."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from dmu4.patches.cube import PatchCube, flat_psf, mean_psf, psf_sigma
 from dmu4.patches.sky import source_mask
 
 CLEAR = 2.5
-"""Arcsec between empty samples and objects."""
+"""Smallest distance between empty sample positions and objects in arcsec."""
 
 BRIGHT = 50.0
-"""Signal to noise above which the wings of an object reach further than its model."""
+"""Signal to noise above which the wings of an object extend beyond its model."""
 
 MIN_FLOOR_STARS = 8
-"""Bright stars that a measured flux floor rests on."""
+"""Smallest number of bright stars for measuring the flux floor."""
 
 
 @dataclass(frozen=True)
 class MeasurementSettings:
-    """How to measure.
+    """Settings of the measurement.
 
     Attributes
     ----------
     shapes
-        How positions and shapes are measured.
+        Settings for positions and shapes.
     flux_floor
-        Relative error to assume where a patch has too few bright stars to measure it.
+        Relative error to assume if a patch has too few bright stars to measure it.
     threads
-        Bands worked on at once.
+        Number of bands processed in parallel.
     """
 
     shapes: ShapeSettings = field(default_factory=ShapeSettings)
@@ -49,22 +49,22 @@ class MeasurementSettings:
 
 @dataclass(frozen=True)
 class BandMeasurement:
-    """All that is measured of N objects in one band.
+    """All measurements of N objects in one band.
 
     Attributes
     ----------
     psf, gaap, kron
         Point-source, Gaussian-aperture and Kron fluxes.
     circles
-        Fluxes in the circles of `dmu4.objects.columns.APERTURES`.
+        Fluxes in the circular apertures of `dmu4.objects.columns.APERTURES`.
     flux_floor
         Relative error to add in quadrature; NaN where the band has no data.
     extendedness
-        0 for a point, 1 for an extended source, NaN where it cannot be told.
+        Morphology: 0 for a point source, 1 for an extended source, NaN if undetermined.
     input_count
         Number of images at the position.
     coverage
-        Fraction of the circle of `dmu4.objects.columns.COVERAGE_RADIUS` that has data.
+        Fraction with data of the circular aperture of `dmu4.objects.columns.COVERAGE_RADIUS`.
     depth5
         AB magnitude of a 5-sigma point source at the position.
     inexact_psf
@@ -88,14 +88,14 @@ class BandMeasurement:
 
 @dataclass(frozen=True)
 class Measurements:
-    """All that is measured of the objects of a patch.
+    """All measurements of the objects of a patch.
 
     Attributes
     ----------
     shapes
-        What each object has once: position, shape, morphology.
+        Position, shape and morphology of each object.
     bands
-        Band -> what it has in each band.
+        Band -> measurements in this band.
     """
 
     shapes: ObjectShapes
@@ -116,19 +116,19 @@ def measure(
 ) -> Measurements:
     """Measure all objects of a patch.
 
-    Every object is modelled by a point or a disc; all models of a band are fitted together; each object is then
-    measured on the image from which its neighbours' models are subtracted. A band without data does not take part.
+    Every object is modelled by a point source or a disc; all models of a band are fitted simultaneously; each object is
+    then measured on the image minus the models of its neighbours. Bands without data are ignored.
 
     Parameters
     ----------
     cube
-        All bands, less their residual sky.
+        All bands, minus their residual sky.
     x, y
         Array positions of the peaks.
     reference
         Number of the band of highest signal to noise of each object.
     settings
-        How to measure.
+        Settings of the measurement.
     """
     inflations = error_inflations(cube, settings.threads)
     shapes = measure_objects(
@@ -159,7 +159,7 @@ def measure(
     in_kron = sum_apertures(*planes, **centres, conics=apertures.kron)
     measured = {}
     for number, label in enumerate(cube.bands):
-        # The error of GAaP fluxes was made with the inflation before it was scaled to empty apertures.
+        # The error of GAaP fluxes includes the inflation before it was scaled to empty apertures.
         gaap = bands[number].gaap
         gaap = replace(gaap, error=gaap.error * scaled[number].gaap / inflations[number].gaap)
         band = replace(bands[number], gaap=gaap)
@@ -175,7 +175,7 @@ def _pixels(arcsec: float | np.ndarray, cube: PatchCube) -> float | np.ndarray:
 
 
 def error_inflations(cube: PatchCube, threads: int) -> list[ErrorInflation]:
-    """What correlated noise does to errors in every band, from its noise realization or the sky between its sources."""
+    """Error inflation of every band, from its noise realization or from the sky between its sources."""
     radii = _pixels(np.array(APERTURES) * REFERENCE_PIXEL, cube)
 
     def one(band: int) -> ErrorInflation:
@@ -207,7 +207,7 @@ def _fit_bands(
     inflations: Sequence[ErrorInflation],
     settings: MeasurementSettings,
 ) -> tuple[list[BandFluxes], np.ndarray]:
-    """What each band says, and the cube less all models [y, x, band]."""
+    """Measurements of each band, and the cube minus all models [y, x, band]."""
     profiles = model_profiles(cube, shapes)
     pairs = find_overlaps(profiles)
     residual = np.zeros_like(cube.image)
@@ -244,20 +244,20 @@ def finish_band(
     inflation: ErrorInflation,
     floor: float,
 ) -> BandMeasurement:
-    """Add the fluxes in circles and in Kron ellipses to what a band says, and draw the conclusions.
+    """Add the fluxes in circular and Kron apertures to the measurements of a band, and derive the flags.
 
     Parameters
     ----------
     band
         Fluxes of the models, and their light in the apertures.
     in_circles, in_kron
-        Sums of the image less all models [N, aperture].
+        Sums of the image minus all models [N, aperture].
     kron_area
         Areas of the Kron ellipses in pixels^2 [N].
     inflation
-        What the correlation of the noise does to errors.
+        Error inflation due to the correlation of the noise.
     floor
-        Relative error to assume where bright stars are too few to measure it.
+        Relative error to assume if there are too few bright stars to measure it.
     """
     saturated = band.centre.saturated
     of_circles = tuple(
@@ -284,25 +284,25 @@ def finish_band(
 
 
 def _aperture_flux(sums: ApertureSums, k: int, own: np.ndarray, inflation: float | np.ndarray, bad: np.ndarray) -> Flux:
-    """Flux in one aperture: what the residual holds there, plus the object's own model."""
+    """Flux in one aperture: that of the residual image plus that of the object's own model."""
     return make_flux(sums.flux[:, k] + own, inflation * np.sqrt(sums.variance[:, k]), sums.filled[:, k], bad)
 
 
 def flux_floor(psf: Flux, aperture: Flux, extendedness: np.ndarray, *, default: float) -> float:
     """Relative scatter between two fluxes of bright stars that their errors do not explain.
 
-    However many photons a star has, its flux is no better than the model of the PSF and of the sky: this is the part
-    of the error that does not shrink with brightness. Statistical errors are left as they are; the floor is a column
-    of its own, to be added in quadrature.
+    The flux of a bright star is limited by the accuracy of the PSF and the sky, not by photon noise: this part of the
+    error does not decrease with brightness. Statistical errors are not changed; the floor is a separate column, to be
+    added in quadrature.
 
     Parameters
     ----------
     psf, aperture
-        Two kinds of flux of the same objects.
+        Two types of flux of the same objects.
     extendedness
-        0 for stars.
+        Morphology of the objects, 0 for stars.
     default
-        The answer where there are fewer than `MIN_FLOOR_STARS` stars above 100 sigma in both.
+        Result if there are fewer than `MIN_FLOOR_STARS` stars above 100 sigma in both.
     """
     stars = (extendedness == 0) & ~psf.flag & ~aperture.flag
     stars &= (psf.value > 100 * psf.error) & (aperture.value > 100 * aperture.error)

@@ -1,4 +1,4 @@
-"""The table of the objects of a patch: where each of its columns comes from is written here, and nowhere else."""
+"""The table of the objects of a patch; the source of each column is defined only here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dmu4.patches.cube import PatchCube
 
 @dataclass(frozen=True)
 class Positions:
-    """Where N objects are.
+    """Positions of N objects.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Positions:
     ra, dec
         ICRS coordinates in degrees.
     ra_error, dec_error
-        Errors on the sky in degrees, that of the right ascension times cos(dec).
+        Errors in degrees; that of the right ascension includes the factor cos(dec).
     """
 
     x: np.ndarray
@@ -39,7 +39,7 @@ class Positions:
 
 
 def find_positions(shapes: ObjectShapes, cube: PatchCube, projection: SkyProjection) -> Positions:
-    """From array positions to the tract and the sky; the axes of a tract point west and north."""
+    """Positions in the tract and on the sky from array positions; the axes of a tract point west and north."""
     place = {
         "x": shapes.x + cube.x0,
         "y": shapes.y + cube.y0,
@@ -70,19 +70,19 @@ def object_rows(
     Parameters
     ----------
     measured
-        What was measured of the objects.
+        Measurements of the objects.
     positions
-        Where they are.
+        Positions of the objects.
     detections
-        Their peaks, as `dmu4.tasks.detect_patch` writes them.
+        Peaks of the objects, from `dmu4.tasks.detect_patch`.
     primary
-        Whether each lies in the area that belongs to the patch alone.
+        Whether each object lies in the area owned by the patch.
     tract, patch
         Numbers of tract and patch.
     pixel_scale
-        Size of a pixel in arcsec.
+        Pixel size in arcsec.
     bands
-        Bands that get columns; those that were not measured are missing in every row.
+        Bands of the columns; the values of bands that were not measured are missing in every row.
     """
     n = len(detections)
     values = {
@@ -145,14 +145,14 @@ def _of_shapes(shapes: ObjectShapes, pixel_scale: float) -> dict[str, np.ndarray
 
 
 def of_band(band: str, measured: BandMeasurement) -> dict[str, np.ndarray]:
-    """The columns of one band, but for ``detected``.
+    """The columns of one band, except ``detected``.
 
     Parameters
     ----------
     band
         Label of the band.
     measured
-        What was measured in it.
+        Measurements in this band.
     """
     fluxes = {"psfFlux": measured.psf, "kronFlux": measured.kron, "gaap1p0Flux": measured.gaap}
     fluxes |= {f"ap{radius:02d}Flux": flux for radius, flux in zip(APERTURES, measured.circles, strict=True)}

@@ -1,4 +1,4 @@
-"""Position, shape and morphology of every object, each in its own best band, with its neighbours subtracted."""
+"""Position, shape and morphology of every object, measured in its best band with its neighbours subtracted."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from dmu4.patches.cube import PatchCube, flat_psf
 
 @dataclass(frozen=True)
 class ShapeSettings:
-    """How positions and shapes are measured.
+    """Settings for positions and shapes.
 
     Attributes
     ----------
     passes
-        Rounds of modelling all sources, subtracting neighbours, and measuring again.
+        Number of iterations of modelling all sources, subtracting neighbours, and measuring.
     min_signal_to_noise
-        Fainter objects get a position but keep the shape of the PSF.
+        Smallest signal to noise for a shape; fainter objects have a position but the shape of the PSF.
     extended_limit
-        Squared width before the seeing over that of the PSF above which an object is extended.
+        Squared intrinsic width relative to that of the PSF above which an object is extended.
     max_shift
-        Arcsec that a centre may move from its peak in each round.
+        Largest shift of a centre from its peak in each iteration, arcsec.
     """
 
     passes: int = 2
@@ -40,7 +40,7 @@ class ShapeSettings:
 
 @dataclass(frozen=True)
 class ObjectShapes:
-    """What is measured once for each of N objects.
+    """Quantities that are measured once for each of N objects.
 
     Attributes
     ----------
@@ -51,9 +51,9 @@ class ObjectShapes:
     covariance
         Adaptive moments [N, 3] in pixels^2 (xx, yy, xy), PSF not removed.
     failed
-        The moments did not converge, or the object is too faint: they are those of the PSF.
+        Whether the moments did not converge, or the object is too faint: they are then those of the PSF.
     extendedness
-        0 for a point, 1 for an extended object, NaN where it cannot be told.
+        Morphology: 0 for a point source, 1 for an extended object, NaN if undetermined.
     disc
         Disc model [N, 3] of the extended objects, zero for the others; see `dmu4.measurement.stamps.Profiles`.
     kron
@@ -72,7 +72,7 @@ class ObjectShapes:
 
 
 def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> ObjectShapes:
-    """Every object a point at its peak, with the moments of the PSF."""
+    """Starting values: every object is a point source at its peak, with the moments of the PSF."""
     n = len(x)
     covariance = np.full((n, 3), np.nan)
     cell = cube.cell_of(x=x, y=y)
@@ -94,7 +94,7 @@ def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.
 
 
 def model_profiles(cube: PatchCube, shapes: ObjectShapes) -> Profiles:
-    """What the objects are modelled by: points, and discs for the extended ones."""
+    """Profiles of the models of the objects: points, and discs for extended ones."""
     return make_profiles(x=shapes.x, y=shapes.y, covariance=shapes.disc, psf_size=cube.psf.shape[-1])
 
 
@@ -113,15 +113,15 @@ def measure_objects(
     Parameters
     ----------
     cube
-        All bands, less their residual sky.
+        All bands, minus their residual sky.
     x, y
         Array positions of the peaks.
     reference
-        Number of each object's best band.
+        Number of the best band of each object.
     inflation
         Error inflation of point-source fluxes [band]; see `dmu4.measurement.error_scale`.
     settings, threads
-        How to measure, and bands worked on at once.
+        Settings, and number of bands processed in parallel.
     """
     shapes = first_guess(cube, x=x, y=y, reference=reference)
     start = shapes.covariance
@@ -145,7 +145,7 @@ def measure_objects(
 
 @dataclass(frozen=True)
 class _Round:
-    """What all bands of one round share."""
+    """The data common to all bands of one iteration."""
 
     cube: PatchCube
     shapes: ObjectShapes
@@ -157,7 +157,7 @@ class _Round:
 
 
 def _measure_in(task: _Round, band: int, members: np.ndarray) -> ObjectShapes:
-    """One round in one band, for the objects whose best band it is."""
+    """One iteration in one band, for the objects whose best band it is."""
     shapes, settings, start = task.shapes, task.settings, task.start
     factor, place = task.inflation[band], {"members": members, "x": shapes.x, "y": shapes.y}
     fit = fit_band(task.cube, band, task.profiles, task.pairs)

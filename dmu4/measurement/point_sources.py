@@ -1,4 +1,4 @@
-"""Point-source fluxes, and how much wider than the PSF a source is: stars or galaxies."""
+"""Point-source fluxes, and the classification into point and extended sources."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dmu4.measurement.stamps import Profiles, frequency_squared, own_light, psf_
 
 
 class PointFluxes(NamedTuple):
-    """Point-source fluxes and widths of N sources; NaN where the pixels say nothing.
+    """Point-source fluxes and widths of N sources; NaN where they cannot be measured.
 
     Attributes
     ----------
     flux, error
         Point-source flux and its error, for uncorrelated noise and known neighbours [N].
     excess, excess_error
-        Squared width before the seeing over that of the PSF, and its error, for the same noise [N].
+        Squared intrinsic width relative to that of the PSF, and its error, for uncorrelated noise [N].
     """
 
     flux: np.ndarray
@@ -32,7 +32,7 @@ class PointFluxes(NamedTuple):
 def _excess(points, wider, at, members, models, offset, size, x0, y0, flux, residual, variance, good):
     """The fields of `PointFluxes` in their order [member, 4].
 
-    Stamps of the two templates, flat, begin at ``at``; those of the models of all sources at ``offset``.
+    The flat stamps of the two templates start at ``at``, those of the models of all sources at ``offset``.
     """
     ny, nx = good.shape
     result = np.full((len(members), 4), np.nan)
@@ -67,7 +67,7 @@ def _excess(points, wider, at, members, models, offset, size, x0, y0, flux, resi
         if total <= 0.0:
             continue
         excess = second / total
-        # Error of second - excess * total, both linear in the pixels: coefficients of the two templates.
+        # Error of second - excess * total, which is linear in the pixels: coefficients of the two templates.
         of_p = (-pl - excess * ll) / determinant
         of_w = (pp + excess * pl) / determinant
         spread = of_p * of_p * vpp + 2 * of_p * of_w * vpl + of_w * of_w * vll
@@ -76,21 +76,21 @@ def _excess(points, wider, at, members, models, offset, size, x0, y0, flux, resi
 
 
 def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> PointFluxes:
-    """Point-source flux of some sources, and their squared width before the seeing over that of the PSF.
+    """Point-source flux of some sources, and their squared intrinsic width relative to that of the PSF.
 
-    Both are fitted to the source with its neighbours' models subtracted. Where all models are points the flux is that
-    of the simultaneous fit; beside a galaxy the galaxy's disc has been taken away, not a point.
+    Both are fitted to the source after subtracting the models of its neighbours. If all models are point sources, the
+    flux is that of the simultaneous fit; next to a galaxy, a disc has been subtracted instead of a point source.
 
     A source of small intrinsic variance s^2 has the transform PSF x (1 - 2 pi^2 s^2 k^2): it is the PSF plus s^2 times
-    a known second template. The ratio of the two amplitudes is zero for a star whatever its flux. For sources much
-    larger than the PSF the number only says "large".
+    a known second template. The ratio of the two amplitudes is zero for a star of any flux. For sources much larger
+    than the PSF it is only a qualitative measure of size.
 
     Parameters
     ----------
     profiles
         Positions and stamp sizes of all sources.
     fit
-        Models of all sources of the band, and the image less these.
+        Models of all sources of the band, and the residual image.
     members
         Numbers of the sources to measure.
     """
@@ -111,18 +111,18 @@ def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Point
 def classify(
     excess: np.ndarray, error: np.ndarray, signal_to_noise: np.ndarray, *, limit: float, min_signal_to_noise: float = 5
 ) -> np.ndarray:
-    """0 for a point, 1 for an extended source, NaN where it cannot be told.
+    """Morphology: 0 for a point source, 1 for an extended source, NaN if undetermined.
 
     Parameters
     ----------
     excess, error
-        From `point_fluxes`, with the error scaled to the true noise.
+        Excess width and its error from `point_fluxes`, with the error scaled to the true noise.
     signal_to_noise
         Signal to noise of the point-source flux.
     limit
-        Excess up to which a source counts as a point, however small its error: the accuracy of the PSF's size.
+        Excess up to which a source is a point source regardless of its error: the accuracy of the size of the PSF.
     min_signal_to_noise
-        Below this it is not said.
+        Smallest signal to noise for a classification.
     """
     extended = (excess > limit) & (excess > 2 * error)
     told = np.isfinite(excess) & (signal_to_noise >= min_signal_to_noise)

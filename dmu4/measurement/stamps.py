@@ -1,4 +1,4 @@
-"""Small images of sources: the PSF of their cell at their sub-pixel position, alone or convolved with a galaxy."""
+"""Stamps of sources: the PSF of their cell at their sub-pixel position, alone or convolved with a galaxy profile."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ DISC_WEIGHTS = np.array([0.002163, 0.026893, 0.160070, 0.456410, 0.354464])
 DISC_VARIANCES = np.array([0.0059750, 0.0436698, 0.1907419, 0.6523841, 1.9600594])
 
 BATCH = 512
-"""Stamps transformed at once; keeps the work in the cache."""
+"""Number of stamps transformed at once, so that the work space fits in the cache."""
 
 
 @dataclass(frozen=True)
 class StampSet:
-    """Square stamps of N sources, of sizes that may differ, one after another in memory.
+    """Square stamps of N sources, of different sizes, stored one after another.
 
     Attributes
     ----------
     pixels
-        All stamps, flat.
+        Pixels of all stamps, flat.
     offset
-        Where each stamp starts in ``pixels``.
+        Index in ``pixels`` of the first pixel of each stamp.
     size
         Side of each stamp.
     x0, y0
-        Array pixel of each stamp's first pixel; stamps may reach over the edge of the array.
+        Array position of the first pixel of each stamp; stamps may extend beyond the array.
     """
 
     pixels: np.ndarray
@@ -62,9 +62,10 @@ class Profiles:
     x, y
         Array positions of the centres.
     covariance
-        [N, 3]: xx, yy, xy of a disc whose half-light ellipse is the one-sigma ellipse, in pixels^2; zero for a point.
+        Covariance [N, 3] (xx, yy, xy) of a disc whose half-light ellipse is the one-sigma ellipse, in pixels^2; zero
+        for a point source.
     size
-        Side of the stamp that each source needs, even.
+        Side of the stamp of each source, even.
     """
 
     x: np.ndarray
@@ -76,36 +77,36 @@ class Profiles:
         return len(self.x)
 
     def as_points(self) -> Profiles:
-        """The same positions, without extent."""
+        """Point sources at the same positions."""
         return Profiles(x=self.x, y=self.y, covariance=np.zeros_like(self.covariance), size=self.size)
 
     def subset(self, members: np.ndarray) -> Profiles:
-        """Some of the sources, by their numbers."""
+        """Some of the sources, selected by number."""
         return Profiles(
             x=self.x[members], y=self.y[members], covariance=self.covariance[members], size=self.size[members]
         )
 
     def corners(self) -> tuple[np.ndarray, np.ndarray]:
-        """Array pixel (x, y) of each stamp's first pixel: the centre's pixel is number size / 2."""
+        """Array position (x, y) of the first pixel of each stamp; the pixel of the centre has the index size / 2."""
         half = self.size // 2
         return np.rint(self.x).astype(np.int64) - half, np.rint(self.y).astype(np.int64) - half
 
 
 def make_profiles(*, x: np.ndarray, y: np.ndarray, covariance: np.ndarray | None, psf_size: int) -> Profiles:
-    """Choose the size of each source's stamp: that of the PSF, and more for galaxies that reach beyond it.
+    """Choose the size of the stamp of each source: that of the PSF, or larger for galaxies that extend beyond it.
 
     Parameters
     ----------
     x, y
         Array positions.
     covariance
-        As in `Profiles`; None: all are points.
+        Covariance of the discs, as in `Profiles`; None: all are point sources.
     psf_size
         Side of the PSF stamps.
     """
     if covariance is None:
         covariance = np.zeros((len(x), 3))
-    # Four half-light radii to each side hold 99% of a disc's light.
+    # Four half-light radii to each side contain 99% of the light of a disc.
     extent = 8 * np.sqrt(np.maximum(covariance[:, 0], covariance[:, 1]))
     blocks = np.ceil((np.hypot(psf_size, extent) + 2) / 16).astype(int)
     smallest = int(np.ceil((psf_size + 2) / 16))
@@ -154,7 +155,7 @@ def _transforms(dx, dy, covariance, cell, kernels, weights, variances, out):
 def kernel_transforms(kernels: np.ndarray, side: int) -> np.ndarray:
     """Fourier transforms of centred kernels [..., y, x] of odd size, on a stamp of another size.
 
-    A kernel larger than the stamp is cut.
+    A kernel larger than the stamp is truncated.
     """
     size = kernels.shape[-1]
     half = min(size // 2, side // 2 - 1)
@@ -173,21 +174,21 @@ def frequency_squared(side: int) -> np.ndarray:
 def stamp_batches(
     profiles: Profiles, transforms: dict[int, np.ndarray], cell: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Render sources, a few hundred at a time.
+    """Render sources in batches of a few hundred.
 
     Parameters
     ----------
     profiles
-        The sources.
+        Profiles of the sources.
     transforms
-        Side of a stamp -> transforms [cell, ...] of what each source is convolved with.
+        Side of a stamp -> transforms [cell, ...] of the kernels with which the sources are convolved.
     cell
         Cell of each source.
 
     Yields
     ------
     numbers, stamps
-        Numbers of the sources, all of one size, and their stamps [n, y, x].
+        Numbers of the sources, which have the same stamp size, and their stamps [n, y, x].
     """
     offset_x, offset_y = profiles.x - np.rint(profiles.x), profiles.y - np.rint(profiles.y)
     for side in np.unique(profiles.size):
@@ -201,7 +202,7 @@ def stamp_batches(
 
 
 def psf_transforms(psf: np.ndarray, sizes: np.ndarray) -> dict[int, np.ndarray]:
-    """Transforms of the PSF stamps [cell, y, x] of a band, for each size of stamp that is needed."""
+    """Transforms of the PSF stamps [cell, y, x] of a band, for each stamp size that occurs."""
     return {int(side): kernel_transforms(psf, int(side)) for side in np.unique(sizes)}
 
 
@@ -211,7 +212,7 @@ def render(profiles: Profiles, transforms: dict[int, np.ndarray], cell: np.ndarr
     Parameters
     ----------
     profiles
-        The sources.
+        Profiles of the sources.
     transforms
         Side of a stamp -> transforms [cell, ...], e.g. from `psf_transforms`.
     cell
@@ -229,7 +230,7 @@ def render(profiles: Profiles, transforms: dict[int, np.ndarray], cell: np.ndarr
 
 @numba.njit(nogil=True, cache=True)
 def own_light(pixels, offset, size, x0, y0, flux, residual, i):
-    """Stamp [y, x] of one source: what is left of the image there, with its own model put back."""
+    """Stamp [y, x] of one source: the residual image plus its own model."""
     ny, nx = residual.shape
     side = size[i]
     stamp = np.empty((side, side))

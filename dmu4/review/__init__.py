@@ -1,1 +1,1 @@
-"""What people look at: tables, figures and comparisons with the truth."""
+"""Tables, figures and comparisons with the truth for the notebooks."""

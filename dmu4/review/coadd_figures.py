@@ -17,13 +17,13 @@ _MARKERS = "osD^vP*X<>h"
 
 
 def bands_of(reviews: Sequence[CoaddReview]) -> list[str]:
-    """The bands that there are, from blue to red."""
+    """The bands of the reviews, from blue to red."""
     have = {review.band for review in reviews}
     return [band for band in BAND_ORDER if band in have]
 
 
 def patches_of(reviews: Sequence[CoaddReview]) -> list[tuple[int, int]]:
-    """The (tract, patch) pairs that there are."""
+    """The (tract, patch) pairs of the reviews."""
     return sorted({(review.tract, review.patch) for review in reviews})
 
 
@@ -57,7 +57,7 @@ def plot_coadds(reviews: Sequence[CoaddReview]) -> Figure:
 
 
 def plot_before_after(before: np.ndarray, review: CoaddReview) -> Figure:
-    """A coadd without and with rejection, and what the comparison of epochs took away."""
+    """A coadd without and with rejection, and the difference."""
     figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.9), layout="constrained")
     name = f"tract {review.tract}, patch {review.patch}, {review.band}"
     pictures = ((before, f"{name}\nwithout rejection"), (review.picture, "with rejection"))
@@ -72,7 +72,7 @@ def plot_before_after(before: np.ndarray, review: CoaddReview) -> Figure:
 
 
 def plot_colour(reviews: Sequence[CoaddReview]) -> Figure | None:
-    """The patches in colour: the bluest, a middle and the reddest band; None if a patch has fewer than three."""
+    """Colour images of the patches, in the bluest, an intermediate and the reddest band; None without three bands."""
     bands = bands_of(reviews)
     if len(bands) < 3:
         return None
@@ -120,11 +120,11 @@ def plot_maps(reviews: Sequence[CoaddReview], quantity: str) -> Figure:
 
 
 def plot_empty(reviews: Sequence[CoaddReview]) -> Figure:
-    """Scatter of empty apertures of 2 arcsec diameter over their error, with and without the correlation of pixels."""
+    """Scatter of empty apertures of 2 arcsec diameter relative to their error, with and without correlated noise."""
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
     bands = bands_of(reviews)
     for n, (label, colour) in enumerate(
-        (("independent pixels", _COLOURS[7]), ("scaled with the noise planes", _COLOURS[0]))
+        (("independent pixels", _COLOURS[7]), ("scaled with noise realizations", _COLOURS[0]))
     ):
         x = [bands.index(review.band) + 0.2 * (n - 0.5) for review in reviews]
         axis.plot(x, [review.empty[n] for review in reviews], _MARKERS[n], color=colour, label=label)
@@ -138,7 +138,7 @@ def plot_empty(reviews: Sequence[CoaddReview]) -> Figure:
 
 
 def plot_stars(reviews: Sequence[CoaddReview]) -> Figure:
-    """How the shape of stars differs from the PSF of their cell, with the number of inputs."""
+    """Deviation of the shape of stars from the PSF of their cell, as a function of the number of inputs."""
     figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
     bands = bands_of(reviews)
     for n, band in enumerate(bands):
@@ -151,7 +151,7 @@ def plot_stars(reviews: Sequence[CoaddReview]) -> Figure:
             axis.plot(stars[~exact, 1] + shift, 100 * stars[~exact, 0], _MARKERS[n], fillstyle="none", **style)
     axis.axhspan(-1, 1, color="0.92", zorder=0)
     axis.set_xlabel("number of inputs at the star (open symbols: INEXACT_PSF)")
-    axis.set_ylabel(f'flux in {STAR_RADII[0]:.0f}" / {STAR_RADII[1]:.0f}",\nstar less PSF (%)')
+    axis.set_ylabel(f'flux in {STAR_RADII[0]:.0f}" / {STAR_RADII[1]:.0f}",\nstar / PSF - 1 (%)')
     axis.set_ylim(-8, 8)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(fontsize=7, ncols=5)

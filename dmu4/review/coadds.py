@@ -1,4 +1,4 @@
-"""Looking over coadds: statistics, small pictures, empty apertures and stars of each, read one coadd at a time."""
+"""Reviews of coadds: statistics, small pictures, empty apertures and stars, from one coadd at a time."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from obs_vista.bands import BAND_ORDER
 from obs_vista.masks import BIT, from_mask
 
 PICTURE = 300
-"""Pixels along the longer side of a picture."""
+"""Number of pixels along the longer side of a picture."""
 
 STAR_RADII = (1.0, 2.0)
-"""Radii in arcsec whose flux ratio says whether a star has the shape of the coadd's PSF."""
+"""Radii in arcsec of the flux ratio that compares the shape of a star with the PSF of the coadd."""
 
 
 @dataclass(frozen=True)
 class CoaddReview:
-    """What is shown and checked of one coadd.
+    """The data of one coadd for figures and checks.
 
     Attributes
     ----------
     tract, patch, band
-        Identity of the coadd.
+        Tract, patch and band of the coadd.
     extent
-        Its edges in pixels of the tract: left, right, bottom, top.
+        Edges of the coadd in pixels of the tract: left, right, bottom, top.
     statistics
         The coadd's metadata.
     picture
@@ -51,11 +51,11 @@ class CoaddReview:
     depth, seeing
         Maps of the cells: AB mag of 5 sigma in an aperture of 2 arcsec diameter, and FWHM in arcsec.
     empty
-        Scatter of empty apertures of 2 arcsec diameter over the quoted error, without and with
-        `aperture_error_scale`, and their number.
+        Scatter of empty apertures of 2 arcsec diameter relative to the quoted error, without and with
+        `aperture_error_scale`, and the number of apertures.
     stars
-        Columns: deviation of a star's flux ratio in `STAR_RADII` from that of its cell's PSF; inputs; whether any of
-        its pixels is INEXACT_PSF (1 or 0).
+        Columns: relative deviation of the flux ratio of a star in `STAR_RADII` from that of its cell's PSF; number of
+        inputs; whether any of its pixels is INEXACT_PSF (1 or 0).
     """
 
     tract: int
@@ -90,7 +90,7 @@ def find_coadds(butler: Butler, survey: Survey, tracts: str = "") -> list[Datase
 
 
 def review_coadds(butler: Butler, survey: Survey, tracts: str = "") -> list[CoaddReview]:
-    """Look over all coadds of a release; while one is read the ones before it are looked over."""
+    """Review all coadds of a release; the next one is read while the previous ones are reviewed."""
     refs, sky_map = find_coadds(butler, survey, tracts), make_sky_map(survey.sky_map)
     reviews: list[CoaddReview | Future[CoaddReview]] = []
     with ThreadPoolExecutor(survey.engine.threads) as pool:
@@ -109,16 +109,18 @@ def review_coadds(butler: Butler, survey: Survey, tracts: str = "") -> list[Coad
 
 
 def review_coadd(coadd: CellCoadd, exposures: np.ndarray | None, *, patch: int, scale: float) -> CoaddReview:
-    """Look over one coadd.
+    """Review one coadd.
 
     Parameters
     ----------
-    patch
-        Number of the patch on the sky map: another pipeline's coadd may bear another.
+    coadd
+        The coadd.
     exposures
         Number of inputs of each pixel; None: 1 where there are data.
+    patch
+        Number of the patch on the sky map, which may differ from that in a coadd of another pipeline.
     scale
-        Arcsec per pixel.
+        Pixel size in arcsec.
     """
     mask = from_mask(coadd.mask)
     image, variance, good = _planes(coadd, mask)
@@ -141,7 +143,7 @@ def review_coadd(coadd: CellCoadd, exposures: np.ndarray | None, *, patch: int, 
 
 
 def _planes(coadd: CellCoadd, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image and variance, 0 where there are no data, and where there are some."""
+    """Image and variance, 0 where there are no data, and whether each pixel has data."""
     good = has_data(mask)
     image, variance = (np.where(good, plane.array, 0).astype(np.float32) for plane in (coadd.image, coadd.variance))
     return image, variance, good
@@ -160,16 +162,16 @@ def _binning(array: np.ndarray) -> int:
 
 
 def binned(array: np.ndarray, factor: int) -> np.ndarray:
-    """Means over blocks of factor x factor pixels; an incomplete last row or column is left out."""
+    """Means over blocks of factor x factor pixels; an incomplete last row or column is dropped."""
     ny, nx = (size // factor for size in array.shape)
     return array[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor).mean(axis=(1, 3))
 
 
 def sky_pixels(image: np.ndarray, variance: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Pixels with data and away from sources: those 2.5 sigma above the smoothed sky, widened by 7 pixels.
+    """Pixels with data outside sources, which are regions 2.5 sigma above the smoothed sky, widened by 7 pixels.
 
-    It is not `dmu4.patches.sky.source_mask`, which takes the width of a PSF: images before coaddition are held to the
-    same measure, and how empty a sky is must not be told by the code whose errors are checked with it.
+    This is independent of `dmu4.patches.sky.source_mask`, which requires the width of a PSF: images before coaddition
+    use the same criterion, and the errors of the pipeline should not be checked with its own definition of empty sky.
     """
     scaled = np.divide(image, np.sqrt(variance), out=np.zeros_like(image), where=variance > 0)
     smooth = ndimage.gaussian_filter(scaled, 2.0)
@@ -181,7 +183,7 @@ def sky_pixels(image: np.ndarray, variance: np.ndarray, good: np.ndarray) -> np.
 def empty_apertures(
     coadd: CellCoadd, image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, scale: float
 ) -> tuple[float, float, int]:
-    """Scatter of empty apertures over their quoted error, plain and scaled for correlated noise, and their number."""
+    """Scatter of empty apertures relative to their error, without and with error scale, and their number."""
     if not good.any():
         return float("nan"), float("nan"), 0
     sky = sky_pixels(image, variance, good)
@@ -219,13 +221,13 @@ def star_shapes(
 
 
 def _flux_ratio(image: np.ndarray, x: np.ndarray, y: np.ndarray, scale: float) -> np.ndarray:
-    """Flux in the smaller over that in the larger circle of `STAR_RADII`."""
+    """Ratio of the fluxes in the smaller and the larger circle of `STAR_RADII`."""
     small, large = (sep.sum_circle(image, x, y, radius / scale, subpix=5)[0] for radius in STAR_RADII)
     return small / large
 
 
 def without_rejection(butler: Butler, survey: Survey, review: CoaddReview) -> np.ndarray | None:
-    """The picture of a coadd as it would be had no epoch been compared with the others; None if it was imported."""
+    """The picture of a coadd made without the comparison of epochs; None if it was imported."""
     where = {"skymap": survey.sky_map.name, "tract": review.tract, "patch": review.patch, "band": review.band}
     if "n_inputs" not in review.statistics:
         return None
@@ -242,7 +244,7 @@ def without_rejection(butler: Butler, survey: Survey, review: CoaddReview) -> np
 
 
 def summarise_coadds(reviews: Iterable[CoaddReview]) -> Table:
-    """One row per coadd: inputs, coverage, seeing, depth, rejection, and how errors compare with empty apertures."""
+    """One row per coadd: inputs, coverage, seeing, depth, rejection, error scale and scatter of empty apertures."""
     rows = [
         (
             review.tract,

@@ -1,4 +1,4 @@
-"""The object table against the truth of a simulated sky: isolated stars, found or not, and their fluxes."""
+"""Comparison of the object table with the truth of a simulated sky: detection and fluxes of isolated stars."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from dmu4.review.objects import GALAXY, bands_of, median_of
 from obs_vista.photometry import flux_of, magnitude_of
 
 NEIGHBOURS = 0.05
-"""Largest part of a star's light that neighbours may add to it, in any band, for the star to count as isolated."""
+"""Largest contribution of neighbours to an isolated star in any band, relative to its own flux."""
 
 
 def match_truth(objects: Table, truth: Table) -> Table:
-    """True stars with the object nearest to each.
+    """Match isolated true stars with objects.
 
     Parameters
     ----------
     objects
         The object table.
     truth
-        True sources: ra, dec, type, flux_<band>.
+        True sources with ra, dec, type, flux_<band>.
 
     Returns
     -------
     Table
-        The isolated true stars inside the area of primary objects that have 5 sigma in any band, by its median depth:
-        their fluxes, the number of the ``row`` of the primary object (-1 if there is none), its ``distance`` in mas
+        Isolated true stars inside the area of primary objects that exceed 5 sigma in any band, according to its median
+        depth: their fluxes, the ``row`` of the matching primary object (-1 if there is none), its ``distance`` in mas
         (NaN), and whether it was ``found``.
     """
     primary = np.flatnonzero(objects["detect_isPrimary"])
@@ -53,7 +53,7 @@ def match_truth(objects: Table, truth: Table) -> Table:
 
 
 def flux_ratios(objects: Table, matched: Table, *, kind: str = "psfFlux", bright: float = 20) -> Table:
-    """Median and scatter of measured over true flux of the matched stars above some signal to noise, band by band."""
+    """Median and scatter of the ratio of measured to true flux in each band, for matched stars above a limit."""
     rows = []
     found = matched[np.asarray(matched["found"])]
     for band in bands_of(objects):
@@ -69,7 +69,7 @@ def flux_ratios(objects: Table, matched: Table, *, kind: str = "psfFlux", bright
 
 
 def plot_truth(objects: Table, matched: Table) -> Figure:
-    """Measured over true point-source flux of isolated stars against true magnitude, one panel per band."""
+    """Relative error of the point-source flux of isolated stars against true magnitude, one panel per band."""
     found = matched[np.asarray(matched["found"])]
     bands = [band for band in bands_of(objects) if f"flux_{band}" in matched.colnames]
     columns = min(5, len(bands))
@@ -96,5 +96,5 @@ def plot_truth(objects: Table, matched: Table) -> Figure:
     for axis in axes.flat[len(bands) :]:
         axis.set_visible(False)
     figure.supxlabel("true magnitude (AB)")
-    figure.supylabel("point-source flux over truth - 1 (%)")
+    figure.supylabel("point-source flux / truth - 1 (%)")
     return figure

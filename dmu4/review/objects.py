@@ -1,4 +1,4 @@
-"""The object table for people: summaries, figures, and the noise of empty apertures."""
+"""Reviews of the object table: summaries, figures, and the noise of empty apertures."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from dmu4.patches.sky import meshes_of, subtract_sky
 from obs_vista.photometry import magnitude_of
 
 STAR, GALAXY = "#D55E00", "#0072B2"
-"""Vermilion and blue of Okabe and Ito: told apart by all readers."""
+"""Vermilion and blue of the colour-blind-safe palette of Okabe and Ito."""
 
 
 def read_objects(butler: Butler) -> Table:
-    """The objects of all tracts of a release in one table, of no rows and no columns if there are none."""
+    """The objects of all tracts of a release in one table, without rows and columns if there are none."""
     if not butler.registry.queryDatasetTypes("object"):
         return Table()
     refs = butler.query_datasets("object", explain=False, limit=None)
@@ -36,12 +36,12 @@ def read_objects(butler: Butler) -> Table:
 
 
 def bands_of(objects: Table) -> list[str]:
-    """Bands that a table has columns of, in their order in it."""
+    """Bands with columns in a table, in their order in the table."""
     return [name.removesuffix("_psfFlux") for name in objects.colnames if name.endswith("_psfFlux")]
 
 
 def read_patch(butler: Butler, *, skymap: str, tract: int, patch: int) -> PatchImages | None:
-    """The images of all bands of a patch, less the sky that detection has found; None if it has no coadd."""
+    """The images of all bands of a patch, minus the sky measured by the detection; None if it has no coadd."""
     known = butler.registry.queryDatasetTypes(["deep_coadd", "sky_mesh"])
     if len(list(known)) < 2:
         return None
@@ -54,7 +54,7 @@ def read_patch(butler: Butler, *, skymap: str, tract: int, patch: int) -> PatchI
 
 
 def band_summary(objects: Table) -> Table:
-    """One row per band: how many primary objects it saw, how many it can be used for, its depth and its error floor."""
+    """One row per band: numbers of detected and of usable primary objects, depth and flux floor."""
     primary = objects[np.asarray(objects["detect_isPrimary"])] if len(objects) else objects
     rows = []
     for band in bands_of(primary) if len(primary) else ():
@@ -82,14 +82,14 @@ def median_of(column: np.ndarray, digits: int) -> float:
 
 
 def three_bands(bands: Sequence[str]) -> tuple[str, str, str]:
-    """Red, green and blue bands for a picture: Ks, i and g where they exist, else the ends and the middle."""
+    """Red, green and blue bands for a picture: Ks, i and g if they exist, else the reddest, a middle and the bluest."""
     if {"vk", "i", "g"} <= set(bands):
         return "vk", "i", "g"
     return bands[-1], bands[len(bands) // 2], bands[0]
 
 
 def plot_patch(cube: PatchImages, objects: Table, *, zoom: int = 300) -> Figure:
-    """A patch in three colours, and its middle with every object marked.
+    """A colour image of a patch, and its central part with all objects marked.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def plot_patch(cube: PatchImages, objects: Table, *, zoom: int = 300) -> Figure:
             objects["x"][mine], objects["y"][mine], s=60, marker=marker, lw=0.8, label=label, **style, **colours
         )
     right.legend(loc="upper right", fontsize=8, facecolor="0.2", labelcolor="w")
-    right.set_title("the middle, with the objects")
+    right.set_title("central part, with objects")
     return figure
 
 
@@ -164,12 +164,12 @@ def plot_counts(objects: Table) -> Figure:
     for axis in axes.flat[len(bands) :]:
         axis.set_visible(False)
     figure.supxlabel("Kron magnitude (AB)")
-    figure.supylabel("objects in 0.5 mag")
+    figure.supylabel("objects per 0.5 mag")
     return figure
 
 
 def plot_morphology(objects: Table) -> Figure:
-    """How stars and galaxies part: by what a circle of 2 arcsec radius has beyond a point source, and by colours."""
+    """Separation of stars and galaxies by the difference of aperture and point-source magnitudes, and by colours."""
     bands = bands_of(objects)
     primary = objects[np.asarray(objects["detect_isPrimary"])]
     band = "i" if "i" in bands else bands[0]
@@ -181,14 +181,14 @@ def plot_morphology(objects: Table) -> Figure:
         mine = extended == kind
         left.scatter(point[mine], excess[mine], s=8, c=colour, marker=marker, label=label, alpha=0.6, lw=0)
     left.set(ylim=(0.5, -2.5), xlabel=f"{band} point-source magnitude (AB)")
-    left.set_ylabel(f"{band}: 2 arcsec radius less point source (AB)")
+    left.set_ylabel(f"{band}: aperture (2 arcsec radius) - point source (mag)")
     left.legend()
     _plot_colours(right, primary, bands)
     return figure
 
 
 def _plot_colours(axis: Axes, primary: Table, bands: Sequence[str]) -> None:
-    """Two colours of the bright objects: g - i and J - Ks where they exist, else those of the first and last bands."""
+    """Two colours of the bright objects: g - i and J - Ks if they exist, else those of the first and last bands."""
     if len(bands) < 3:
         axis.text(0.5, 0.5, f"no two colours of {' and '.join(bands)} alone", ha="center", transform=axis.transAxes)
         axis.set_axis_off()
@@ -209,23 +209,24 @@ def _plot_colours(axis: Axes, primary: Table, bands: Sequence[str]) -> None:
 
 
 def empty_aperture_ratios(cubes: Iterable[PatchImages], objects: Table, *, count: int = 6000) -> Table:
-    """Scatter of circles of 2 arcsec radius between the objects over the errors that the table would quote there.
+    """Scatter of apertures of 2 arcsec radius between the objects, relative to the errors quoted in the table.
 
-    Samples keep 3 arcsec from every object, and 8 from those above 50 sigma in the band, whose wings are light too.
+    Sample positions are at least 3 arcsec from every object, and 8 arcsec from those above 50 sigma in the band, which
+    have bright wings.
 
     Parameters
     ----------
     cubes
-        All bands of each patch, less their residual sky. A few patches are enough; one alone is good to 5%.
+        All bands of each patch, minus their residual sky. A few patches are enough; a single one is accurate to 5%.
     objects
-        Objects of their tract.
+        Objects of the tract.
     count
         Number of positions to try in each patch.
 
     Returns
     -------
     Table
-        band, samples, ratio; NaN where there are fewer than 50 samples.
+        Columns band, samples and ratio; the ratio is NaN if there are fewer than 50 samples.
     """
     pulls: dict[str, list[np.ndarray]] = {}
     for cube in cubes:
@@ -241,7 +242,7 @@ def empty_aperture_ratios(cubes: Iterable[PatchImages], objects: Table, *, count
 
 
 def _empty_pulls(cube: PatchImages, objects: Table, count: int) -> dict[str, np.ndarray]:
-    """Band -> flux over quoted error of the empty samples of one patch; NaN where there is no error to quote."""
+    """Band -> ratio of flux to quoted error at the sample positions of one patch; NaN without a quoted error."""
     rng = np.random.default_rng(3)
     radius = 12 * REFERENCE_PIXEL / cube.pixel_scale
     x, y = rng.uniform(radius, cube.shape[1] - radius, count), rng.uniform(radius, cube.shape[0] - radius, count)
@@ -262,7 +263,7 @@ def _empty_pulls(cube: PatchImages, objects: Table, count: int) -> dict[str, np.
         pulls[band] = np.full(np.count_nonzero(chosen), np.nan)
         if faint.any():
             _, nearest = cKDTree(known[faint]).query(samples[chosen])
-            # What the table would quote at a sample: its variance, times what the errors have over that nearby.
+            # The error that the table would quote: from the local variance, times the ratio for nearby objects.
             factor = error[faint] / np.sqrt(of_objects.variance[faint, 0, number])
             quoted = factor[nearest] * np.sqrt(sums.variance[chosen, 0, number])
             pulls[band] = sums.flux[chosen, 0, number] / quoted
@@ -280,12 +281,12 @@ def duplicate_primaries(objects: Table, *, radius: float) -> int:
 
 
 def plot_empty(ratios: Table) -> Figure:
-    """Scatter of empty apertures over quoted error of each band."""
+    """Ratio of the scatter of empty apertures to the quoted error in each band."""
     figure, axis = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
     place = np.arange(len(ratios))
     axis.axhspan(0.9, 1.1, color="0.9", label="1 +- 0.1")
-    axis.plot(place, ratios["ratio"], "o", color=STAR, label="scatter over quoted error")
+    axis.plot(place, ratios["ratio"], "o", color=STAR, label="scatter / quoted error")
     axis.set_xticks(place, [f"{band}\n{n}" for band, n in ratios.iterrows("band", "samples")])
-    axis.set(ylim=(0, None), xlabel="band and number of empty samples", ylabel="ratio, circles of 2 arcsec radius")
+    axis.set(ylim=(0, None), xlabel="band and number of samples", ylabel="ratio, apertures of 2 arcsec radius")
     axis.legend()
     return figure

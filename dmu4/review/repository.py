@@ -1,4 +1,4 @@
-"""What a repository holds, as tables and maps for people."""
+"""Reviews of a repository: tables and maps of its contents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from obs_vista.bands import get_band
 
 
 def dataset_counts(butler: Butler) -> dict[str, int]:
-    """How many input datasets of each type a repository holds."""
+    """Number of input datasets of each type in a repository."""
     counts = {}
     for name in DATASET_TYPES:
         found = butler.query_datasets(name, collections=INPUTS, explain=False, limit=None)
@@ -26,7 +26,7 @@ def dataset_counts(butler: Butler) -> dict[str, int]:
 
 
 def visit_table(butler: Butler) -> Table:
-    """One row per visit: number, filter, begin (UTC), total exposure time in s and number of detectors."""
+    """One row per visit: number, filter, start (UTC), total exposure time in s and number of detectors."""
     rows = []
     for record in butler.query_dimension_records("visit", explain=False):
         detectors = butler.query_dimension_records("visit_detector_region", visit=record.id, explain=False)
@@ -37,7 +37,7 @@ def visit_table(butler: Butler) -> Table:
 
 
 def outline(region: ConvexPolygon) -> tuple[np.ndarray, np.ndarray]:
-    """Right ascensions and declinations (deg) of a polygon's corners, the first one again at the end."""
+    """Right ascensions and declinations (deg) of the corners of a polygon, with the first one repeated at the end."""
     corners = [LonLat(vertex) for vertex in region.getVertices()]
     corners.append(corners[0])
     ra = np.array([corner.getLon().asDegrees() for corner in corners])
@@ -50,9 +50,9 @@ def plot_visits(butler: Butler, survey: Survey, patches: dict[int, list[int]]) -
     Parameters
     ----------
     butler
-        The repository.
+        Butler of the repository.
     survey
-        Its survey.
+        Survey of the repository.
     patches
         Tract -> patch ids to draw.
     """

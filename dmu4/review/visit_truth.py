@@ -1,4 +1,4 @@
-"""Calibrated detectors of a simulated survey against the sky that they were made from."""
+"""Comparison of calibrated detectors of a simulated survey with the truth."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ def compare_with_truth(summaries: Table, truth: Table) -> Table:
     Parameters
     ----------
     summaries
-        Of `visit_review.read_summaries`.
+        Table from `dmu4.review.visits.read_summaries`.
     truth
-        Table of `dmu0.truth.read_detector_truth`.
+        Table from `dmu0.truth.read_detector_truth`.
 
     Returns
     -------
     astropy.table.Table
-        visit, detector, band; zero_point_error (mag); east, north (mas, at the centre) and worst (mas, at a corner).
+        Columns visit, detector, band; zero_point_error (mag); east, north (mas, at the centre); worst (mas, at a
+        corner).
     """
     known = {(int(row["exposure"]), int(row["detector"])): row for row in truth}
     rows = []
@@ -50,7 +51,7 @@ def _offsets(made: Row, sky: np.ndarray, nx: int, ny: int) -> np.ndarray:
 
 
 def true_wcs(made: Row) -> WCS:
-    """The transformation that a detector was simulated with, from a row of the truth: VISTA's ZPN."""
+    """The transformation with which a detector was simulated (VISTA's ZPN), from a row of the truth."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.radesys = ["RA---ZPN", "DEC--ZPN"], "ICRS"
     wcs.wcs.crval = [made["crval1"], made["crval2"]]

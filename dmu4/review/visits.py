@@ -1,4 +1,4 @@
-"""Calibrated visits, read back and drawn so that a bad detector shows."""
+"""Reviews of calibrated visits: tables and figures that show bad detectors."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from obs_vista.photometry import magnitude_of
 OUTLINED = [withStroke(linewidth=1.5, foreground="0.2")]
 
 NUMBERED = 5
-"""With more visits in a row there is no room for the detectors' numbers."""
+"""Largest number of visits per row for which detector numbers are drawn."""
 
 MAPS = {
     "seeing": ("seeing (arcsec)", "viridis"),
-    "zero_point_offset": ("zero point minus header (mag)", "cividis"),
-    "noise_ratio": ("scatter of empty pixels / predicted", "viridis"),
+    "zero_point_offset": ("zero point - header (mag)", "cividis"),
+    "noise_ratio": ("measured / predicted scatter of empty pixels", "viridis"),
     "astrometric_scatter": ("astrometric scatter, one axis (arcsec)", "cividis"),
-    "psf_size_residual": ("PSF: dT/T of reserved stars", "cividis"),
-    "sky_gradient": ("sky: largest minus smallest (ADU)", "viridis"),
+    "psf_size_residual": ("PSF size residual dT/T of reserved stars", "cividis"),
+    "sky_gradient": ("sky: largest - smallest value (ADU)", "viridis"),
 }
-"""Column of a summary -> label and colours of its map."""
+"""Column of a summary -> label and colour map of its figure."""
 
 
 def read_summaries(butler: Butler) -> Table:
@@ -54,7 +54,7 @@ def read_sources(butler: Butler, visit: int) -> Table:
 
 
 def visit_table(summaries: Table) -> Table:
-    """One row per visit: medians over its detectors, and how many of them are accepted."""
+    """One row per visit: medians over its detectors, and the number of accepted ones."""
     rows = []
     for visit in np.unique(summaries["visit"]):
         part = summaries[summaries["visit"] == visit]
@@ -76,14 +76,14 @@ def visit_table(summaries: Table) -> Table:
 def plot_maps(summaries: Table, column: str) -> Figure:
     """The detectors of each visit on the sky, north up and east left, coloured by one column; rejected ones hatched.
 
-    All visits are in one frame: a frame for each takes five times longer to draw.
+    All visits are drawn in one frame, because separate frames would take five times longer.
 
     Parameters
     ----------
     summaries
         Table from `read_summaries`.
     column
-        A key of `MAPS`.
+        Column to show, a key of `MAPS`.
     """
     label, colours = MAPS[column]
     values = np.asarray(summaries[column], float)
@@ -129,7 +129,7 @@ def _order(summaries: Table, visit: int) -> tuple[float, int]:
 
 
 def _outlines(summaries: Table) -> np.ndarray:
-    """Corners of each detector in arcmin east and north of the middle of its visit, shape (detectors, 4, 2)."""
+    """Corners of each detector in arcmin east and north of the centre of its visit [detector, corner, axis]."""
     outlines = np.empty((len(summaries), 4, 2))
     for visit in np.unique(summaries["visit"]):
         mine = np.asarray(summaries["visit"] == visit)
@@ -145,7 +145,7 @@ def _arcmin(ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float) -> tuple[n
 
 
 def plot_arrows(sources: Table) -> Figure:
-    """Offsets of stars from their references on the sky, with the header's transformation and the refined one.
+    """Offsets of stars from their references, with the transformation of the header and with the refined one.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def plot_arrows(sources: Table) -> Figure:
 
 
 def plot_residuals(sources: Table) -> Figure:
-    """Magnitude residuals against flux, and PSF size residuals of used and reserved stars of one visit."""
+    """Residuals of magnitudes and of PSF sizes as a function of magnitude, for the stars of one visit."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     flux = np.asarray(sources["psf_flux"])
     magnitude = magnitude_of(flux)
@@ -189,7 +189,7 @@ def plot_residuals(sources: Table) -> Figure:
 
 
 def plot_background(pawprint: Image, *, seeing: float) -> Figure:
-    """A detector as it came, its sky, and what is left when the sky is subtracted.
+    """A detector image, its sky model, and the difference.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""One PipelineTask per file: reads and writes the Butler, and calls the science."""
+"""PipelineTasks, one per file, which read and write the Butler and call the science."""

@@ -40,7 +40,7 @@ from obs_vista.world_coordinates import icrs_wcs
 from obs_vista.zero_points import header_zero_point
 
 SHARDS = DatasetCache(128_000_000, lambda table: sum(column.nbytes for column in table.columns.values()))
-"""Reference shards: the detectors of a field share them."""
+"""Cache of reference shards, which the detectors of a field have in common."""
 
 
 class CalibrateDetectorConnections(PipelineTaskConnections, dimensions=("instrument", "visit", "detector")):
@@ -117,18 +117,19 @@ class CalibrateDetectorConfig(PipelineTaskConfig, pipelineConnections=CalibrateD
 
 
 class CalibrateDetectorTask(PipelineTask):
-    """Turn one detector of a stack into a calibrated image, with a PSF, a noise and positions that are true.
+    """Make a calibrated image of one detector of a stack, with correct PSF, noise, astrometry and photometry.
 
-    The decisions, in order:
+    The steps are:
 
-    1. Pixels of zero confidence are no data, those below 20 per cent are bad; saturated cores are filled and grown.
-    2. The sky is a low-order surface through a mesh, from which sources and their halos are left out first.
-    3. The variance follows the confidence map and is then scaled to the scatter of empty pixels.
-    4. PSF stars share one size on the detector; a fifth of them is held out to check the PSF.
-    5. The PSF is a Piff pixel grid; few stars make it one profile, none the seeing of the header.
-    6. The linear terms of the header's ZPN transformation are fitted again to the references, at the exposure's epoch.
-    7. The zero point compares total PSF fluxes with reference fluxes in the survey's own system.
-    8. Whatever has too few stars stays as in the header, and the summary says so: ``header_solution``.
+    1. Pixels of zero confidence have no data, those below 20 per cent are bad; saturated cores are filled and grown.
+    2. The sky is a low-order surface fitted to a mesh, after masking sources and their halos.
+    3. The variance is computed from the confidence map and scaled to the scatter of empty pixels.
+    4. PSF stars have a common size on the detector; a fifth of them is reserved to check the PSF.
+    5. The PSF is a Piff pixel grid; with few stars it is a constant profile, with none a profile with the header's
+       seeing.
+    6. The linear terms of the header's ZPN transformation are fitted to the references at the epoch of the exposure.
+    7. The zero point is obtained by comparing total PSF fluxes with reference fluxes in the survey's own system.
+    8. If there are too few stars for a step, the values of the header are kept and the status is ``header_solution``.
     """
 
     ConfigClass = CalibrateDetectorConfig
@@ -154,17 +155,17 @@ class CalibrateDetectorTask(PipelineTask):
         Parameters
         ----------
         pawprint, confidence
-            Counts, with the header's cards as metadata, and the confidence map.
+            Counts, with the header cards as metadata, and the confidence map.
         shards
-            Reference catalogue tables around the detector.
+            Tables of the reference catalogue around the detector.
         data_id
-            Expanded, with the record of the visit.
+            Expanded data id with the record of the visit.
 
         Raises
         ------
         lsst.pipe.base.UnprocessableDataError
-            If the detector cannot be calibrated: a confidence map is missing or of another size, cards are missing, or
-            there are too few pixels with data.
+            If the detector cannot be calibrated: the confidence map is missing or has a different size, cards are
+            missing, or there are too few pixels with data.
         """
         header = _header(pawprint.metadata)
         band, number = data_id["band"], int(data_id["detector"])
@@ -199,7 +200,7 @@ class CalibrateDetectorTask(PipelineTask):
     def _given(
         self, image: np.ndarray, confidence: np.ndarray | None, header: fits.Header, detector: int, band: str
     ) -> DetectorImage:
-        """Pixels, predicted variance and what the header says."""
+        """Pixels, predicted variance and values of the header."""
         units = 1.0
         if self.config.noise == "confidence":
             noise = pawprint_variance(image, confidence, header, detector)
@@ -274,9 +275,9 @@ def _constant(box: Box, value: float, unit: u.UnitBase | None = None) -> Chebysh
 
 
 def _header(metadata: Mapping) -> fits.Header:
-    """The cards of an image's metadata as a FITS header, which is what the readers of cards take.
+    """The metadata of an image as a FITS header, as required by the functions that read cards.
 
-    Of the telescope's hierarchical cards only those that are read: there are hundreds.
+    Of the hundreds of hierarchical cards of the telescope, only those that are used are included.
     """
     header = fits.Header()
     for keyword, value in metadata.items():
@@ -288,6 +289,6 @@ def _header(metadata: Mapping) -> fits.Header:
 
 
 def _kept_cards(header: Mapping) -> dict[str, str | int | float | bool]:
-    """Cards of the stack that stay with the calibrated image."""
+    """Cards of the stack that are kept with the calibrated image."""
     names = ("NICOMB", "EXPTIME", "MAGZPT", "SKYLEVEL", "SKYNOISE", "SEEING", "ESO DET NDIT", "OBSTATUS", "ESOGRADE")
     return {name: header[name] for name in names if name in header}

@@ -112,7 +112,7 @@ class CoaddPatchConfig(PipelineTaskConfig, pipelineConnections=CoaddPatchConnect
     memory = RangeField[float](doc="Input pixels held at a time, in GB.", default=1.0, min=0.01)
 
     def settings(self) -> CoaddSettings:
-        """The engine's settings."""
+        """The settings of `make_coadd`."""
         limits = RejectionLimits(self.rejectSigma, self.growSigma, self.amplitude, self.dilate)
         return CoaddSettings(
             order=self.order,
@@ -128,14 +128,15 @@ class CoaddPatchConfig(PipelineTaskConfig, pipelineConnections=CoaddPatchConnect
 class CoaddPatchTask(PipelineTask):
     """Coadd one band of a patch.
 
-    1. Only detectors that the visit summary accepts are used; each input is then used or left out with a reason.
-    2. Each has one weight, measured on the whole image when it was calibrated, so that the coadd's PSF is a weighted
-       mean of theirs.
-    3. Only the rows that reach the patch are read; pixels are resampled once, on the fly, and no warp is stored.
-    4. With three epochs or more, what one shows and the others do not is rejected.
-    5. Noise with each input's variance and correlation goes through the same sums, for the errors of fluxes.
-    6. An input goes into the cells that it fills, where any input does; so each cell has one PSF, of the same weights.
-       Near cells with other inputs, and where no input fills the cell, pixels are marked INEXACT_PSF.
+    1. Only detectors accepted in the visit summary are used; each input is used or excluded with a reason.
+    2. Each input has a single weight, measured on the whole image when it was calibrated, so that the PSF of the coadd
+       is a weighted mean of the input PSFs.
+    3. Only the rows that overlap the patch are read; pixels are resampled once, on the fly, and no warp is stored.
+    4. With three epochs or more, features that appear in one epoch only are rejected.
+    5. Noise realizations with the variance and correlation of each input are averaged in the same way as the image, for
+       the errors of fluxes.
+    6. An input contributes to the cells that it fills, so that each cell has a single PSF with the same weights. Pixels
+       near cells with different inputs, and in cells that no input fills, are marked INEXACT_PSF.
     """
 
     ConfigClass = CoaddPatchConfig
@@ -154,14 +155,14 @@ class CoaddPatchTask(PipelineTask):
     def open_inputs(
         self, handles: Sequence[DeferredDatasetHandle], summaries: Sequence[Table], patch: Patch
     ) -> list[OpenInput]:
-        """The images that can go into the coadd, in the order of visit and detector.
+        """The images that can be used in the coadd, in order of visit and detector.
 
         Raises
         ------
         NoWorkFound
             If there is none; the message counts the reasons.
         OutdatedSummary
-            If a summary was made before it held the noise of its images.
+            If a summary was made by an older version and does not contain the noise of its images.
         """
         settings = self.config.settings()
         rows = {(int(row["visit"]), int(row["detector"])): row for table in summaries for row in table}
@@ -194,7 +195,7 @@ class CoaddPatchTask(PipelineTask):
         patch
             The patch.
         skymap, band
-            Names.
+            Names of the sky map and the band.
 
         Returns
         -------
@@ -204,7 +205,7 @@ class CoaddPatchTask(PipelineTask):
         Raises
         ------
         NoWorkFound
-            If no pixel of the patch gets a value.
+            If no pixel of the patch has a value.
         """
         settings, box = self.config.settings(), patch.outer_bbox
         cell, sources = cell_size(patch), [one.source for one in inputs]

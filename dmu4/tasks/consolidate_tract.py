@@ -1,4 +1,4 @@
-"""Task: put the objects of the patches of a tract together, one primary row per object."""
+"""Task: combine the objects of the patches of a tract, with one primary row per object."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ class ConsolidateTractConfig(PipelineTaskConfig, pipelineConnections=Consolidate
 
 
 class ConsolidateTractTask(PipelineTask):
-    """Put the objects of a tract together.
+    """Combine the objects of a tract.
 
     1. All rows of all patches are kept, with the same columns.
-    2. Where patches overlap, rows that are each other's nearest are one object; exactly one of them is primary.
+    2. Where patches overlap, rows that are mutual nearest neighbours are one object; exactly one of them is primary.
     """
 
     ConfigClass = ConsolidateTractConfig
@@ -88,7 +88,7 @@ class ConsolidateTractTask(PipelineTask):
         tract
             The tract.
         sky_map
-            The sky map, which tells what area is the tract's own.
+            The sky map, which defines the area owned by the tract.
 
         Returns
         -------

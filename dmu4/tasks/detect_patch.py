@@ -65,11 +65,11 @@ class DetectPatchConfig(PipelineTaskConfig, pipelineConnections=DetectPatchConne
 class DetectPatchTask(PipelineTask):
     """Detect the objects of a patch.
 
-    1. What is left of the sky in each band is subtracted: clipped medians of a coarse mesh, far from sources.
+    1. The residual sky of each band, clipped medians of a coarse mesh far from sources, is subtracted.
     2. Each band is filtered with its PSF; the threshold is in units of the true, correlated noise.
-    3. Bands are also combined to one chi-square image, which finds what no band shows alone.
+    3. The bands are also combined into a chi-square image, to detect objects that no single band shows.
     4. Peaks are merged over the bands, the band with most peaks first, the combination last.
-    5. The pixels of connected footprints are shared among their peaks; the size of a footprint is bounded.
+    5. The pixels of connected footprints are divided among their peaks; the size of a footprint is limited.
     """
 
     ConfigClass = DetectPatchConfig

@@ -1,4 +1,4 @@
-"""Task: bring a published coadd, of the optical or of VISTA, into the form of our own coadds."""
+"""Task: convert a published coadd, optical or VISTA, to the format of our own coadds."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ class ImportOpticalConfig(PipelineTaskConfig, pipelineConnections=ImportOpticalC
 class ImportOpticalTask(PipelineTask):
     """Import a published coadd.
 
-    1. Pixels keep their values, in nJy: they already are on the patch's grid, which is checked against their header.
-    2. Mask planes keep their meaning; a plane that the file lacks is never set.
-    3. A file without variance gets that of its sky; a file without a PSF that of its stars.
-    4. Noise planes have the variance of the pixels and the correlation of the sky.
+    1. Pixels keep their values, in nJy: they already are on the grid of the patch, which is checked with their header.
+    2. Mask planes keep their meaning; planes missing from the file are never set.
+    3. If the file has no variance it is measured on the sky; if it has no PSF it is measured on stars.
+    4. Noise realizations have the variance of the pixels and the correlation of the sky.
     """
 
     ConfigClass = ImportOpticalConfig
@@ -91,20 +91,20 @@ class ImportOpticalTask(PipelineTask):
     def run(
         self, coadd: OpticalCoadd, stamp: np.ndarray | None, patch: Patch, *, skymap: str, band: str, name: str
     ) -> Struct:
-        """Make a coadd of ours.
+        """Convert a published coadd.
 
         Parameters
         ----------
         coadd
-            On the pixels of the patch.
+            The published coadd, on the pixels of the patch.
         stamp
-            PSF of the whole patch; None: the one that the coadd has for each cell, or else from its stars.
+            PSF of the whole patch; None: the PSFs of the cells of the coadd, or else a PSF from its stars.
         patch
             The patch.
         skymap, band
-            Names.
+            Names of the sky map and the band.
         name
-            Of the file, for the metadata.
+            Name of the file, for the metadata.
 
         Returns
         -------
@@ -114,7 +114,7 @@ class ImportOpticalTask(PipelineTask):
         Raises
         ------
         NoWorkFound
-            If there are no data in the patch.
+            If the patch has no data.
         """
         good = has_data(coadd.mask)
         if not good.any():
@@ -148,7 +148,7 @@ class ImportOpticalTask(PipelineTask):
     def _stamps(
         self, coadd: OpticalCoadd, stamp: np.ndarray | None, patch: Patch, good: np.ndarray
     ) -> tuple[np.ndarray, str]:
-        """PSF stamps of the cells that have data (cell row, cell column, y, x), and where they are from."""
+        """PSF stamps of the cells that have data [cell row, cell column, y, x], and their origin."""
         cell = cell_size(patch)
         filled = good.reshape(good.shape[0] // cell, cell, -1, cell).any(axis=(1, 3))
         source = "stamps"

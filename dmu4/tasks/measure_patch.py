@@ -97,14 +97,15 @@ class MeasurePatchConfig(PipelineTaskConfig, pipelineConnections=MeasurePatchCon
 class MeasurePatchTask(PipelineTask):
     """Measure the objects of a patch.
 
-    1. The residual sky that detection has found is subtracted.
-    2. How much correlated noise adds to errors is measured on noise realizations, for each kind of flux.
-    3. Position, shape and morphology (point or extended) come from each object's band of highest signal to noise, with
-       its neighbours subtracted, in two rounds.
-    4. In each band all objects are fitted together, points by the PSF, extended ones by a disc convolved with it.
-    5. Every other flux is measured on the image less the models of the neighbours: circles, the Kron ellipse, the
-       Gaussian aperture of GAaP. Where an aperture has no data the flux is NaN and flagged.
-    6. Exactly one patch of one tract holds an object as primary: the one whose inner area contains it.
+    1. The residual sky measured by the detection is subtracted.
+    2. The error inflation due to correlated noise is measured on noise realizations, for each type of flux.
+    3. Position, shape and morphology (point or extended) are measured in the band of highest signal to noise of each
+       object, with its neighbours subtracted, in two iterations.
+    4. In each band all objects are fitted simultaneously, point sources with the PSF, extended ones with a disc
+       convolved with it.
+    5. All other fluxes are measured on the image minus the models of the neighbours: circular apertures, the Kron
+       ellipse, the Gaussian aperture of GAaP. If an aperture has no data the flux is NaN and flagged.
+    6. An object is primary in exactly one patch of one tract: the one whose inner area contains it.
     """
 
     ConfigClass = MeasurePatchConfig
@@ -136,15 +137,15 @@ class MeasurePatchTask(PipelineTask):
         Parameters
         ----------
         cube
-            All bands of the patch, less their residual sky.
+            All bands of the patch, minus their residual sky.
         projection
             Projection from tract pixels to the sky.
         detections
-            Peaks as `dmu4.tasks.detect_patch` writes them.
+            Peaks from `dmu4.tasks.detect_patch`.
         patch
             The patch.
         sky_map
-            The sky map, which tells whose inner area a position is in.
+            The sky map, which defines the area owned by each tract and patch.
 
         Returns
         -------
@@ -164,7 +165,7 @@ class MeasurePatchTask(PipelineTask):
         return Struct(objects=object_rows(measured, at, detections, primary=primary, **numbers, bands=bands))
 
     def _measure(self, cube: PatchCube, detections: Table) -> Measurements:
-        """All that needs pixels."""
+        """All measurements on pixels."""
         config = self.config
         shapes = ShapeSettings(extended_limit=config.extendedLimit, min_signal_to_noise=config.shapeSignalToNoise)
         return measure(

@@ -1,4 +1,4 @@
-"""Task: one table for the detectors of a visit, with those that may be coadded."""
+"""Task: combine the statistics of the detectors of a visit, and accept or reject each for coaddition."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class SummariseVisitConfig(PipelineTaskConfig, pipelineConnections=SummariseVisi
 
 
 class SummariseVisitTask(PipelineTask):
-    """Put the statistics of a visit's detectors into one table and hold them against the limits.
+    """Combine the statistics of the detectors of a visit into one table, and compare them with the limits.
 
-    1. A detector outside a limit is kept in the table, with every reason, and stays out of the coadds.
-    2. A statistic that was not measured, for want of stars or references, rejects nothing.
-    3. Zero point and seeing are also compared with the median of the visit: that is how one bad detector shows.
+    1. A detector outside a limit is kept in the table, with all reasons, but excluded from the coadds.
+    2. A statistic that was not measured, because of too few stars or references, does not cause a rejection.
+    3. Zero point and seeing are also compared with the median of the visit, to identify single bad detectors.
     """
 
     ConfigClass = SummariseVisitConfig
@@ -70,7 +70,7 @@ class SummariseVisitTask(PipelineTask):
         Parameters
         ----------
         summaries
-            One-row tables, in any order.
+            Tables with one row each, in any order.
         """
         limits = Limits(
             astrometric_scatter=self.config.maxAstrometricScatter,
