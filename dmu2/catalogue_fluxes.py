@@ -1,4 +1,4 @@
-"""Fluxes of catalogues in nJy and AB, from magnitudes or fluxes in whatever unit and system their columns say."""
+"""Fluxes of catalogues in nJy (AB), from magnitudes or fluxes in the unit and system given by their columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dmu0.files.columns import conversion, find_column, numbers, unit_of
 from obs_vista.photometry import flux_of, magnitude_of
 
 ERROR_MAX = 2.0
-"""Errors from here on, in mag, are marks of missing ones (9.999, 8.888, 99), or as good as none."""
+"""Errors in mag from this value on are placeholders for missing ones (9.999, 8.888, 99), or meaningless."""
 
 # What archives write where there is no magnitude: 0, -1, and runs of one digit such as -9.99, 88.8, 99 and -999.
 _MARKS = re.compile(r"[-+]?(0(\.0*)?|([89])\3*(\.\3*)?|\d+e[-+]?\d+)|-1(\.0*)?")
@@ -22,14 +22,14 @@ _TOO_MANY_OUTSIDE = 0.5
 
 
 class System(NamedTuple):
-    """What the magnitudes of a catalogue are.
+    """The magnitude system of a catalogue.
 
     Attributes
     ----------
     name
-        AB or Vega, where a column does not say it.
+        AB or Vega, for columns that do not specify it.
     valid
-        Least and greatest magnitude that a star of the catalogue can have.
+        Smallest and largest possible magnitude of a star in the catalogue.
     """
 
     name: str
@@ -53,19 +53,19 @@ def set_flux(
     Parameters
     ----------
     out
-        Table that gets the columns ``<name>_flux`` and ``<name>_fluxErr``.
+        Table to which the columns ``<name>_flux`` and ``<name>_fluxErr`` are added.
     name
         Name of the flux.
     table
-        The catalogue as its file is.
+        The catalogue as in its file.
     values, errors
         Names of the column of magnitudes or fluxes, and of their errors.
     system
-        What its magnitudes are.
+        Magnitude system of the catalogue.
     to_ab
         AB minus Vega magnitude of the band; None if it is not known.
     good
-        Which values the flags of the catalogue allow.
+        Whether each value is good according to the flags of the catalogue.
     error
         Errors in mag for rows without one in their column; None if there are none.
 
@@ -73,7 +73,7 @@ def set_flux(
     ------
     CatalogueError
         If the unit is neither a magnitude nor a flux density, its system cannot be converted, or more than half of the
-        values are beyond what stars of the catalogue have, as with a wrong unit.
+        values are outside the range of the catalogue, which indicates a wrong unit.
     """
     column = find_column(table, values)
     if column is None:
@@ -106,7 +106,7 @@ def _magnitudes_of_fluxes(
 
 
 def _magnitude_unit(spelled: str) -> tuple[float, str] | None:
-    """Factor to mag and system (AB, Vega, ST, or empty if not said) of a unit; None if it is no magnitude."""
+    """Factor to mag and system (AB, Vega, ST, or empty if unknown) of a unit; None if it is not a magnitude."""
     letters = re.sub(r"[^a-z]", "", spelled.lower())
     factor = 1e-3 if letters.startswith(("mmag", "millimag")) else 1.0
     letters = letters.removeprefix("mmag").removeprefix("milli")
@@ -118,7 +118,7 @@ def _magnitude_unit(spelled: str) -> tuple[float, str] | None:
 
 
 def _offset(stated: str, to_ab: float | None, column: str, spelled: str) -> float:
-    """What makes magnitudes of a system AB magnitudes."""
+    """Offset that converts magnitudes of a system to AB magnitudes."""
     if stated == "AB":
         return 0.0
     if stated != "Vega" or to_ab is None:
@@ -140,7 +140,7 @@ def _magnitude_errors(table: Table, names: Sequence[str], error: np.ndarray | No
 
 
 def _flux_errors(table: Table, names: Sequence[str], spelled: str) -> np.ndarray:
-    """Errors in nJy, of fluxes in some unit; an error without a unit has that of its flux."""
+    """Errors in nJy of fluxes in some unit; an error without a unit has that of its flux."""
     column = find_column(table, names)
     if column is None:
         return np.full(len(table), np.nan)
@@ -149,7 +149,7 @@ def _flux_errors(table: Table, names: Sequence[str], spelled: str) -> np.ndarray
 
 
 def _refuse_other_units(table: Table, column: str, possible: np.ndarray, system: System) -> None:
-    """A column most of whose values no star has is in another unit than it says, or says nothing."""
+    """Refuse a column if most of its values are impossible for stars: its unit is wrong or missing."""
     values = numbers(table, (column,))
     outside = np.isfinite(values) & ~possible
     if np.count_nonzero(outside) <= _TOO_MANY_OUTSIDE * np.count_nonzero(np.isfinite(values)):
@@ -164,5 +164,5 @@ def _refuse_other_units(table: Table, column: str, possible: np.ndarray, system:
 
 
 def _is_mark(value: float) -> bool:
-    """Whether a number is what archives write where there is none; single precision makes -99.99 -99.98999786."""
+    """Whether a number is a placeholder for a missing value; in single precision -99.99 is -99.98999786."""
     return bool(_MARKS.fullmatch(f"{value:.6g}")) or abs(value) >= 1e8

@@ -1,4 +1,4 @@
-"""Readers of reference catalogues: PS1, 2MASS, Gaia and VISTA, as archives deliver them, into one set of columns."""
+"""Readers of reference catalogues (PS1, 2MASS, Gaia and VISTA) in the formats of the archives, with common columns."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TWOMASS_VEGA_TO_AB = {"j": 0.8938, "h": 1.3743, "k": 1.8402}
 GAIA_VEGA_TO_AB = {"g": 25.8010 - 25.6874, "bp": 25.3540 - 25.3385, "rp": 25.1040 - 24.7479}
 
 TWOMASS_EPOCH = 51500.0
-"""MJD in the middle of the survey (1997-2001), for tables that give no date of the observation."""
+"""MJD of the middle of the survey (1997-2001), for tables without dates of observation."""
 
 # Magnitudes that stars of a catalogue can have, with room on both sides: 0 is possible in 2MASS only, where Betelgeuse
 # has -4.4 in Ks; PS1 and VISTA saturate at 12, and the brightest star of Gaia has 1.7.
@@ -123,7 +123,7 @@ def read_gaia(path: Path) -> Table:
 def read_vista(path: Path) -> Table:
     """A source table of the VISTA Science Archive: aperture-corrected magnitudes (AperMag3, Vega) of all bands.
 
-    Fluxes are ``vz_flux`` ... ``vk_flux``: the survey's own system already.
+    Fluxes are ``vz_flux`` ... ``vk_flux``, already in the survey's own system.
     """
     table = read_catalogue_file(path)
     out = _start(table, ids=("sourceID", "SOURCEID"), preferred=(("ra", "dec"), ("RA2000", "DEC2000")))
@@ -144,16 +144,16 @@ READERS: dict[str, Callable[[Path], Table]] = {
     "gaia": read_gaia,
     "vista_catalogue": read_vista,
 }
-"""Reader of each kind of file in the manifest."""
+"""Reader of each type of file in the manifest."""
 
 
 def read_catalogue(kind: str, paths: Sequence[Path]) -> tuple[Table, Table]:
-    """Read all files of one catalogue; a bad file costs its own stars only.
+    """Read all files of one catalogue; only the stars of unreadable files are lost.
 
     Parameters
     ----------
     kind
-        A key of `READERS`.
+        Type of the catalogue, a key of `READERS`.
     paths
         The files; stars of overlapping files are kept once (`dmu2.identifiers.first_of_each`).
 
@@ -220,7 +220,7 @@ def _from_lsst(path: Path, fluxes: dict[str, str], catalogue: str, system: Syste
 
 
 def _start(table: Table, *, ids: Sequence[str], preferred: Sequence[tuple[str, str]] = ()) -> Table:
-    """The first columns of a catalogue: positions, identifiers, unknown motions, and what is usable so far."""
+    """The first columns of a catalogue: positions, identifiers, unknown motions, and whether rows are usable."""
     ra, dec = positions(table, preferred)
     out = Table({"ra": ra, "dec": dec, "id": identifiers(table, ids)})
     out["usable"] = np.isfinite(ra) & np.isfinite(dec)
@@ -231,7 +231,7 @@ def _start(table: Table, *, ids: Sequence[str], preferred: Sequence[tuple[str, s
 
 
 def _finish(out: Table, catalogue: str) -> Table:
-    """Only usable rows, with units, and a note of what was left out."""
+    """The usable rows, with units, and the number of those excluded."""
     out.meta = {"catalogue": catalogue, "rows": len(out), "unusable": int((~out["usable"]).sum())}
     out = out[np.asarray(out["usable"])]
     units = {"ra": u.deg, "dec": u.deg, "ra_err": u.mas, "dec_err": u.mas, "epoch": u.d}

@@ -1,4 +1,4 @@
-"""Colour terms: magnitudes of one photometric system from another's, published and fitted on matched stars."""
+"""Colour terms: transformations between photometric systems, published or fitted to matched stars."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class ColourTerm:
     Attributes
     ----------
     system
-        ``2mass`` or ``ps1``: where base and colour are from.
+        Catalogue of base and colour, ``2mass`` or ``ps1``.
     band
-        The band that results.
+        Resulting band.
     base, first, second
         Names of fluxes, e.g. ``tmass_j``.
     coefficients
-        c0, c1, c2.
+        Coefficients c0, c1, c2.
     magnitudes
-        ``Vega`` or ``AB``: the magnitudes that the coefficients are for.
+        Magnitude system of the coefficients, ``Vega`` or ``AB``.
     colour_range
-        Colours for which the term holds.
+        Range of colours in which the term is valid.
     """
 
     system: str
@@ -79,21 +79,21 @@ PUBLISHED: Mapping[str, ColourTerm] = {
 """The published term of each band."""
 
 SLOPE_TOLERANCE = 0.05
-"""How far slopes of one filter differ between published fits, mag per mag: no disagreement below it."""
+"""Typical difference between published slopes of a filter, mag per mag: smaller differences are no disagreement."""
 
 PIVOT_ERROR_MAX = 0.005
-"""A fit is used only if its errors move the magnitudes of typical stars by no more than this."""
+"""Largest effect in mag of the errors of a fit on typical stars for the fit to be used."""
 
 _FLOOR = 0.01
-# Variables and unresolved pairs scatter by about this much (mag) beyond their quoted errors.
+# Additional scatter (mag) of variable stars and unresolved pairs beyond their quoted errors.
 
 ERROR_LIMITS = (0.03, 0.05, 0.1)
-"""Largest typical errors of catalogued magnitudes: a fit uses the first limit that leaves it `ENOUGH_STARS`."""
+"""Limits on typical errors of catalogued magnitudes: a fit uses the first limit that leaves `ENOUGH_STARS`."""
 
 ENOUGH_STARS = 150
 
 MIN_STARS = 40
-"""A fit of fewer stars is not used."""
+"""Smallest number of stars of a fit."""
 
 TABLE_COLUMNS = (
     ("system", "U8"), ("band", "U4"), ("colour", "U24"), ("magnitudes", "U4"),
@@ -108,16 +108,16 @@ TABLE_COLUMNS = (
 
 @dataclass(frozen=True)
 class Fit:
-    """A colour term fitted on stars.
+    """A colour term fitted to stars.
 
     Attributes
     ----------
     coefficients, errors
-        c0, c1, c2 and their standard errors, from bootstrap resampling.
+        Coefficients c0, c1, c2 and their standard errors, from bootstrap resampling.
     covariance
-        Of the coefficients, [3, 3].
+        Covariance of the coefficients [3, 3].
     number
-        Stars that were used.
+        Number of stars used.
     scatter
         Standard deviation of the residuals in mag, from their median absolute deviation.
     colour_range, colour_median
@@ -134,7 +134,7 @@ class Fit:
 
     @classmethod
     def nothing(cls, number: int = 0) -> Fit:
-        """What is known from too few stars."""
+        """The result for too few stars."""
         unknown = (np.nan,) * 3
         return cls(unknown, unknown, np.full((3, 3), np.nan), number, np.nan, (np.nan, np.nan), np.nan)
 
@@ -160,8 +160,8 @@ def system_magnitudes(table: Table, name: str, system: str) -> tuple[np.ndarray,
 def apply(term: ColourTerm, table: Table) -> tuple[np.ndarray, np.ndarray]:
     """Fluxes and errors (nJy, AB) of a band from those of a catalogue.
 
-    A star that lacks the base or the colour, or whose colour is outside the range of the term, gets NaN: it would
-    otherwise carry an error of tenths of a magnitude into zero points.
+    The result is NaN for a star that lacks the base or the colour, or whose colour is outside the range of the term:
+    otherwise it could cause errors of tenths of a magnitude in zero points.
     """
     needed = (term.base, term.first, term.second)
     if any(f"{name}_flux" not in table.colnames for name in needed):
@@ -181,18 +181,18 @@ def apply(term: ColourTerm, table: Table) -> tuple[np.ndarray, np.ndarray]:
 def reference_variance(
     term: ColourTerm, table: Table, colour: np.ndarray, coefficients: tuple[float, float, float]
 ) -> np.ndarray:
-    """Variance (mag^2) of base + polynomial(colour), with what base and colour share counted once.
+    """Variance (mag^2) of base + polynomial(colour), in which magnitudes shared by base and colour count once.
 
     Parameters
     ----------
     term
-        Says which fluxes are base and colour.
+        Colour term, which defines the fluxes of base and colour.
     table
         The stars.
     colour
-        Their colours.
+        Colours of the stars.
     coefficients
-        c0, c1, c2.
+        Coefficients c0, c1, c2.
     """
     slope = coefficients[1] + 2 * coefficients[2] * colour
     weight = {term.base: 1.0}
@@ -206,30 +206,30 @@ def reference_variance(
 
 
 def fit_term(term: ColourTerm, table: Table, *, resamples: int = 100, seed: int = 0) -> tuple[Fit, Table]:
-    """Fit a colour term on stars that have instrumental and catalogued fluxes.
+    """Fit a colour term to stars that have instrumental and catalogued fluxes.
 
     The errors of base and colour are correlated, and would bias an ordinary fit: the sums of the normal equations are
-    corrected for what known errors add to them (the moment-corrected estimator of errors in variables; Fuller 1987,
-    Measurement Error Models, sec. 3.1; for straight lines, BCES of Akritas & Bershady 1996, ApJ 470, 706).
+    corrected for the contribution of the known errors (the moment-corrected estimator of errors in variables; Fuller
+    1987, Measurement Error Models, sec. 3.1; for straight lines, BCES of Akritas & Bershady 1996, ApJ 470, 706).
 
     Parameters
     ----------
     term
-        The published term: says what is fitted, where the fit starts, and its order.
+        Published term, which defines the fluxes, the starting values and the order of the fit.
     table
         Stars with ``<name>_flux`` and ``<name>_fluxErr`` of base and colour, and ``instrument_flux`` and
         ``instrument_fluxErr`` of the band, all nJy AB.
     resamples
         Number of bootstrap resamples.
     seed
-        Of the random numbers of the bootstrap.
+        Seed of the random numbers of the bootstrap.
 
     Returns
     -------
     fit
-        What was found; coefficients are NaN with fewer than 10 stars.
+        The fit; coefficients are NaN with fewer than 10 stars.
     stars
-        colour, difference (m(band) - m(base)), error, residual and whether the star was used.
+        Table with colour, difference (m(band) - m(base)), error, residual and whether the star was used.
     """
     stars = _star_table(term, table)
     for limit in ERROR_LIMITS:
@@ -253,9 +253,9 @@ def fit_term(term: ColourTerm, table: Table, *, resamples: int = 100, seed: int 
 
 
 def _bright(stars: Table, limit: float) -> np.ndarray:
-    """Valid stars bright enough in the instrument's magnitude for typical catalogued errors to be below a limit.
+    """Valid stars whose instrumental magnitude is bright enough for typical catalogued errors to be below a limit.
 
-    A cut on catalogued magnitudes or errors would keep the stars that noise made brighter, and their colours with it.
+    A cut on catalogued magnitudes or errors would select stars with upward noise fluctuations, and bias their colours.
     """
     valid = np.flatnonzero(stars["valid"])
     order = valid[np.argsort(np.asarray(stars["magnitude"])[valid])]
@@ -280,7 +280,7 @@ def _star_table(term: ColourTerm, table: Table) -> Table:
     # Of y = m - base with x = first - second, which share a flux.
     stars["covariance"] = second_error**2 * (term.base == term.second) - first_error**2 * (term.base == term.first)
     stars["worst"] = np.max([error, base_error, first_error, second_error], axis=0)
-    # Noise takes colours out of the range: a sharp cut would bias the slope.
+    # Noise scatters colours out of the range: a sharp cut would bias the slope.
     low, high = term.colour_range
     room = 3 * np.sqrt(stars["var_colour"])
     inside = (stars["colour"] >= low - room) & (stars["colour"] <= high + room)
@@ -291,11 +291,11 @@ def _star_table(term: ColourTerm, table: Table) -> Table:
 
 
 def _solve(term: ColourTerm, stars: Table) -> np.ndarray:
-    """c0, c1, c2 that fit the stars best; c2 stays zero for a straight line.
+    """The best-fitting c0, c1, c2; c2 is zero for a straight line.
 
-    Sums over noisy colours x and differences y are corrected by what their known errors add to them, and stars are
-    weighed by their variance, in a few rounds that leave out what is off by more than four times the scatter. Softer
-    weights would lower the scatter of those that count, which then has less noise in it than is corrected for.
+    Sums over noisy colours x and differences y are corrected for the contribution of their known errors, and stars are
+    weighted by their inverse variance, in a few iterations that reject deviations of more than four times the scatter.
+    Softer weights would lower the scatter of the stars used, which would then contain less noise than is corrected for.
     """
     x, y = np.asarray(stars["colour"]), np.asarray(stars["difference"])
     var_x, var_xy = np.asarray(stars["var_colour"]), np.asarray(stars["covariance"])
@@ -318,12 +318,12 @@ def _solve(term: ColourTerm, stars: Table) -> np.ndarray:
 
 
 def choose(term: ColourTerm, fit: Fit) -> tuple[str, str]:
-    """Whether to use the fitted or the published term, and why.
+    """Whether to use the fitted or the published term, with the reason.
 
-    The fitted one is used where it is well constrained (enough stars; the errors of slope and curvature move no star
-    within the colour range of the fit by more than `PIVOT_ERROR_MAX` in the middle and four times that at the ends) and
-    consistent (predictions within three standard errors plus a tolerance of `SLOPE_TOLERANCE` in slope). Its
-    intercept is never used: it holds the zero point of the instrument, which is for calibration to find.
+    The fitted term is used if it is well constrained (enough stars; the errors of slope and curvature shift stars by no
+    more than `PIVOT_ERROR_MAX` at the median colour, and four times that at the ends of the colour range) and
+    consistent (predictions within three standard errors plus a tolerance of `SLOPE_TOLERANCE` in slope). Its intercept
+    is never used: it contains the zero point of the instrument, which calibration determines.
     """
     if fit.number < MIN_STARS:
         return "published", f"{fit.number} stars, fewer than {MIN_STARS}"
@@ -359,7 +359,7 @@ def table_row(term: ColourTerm, fit: Fit) -> dict[str, float | str]:
 
 
 def terms_table(rows: list[dict[str, float | str]]) -> Table:
-    """The table of all colour terms, with its columns even where there is no row."""
+    """The table of all colour terms, which has its columns even without rows."""
     table = Table(names=[name for name, _ in TABLE_COLUMNS], dtype=[dtype for _, dtype in TABLE_COLUMNS])
     for row in rows:
         table.add_row([row[name] for name, _ in TABLE_COLUMNS])
@@ -369,7 +369,7 @@ def terms_table(rows: list[dict[str, float | str]]) -> Table:
 
 
 def terms_in_use(table: Table) -> dict[str, ColourTerm]:
-    """The colour term of each band that a table of terms says to use; published ones where it has no row."""
+    """The colour term to use in each band according to a table of terms; the published one for bands without a row."""
     terms = dict(PUBLISHED)
     for row in table:
         term = PUBLISHED[str(row["band"])]

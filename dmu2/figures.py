@@ -21,7 +21,7 @@ _MARKERS = {"gaia": ("o", BLUE), "ps1": ("s", ORANGE), "2mass": ("^", GREY), "vi
 
 
 def sky_figure(merged: Table) -> Figure:
-    """Where reference stars are, by the catalogue of their positions."""
+    """Positions of the reference stars, by the catalogue of the position."""
     figure, axis = plt.subplots(figsize=(6.5, 5.5), layout="constrained")
     labels = np.asarray(merged["position_from"]).astype(str)
     for label, (marker, colour) in _MARKERS.items():
@@ -39,7 +39,7 @@ def sky_figure(merged: Table) -> Figure:
 
 
 def separation_figure(first: Table, second: Table, *, radius: float, names: tuple[str, str]) -> Figure:
-    """Offsets of matched sources, and separations beside what chance alone would give."""
+    """Offsets of matched sources, and their separations compared with those of chance pairs."""
     pairs = match(first["ra"], first["dec"], second["ra"], second["dec"], radius=radius)
     one, two = first[pairs.first], second[pairs.second]
     east = ((np.asarray(one["ra"] - two["ra"]) + 180) % 360 - 180) * np.cos(np.radians(np.asarray(one["dec"]))) * 3600
@@ -63,7 +63,7 @@ def separation_figure(first: Table, second: Table, *, radius: float, names: tupl
 
 
 def correction_figure(images: Table) -> Figure:
-    """Aperture corrections by band: one point an image."""
+    """Aperture corrections by band, one point per image."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
     done = images[images["state"] == "done"]
     bands = list(dict.fromkeys(done["band"].tolist()))
@@ -74,13 +74,13 @@ def correction_figure(images: Table) -> Figure:
         errors = 1.0857 * rows["correction_err"] / rows["aperture_correction"]
         axis.errorbar(spread, values, errors, fmt="o", ms=3, color=BLUE, ecolor=GREY, lw=0.7)
     axis.set_xticks(range(len(bands)), bands)
-    axis.set(xlabel="band, images in the order of the account", ylabel="aperture correction (mag)")
+    axis.set(xlabel="band, images in order", ylabel="aperture correction (mag)")
     plt.close(figure)
     return figure
 
 
 def term_figure(fits: Mapping[str, tuple[ColourTerm, Fit, Table]]) -> Figure:
-    """Magnitude differences against colour, with fitted and published lines, and residuals below."""
+    """Magnitude differences as a function of colour, with fitted and published terms, and residuals."""
     figure, axes = plt.subplots(
         2, len(fits), figsize=(3.1 * len(fits), 5.2), layout="constrained", sharex="col", height_ratios=(2, 1),
         squeeze=False,
@@ -126,7 +126,7 @@ def shard_figure(table: Table, *, band: str, shards: Sequence[int]) -> Figure:
     axis.plot(ra[~known], dec[~known], ".", ms=2, color="#CFCFCF", label=f"no {band} flux ({(~known).sum()})")
     magnitude = magnitude_of(flux[known])
     points = axis.scatter(ra[known], dec[known], s=8, c=magnitude, cmap="viridis_r", label=f"{band} ({known.sum()})")
-    figure.colorbar(points, ax=axis, label=f"{band} (AB mag), yellow: bright")
+    figure.colorbar(points, ax=axis, label=f"{band} (AB mag)")
     limits = axis.get_xlim(), axis.get_ylim()
     for shard in shards:
         corners = [LonLat(vertex) for vertex in HtmPixelization(HTM_LEVEL).triangle(shard).getVertices()]
@@ -142,7 +142,7 @@ def shard_figure(table: Table, *, band: str, shards: Sequence[int]) -> Figure:
 
 
 def count_figure(report: Table, *, min_stars: int) -> Figure:
-    """Stars in each shard and band, beside the smallest number that calibration can do with."""
+    """Number of stars in each shard and band, compared with the smallest number for calibration."""
     figure, axis = plt.subplots(figsize=(8, 3.8), layout="constrained")
     bands = list(dict.fromkeys(report["band"].tolist()))
     shards = sorted(set(report["shard"].tolist()))

@@ -1,4 +1,4 @@
-"""Identifiers of reference stars: read whatever they look like, never lost, never twice."""
+"""Identifiers of reference stars: read from any format, complete, and unique."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from astropy.table import Table
 from dmu0.files.columns import find_column, text
 
 UNKNOWN = -1
-"""Identifier of a star whose catalogue gives none; `unique_identifiers` replaces it."""
+"""Identifier of a star without one in its catalogue; `unique_identifiers` replaces it."""
 
 _SAME_IDENTIFIER = 1.0  # arcsec: rows with one identifier that are further apart are different stars
 _NO_IDENTIFIER = 0.05  # arcsec: rows without identifiers that are nearer than this are one star
@@ -22,15 +22,15 @@ _LARGEST_FLOAT = 2**53
 
 
 def identifiers(table: Table, names: Sequence[str]) -> np.ndarray:
-    """The first of some columns of identifiers as int64.
+    """The first existing column of identifiers as int64.
 
-    Numbers may be written as text, alone or behind the name of a catalogue (``Gaia DR3 4295806720``).
+    Numbers may be text, alone or after the name of a catalogue (``Gaia DR3 4295806720``).
 
     Returns
     -------
     numpy.ndarray
-        Positive numbers, and `UNKNOWN` where there is none: masked, blank, 0, negative, too large for the type that the
-        file has it in, or text without a number.
+        Positive numbers, or `UNKNOWN` for values that are masked, blank, 0, negative, too large for the type of the
+        column in the file, or text without a number.
     """
     name = find_column(table, names)
     if name is None:
@@ -48,23 +48,23 @@ def identifiers(table: Table, names: Sequence[str]) -> np.ndarray:
 
 
 def _number(word: str) -> int:
-    """The number that a text is, or ends with after a blank."""
+    """The number in a text, which is the whole text or its last word."""
     match = re.fullmatch(r"(?:.*\s)?(\d+)(?:\.0*)?", word)
     value = int(match[1]) if match and len(match[1]) < 20 else 0
     return value if 0 < value <= _LARGEST else UNKNOWN
 
 
 def first_of_each(ids: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Which rows to keep so that each star is there once, as where chunks of a catalogue overlap.
+    """The rows to keep so that each star occurs once, for catalogues with overlapping parts.
 
-    A row is a duplicate if one before it has the same identifier within an arcsec, or, where both have none, lies
-    within 0.05 arcsec; distances are on the sphere. A number that is given to stars in different places, as by
-    catalogues that count their rows, is of different stars.
+    A row is a duplicate if an earlier one has the same identifier within an arcsec or, if both have none, lies
+    within 0.05 arcsec; distances are on the sphere. An identifier shared by stars at different positions, as in
+    catalogues that number their rows, belongs to different stars.
 
     Parameters
     ----------
     ids
-        Identifiers, `UNKNOWN` where there is none.
+        Identifiers, `UNKNOWN` if there is none.
     ra, dec
         Positions, ICRS deg.
     """
@@ -79,10 +79,10 @@ def first_of_each(ids: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarra
 
 
 def _later_neighbours(ids: np.ndarray, ra: np.ndarray, dec: np.ndarray, size: float) -> np.ndarray:
-    """Rows for which one before them has the same identifier and a distance below a size in arcsec, about.
+    """Rows for which an earlier one has the same identifier and lies within about a given distance in arcsec.
 
-    Space is cut into cubes of twice the size, eight times with the cubes moved by half: two points that are nearer than
-    the size share a cube in one of the eight. Only the nearest earlier row of the cube is asked for its distance.
+    Space is divided into cubes of twice this size, in eight ways shifted by half a cube: two points closer than the
+    size share a cube in one of the eight. Only the distance to the nearest earlier row of the cube is computed.
     """
     lon, lat = np.radians(ra), np.radians(dec)
     xyz = np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]) * _ARCSEC_PER_RADIAN
@@ -99,14 +99,14 @@ def _later_neighbours(ids: np.ndarray, ra: np.ndarray, dec: np.ndarray, size: fl
 
 
 def unique_identifiers(ids: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Identifiers that occur once each: what is unknown, or taken by a row before, gets a number from its position.
+    """Unique identifiers: unknown ones, and those used by an earlier row, are replaced by a number from the position.
 
-    The number is the position in steps of 0.05 arcsec, packed into an integer; if that is taken too, the next free one.
+    The number is the position in steps of 0.05 arcsec, packed into an integer, or the next free number.
 
     Parameters
     ----------
     ids
-        Identifiers, `UNKNOWN` where there is none.
+        Identifiers, `UNKNOWN` if there is none.
     ra, dec
         Positions, ICRS deg.
     """
@@ -123,16 +123,16 @@ def unique_identifiers(ids: np.ndarray, ra: np.ndarray, dec: np.ndarray) -> np.n
 
 
 def free_numbers(ids: np.ndarray, rows: np.ndarray, *, step: int) -> np.ndarray:
-    """Identifiers in which some rows give way: while their number is taken, they take the next one up or down.
+    """Identifiers in which those of some rows are changed to the next free number if they are in use.
 
     Parameters
     ----------
     ids
         Identifiers.
     rows
-        Row numbers whose identifiers may change, in order of precedence.
+        Numbers of the rows whose identifiers may change, in order of precedence.
     step
-        1 to count up, -1 to count down.
+        Direction of the search, 1 for increasing and -1 for decreasing numbers.
     """
     out = ids.copy()
     fixed = np.ones(len(out), bool)

@@ -1,4 +1,4 @@
-"""The steps of the colour terms on a survey: which images to measure, measuring them, and fitting all bands."""
+"""The steps of the colour terms of a survey: choosing the images, measuring them, and fitting all bands."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class BandFit(NamedTuple):
     Attributes
     ----------
     term
-        As published.
+        Published colour term.
     fit
-        As fitted.
+        Fitted colour term.
     stars
-        The stars of the fit: colour, difference, residual, used.
+        Stars of the fit, with colour, difference, residual, used.
     """
 
     term: ColourTerm
@@ -48,9 +48,9 @@ class ImageFile(NamedTuple):
     Attributes
     ----------
     path
-        The file.
+        Path of the file.
     rows
-        Its rows in the selected images of dmu1; None for a coadd.
+        Rows of the file in the selected images of dmu1; None for a coadd.
     band
         Band of a coadd.
     """
@@ -61,14 +61,14 @@ class ImageFile(NamedTuple):
 
     @property
     def images(self) -> int:
-        """How many images of the file are measured."""
+        """Number of images of the file to be measured."""
         return 1 if self.rows is None else len(self.rows)
 
 
 def files_to_measure(
     survey: Survey, selected: Table, coadds: Table, *, exposures: int, coadds_per_band: int
 ) -> list[ImageFile]:
-    """The files to measure reference stars on.
+    """The files on which reference stars are measured.
 
     Parameters
     ----------
@@ -77,11 +77,11 @@ def files_to_measure(
     selected
         Detector images of dmu1.
     coadds
-        Usable optical coadds: path, band.
+        Usable optical coadds, with path and band.
     exposures
-        VISTA exposures a band: those of best seeing.
+        Number of VISTA exposures per band: those of best seeing.
     coadds_per_band
-        Optical coadds a band, spread over the survey.
+        Number of optical coadds per band, spread over the survey.
     """
     files = []
     if len(selected):
@@ -102,20 +102,20 @@ def measure_files(
     merged: Table,
     progress: Callable[[Iterable], Iterable] = iter,
 ) -> tuple[Table, Table]:
-    """Fluxes of the reference stars on images, and the account of the images.
+    """Measure the fluxes of the reference stars on images; also returns the state of each image.
 
-    An image that cannot be measured is failed with its reason, and the others go on.
+    An image that cannot be measured fails with a reason; the others are processed.
 
     Parameters
     ----------
     survey
         The survey.
     files
-        Of `files_to_measure`.
+        Files from `files_to_measure`.
     merged
         Reference stars.
     progress
-        Wraps the loop over files, e.g. ``tqdm``.
+        Function that wraps the loop over files, e.g. ``tqdm``.
     """
     tables, accounts = [], []
     for file in progress(files):
@@ -131,7 +131,7 @@ def measure_files(
 
 
 def _images(survey: Survey, file: ImageFile) -> Iterator[StarImage | str]:
-    """The images of a file, or why they cannot be used."""
+    """The images of a file, or the reason why they cannot be used."""
     if file.rows is not None:
         recorded = str(file.rows["confidence_path"][0])
         confidence = survey.folders.input_path(recorded) if recorded else None
@@ -149,9 +149,9 @@ def fit_bands(survey: Survey, measurements: Table, merged: Table) -> tuple[dict[
     Returns
     -------
     fits
-        Band to its fit, of bands with stars.
+        Band -> fit, for bands with stars.
     terms
-        The table of colour terms of all bands, those without stars with the published term.
+        Table of the colour terms of all bands; those without stars have the published term.
     offsets
         Magnitude offset of each image from the reference: band, image, offset, stars.
     """

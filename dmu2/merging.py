@@ -1,4 +1,4 @@
-"""One list of reference stars from several catalogues, and how their positions compare."""
+"""Merging of reference catalogues into one list of stars, and comparison of their positions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dmu0.sky.matching import DAYS_PER_YEAR, Matches, false_match_rate, match, p
 from dmu2.identifiers import free_numbers
 
 ORDER = ("gaia", "ps1", "twomass", "vista_catalogue")
-"""Catalogues from the best positions to the worst: a star's position is from the first that has it."""
+"""Catalogues in order of the accuracy of their positions: the position of a star is from the first that has it."""
 
 LABELS = {"gaia": "gaia", "ps1": "ps1", "twomass": "2mass", "vista_catalogue": "vista"}
-"""What ``position_from`` says."""
+"""Values of ``position_from``."""
 
 _PREFIX = {"gaia": "gaia", "ps1": "ps1", "twomass": "tmass", "vista_catalogue": "vista"}
 _ASTROMETRY = ("ra", "dec", "ra_err", "dec_err", "epoch", "pm_ra", "pm_dec", "pm_ra_err", "pm_dec_err")
@@ -25,19 +25,19 @@ _MOTION_UNIT = u.mas / u.yr
 
 
 def merge(catalogues: Mapping[str, Table], *, radius: float) -> Table:
-    """Merge catalogues into one list, by mutual nearest matches at the epoch of the catalogue that is added.
+    """Merge catalogues into one list, by mutual nearest neighbours at the epoch of the catalogue that is added.
 
     Parameters
     ----------
     catalogues
-        Kind (see `ORDER`) to catalogue, of `dmu2.catalogues.read_catalogue`; empty ones are left out.
+        Name (see `ORDER`) -> catalogue from `dmu2.catalogues.read_catalogue`; empty ones are ignored.
     radius
         Matching radius in arcsec.
 
     Returns
     -------
     table
-        One row a star: id, position and motion with errors, ``position_from``, extended (any catalogue says so), for
+        One row per star: id, position and motion with errors, ``position_from``, extended (in any catalogue), and for
         each catalogue its identifier (``ps1_id``; -1 if absent), separation (arcsec; NaN) and fluxes (nJy AB; NaN).
     """
     merged = Table()
@@ -56,16 +56,16 @@ def merge(catalogues: Mapping[str, Table], *, radius: float) -> Table:
 
 
 def compare_positions(first: Table, second: Table, *, radius: float, names: tuple[str, str]) -> dict[str, float | str]:
-    """Offsets and scatter of the positions of two catalogues, as catalogued and at one epoch.
+    """Offsets and scatter of the positions of two catalogues, as catalogued and at a common epoch.
 
-    Offsets are first minus second, in mas, medians over mutual nearest matches; scatter is the median absolute
-    deviation. At one epoch means that the catalogue with proper motions is moved to the epoch of each counterpart.
+    Offsets are medians of first minus second over mutual nearest neighbours, in mas; scatter is the median absolute
+    deviation. For the common epoch, the catalogue with proper motions is moved to the epoch of each counterpart.
 
     Returns
     -------
     row
-        pair, matches, false_rate and its error, ra_offset, dec_offset, ra_mad, dec_mad, the same with ``_epoch``, and
-        expected_mad of one axis by the quoted errors.
+        Values of pair, matches, false_rate and its error, ra_offset, dec_offset, ra_mad, dec_mad, the same with
+        ``_epoch``, and expected_mad along one axis from the quoted errors.
     """
     pairs = match(first["ra"], first["dec"], second["ra"], second["dec"], radius=radius)
     row: dict[str, float | str] = {"pair": f"{names[0]} - {names[1]}", "matches": len(pairs)}
@@ -87,7 +87,7 @@ def compare_positions(first: Table, second: Table, *, radius: float, names: tupl
 
 
 def compare_all(catalogues: Mapping[str, Table], *, radius: float) -> Table:
-    """`compare_positions` of every two catalogues that have stars; an empty table where there are fewer than two."""
+    """`compare_positions` for every pair of catalogues with stars; an empty table if there are fewer than two."""
     kinds = [kind for kind in ("ps1", "twomass", "gaia", "vista_catalogue") if len(catalogues.get(kind, ()))]
     rows = [
         compare_positions(catalogues[a], catalogues[b], radius=radius, names=(LABELS[a], LABELS[b]))
@@ -106,7 +106,7 @@ def compare_all(catalogues: Mapping[str, Table], *, radius: float) -> Table:
 
 
 def _at_epoch(table: Table, mjd: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-    """Positions at a date, or one date a row."""
+    """Positions at a date, or at one date per row."""
     years = np.nan_to_num((mjd - np.asarray(table["epoch"], float)) / DAYS_PER_YEAR)
     motion = (np.asarray(table["pm_ra"], float), np.asarray(table["pm_dec"], float))
     return propagate(np.asarray(table["ra"]), np.asarray(table["dec"]), *motion, years=years)
@@ -128,7 +128,7 @@ def _offsets(ra1: np.ndarray, dec1: np.ndarray, ra2: np.ndarray, dec2: np.ndarra
 
 
 def _join(merged: Table, catalogue: Table, pairs: Matches, kind: str, prefix: str) -> Table:
-    """Put a catalogue's columns beside the matched rows and its other stars below them."""
+    """Add the columns of a catalogue to the matched rows, and its other stars as new rows."""
     alone = np.ones(len(catalogue), bool)
     alone[pairs.second] = False
     before, total = len(merged), len(merged) + int(alone.sum())
@@ -140,8 +140,8 @@ def _join(merged: Table, catalogue: Table, pairs: Matches, kind: str, prefix: st
     for name in ("id", *_ASTROMETRY):
         old = np.asarray(merged[name]) if before else np.empty(0, catalogue[name].dtype)
         out[name] = np.concatenate([old, np.asarray(catalogue[name])[alone]])
-    # Catalogues number their sources on their own: a number that is taken already is made negative, and if that is
-    # taken too, the next free one below.
+    # Catalogues number their sources independently: a number that is in use is made negative, or the next free number
+    # below is taken.
     taken = before + np.flatnonzero(np.isin(out["id"][before:], out["id"][:before]))
     out["id"][taken] = -out["id"][taken] - 1
     out["id"] = free_numbers(np.asarray(out["id"]), taken, step=-1)
@@ -179,6 +179,6 @@ def _with_units(table: Table) -> Table:
 
 
 def _empty() -> Table:
-    """The list without any star."""
+    """A list without stars."""
     names = ("id", *_ASTROMETRY, "position_from", "extended")
     return _with_units(Table(names=names, dtype=("i8", *("f8" for _ in _ASTROMETRY), "U8", "?")))

@@ -1,4 +1,4 @@
-"""Total fluxes of point sources from small apertures, with the aperture correction measured on the image itself."""
+"""Total fluxes of point sources from small apertures, with aperture corrections measured on the image itself."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dmu0.sky.matching import match
 
 @dataclass(frozen=True)
 class ApertureCorrection:
-    """How much more flux a star has than a small aperture holds.
+    """The ratio of the total flux of a star to that in a small aperture.
 
     Attributes
     ----------
     factor
-        Total flux over flux in the aperture, the median of stars; NaN if none could be used.
+        Median ratio of the total flux to the flux in the aperture; NaN if no star could be used.
     error
-        Its standard error.
+        Standard error of the factor.
     stars
-        How many stars it is from.
+        Number of stars used.
     """
 
     factor: float
@@ -40,7 +40,7 @@ class StarFluxes:
     flux, error
         Total flux and standard error, NaN where the star is off the image or on bad pixels.
     correction
-        The aperture correction that is in them.
+        Aperture correction, which is included in the fluxes.
     """
 
     flux: np.ndarray
@@ -49,11 +49,11 @@ class StarFluxes:
 
 
 MIN_CORRECTION_STARS = 3
-"""With fewer bright stars on an image, its fluxes are not used."""
+"""Smallest number of bright stars on an image for its fluxes to be used."""
 
 
 def without_neighbours(ra: np.ndarray, dec: np.ndarray, *, distance: float) -> np.ndarray:
-    """Which sources have no other source of the list within a distance in arcsec."""
+    """Whether each source has no other source of the list within a distance in arcsec."""
     return match(ra, dec, ra, dec, radius=distance).candidates == 1
 
 
@@ -73,27 +73,27 @@ def star_fluxes(
 ) -> StarFluxes:
     """Aperture photometry of stars at known positions.
 
-    The sky is removed by a mesh, the residual sky of each star by an annulus; the flux of a small aperture, which has
-    the best signal to noise, is scaled to that of a large one by the median ratio of bright isolated stars.
+    The sky is subtracted with a mesh, the residual sky of each star with an annulus. The flux in a small aperture,
+    which has the best signal to noise, is scaled to that in a large one with the median ratio of bright isolated stars.
 
     Parameters
     ----------
     image
-        Counts [y, x]; with or without the sky.
+        Counts [y, x], with or without the sky.
     x, y
         Positions in pixels.
     fwhm
-        Full width at half maximum of stars in px.
+        Full width at half maximum of stars in pixels.
     saturation
-        Counts, sky included, above which a star is not used.
+        Counts, including the sky, above which a star is not used.
     alone
-        Stars without neighbours, on which the aperture correction may be measured.
+        Whether each star has no neighbours, so that the aperture correction can be measured on it.
     gain
-        Electrons per count of this image, for the photon noise of the star; None where ``noise`` has it.
+        Electrons per count of this image, for the photon noise of the star; None if ``noise`` includes it.
     noise
-        Standard deviation of each pixel [y, x]; None: that of the sky, measured.
+        Standard deviation of each pixel [y, x]; None: the measured noise of the sky.
     mask
-        True where a pixel is bad [y, x].
+        Whether each pixel is bad [y, x].
     radius, total_radius
         Radii of the small and the large aperture in units of the FWHM.
     """
@@ -120,7 +120,7 @@ def star_fluxes(
 def _sky_mesh(
     image: np.ndarray, mask: np.ndarray | None, *, fwhm: float
 ) -> tuple[np.ndarray, np.ndarray, sep.Background]:
-    """Pixels with zero for bad ones, which are bad, and the sky mesh: 15 FWHM, so that wings of stars stay."""
+    """Pixels (zero if bad), whether each is bad, and the sky mesh of 15 FWHM, which preserves the wings of stars."""
     data = np.ascontiguousarray(image, np.float32)
     bad = ~np.isfinite(data) if mask is None else mask | ~np.isfinite(data)
     data = np.where(bad, np.float32(0), data)
@@ -129,10 +129,10 @@ def _sky_mesh(
 
 
 def stellar_fwhm(image: np.ndarray, *, x: np.ndarray, y: np.ndarray, guess: float, mask: np.ndarray) -> float:
-    """Full width at half maximum (px) of stars: twice the median radius that holds half of their light.
+    """Full width at half maximum (px) of stars: twice the median radius that contains half of their light.
 
-    For a Gaussian the two are the same; for the wings of real stars it is somewhat wide, which does no harm to an
-    aperture. The guess comes back where no star is bright enough.
+    For a Gaussian the two are equal; because of the wings of real stars the result is slightly too large, which is
+    harmless for an aperture. The guess is returned if no star is bright enough.
     """
     data = np.ascontiguousarray(np.where(mask | ~np.isfinite(image), 0, image), np.float32)
     sky = sep.Background(data, mask=mask)
@@ -149,22 +149,22 @@ def stellar_fwhm(image: np.ndarray, *, x: np.ndarray, y: np.ndarray, guess: floa
 
 
 def _inside(x: np.ndarray, y: np.ndarray, shape: tuple[int, int], margin: float) -> np.ndarray:
-    """Positions at least a margin (px) from the edges."""
+    """Whether positions are at least a margin (px) from the edges."""
     return (x > margin) & (y > margin) & (x < shape[1] - 1 - margin) & (y < shape[0] - 1 - margin)
 
 
 @njit(cache=True, nogil=True)
 def annulus_medians(image, bad, x, y, inner, outer):  # pragma: no cover - compiled
-    """Median of the good pixels of the ring around each position, zero where it has fewer than ten.
+    """Median of the good pixels of the annulus around each position, zero if it has fewer than ten.
 
     Parameters
     ----------
     image, bad
-        Counts and bad pixels [y, x].
+        Counts, and whether a pixel is bad [y, x].
     x, y
-        Positions in px.
+        Positions in pixels.
     inner, outer
-        Radii of the ring in px.
+        Radii of the annulus in pixels.
     """
     ny, nx = image.shape
     medians = np.zeros(x.size)
@@ -193,7 +193,7 @@ def _correction(flux: np.ndarray, total: np.ndarray, total_error: np.ndarray) ->
     """Median ratio of the two apertures over the brightest stars."""
     if len(flux) == 0:
         return ApertureCorrection(np.nan, np.nan, 0)
-    # The brightest thirty have the smallest noise; more would add blends only.
+    # The thirty brightest have the smallest noise; more would only add blends.
     best = np.argsort(total_error / total)[:30]
     ratio = total[best] / flux[best]
     middle = float(np.median(ratio))

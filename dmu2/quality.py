@@ -1,4 +1,4 @@
-"""Which catalogued sources are sound: flags of PS1, 2MASS, Gaia and VISTA, and which are extended."""
+"""Quality of catalogued sources: the flags of PS1, 2MASS, Gaia and VISTA, and extended sources."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TWOMASS_QUALITIES = "ABC"
 """Photometric qualities (ph_qual) of detections at five sigma or better (Skrutskie et al. 2006, AJ 131, 1163)."""
 
 GAIA_RUWE_MAX = 1.4
-"""Above this, one star with one motion does not fit the observations (Lindegren et al. 2018, GAIA-C3-TN-LU-LL-124)."""
+"""Above this, a single star does not fit the observations (Lindegren et al. 2018, GAIA-C3-TN-LU-LL-124)."""
 
 VISTA_ERROR_BITS = 2**16
-"""Bits of ppErrBits from here on are more than a warning (VSA's glossary)."""
+"""Bits of ppErrBits from this value on are more than a warning (glossary of the VSA)."""
 
 
 def ps1_usable(flags: np.ndarray) -> np.ndarray:
@@ -36,9 +36,9 @@ def ps1_extended(psf: np.ndarray, kron: np.ndarray, error: np.ndarray, flags: np
     psf, kron
         Mean magnitudes in i; NaN where missing.
     error
-        Standard error of their difference in mag: a faint star is not called extended for its noise.
+        Standard error of their difference in mag, so that noise does not make faint stars extended.
     flags
-        qualityFlag, NaN where unknown.
+        Values of qualityFlag, NaN where unknown.
     """
     bits = np.where(np.isfinite(flags), flags, 0).astype(np.int64)
     excess = np.nan_to_num(psf - kron, nan=-1)
@@ -51,9 +51,9 @@ def twomass_good(qualities: np.ndarray | None, contamination: np.ndarray | None,
     Parameters
     ----------
     qualities, contamination
-        The three-letter flags Qflg (ph_qual) and Cflg (cc_flg); None where the table has none, and all are good.
+        The three-letter flags Qflg (ph_qual) and Cflg (cc_flg); None if the table has none, in which case all are good.
     position
-        Which letter: 0 for J, 1 for H, 2 for Ks.
+        Position of the letter: 0 for J, 1 for H, 2 for Ks.
     """
     good: np.ndarray | bool = True
     if qualities is not None:
@@ -64,7 +64,7 @@ def twomass_good(qualities: np.ndarray | None, contamination: np.ndarray | None,
 
 
 def gaia_usable(ruwe: np.ndarray) -> np.ndarray:
-    """Gaia sources that a single star explains; those without a RUWE are kept."""
+    """Gaia sources that are consistent with a single star; those without a RUWE are kept."""
     return ~(ruwe > GAIA_RUWE_MAX)
 
 
@@ -74,5 +74,5 @@ def vista_good(error_bits: np.ndarray) -> np.ndarray:
 
 
 def _letter(flags: np.ndarray, position: int) -> np.ndarray:
-    """One letter of each flag; empty where the flag is shorter."""
+    """One letter of each flag; empty if the flag is shorter."""
     return np.array([flag[position : position + 1] for flag in flags.tolist()])

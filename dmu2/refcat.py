@@ -1,4 +1,4 @@
-"""The reference catalogue: htm7 shards in the columns of LSST reference catalogues, written and read."""
+"""The reference catalogue: writing and reading htm7 shards with the columns of LSST reference catalogues."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from dmu0.sky.matching import DAYS_PER_YEAR, propagate
 from obs_vista.bands import OPTICAL_BANDS, VISTA_BANDS
 
 HTM_LEVEL = 7
-"""Level of the hierarchical triangular mesh whose pixels are the shards, about half a degree across."""
+"""Level of the hierarchical triangular mesh of the shards, whose pixels are about half a degree across."""
 
 SURVEY_BANDS = (*(band for band in OPTICAL_BANDS if band != "u"), *VISTA_BANDS)
-"""Bands that PS1 and 2MASS can be transformed to."""
+"""Bands to which PS1 and 2MASS can be transformed."""
 
 ORIGINAL_FLUXES = (
     *(f"ps1_{band}" for band in "grizy"),
     *(f"tmass_{band}" for band in "jhk"),
     *(f"gaia_{band}" for band in ("g", "bp", "rp")),
 )
-"""Fluxes as the reference catalogues give them, in AB, beside those in the survey's own system."""
+"""Fluxes of the reference catalogues (AB), in addition to those in the survey's own system."""
 
 _POSITION_COLUMNS = (
     ("id", "i8", "", "identifier, unique over all shards"),
@@ -55,7 +55,7 @@ _PM_LIMIT = 5e-4
 
 
 class ReferenceCatalogueError(ValueError):
-    """A reference catalogue file is missing, unreadable or lacks what it must hold."""
+    """A reference catalogue file is missing, unreadable or incomplete."""
 
 
 def columns() -> tuple[tuple[str, str, str, str], ...]:
@@ -81,7 +81,7 @@ def _flux_columns(name: str, meaning: str) -> list[tuple[str, str, str, str]]:
 
 
 def empty_shard(rows: int = 0) -> Table:
-    """A shard of so many rows, nothing known of them yet: fluxes and motions NaN, identifiers 0."""
+    """A shard with a given number of rows without values: fluxes and motions NaN, identifiers 0."""
     table = Table()
     for name, dtype, unit, meaning in columns():
         fill = np.nan if dtype.startswith("f") else np.zeros(1, dtype)[0]
@@ -101,7 +101,7 @@ def shard_index(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 def write_shards(table: Table, folder: Path, words: Mapping[str, str] | None = None) -> dict[int, Path]:
     """Write each htm7 shard of a reference catalogue to ``<folder>/<htm7>.parquet``.
 
-    Shards of an earlier catalogue that hold no star any more are removed, so that the folder is one catalogue.
+    Shards of an earlier catalogue that contain no star any more are removed, so that the folder is a single catalogue.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def write_shards(table: Table, folder: Path, words: Mapping[str, str] | None = N
     Returns
     -------
     dict
-        Shard to file, in order of shard.
+        Number of the shard -> file, in order of number.
 
     Raises
     ------
@@ -144,18 +144,17 @@ def write_shards(table: Table, folder: Path, words: Mapping[str, str] | None = N
 
 
 def read_shard(path: Path | str) -> Table:
-    """Read a reference shard: one of ours (Parquet), or one in LSST's format (versions 0 to 2).
+    """Read a reference shard in our format (Parquet), or in LSST's format (versions 0 to 2).
 
-    What differs between LSST's versions is made the same: names of the errors, epochs (seconds of 1970 become MJD),
-    missing values (NaN, never masked), units. Positions in other units than rad and fluxes in others than nJy are
-    converted; fluxes without a unit are in nJy since version 1 of the format, and were in Jy before. Fluxes keep their
-    names. Proper motions of exactly zero with an error of zero are unknown, and a column of motions that no star has is
-    not in rad/yr and is dropped: both become NaN.
+    Differences between LSST's versions are removed: names of the errors, epochs (seconds since 1970 become MJD),
+    missing values (NaN, never masked) and units. Positions are converted to rad and fluxes to nJy; fluxes without a
+    unit are in nJy since version 1 of the format, and in Jy before. Fluxes keep their names. Proper motions of exactly
+    zero with an error of zero are unknown, and a column of impossible motions is not in rad/yr: both become NaN.
 
     Raises
     ------
     ReferenceCatalogueError
-        If the file is missing or unreadable, holds no positions, or gives a column in a unit of another quantity.
+        If the file is missing or unreadable, has no positions, or a column has a unit of a different quantity.
     """
     path = Path(path)
     try:
@@ -177,14 +176,14 @@ def read_shard(path: Path | str) -> Table:
 
 
 def sky_positions(table: Table, mjd: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Right ascension and declination (ICRS deg) of the stars of a shard, at a date where one is given.
+    """Right ascension and declination (ICRS deg) of the stars of a shard, at a date if one is given.
 
     Parameters
     ----------
     table
-        A shard, of `read_shard`.
+        A shard from `read_shard`.
     mjd
-        MJD (TAI) of the observation; stars of unknown motion stay where they were. None: positions as catalogued.
+        MJD (TAI) of the observation; stars of unknown motion are not moved. None: catalogued positions.
     """
     ra, dec = np.degrees(np.asarray(table["coord_ra"])), np.degrees(np.asarray(table["coord_dec"]))
     if mjd is None:
@@ -196,7 +195,7 @@ def sky_positions(table: Table, mjd: float | None = None) -> tuple[np.ndarray, n
 
 
 def _in_our_columns(table: Table) -> Table:
-    """Names, epochs and units of an LSST shard made those of ours."""
+    """An LSST shard with our names, epochs and units."""
     for theirs, ours in _LSST_NAMES.items():
         if theirs in table.colnames:
             table.rename_column(theirs, ours)
@@ -223,7 +222,7 @@ def _in_our_columns(table: Table) -> Table:
 
 
 def _convert_units(table: Table) -> None:
-    """Positions, motions and fluxes in the units of our columns, by what the file says, in place."""
+    """Convert positions, motions and fluxes from the units of the file to those of our columns, in place."""
     version = int(table.meta.get("REFCAT_FORMAT_VERSION", 0))
     for name in table.colnames:
         spelled = unit_of(table, name)
@@ -242,7 +241,7 @@ def _convert_units(table: Table) -> None:
 
 
 def _without_masks(table: Table) -> Table:
-    """Masked numbers as NaN, or as -1 for integers: readers mask what is null."""
+    """Masked numbers as NaN, or as -1 for integers, because readers mask null values."""
     for name in table.colnames:
         if getattr(table[name], "mask", None) is not None and table[name].dtype.kind in "fi":
             table[name] = table[name].filled(np.nan if table[name].dtype.kind == "f" else -1)

@@ -1,4 +1,4 @@
-"""Building the shards of a survey from its merged stars, and reporting where stars are too few."""
+"""Building the shards of a survey from its merged stars, and reporting shards with too few stars."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ REPORT_COLUMNS = (
 """Columns of ``refcat/report.ecsv``; bright stars have flux errors below `BRIGHT_ERROR`."""
 
 BRIGHT_ERROR = 0.05
-"""A star is bright, and weighs in a zero point, if its error is below this fraction of its flux."""
+"""Largest relative flux error of a bright star, which contributes significantly to a zero point."""
 
 HEADER = "header solution"
 """Fallback of a shard with too few stars in a band: dmu4 keeps the zero point and astrometry of the headers there."""
 
 
 class FewReferenceStars(UserWarning):
-    """A shard has fewer reference stars in a band than the survey asks for."""
+    """A shard has fewer reference stars in a band than the survey requires."""
 
 
 class NoReferenceStars(RuntimeError):
-    """References are given, but no shard has enough stars in any band."""
+    """There are references, but no shard has enough stars in any band."""
 
 
 def build(merged: Table, terms: Mapping[str, ColourTerm]) -> Table:
-    """The reference catalogue: merged stars in the columns of a shard, with fluxes in the survey's own system.
+    """The reference catalogue: merged stars with the columns of a shard, and fluxes in the survey's own system.
 
-    A flux that a VISTA catalogue gives (the survey's own system already) is kept; the others are made by colour terms.
+    Fluxes of a VISTA catalogue are already in this system and are kept; the others follow from colour terms.
 
     Parameters
     ----------
     merged
-        Of `dmu2.merging.merge`.
+        Merged stars from `dmu2.merging.merge`.
     terms
-        The colour term of each band, of `dmu2.colour_terms.terms_in_use`.
+        Colour term of each band, from `dmu2.colour_terms.terms_in_use`.
     """
     table = empty_shard(len(merged))
     if len(merged) == 0:
@@ -72,7 +72,7 @@ def build(merged: Table, terms: Mapping[str, ColourTerm]) -> Table:
 
 
 def expected_shards(polygons: Iterable[ConvexPolygon]) -> list[int]:
-    """The htm7 pixels that touch some regions of the sky, such as the patches of a survey."""
+    """The htm7 pixels that overlap some regions of the sky, such as the patches of a survey."""
     pixels = HtmPixelization(HTM_LEVEL)
     touched = {
         shard
@@ -85,23 +85,24 @@ def expected_shards(polygons: Iterable[ConvexPolygon]) -> list[int]:
 
 
 def report(table: Table, *, bands: Iterable[str], shards: Iterable[int], min_stars: int) -> Table:
-    """Stars in each shard and band: what can be calibrated, and what falls back on headers.
+    """Number of stars in each shard and band, and whether calibration falls back on the headers.
 
     Parameters
     ----------
     table
-        The reference catalogue, of `build`.
+        Reference catalogue from `build`.
     bands
-        The survey's bands.
+        Bands of the survey.
     shards
-        Shards that the survey touches: they have rows even if no star is in them.
+        Shards that overlap the survey, which have rows even without stars.
     min_stars
-        Fewer point sources than this in a shard and band: state ``few``, or ``empty``, and the fallback `HEADER`.
+        Smallest number of point sources in a shard and band; with fewer the state is ``few`` or ``empty``, and the
+        fallback is `HEADER`.
 
     Returns
     -------
     rows
-        See `REPORT_COLUMNS`; median_error is that of fluxes, relative.
+        Table with the columns `REPORT_COLUMNS`; median_error is the relative error of fluxes.
     """
     index = shard_index(np.degrees(table["coord_ra"].value), np.degrees(table["coord_dec"].value))
     point = ~np.asarray(table["extended"])
@@ -122,12 +123,12 @@ def report(table: Table, *, bands: Iterable[str], shards: Iterable[int], min_sta
 
 
 def warn_of_few(rows: Table, *, expected: Iterable[int], min_stars: int) -> list[str]:
-    """Name each shard of the survey that has too few stars, as warnings of the class `FewReferenceStars`.
+    """Issue a `FewReferenceStars` warning for each shard of the survey with too few stars.
 
     Returns
     -------
     messages
-        One a shard, in order.
+        One message per shard, in order.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Instrumental fluxes of reference stars, from a few VISTA stacks and the optical coadds, to fit colour terms on."""
+"""Instrumental fluxes of reference stars from a few VISTA stacks and optical coadds, for fitting colour terms."""
 
 from __future__ import annotations
 
@@ -27,52 +27,52 @@ MEASUREMENT_COLUMNS = (
     ("flux", "f8", "total flux, nJy AB, by the zero point of the header"),
     ("fluxErr", "f8", "its standard error, nJy"),
 )
-"""Columns of the measurements: one row a star and image."""
+"""Columns of the measurements, which have one row per star and image."""
 
 IMAGE_COLUMNS = (
     ("image", "U96"), ("band", "U4"), ("stars", "i8"), ("aperture_correction", "f8"), ("correction_err", "f8"),
     ("state", "U8"), ("reason", "U160"),
 )  # fmt: skip
-"""Columns of the account of images: each is done, skipped or failed, with the reason."""
+"""Columns of the table of images: each is done, skipped or failed, with a reason."""
 
 
 STACK_SATURATION = 2e4
-"""Counts of one DIT above which stars of a stack are not used: every detector is linear below 24,000."""
+"""Counts per DIT above which stars of a stack are not used: every detector is linear below 24,000."""
 
 OPTICAL_SEEING = 0.7
-"""arcsec; where the measurement of the seeing of a coadd starts."""
+"""Starting value for measuring the seeing of a coadd, arcsec."""
 
 
 class ImageUnusable(ValueError):
-    """No star fluxes can be measured on an image; the message says why."""
+    """No star fluxes can be measured on an image; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class StarImage:
-    """What photometry needs of an image.
+    """The data of an image needed for photometry.
 
     Attributes
     ----------
     name
-        File and extension, for the account.
+        File and extension, for the table of images.
     band
-        Its band.
+        Band of the image.
     pixels, mask
-        Counts and bad pixels [y, x].
+        Counts, and whether a pixel is bad [y, x].
     wcs
-        Sky to pixels.
+        Transformation between sky and pixels.
     fwhm
-        px.
+        Full width at half maximum of stars in pixels.
     gain
-        Electrons per count; None where ``noise`` has the photon noise of stars.
+        Electrons per count; None if ``noise`` includes the photon noise of stars.
     saturation
         Counts above which stars are not used.
     nanojansky
-        nJy per count.
+        Flux density of one count in nJy.
     mjd
-        Of the observation (TAI); NaN leaves stars where they are catalogued.
+        Date of the observation (MJD TAI); if NaN, stars are expected at their catalogued positions.
     noise
-        Standard deviation of each pixel [y, x], where the file gives it.
+        Standard deviation of each pixel [y, x], if the file has it.
     """
 
     name: str
@@ -89,7 +89,7 @@ class StarImage:
 
 
 def choose_stacks(selected: Table, bands: Sequence[str], *, exposures: int) -> Table:
-    """The detector images to measure: those of the accepted exposures of best seeing, so many a band."""
+    """The detector images to measure: a number of accepted exposures per band, those of best seeing."""
     keep = np.zeros(len(selected), bool)
     accepted = np.asarray(selected["accepted"], bool)
     for band in bands:
@@ -102,23 +102,23 @@ def choose_stacks(selected: Table, bands: Sequence[str], *, exposures: int) -> T
 
 
 def read_stacks(rows: Table, path: Path, *, system: str, confidence: Path | None = None) -> Iterator[StarImage | str]:
-    """Detector images of one VISTA stack, by their rows in the selected images of dmu1.
+    """Detector images of one VISTA stack, from their rows in the selected images of dmu1.
 
     Parameters
     ----------
     rows
-        detector, hdu, band, mjd, ndit, nicomb, seeing, pixel_scale, confidence_hdu; all of one file.
+        Rows of one file, with detector, hdu, band, mjd, ndit, nicomb, seeing, pixel_scale, confidence_hdu.
     path
-        The file.
+        Path of the file.
     system
-        ``Vega`` or ``AB``: what the zero points of the headers are.
+        System of the zero points in the headers, ``Vega`` or ``AB``.
     confidence
-        The file of the confidence map, where there is one: pixels of less than half the confidence are bad.
+        Path of the confidence map, if there is one: pixels of less than half the confidence are bad.
 
     Yields
     ------
     image
-        One a row; where it cannot be used, the reason instead.
+        One image per row, or the reason why it cannot be used.
     """
     with ExitStack() as files:
         try:
@@ -161,16 +161,16 @@ def _stack_image(row: Row, hdus: fits.HDUList, maps: fits.HDUList | None, *, nam
 
 
 def read_coadd(path: Path, band: str, *, zero_point: float | None = None) -> StarImage:
-    """A published coadd, as `dmu0.published` reads it, in nJy.
+    """Read a published coadd with `dmu0.published`, in nJy.
 
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     band
-        Its band.
+        Band of the coadd.
     zero_point
-        AB magnitude of one count by the survey file; None: from the headers.
+        AB magnitude of one count according to the survey file; None: from the headers.
 
     Raises
     ------
@@ -200,12 +200,12 @@ def read_coadd(path: Path, band: str, *, zero_point: float | None = None) -> Sta
 
 
 def measure(image: StarImage, stars: Table) -> tuple[Table, dict[str, object]]:
-    """Fluxes of all stars on an image, and the account of it.
+    """Fluxes of all stars on an image, and its row in the table of images.
 
     Parameters
     ----------
     image
-        Of `read_stacks` or `read_coadd`.
+        Image from `read_stacks` or `read_coadd`.
     stars
         Merged reference stars.
     """
@@ -247,35 +247,36 @@ def measure(image: StarImage, stars: Table) -> tuple[Table, dict[str, object]]:
 
 
 def _positions_at(stars: Table, mjd: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where the stars were at a date; as catalogued if it is NaN."""
+    """Positions of the stars at a date; the catalogued ones if it is NaN."""
     years = np.nan_to_num((mjd - np.asarray(stars["epoch"], float)) / DAYS_PER_YEAR)
     motion = (np.asarray(stars["pm_ra"], float), np.asarray(stars["pm_dec"], float))
     return propagate(np.asarray(stars["ra"], float), np.asarray(stars["dec"], float), *motion, years=years)
 
 
 def instrument_fluxes(measurements: Table, stars: Table, band: str, predicted: np.ndarray) -> tuple[Table, Table]:
-    """One flux a star and band, from its measurements on several images.
+    """One flux per star and band, from measurements on several images.
 
-    Images differ by the errors of the zero points in their headers: each image's offset from predicted fluxes, less
-    the median offset of all images, is taken out, so that only the mean zero point of the instrument stays in.
+    Images differ by the errors of the zero points in their headers. The offset of each image from the predicted fluxes,
+    relative to the median offset of all images, is subtracted, so that only the mean zero point of the instrument
+    remains.
 
     Parameters
     ----------
     measurements
-        Rows of `measure`, of all images.
+        Rows from `measure` for all images.
     stars
-        The merged stars, to which the fluxes are added.
+        Merged stars, to which the fluxes are added.
     band
-        The band.
+        Label of the band.
     predicted
-        Flux of each star of the band by the published colour term, nJy; NaN where unknown.
+        Flux of each star in the band according to the published colour term, nJy; NaN if unknown.
 
     Returns
     -------
     stars
-        Those measured, with ``instrument_flux`` and ``instrument_fluxErr``.
+        Measured stars, with ``instrument_flux`` and ``instrument_fluxErr``.
     offsets
-        image, offset (mag, measured minus predicted), stars: one row an image.
+        Table with one row per image: image, offset (mag, measured minus predicted), stars.
     """
     rows = measurements[np.asarray(measurements["band"]) == band]
     images, image = np.unique(np.asarray(rows["image"]), return_inverse=True)
@@ -306,7 +307,7 @@ def _with_fluxes(stars: Table, flux: np.ndarray, error: np.ndarray) -> Table:
 
 
 def _on_image(image: StarImage, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    """Rows of the stars that can be on an image: in the circle around it, then inside it."""
+    """Rows of the stars that can be on an image: first those in the circle around it, then those inside it."""
     ny, nx = image.pixels.shape
     corners = image.wcs.all_pix2world([0, nx - 1, nx - 1, 0, (nx - 1) / 2], [0, 0, ny - 1, ny - 1, (ny - 1) / 2], 0)
     lon, lat = np.radians(corners)
@@ -317,7 +318,7 @@ def _on_image(image: StarImage, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
     near = np.flatnonzero(vectors[:, 4] @ stars >= reach)
     if len(near) == 0:
         return near
-    # A projection with high-order terms can fold the far sky back on to the image: hence the circle first.
+    # A projection with high-order terms can map distant positions onto the image: hence the circle.
     x, y = image.wcs.all_world2pix(ra[near], dec[near], 0)
     return near[(x > 0) & (y > 0) & (x < nx - 1) & (y < ny - 1)]
 
@@ -327,13 +328,13 @@ def _measurements() -> Table:
 
 
 def collect(tables: Sequence[Table]) -> Table:
-    """All measurements in one table, which has its columns even if there is none."""
+    """All measurements in one table, which has its columns even without rows."""
     filled = [table for table in tables if len(table)]
     return vstack(filled) if filled else _measurements()
 
 
 def account_of(accounts: Sequence[dict[str, object]]) -> Table:
-    """The account of images as a table."""
+    """The table of images, with their states."""
     table = Table(names=[name for name, _ in IMAGE_COLUMNS], dtype=[dtype for _, dtype in IMAGE_COLUMNS])
     for account in accounts:
         table.add_row([account[name] for name, _ in IMAGE_COLUMNS])

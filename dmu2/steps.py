@@ -1,4 +1,4 @@
-"""What dmu2 reads and writes: reference files by the manifest, and its own products."""
+"""Reading and writing of dmu2: reference files in the manifest, and its own products."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REPORT = "refcat/report.ecsv"
 
 
 def reference_files(survey: Survey) -> dict[str, list[Path]]:
-    """Kind to usable reference catalogue files of a survey, by its manifest; kinds without files are not there."""
+    """Catalogue -> usable files of a survey, from its manifest; catalogues without files are missing."""
     manifest = read_manifest(survey.folders)
     found = {}
     for kind in READERS:
@@ -45,12 +45,12 @@ def read_references(survey: Survey, progress: Callable[[Iterable], Iterable] = i
     survey
         The survey.
     progress
-        Wraps the loop over catalogues, e.g. ``tqdm``.
+        Function that wraps the loop over catalogues, e.g. ``tqdm``.
 
     Returns
     -------
     catalogues, files
-        See `dmu2.catalogues.read_catalogue`; a catalogue without a readable file is not there.
+        Tables as in `dmu2.catalogues.read_catalogue`; catalogues without a readable file are missing.
     """
     catalogues, states = {}, []
     for kind, paths in progress(list(reference_files(survey).items())):
@@ -62,14 +62,14 @@ def read_references(survey: Survey, progress: Callable[[Iterable], Iterable] = i
 
 
 def optical_coadds(survey: Survey) -> Table:
-    """Rows path, band of the usable optical coadds of a survey, by its manifest."""
+    """Table with path and band of the usable optical coadds of a survey, from its manifest."""
     manifest = read_manifest(survey.folders)
     usable = (manifest["kind"] == "optical_coadd") & (manifest["state"] == "ok")
     return manifest[usable]["path", "band", "tract", "patch"]
 
 
 def read_selected(folders: DataFolders) -> Table:
-    """The detector images that dmu1 described and judged; empty where the survey has no stacks."""
+    """The selected detector images of dmu1; empty if the survey has no stacks."""
     path = folders[1] / "selected.parquet"
     return read_table(path)
 
@@ -90,7 +90,7 @@ def read_terms(folders: DataFolders) -> Table:
     Raises
     ------
     FileNotFoundError
-        If it is not there, or an older one without all columns.
+        If the table does not exist, or is from an older version without all columns.
     """
     path = folders[2] / TERMS
     if not path.exists():
@@ -105,7 +105,7 @@ def read_terms(folders: DataFolders) -> Table:
 
 
 def star_magnitude_limits(table: Table, names: Iterable[str]) -> dict[str, tuple[int, float]]:
-    """For each flux: how many stars have it, and the AB magnitude of the 95th percentile, about the limit."""
+    """For each flux, the number of stars and the 95th percentile of the AB magnitude, which is close to the limit."""
     limits = {}
     for name in names:
         flux = np.asarray(table[f"{name}_flux"], float) if f"{name}_flux" in table.colnames else np.empty(0)

@@ -1,4 +1,4 @@
-"""The reference catalogue of a simulated survey against its true sky."""
+"""Comparison of the reference catalogue of a simulated survey with its true sky."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from dmu2.refcat import SURVEY_BANDS, sky_positions
 from obs_vista.photometry import magnitude_of
 
 BRIGHT = 0.05
-"""Largest error (mag) of stars that offsets are taken from: below it, what 2MASS detects at all biases nothing."""
+"""Largest error (mag) of stars used for offsets: the selection bias of 2MASS detections is negligible for these."""
 
 
 def compare_with_truth(table: Table, truth: Table, *, radius: float = MATCH_RADIUS) -> Table:
-    """Fluxes and positions of reference stars against those of the true stars at the same place.
+    """Compare fluxes and positions of reference stars with those of matching true stars.
 
     Parameters
     ----------
     table
-        The reference catalogue, all shards together.
+        Reference catalogue of all shards.
     truth
-        True sources: id, ra, dec (deg) at ``meta["epoch_mjd_tai"]``, pm_ra, pm_dec (mas/yr), type, flux_<band> (nJy).
+        True sources with id, ra, dec (deg) at ``meta["epoch_mjd_tai"]``, pm_ra, pm_dec (mas/yr), type, flux_<band>
+        (nJy).
     radius
         Matching radius in arcsec.
 
     Returns
     -------
     rows
-        One a band: band, stars, offset (mag, median of bright ones, reference minus truth) and pull (scatter over
-        quoted error of all). The metadata have ra_offset and dec_offset, medians in mas.
+        One row per band: band, stars, offset (mag, reference minus truth, median of bright stars) and pull (ratio of
+        scatter to quoted error of all stars). The metadata contain the median offsets ra_offset and dec_offset in mas.
     """
     point = table[~np.asarray(table["extended"])]
     epoch = float(np.median(point["epoch"]))

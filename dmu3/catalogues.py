@@ -1,4 +1,4 @@
-"""The baseline catalogues: one table a patch, every band of the survey with the same columns."""
+"""The baseline catalogues: one table per patch, with the same columns for every band of the survey."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from dmu3.swarp import Coadd
 log = logging.getLogger(__name__)
 
 DIAMETERS = (1.0, 2.0, 3.0)
-"""Of the circular apertures, arcsec; 2" is the customary one of the VISTA surveys."""
+"""Diameters of the circular apertures in arcsec; 2" is customary in the VISTA surveys."""
 SMOOTHING = 0.35
-"""Sigma of the Gaussian that the detection image is smoothed with, arcsec: seeing of 0.8"."""
+"""Sigma in arcsec of the Gaussian that smooths the detection image, for a seeing of 0.8"."""
 THRESHOLD = 4.0
-"""Of detection, in sigmas of the smoothed chi-square image."""
+"""Detection threshold in sigma of the smoothed chi-square image."""
 
 
 @dataclass(frozen=True)
 class PatchCatalogue:
-    """What became of the catalogue of one patch.
+    """The outcome of the catalogue of one patch.
 
     Attributes
     ----------
     tract, patch
-        Which.
+        Numbers of tract and patch.
     state
         ``done``, ``skipped`` or ``failed``.
     reason
-        Why, if not done.
+        Reason, if the catalogue is not done.
     bands
         Bands with an image, separated by spaces.
     n_objects
-        Rows written.
+        Number of rows.
     seconds
         Wall-clock time.
     """
@@ -60,12 +60,12 @@ class PatchCatalogue:
 
 
 def aperture_name(diameter: float) -> str:
-    """How a diameter in arcsec is written in column names: 2.0 -> ``2p0``."""
+    """The form of a diameter in arcsec in column names: 2.0 -> ``2p0``."""
     return f"{diameter:.1f}".replace(".", "p")
 
 
 def catalogue_path(folder: Path, *, tract: int, patch: int) -> Path:
-    """Where the baseline catalogue of a patch is."""
+    """The path of the baseline catalogue of a patch."""
     return folder / "catalogue" / f"{tract}_{patch}.parquet"
 
 
@@ -75,11 +75,11 @@ def make_catalogues(survey: Survey, *, tracts: str = "", engine: str = "auto") -
     Parameters
     ----------
     survey
-        The survey; its baseline images are there.
+        The survey, whose baseline images exist.
     tracts
-        Tracts to do, separated by spaces; all if empty.
+        Tracts to process, separated by spaces; all if empty.
     engine
-        ``auto``, ``sextractor`` or ``sep``.
+        Engine, ``auto``, ``sextractor`` or ``sep``.
     """
     engine = choose_engine(engine)
     folder, words = survey.folders[3], gather_provenance(survey).words()
@@ -105,28 +105,28 @@ def make_catalogues(survey: Survey, *, tracts: str = "", engine: str = "auto") -
 
 
 def catalogues_table(states: list[PatchCatalogue]) -> Table:
-    """The states as a table, one row a patch."""
+    """The states as a table with one row per patch."""
     return states_table(states, PatchCatalogue)
 
 
 def patch_catalogue(coadds: dict[str, Coadd], bands: tuple[str, ...], patch: Patch, *, engine: str = "auto") -> Table:
-    """Detect on the chi square of all bands and measure each.
+    """Detect objects on the chi-square image of all bands, and measure each band.
 
     Parameters
     ----------
     coadds
-        Band -> image on the patch's grid; bands may be missing.
+        Band -> image on the grid of the patch; bands may be missing.
     bands
-        Bands to have columns for, with or without an image.
+        Bands of the columns, with or without an image.
     patch
         The patch.
     engine
-        ``auto``, ``sextractor`` or ``sep``.
+        Engine, ``auto``, ``sextractor`` or ``sep``.
 
     Returns
     -------
     table
-        See `column_names`. Fluxes are in nJy, NaN where a band has no data at the object's place.
+        Table with the columns `column_names`. Fluxes are in nJy, NaN if a band has no data at the position.
     """
     pixel = float(np.sqrt(np.abs(np.linalg.det(patch.wcs.pixel_scale_matrix)))) * 3600
     image, counts = chi_square_image(list(coadds.values()), sigma=SMOOTHING / pixel)
@@ -154,7 +154,7 @@ def patch_catalogue(coadds: dict[str, Coadd], bands: tuple[str, ...], patch: Pat
 
 
 def _covered(coadd: Coadd, found: Table) -> np.ndarray:
-    """Whether an image has data at the nearest pixel to each object."""
+    """Whether an image has data at the pixel nearest to each object."""
     ny, nx = coadd.weight.shape
     columns = np.clip(np.rint(np.asarray(found["x"])).astype(int), 0, nx - 1)
     rows = np.clip(np.rint(np.asarray(found["y"])).astype(int), 0, ny - 1)
@@ -205,7 +205,7 @@ def _add(table: Table, name: str, values: np.ndarray, unit: str, description: st
 
 
 def column_names(bands: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns of a baseline catalogue: those of the object, then the same of each band."""
+    """The columns of a baseline catalogue: those of the object, then the same columns for each band."""
     common = ("number", "tract", "patch", "ra", "dec", "x", "y", "position_band", "a", "b", "theta", "kron_radius")
     circles = [f"{kind}_{aperture_name(d)}" for d in DIAMETERS for kind in ("apFlux", "apFluxErr")]
     return (*common, *(f"{band}_{name}" for band in bands for name in (*circles, "kronFlux", "kronFluxErr", "flags")))
@@ -219,7 +219,7 @@ def read_catalogues(survey: Survey, *, primary: bool = False) -> Table | None:
     survey
         The survey.
     primary
-        Whether to keep only objects inside their patch's inner box, so that none comes twice.
+        Whether to keep only objects inside the inner box of their patch, so that none appears twice.
     """
     tables = []
     for patch in survey_patches(survey):

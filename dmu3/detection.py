@@ -1,4 +1,4 @@
-"""The image that objects are detected on: the chi square of all bands, brought to unit noise."""
+"""The detection image: the chi square of all bands, converted to a Gaussian significance."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from dmu3.swarp import Coadd
 
 
 def signal_to_noise(coadd: Coadd, *, sigma: float) -> np.ndarray:
-    """Smoothed pixels over their own scatter.
+    """Smoothed pixels divided by their scatter.
 
     Parameters
     ----------
     coadd
         Image and weights.
     sigma
-        Of the smoothing Gaussian in pixels, about that of the seeing: close to a matched filter for point sources.
+        Sigma of the smoothing Gaussian in pixels, about that of the seeing, which makes it close to a matched filter
+        for point sources.
 
     Returns
     -------
     ratio
-        float32 [y, x]; zero where there are no data. Its scatter is one, because smoothed noise is measured, and
-        not derived from the weights: pixels are correlated.
+        Signal to noise [y, x], float32; zero where there are no data. The scatter of the smoothed image is measured
+        instead of derived from the weights, because the noise of pixels is correlated.
     """
     good = coadd.weight > 0
     scaled = np.where(good, coadd.image * np.sqrt(coadd.weight), 0)
@@ -41,22 +42,22 @@ def signal_to_noise(coadd: Coadd, *, sigma: float) -> np.ndarray:
 def chi_square_image(coadds: Sequence[Coadd], *, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """Combine bands into one detection image (after Szalay, Connolly & Szokoly 1999, AJ 117, 68).
 
-    Pixels below the sky are no evidence of a source and count as zero. The chi square is turned into the number of
-    sigmas of a Gaussian that noise exceeds as rarely: one threshold serves wherever the number of bands changes.
+    Pixels below the sky are no evidence of a source and count as zero. The chi square is converted to the Gaussian
+    significance of the same false-alarm rate, so that one threshold can be used where the number of bands changes.
 
     Parameters
     ----------
     coadds
-        One a band, on one grid.
+        Coadds, one per band, on a common grid.
     sigma
-        Of the smoothing Gaussian in pixels.
+        Sigma of the smoothing Gaussian in pixels.
 
     Returns
     -------
     image
-        float32 [y, x], in units of its own noise.
+        Significance [y, x], float32.
     bands
-        int16 [y, x], how many bands have data.
+        Number of bands with data [y, x], int16.
 
     Raises
     ------
@@ -78,21 +79,21 @@ def chi_square_image(coadds: Sequence[Coadd], *, sigma: float) -> tuple[np.ndarr
 
 
 def gaussian_sigmas(chi: np.ndarray, bands: int) -> np.ndarray:
-    """How many sigmas of a Gaussian are as rare as a chi that is made of the positive pixels of some bands.
+    """The Gaussian significance of a chi computed from the positive pixels of several bands.
 
-    The sum of squares of j positive Gaussians is a chi square of j degrees of freedom, and j is binomial.
+    The sum of squares of j positive Gaussian deviates is a chi square with j degrees of freedom, and j is binomial.
 
     Parameters
     ----------
     chi
-        Root of the sum over bands of the square of positive signal to noise.
+        Square root of the sum over bands of the squared positive signal to noise.
     bands
-        Number of bands; must be positive.
+        Number of bands, positive.
     """
     grid = np.arange(0, 10, 0.02)
     shares = binom.pmf(np.arange(1, bands + 1), bands, 0.5)
     rarity = np.sum([share * chi2.sf(grid**2, j) for j, share in enumerate(shares, start=1)], axis=0)
     sigmas = norm.isf(rarity)
-    # Beyond the grid both grow alike; and a chi of zero says no more than that the noise is below the median.
+    # Beyond the grid both increase equally; a chi of zero only means that the noise is below the median.
     sigmas[0] = min(sigmas[1], 0.0)
     return np.where(chi < grid[-1], np.interp(chi, grid, sigmas), chi - grid[-1] + sigmas[-1]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Figures of the baseline: what the images and the catalogues look like."""
+"""Figures of the baseline images and catalogues."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def stretch(image: np.ndarray, noise: float) -> np.ndarray:
 
 
 def show_bands(survey: Survey, patch: Patch, *, size: int = 300) -> Figure:
-    """The middle of a patch in every band, each scaled by its own noise.
+    """The central part of a patch in every band, each scaled by its own noise.
 
     Parameters
     ----------
     survey
         The survey.
     patch
-        Which patch.
+        The patch.
     size
         Side of the cutout in pixels.
     """
@@ -61,7 +61,7 @@ def show_bands(survey: Survey, patch: Patch, *, size: int = 300) -> Figure:
 
 
 def _busiest(good: np.ndarray, size: int) -> tuple[slice, slice]:
-    """A window of the image around the middle of its data."""
+    """A window of the image around the centre of its data."""
     if not good.any():
         return slice(0, size), slice(0, size)
     y, x = (int(np.median(places)) for places in np.nonzero(good))
@@ -71,7 +71,7 @@ def _busiest(good: np.ndarray, size: int) -> tuple[slice, slice]:
 
 
 def show_noise(states: Table) -> Figure:
-    """Pixel noise of every patch and band, as the magnitude that one sigma of a pixel is."""
+    """Pixel noise of every patch and band, as the magnitude of one sigma."""
     figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
     done = states[states["state"] == "done"]
     bands = [band for band in BAND_ORDER if band in set(done["band"])]
@@ -80,14 +80,14 @@ def show_noise(states: Table) -> Figure:
         spread = np.linspace(-0.2, 0.2, len(depth)) if len(depth) > 1 else np.zeros(1)
         axis.plot(place + spread, depth, MARKERS[band], color=COLOURS[band], mec="k", mew=0.5)
     axis.set_xticks(range(len(bands)), bands)
-    axis.set_ylabel("1 sigma of a pixel, AB mag")
-    axis.set_xlabel("band (a point a patch)")
+    axis.set_ylabel("1 sigma of a pixel (AB mag)")
+    axis.set_xlabel("band (one point per patch)")
     axis.grid(alpha=0.3)
     return figure
 
 
 def show_counts(table: Table, bands: tuple[str, ...], *, width: float = 0.5) -> Figure:
-    """Number of objects against Kron magnitude in each band, of those above 5 sigma."""
+    """Number of objects above 5 sigma as a function of Kron magnitude in each band."""
     figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
     edges = np.arange(15, 29 + width, width)
     for band in bands:
@@ -97,7 +97,7 @@ def show_counts(table: Table, bands: tuple[str, ...], *, width: float = 0.5) -> 
             middle = edges[:-1] + width / 2
             axis.plot(middle, counts, marker=MARKERS[band], ms=4, color=COLOURS[band], label=band)
     axis.set_yscale("symlog", linthresh=1)
-    axis.set_xlabel("Kron magnitude, AB")
+    axis.set_xlabel("Kron magnitude (AB)")
     axis.set_ylabel(f"objects per {width} mag")
     axis.legend(ncols=2, fontsize=8)
     axis.grid(alpha=0.3)
@@ -105,7 +105,7 @@ def show_counts(table: Table, bands: tuple[str, ...], *, width: float = 0.5) -> 
 
 
 def show_depths(table: Table, bands: tuple[str, ...], *, diameter: float = 2.0) -> Figure:
-    """Quoted 5-sigma limits in a circle, of all objects of each band."""
+    """Quoted 5-sigma limits in a circular aperture, for all objects in each band."""
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
     errors = [np.asarray(table[f"{band}_apFluxErr_{aperture_name(diameter)}"]) for band in bands]
     limits = [magnitude_of(5 * error[np.isfinite(error) & (error > 0)]) for error in errors]
@@ -114,13 +114,13 @@ def show_depths(table: Table, bands: tuple[str, ...], *, diameter: float = 2.0) 
         axis.boxplot([values for _, values in filled], whis=(2, 98), showfliers=False)
         axis.set_xticks(range(1, len(filled) + 1), [band for band, _ in filled])
     axis.set_xlabel("band")
-    axis.set_ylabel(f'5 sigma in {diameter:.0f}", AB mag')
+    axis.set_ylabel(f'5 sigma in {diameter:.0f}" diameter (AB mag)')
     axis.grid(alpha=0.3)
     return figure
 
 
 def show_flux_comparison(comparisons: list[FluxComparison]) -> Figure:
-    """Measured over true flux of isolated stars, band by band."""
+    """Ratio of measured to true flux of isolated stars in each band."""
     columns = min(len(comparisons), 5)
     rows = -(-len(comparisons) // columns)
     size = (2.2 * columns + 0.6, 2.0 * rows + 0.5)
@@ -135,6 +135,6 @@ def show_flux_comparison(comparisons: list[FluxComparison]) -> Figure:
         axis.set_title(f"{item.band}: {100 * item.bias:+.1f}%, {len(item)} stars", fontsize=8)
         axis.set_ylim(0.8, 1.2)
         axis.grid(alpha=0.3)
-    figure.supxlabel("true magnitude, AB", fontsize=9)
+    figure.supxlabel("true magnitude (AB)", fontsize=9)
     figure.supylabel("measured / true flux", fontsize=9)
     return figure

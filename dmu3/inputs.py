@@ -1,6 +1,6 @@
-"""The images that the baseline is made of: accepted VISTA detectors in nJy, and optical coadds put on the patch's grid.
+"""Input images of the baseline: accepted VISTA detectors in nJy, and optical coadds on the grid of the patch.
 
-Nothing of the pipeline's own calibration is used: the scale is that of the headers.
+The calibration of the pipeline is not used: fluxes are scaled by the zero points of the headers.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from obs_vista.zero_points import header_zero_point
 
 
 class InputError(ValueError):
-    """An image cannot be used; the message names the file, the card and the value."""
+    """An image cannot be used; the message gives the file, the card and the value."""
 
 
 class OpenFiles:
-    """FITS files kept open while several of their extensions are read, each found only once; the oldest are closed.
+    """FITS files that are kept open while several of their extensions are read; the oldest are closed.
 
     Parameters
     ----------
     limit
-        How many stay open.
+        Largest number of open files.
     """
 
     def __init__(self, limit: int = 64) -> None:
@@ -58,7 +58,7 @@ class OpenFiles:
         return hdus
 
     def pixels(self, path: Path, hdu: int) -> np.ndarray:
-        """An image as float32, of which nothing stays in memory here."""
+        """An image as float32, which is not kept in memory here."""
         item = self[path][hdu]
         pixels = np.array(item.data, np.float32)
         del item.data
@@ -74,7 +74,7 @@ def read_detector(
     magnitudes: str = "Vega",
     files: OpenFiles | None = None,
 ) -> InputImage:
-    """One detector of a stack, in nJy with inverse variances: the confidence over the square of SKYNOISE.
+    """One detector of a stack in nJy, with inverse variances from the confidence divided by SKYNOISE squared.
 
     Parameters
     ----------
@@ -83,16 +83,16 @@ def read_detector(
     band
         Label of the band.
     confidence
-        File and HDU of the confidence map; None if there is none, and then the noise is measured in the pixels.
+        File and HDU of the confidence map; None if there is none, in which case the noise is measured.
     magnitudes
         System of MAGZPT.
     files
-        Files that are open already.
+        Files that are already open.
 
     Raises
     ------
     InputError
-        If the header lacks the zero point, or the confidence map is of another size.
+        If the header has no zero point, or the confidence map has a different size.
     """
     if files is None:
         with OpenFiles() as opened:
@@ -123,16 +123,16 @@ def read_detector(
 
 
 def patch_detectors(selected: Table, coverage: Table, *, tract: int, patch: int, band: str) -> Table:
-    """The rows of ``dmu1/selected`` that were accepted and overlap a patch.
+    """The accepted rows of ``dmu1/selected`` that overlap a patch.
 
     Parameters
     ----------
     selected
-        One row a detector image, with ``accepted``.
+        Table with one row per detector image, with ``accepted``.
     coverage
-        One row for each image and patch that overlap.
+        Table with one row per overlapping image and patch.
     tract, patch, band
-        What is wanted.
+        Tract, patch and band of the coadd.
     """
     if not len(selected) or not len(coverage):
         return selected[:0]
@@ -147,14 +147,14 @@ def patch_detectors(selected: Table, coverage: Table, *, tract: int, patch: int,
 
 @dataclass(frozen=True)
 class OpticalPixels:
-    """A published coadd, in nJy, on its own grid.
+    """A published coadd in nJy on its own grid.
 
     Attributes
     ----------
     image, weight
-        [y, x], nJy and nJy^-2; the weight is zero where there are no data.
+        Pixels in nJy and inverse variance in nJy^-2 [y, x]; the weight is zero where there are no data.
     wcs
-        Pixels to ICRS; None if the file does not say.
+        Transformation from pixels to ICRS; None if the file has none.
     """
 
     image: np.ndarray
@@ -163,14 +163,14 @@ class OpticalPixels:
 
 
 def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalPixels:
-    """A published coadd, as `dmu0.published` reads it: an HSC ``calexp``, or an image with fewer planes.
+    """Read a published coadd with `dmu0.published`: an HSC ``calexp``, or an image with fewer planes.
 
     Parameters
     ----------
     path
         FITS file.
     zero_point
-        AB magnitude of a pixel value of one by the survey file; None: from the headers.
+        AB magnitude of a pixel value of one according to the survey file; None: from the headers.
 
     Raises
     ------
@@ -187,21 +187,21 @@ def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalPixels:
 
 
 def place_on_grid(pixels: OpticalPixels, *, wcs: WCS, shape: tuple[int, int], name: str) -> Coadd | InputImage:
-    """Put a coadd on a patch's grid: copied where the two grids are the same but for a shift, else to be resampled.
+    """Place a coadd on the grid of a patch: copied if the grids differ only by a shift, else to be resampled.
 
     Parameters
     ----------
     pixels
         The coadd. Without a WCS it must have the shape of the grid.
     wcs, shape
-        The patch's grid.
+        Grid of the patch.
     name
-        What to call it in messages.
+        Name of the coadd in messages.
 
     Raises
     ------
     InputError
-        If it has no WCS and another shape than the grid.
+        If the coadd has no WCS and its shape differs from the grid.
     """
     if pixels.wcs is None:
         if pixels.image.shape != shape:

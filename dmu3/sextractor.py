@@ -1,6 +1,6 @@
-"""Dual-image photometry: objects detected on one image, measured at the same places on another.
+"""Dual-image photometry: objects detected on one image are measured at the same positions on others.
 
-By SExtractor where it is installed, by sep (its algorithms as a library) otherwise; the columns are the same.
+SExtractor is used if it is installed, otherwise sep (its algorithms as a library); the columns are the same.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ Engine = Literal["sextractor", "sep"]
 DETECTION_COLUMNS = ("x", "y", "a", "b", "theta", "kron_radius")
 MEASUREMENT_COLUMNS = ("x_win", "y_win", "kronFlux", "kronFluxErr", "flags")
 BACK_SIZE = 128
-"""Mesh of the sky estimate on the measured image, pixels."""
+"""Mesh size of the sky estimate on the measured image in pixels."""
 MIN_AREA = 5
 KRON_FACTOR, KRON_MIN = 2.5, 3.5
 
 
 class SExtractorError(RuntimeError):
-    """SExtractor is not there, or did not do what it was asked."""
+    """SExtractor is not installed, or failed."""
 
 
 def find_sextractor() -> str | None:
-    """The name of SExtractor's program on this machine, or None: ``source-extractor`` on Debian, ``sex`` elsewhere."""
+    """The name of the SExtractor program: ``source-extractor`` (Debian) or ``sex``; None if it is not installed."""
     return next((name for name in ("source-extractor", "sex", "sextractor") if shutil.which(name)), None)
 
 
 def choose_engine(engine: str = "auto") -> Engine:
-    """The engine to use: the one named, or SExtractor where it is installed.
+    """The engine to use: the given one or, for ``auto``, SExtractor if it is installed.
 
     Raises
     ------
     SExtractorError
-        If the engine is unknown, or SExtractor is asked for and not installed.
+        If the engine is unknown, or SExtractor is requested but not installed.
     """
     if engine == "auto":
         return "sextractor" if find_sextractor() else "sep"
@@ -68,34 +68,35 @@ def measure_bands(
     diameters: tuple[float, ...],
     engine: str = "auto",
 ) -> tuple[Table, dict[str, Table]]:
-    """Detect on one image and measure every band at the same places.
+    """Detect on one image and measure every band at the same positions.
 
     Parameters
     ----------
     detection
-        [y, x], in units of its own noise.
+        Detection image [y, x], in units of its own noise.
     bands
-        [y, x], number of bands with data; zero where nothing can be detected.
+        Number of bands with data [y, x]; zero where nothing can be detected.
     coadds
         Band -> image on the same grid.
     threshold
-        Of detection, in units of the noise.
+        Detection threshold in units of the noise.
     diameters
-        Of the circular apertures, pixels.
+        Diameters of the circular apertures in pixels.
     engine
-        ``auto``, ``sextractor`` or ``sep``.
+        Engine, ``auto``, ``sextractor`` or ``sep``.
 
     Returns
     -------
     detections
-        `DETECTION_COLUMNS`; x and y in pixels from the centre of the first, a and b its rms axes, theta in rad.
+        Columns `DETECTION_COLUMNS`; x and y in pixels from the centre of the first pixel, a and b the rms axes, theta
+        in rad.
     measurements
-        Band -> `MEASUREMENT_COLUMNS`, and ``apFlux`` and ``apFluxErr`` of shape (objects, diameters), in nJy.
+        Band -> columns `MEASUREMENT_COLUMNS`, with ``apFlux`` and ``apFluxErr`` [object, diameter] in nJy.
 
     Raises
     ------
     SExtractorError
-        If SExtractor fails, or finds other objects in one band than in another.
+        If SExtractor fails, or the objects differ between bands.
     """
     if choose_engine(engine) == "sextractor":
         with tempfile.TemporaryDirectory(prefix="sextractor_") as work:
@@ -223,13 +224,13 @@ def _measure_sep(
     number: np.ndarray,
     diameters: tuple[float, ...],
 ) -> Table:
-    """One band at given places, on the image less its sky; neighbours' pixels are replaced as in MASK_TYPE CORRECT."""
+    """One band at given positions, on the image minus its sky; neighbours are masked (MASK_TYPE CORRECT)."""
     bad = ~(coadd.weight > 0)
     image = np.ascontiguousarray(coadd.image, np.float32)
     image = image - sep.Background(image, mask=bad, bw=BACK_SIZE, bh=BACK_SIZE).back()
     image[bad] = 0
     error = np.divide(1, np.sqrt(coadd.weight), out=np.full_like(image, 1e10), where=~bad)
-    error *= mad_std((image / error)[~bad][::3])  # as RESCALE_WEIGHTS: correlated pixels scatter less than weights say
+    error *= mad_std((image / error)[~bad][::3])  # as RESCALE_WEIGHTS: correlated pixels scatter less
     x, y = np.asarray(detections["x"]), np.asarray(detections["y"])
     a, b, theta, radius = (np.asarray(detections[name]) for name in ("a", "b", "theta", "kron_radius"))
     shared = {"err": error, "mask": bad, "segmap": segments, "seg_id": number}

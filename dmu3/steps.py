@@ -1,4 +1,4 @@
-"""The baseline images of a survey: every band on the grid of each patch, each patch and band in exactly one state."""
+"""The baseline images of a survey: every band on the grid of each patch, with one state per patch and band."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ MANIFEST_KINDS = ("optical_coadd", "vista_coadd")
 
 @dataclass(frozen=True)
 class PatchBand:
-    """What became of one band of one patch.
+    """The outcome of one band of one patch.
 
     Attributes
     ----------
     tract, patch, band
-        Which.
+        Tract, patch and band of the image.
     state
         ``done``, ``skipped`` or ``failed``.
     reason
-        Why, if not done.
+        Reason, if the image is not done.
     source
         ``stacks`` (coadded here), ``coadd`` (published, copied) or ``resampled`` (published on another grid).
     n_images
-        Images that went in.
+        Number of input images.
     coverage
-        Fraction of the patch's pixels with data.
+        Fraction of the pixels of the patch with data.
     noise
         Scatter of the pixels, nJy.
     noise_ratio
-        Scatter over what the weights say; resampling correlates pixels and takes it below one.
+        Ratio of the scatter to the prediction of the weights; below one because resampling correlates pixels.
     seconds
         Wall-clock time.
     """
@@ -67,17 +67,17 @@ class PatchBand:
 
 
 def image_path(folder: Path, *, tract: int, patch: int, band: str) -> Path:
-    """Where the baseline image of a band of a patch is; its weights are in ``<band>.weight.fits`` beside it."""
+    """The path of the baseline image of a band of a patch; its weights are in ``<band>.weight.fits``."""
     return folder / "images" / str(tract) / str(patch) / f"{band}.fits"
 
 
 def weight_path(image: Path) -> Path:
-    """The weight map of a baseline image."""
+    """The path of the weight map of a baseline image."""
     return image.with_name(image.stem + ".weight.fits")
 
 
 def write_coadd(coadd: Coadd, path: Path, patch: Patch, *, cards: dict[str, object]) -> None:
-    """Write image and weights of a patch, each whole or not at all."""
+    """Write image and weights of a patch; each file appears complete or not at all."""
     header = wcs_header(patch.wcs)
     for key, value in cards.items():
         header[key] = value
@@ -103,7 +103,7 @@ def read_baseline(folder: Path, *, tract: int, patch: int, band: str) -> Coadd:
 def make_images(
     survey: Survey, manifest: Table, selected: Table, coverage: Table, *, tracts: str = "", engine: str = "auto"
 ) -> Iterator[PatchBand]:
-    """Make the baseline images of a survey, one patch of one band at a time.
+    """Make the baseline images of a survey, one patch and band at a time.
 
     Parameters
     ----------
@@ -112,11 +112,11 @@ def make_images(
     manifest
         Input files (``dmu0``).
     selected, coverage
-        Accepted detector images, and the patches they overlap (``dmu1``).
+        Accepted detector images, and the patches that they overlap (``dmu1``).
     tracts
-        Tracts to do, separated by spaces; all if empty.
+        Tracts to process, separated by spaces; all if empty.
     engine
-        ``auto``, ``swarp`` or ``reproject``.
+        Engine, ``auto``, ``swarp`` or ``reproject``.
     """
     with OpenFiles() as files:
         cards = {CARDS[name]: value for name, value in gather_provenance(survey).words().items()}
@@ -129,7 +129,7 @@ def make_images(
 
 @dataclass(frozen=True)
 class _Sources:
-    """What images are made from."""
+    """The inputs of the baseline images."""
 
     survey: Survey
     manifest: Table
@@ -142,7 +142,7 @@ class _Sources:
 
 @dataclass(frozen=True)
 class _Made:
-    """A coadd (None if there is nothing to make it of), where it is from, of how many images, and what to say."""
+    """A coadd (None without inputs), its source, the number of images, and the reason."""
 
     coadd: Coadd | None
     source: str = ""
@@ -186,7 +186,7 @@ def _make_image(sources: _Sources, *, patch: Patch, band: str) -> PatchBand:
 
 
 def _from_stacks(sources: _Sources, *, patch: Patch, band: str) -> _Made:
-    """Coadd the accepted detectors; one that cannot be read is left out, and the rest goes on."""
+    """Coadd the accepted detectors; those that cannot be read are excluded."""
     survey = sources.survey
     rows = patch_detectors(sources.selected, sources.coverage, tract=patch.tract.id, patch=patch.id, band=band)
     if not len(rows):
@@ -208,7 +208,7 @@ def _from_stacks(sources: _Sources, *, patch: Patch, band: str) -> _Made:
 
 
 def _from_coadd(sources: _Sources, *, patch: Patch, band: str) -> _Made:
-    """Rewrite the published coadd of the patch."""
+    """Convert the published coadd of the patch."""
     survey = sources.survey
     row = find_coadd(sources.manifest, tract=patch.tract.id, patch=patch.id, band=band)
     if row is None:
@@ -226,7 +226,7 @@ def _from_coadd(sources: _Sources, *, patch: Patch, band: str) -> _Made:
 
 
 def find_coadd(manifest: Table, *, tract: int, patch: int, band: str) -> Table.Row | None:
-    """The manifest's row of a published coadd; a file whose patch is not told (-1) is of every patch."""
+    """The row of a published coadd in the manifest; a file with an unknown patch (-1) applies to every patch."""
     for row in manifest:
         same = row["tract"] in (tract, -1) and row["patch"] in (patch, -1) and row["band"] == band
         if same and row["kind"] in MANIFEST_KINDS:
@@ -235,7 +235,7 @@ def find_coadd(manifest: Table, *, tract: int, patch: int, band: str) -> Table.R
 
 
 def states_table(states: Sequence[object], kind: type = PatchBand) -> Table:
-    """States as a table with units, one row each, with the columns of their class, also if there are none."""
+    """States as a table with units, with one row per state and the columns of their class, even without rows."""
     units = {"noise": "nJy", "seconds": "s"}
     table = Table()
     for field in fields(kind):

@@ -1,4 +1,4 @@
-"""Coadds of calibrated images on a patch's grid: by SWarp where it is installed, by reproject otherwise."""
+"""Coadds of calibrated images on the grid of a patch, made with SWarp if it is installed, otherwise with reproject."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Engine = Literal["swarp", "reproject"]
 
 
 class CoaddError(RuntimeError):
-    """A coadd could not be made; the message says of what and why."""
+    """A coadd could not be made; the message names it and gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class InputImage:
     weight
         Inverse variance [y, x] in nJy^-2; zero where there are no data.
     wcs
-        Pixels to ICRS; pixel (0, 0) is the centre of the first.
+        Transformation from pixels to ICRS; (0, 0) is the centre of the first pixel.
     name
-        What to call it in messages.
+        Name of the image in messages.
     """
 
     image: np.ndarray
@@ -56,7 +56,7 @@ class Coadd:
     image
         Pixels [y, x] in nJy, sky subtracted; zero where there are no data.
     weight
-        Inverse variance [y, x] in nJy^-2 of pixels taken to be independent, which after resampling they are not.
+        Inverse variance [y, x] in nJy^-2 for independent pixels, although resampling correlates them.
     """
 
     image: np.ndarray
@@ -64,17 +64,17 @@ class Coadd:
 
 
 def find_swarp() -> str | None:
-    """The name of SWarp's program here, ``SWarp`` or ``swarp``; None if there is none."""
+    """The name of the SWarp program, ``SWarp`` or ``swarp``; None if it is not installed."""
     return next((name for name in ("SWarp", "swarp") if shutil.which(name)), None)
 
 
 def choose_engine(engine: str = "auto") -> Engine:
-    """The engine to use: the one named, or SWarp where it is installed.
+    """The engine to use: the given one or, for ``auto``, SWarp if it is installed.
 
     Raises
     ------
     CoaddError
-        If the engine is unknown, or SWarp is asked for and not installed.
+        If the engine is unknown, or SWarp is requested but not installed.
     """
     if engine == "auto":
         return "swarp" if find_swarp() else "reproject"
@@ -94,20 +94,20 @@ def coadd(
     back_size: int = 64,
     folder: Path | None = None,
 ) -> Coadd:
-    """Resample images to one grid and add them up, each with its weights and less its own sky.
+    """Resample images to one grid and average them with their weights, after subtracting the sky of each.
 
     Parameters
     ----------
     inputs
-        At least one image.
+        Images to be coadded, at least one.
     wcs, shape
-        Grid of the coadd; (ny, nx).
+        Projection and size (ny, nx) of the coadd.
     engine
-        ``auto``, ``swarp`` or ``reproject``.
+        Engine, ``auto``, ``swarp`` or ``reproject``.
     back_size
-        Mesh of the sky estimate in pixels of the inputs.
+        Mesh size of the sky estimate in pixels of the inputs.
     folder
-        Where temporary files go; the system's temporary folder unless told.
+        Folder for temporary files; by default that of the system.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def coadd(
 
 
 def wcs_header(wcs: WCS) -> fits.Header:
-    """The cards of a transformation, with its CD matrix and PV coefficients as SWarp and SExtractor read them."""
+    """The cards of a transformation, with CD matrix and PV coefficients in the form read by SWarp and SExtractor."""
     header = wcs.to_header()
     cards = fits.Header()
     for key in ("CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
@@ -162,7 +162,7 @@ _SETTINGS = {
 def _coadd_swarp(
     inputs: Sequence[InputImage], *, wcs: WCS, shape: tuple[int, int], back_size: int, work: Path
 ) -> Coadd:
-    """`coadd` by SWarp, in a folder of its own: uncompressed inputs with the fewest cards, so that none is misread."""
+    """`coadd` with SWarp, in its own folder: uncompressed inputs with few cards, so that none is misread."""
     names = []
     for number, item in enumerate(inputs):
         header = wcs_header(item.wcs)
@@ -191,7 +191,7 @@ def _coadd_swarp(
 
 
 def _coadd_reproject(inputs: Sequence[InputImage], *, wcs: WCS, shape: tuple[int, int], back_size: int) -> Coadd:
-    """`coadd` by reproject: bicubic interpolation to smaller pixels, flux-conserving averages to larger ones."""
+    """`coadd` with reproject: bicubic interpolation to smaller pixels, flux-conserving averages to larger ones."""
     flux = np.zeros(shape)
     total = np.zeros(shape)
     for item in inputs:
@@ -221,7 +221,7 @@ def _coadd_reproject(inputs: Sequence[InputImage], *, wcs: WCS, shape: tuple[int
 
 
 def _overlap(item: InputImage, wcs: WCS, shape: tuple[int, int]) -> tuple[slice, slice] | None:
-    """The rows and columns of the grid that an image reaches; None if it reaches none."""
+    """The rows and columns of the grid that an image overlaps; None if there are none."""
     ny, nx = item.image.shape
     edge_x = np.array([-0.5, nx / 2, nx - 0.5, nx - 0.5, nx - 0.5, nx / 2, -0.5, -0.5])
     edge_y = np.array([-0.5, -0.5, -0.5, ny / 2, ny - 0.5, ny - 0.5, ny - 0.5, ny / 2])

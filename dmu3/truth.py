@@ -1,4 +1,4 @@
-"""Measured fluxes beside those of the true sky of a simulated survey."""
+"""Comparison of measured fluxes with the true sky of a simulated survey."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dmu0.robust_statistics import robust_scatter
 from dmu0.truth import MATCH_RADIUS, is_star, isolated, match_to_truth
 
 NEIGHBOURS = 0.02
-"""Largest part of a star's light that neighbours may add to it for its flux to be compared."""
+"""Largest contribution of neighbours to a star, relative to its own flux, for its flux to be compared."""
 
 
 @dataclass(frozen=True)
 class FluxComparison:
-    """Measured fluxes beside true ones, of the sources of both catalogues that match.
+    """Measured and true fluxes of the matched sources of two catalogues.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class FluxComparison:
     true
         True fluxes, nJy.
     ratio
-        Measured over true.
+        Ratio of measured to true flux.
     pull
         Measured minus true in units of the quoted error.
     """
@@ -73,9 +73,9 @@ def compare_fluxes(
     band
         Label of the band.
     snr_min
-        Stars count whose true flux is more than this many quoted errors: the cut does not depend on the measured flux.
+        Smallest ratio of true flux to quoted error, so that the cut does not depend on the measured flux.
     radius
-        Of matching, arcsec.
+        Matching radius, arcsec.
     """
     stars = truth[is_star(truth) & isolated(truth, band, fraction=NEIGHBOURS)]
     pairs = match_to_truth(stars, ra, dec, radius=radius)
