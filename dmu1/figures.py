@@ -37,7 +37,7 @@ def bands_present(table: Table) -> list[str]:
     return [band for band in BAND_ORDER if band in set(table["band"])]
 
 
-def quality_figure(selected: Table, vista: Vista) -> Figure:
+def plot_quality(selected: Table, vista: Vista) -> Figure:
     """Seeing, zero point, noise ratio and ellipticity of every image, by band, with the survey's limits.
 
     Parameters
@@ -108,7 +108,7 @@ def _unwrap(corners: np.ndarray) -> np.ndarray:
     return corners
 
 
-def images_on_sky(selected: Table, column: str) -> Figure:
+def plot_images(selected: Table, column: str) -> Figure:
     """Outlines of the images on the sky, one panel a band, coloured by a quantity; rejected ones hatched.
 
     Parameters
@@ -153,7 +153,7 @@ def images_on_sky(selected: Table, column: str) -> Figure:
     return figure
 
 
-def detectors_figure(selected: Table, column: str) -> Figure:
+def plot_detectors(selected: Table, column: str) -> Figure:
     """A matrix of stacks and detectors, coloured by a quantity: a bad detector is a column, a bad night a row.
 
     Parameters
@@ -180,7 +180,7 @@ def detectors_figure(selected: Table, column: str) -> Figure:
     return figure
 
 
-def patches_figure(images: Table, patches: Sequence[Patch], judged: Table) -> Figure:
+def plot_patches(images: Table, patches: Sequence[Patch], judged: Table) -> Figure:
     """Outlines of images over the inner boxes of patches, with the patches' names.
 
     Parameters
@@ -214,7 +214,7 @@ def _corners(patch: Patch) -> np.ndarray:
     return np.column_stack([corners.ra.deg, corners.dec.deg])
 
 
-def maps_figure(
+def plot_maps(
     maps: dict[str, healsparse.HealSparseMap], patches: Sequence[Patch], label: str, *, counts: bool = False
 ) -> Figure:
     """HEALPix maps, one panel a band on one scale, with the outlines of patches.
@@ -271,7 +271,7 @@ def _blank(values: np.ndarray) -> np.ndarray:
     return np.where((values == 0) | (values == hpgeom.UNSEEN), np.nan, values)
 
 
-def jobs_figure(jobs: Table, judged: Table, bands: Sequence[str]) -> Figure:
+def plot_jobs(jobs: Table, judged: Table, bands: Sequence[str]) -> Figure:
     """A matrix of patches and bands: colour is the covered fraction, numbers are images.
 
     Parameters

@@ -20,7 +20,7 @@ BLUE, ORANGE, GREY = "#006BA4", "#FF800E", "#898989"
 _MARKERS = {"gaia": ("o", BLUE), "ps1": ("s", ORANGE), "2mass": ("^", GREY), "vista": ("D", "#595959")}
 
 
-def sky_figure(merged: Table) -> Figure:
+def plot_sky(merged: Table) -> Figure:
     """Positions of the reference stars, by the catalogue of the position."""
     figure, axis = plt.subplots(figsize=(6.5, 5.5), layout="constrained")
     labels = np.asarray(merged["position_from"]).astype(str)
@@ -38,7 +38,7 @@ def sky_figure(merged: Table) -> Figure:
     return figure
 
 
-def separation_figure(first: Table, second: Table, *, radius: float, names: tuple[str, str]) -> Figure:
+def plot_separations(first: Table, second: Table, *, radius: float, names: tuple[str, str]) -> Figure:
     """Offsets of matched sources, and their separations compared with those of chance pairs."""
     pairs = match(first["ra"], first["dec"], second["ra"], second["dec"], radius=radius)
     one, two = first[pairs.first], second[pairs.second]
@@ -62,7 +62,7 @@ def separation_figure(first: Table, second: Table, *, radius: float, names: tupl
     return figure
 
 
-def correction_figure(images: Table) -> Figure:
+def plot_corrections(images: Table) -> Figure:
     """Aperture corrections by band, one point per image."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
     done = images[images["state"] == "done"]
@@ -79,7 +79,7 @@ def correction_figure(images: Table) -> Figure:
     return figure
 
 
-def term_figure(fits: Mapping[str, tuple[ColourTerm, Fit, Table]]) -> Figure:
+def plot_terms(fits: Mapping[str, tuple[ColourTerm, Fit, Table]]) -> Figure:
     """Magnitude differences as a function of colour, with fitted and published terms, and residuals."""
     figure, axes = plt.subplots(
         2, len(fits), figsize=(3.1 * len(fits), 5.2), layout="constrained", sharex="col", height_ratios=(2, 1),
@@ -117,7 +117,7 @@ def term_figure(fits: Mapping[str, tuple[ColourTerm, Fit, Table]]) -> Figure:
     return figure
 
 
-def shard_figure(table: Table, *, band: str, shards: Sequence[int]) -> Figure:
+def plot_shards(table: Table, *, band: str, shards: Sequence[int]) -> Figure:
     """Stars with a flux in a band, coloured by magnitude, and the borders of the shards."""
     figure, axis = plt.subplots(figsize=(6.8, 5.5), layout="constrained")
     flux = np.asarray(table[f"{band}_flux"], float)
@@ -141,7 +141,7 @@ def shard_figure(table: Table, *, band: str, shards: Sequence[int]) -> Figure:
     return figure
 
 
-def count_figure(report: Table, *, min_stars: int) -> Figure:
+def plot_counts(report: Table, *, min_stars: int) -> Figure:
     """Number of stars in each shard and band, compared with the smallest number for calibration."""
     figure, axis = plt.subplots(figsize=(8, 3.8), layout="constrained")
     bands = list(dict.fromkeys(report["band"].tolist()))

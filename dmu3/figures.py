@@ -25,7 +25,7 @@ def stretch(image: np.ndarray, noise: float) -> np.ndarray:
     return np.arcsinh(np.clip(image / max(noise, 1e-30), -3, None) / 2)
 
 
-def show_bands(survey: Survey, patch: Patch, *, size: int = 300) -> Figure:
+def plot_bands(survey: Survey, patch: Patch, *, size: int = 300) -> Figure:
     """The central part of a patch in every band, each scaled by its own noise.
 
     Parameters
@@ -70,7 +70,7 @@ def _busiest(good: np.ndarray, size: int) -> tuple[slice, slice]:
     return slice(y0, y0 + size), slice(x0, x0 + size)
 
 
-def show_noise(states: Table) -> Figure:
+def plot_noise(states: Table) -> Figure:
     """Pixel noise of every patch and band, as the magnitude of one sigma."""
     figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
     done = states[states["state"] == "done"]
@@ -86,7 +86,7 @@ def show_noise(states: Table) -> Figure:
     return figure
 
 
-def show_counts(table: Table, bands: tuple[str, ...], *, width: float = 0.5) -> Figure:
+def plot_counts(table: Table, bands: tuple[str, ...], *, width: float = 0.5) -> Figure:
     """Number of objects above 5 sigma as a function of Kron magnitude in each band."""
     figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
     edges = np.arange(15, 29 + width, width)
@@ -104,7 +104,7 @@ def show_counts(table: Table, bands: tuple[str, ...], *, width: float = 0.5) -> 
     return figure
 
 
-def show_depths(table: Table, bands: tuple[str, ...], *, diameter: float = 2.0) -> Figure:
+def plot_depths(table: Table, bands: tuple[str, ...], *, diameter: float = 2.0) -> Figure:
     """Quoted 5-sigma limits in a circular aperture, for all objects in each band."""
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
     errors = [np.asarray(table[f"{band}_apFluxErr_{aperture_name(diameter)}"]) for band in bands]
@@ -119,7 +119,7 @@ def show_depths(table: Table, bands: tuple[str, ...], *, diameter: float = 2.0) 
     return figure
 
 
-def show_flux_comparison(comparisons: list[FluxComparison]) -> Figure:
+def plot_flux_comparison(comparisons: list[FluxComparison]) -> Figure:
     """Ratio of measured to true flux of isolated stars in each band."""
     columns = min(len(comparisons), 5)
     rows = -(-len(comparisons) // columns)

@@ -34,7 +34,7 @@ def _panels(count: int, *, width: float = 2.3, height: float = 2.1, columns: int
     return figure, axes.ravel()[:count]
 
 
-def show_sky(catalogue: Table, band: str) -> Figure:
+def plot_sky(catalogue: Table, band: str) -> Figure:
     """Objects on the sky, larger if brighter in the given band; grey ones are not usable in it."""
     figure, axis = plt.subplots(figsize=(6.5, 6), layout="constrained")
     ra, dec = np.asarray(catalogue["coord_ra"]), np.asarray(catalogue["coord_dec"])
@@ -58,7 +58,7 @@ def show_sky(catalogue: Table, band: str) -> Figure:
     return figure
 
 
-def show_depths(catalogue: Table, bands: Sequence[str]) -> Figure:
+def plot_depths(catalogue: Table, bands: Sequence[str]) -> Figure:
     """Map of the 5-sigma depth in each band, relative to the median of the band."""
     figure, axes = _panels(len(bands))
     image = None
@@ -79,7 +79,7 @@ def show_depths(catalogue: Table, bands: Sequence[str]) -> Figure:
     return figure
 
 
-def show_counts(catalogue: Table, bands: Sequence[str], *, width: float = 0.5, truth: Table | None = None) -> Figure:
+def plot_counts(catalogue: Table, bands: Sequence[str], *, width: float = 0.5, truth: Table | None = None) -> Figure:
     """Number of objects above 5 sigma as a function of magnitude in each band; true sources as a line."""
     figure, axes = _panels(len(bands))
     edges = np.arange(14, 28 + width, width)
@@ -97,7 +97,7 @@ def show_counts(catalogue: Table, bands: Sequence[str], *, width: float = 0.5, t
     return figure
 
 
-def show_offsets(offsets: Offsets, *, limit: float = 30.0) -> Figure:
+def plot_offsets(offsets: Offsets, *, limit: float = 30.0) -> Figure:
     """Position offsets of stars, and the limit on their median distance as a circle."""
     figure, axis = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
     axis.plot(offsets.ra, offsets.dec, "o", ms=3, color=COLOURS["vk"], mec="k", mew=0.2)
@@ -115,7 +115,7 @@ def show_offsets(offsets: Offsets, *, limit: float = 30.0) -> Figure:
     return figure
 
 
-def show_pulls(comparisons: Sequence) -> Figure:
+def plot_pulls(comparisons: Sequence) -> Figure:
     """Distribution of (measured - true) / error of stars in each band, compared with a Gaussian of unit width."""
     figure, axes = _panels(len(comparisons))
     edges = np.linspace(-6, 6, 31)
@@ -130,7 +130,7 @@ def show_pulls(comparisons: Sequence) -> Figure:
     return figure
 
 
-def show_locus(locus: Locus) -> Figure:
+def plot_locus(locus: Locus) -> Figure:
     """Point sources in g-i and J-Ks, with the published locus of dwarf stars."""
     figure, axis = plt.subplots(figsize=(6, 4.2), layout="constrained")
     axis.plot(
@@ -147,7 +147,7 @@ def show_locus(locus: Locus) -> Figure:
     return figure
 
 
-def show_baseline(table: Table) -> Figure:
+def plot_baseline(table: Table) -> Figure:
     """Ratio of fused to baseline flux in apertures of 2 arcsec diameter: median and scatter of the objects."""
     figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
     for place, row in enumerate(table):
@@ -163,7 +163,7 @@ def show_baseline(table: Table) -> Figure:
     return figure
 
 
-def show_curves(curves: dict[str, Curve], *, label: str, expected: dict[str, np.ndarray] | None = None) -> Figure:
+def plot_curves(curves: dict[str, Curve], *, label: str, expected: dict[str, np.ndarray] | None = None) -> Figure:
     """A fraction as a function of magnitude in each band, with its error; the expected completeness as a line."""
     figure, axes = _panels(len(curves))
     for axis, (band, curve) in zip(axes, curves.items(), strict=True):
@@ -181,7 +181,7 @@ def show_curves(curves: dict[str, Curve], *, label: str, expected: dict[str, np.
     return figure
 
 
-def show_expected(magnitude: np.ndarray, expected: dict[str, np.ndarray]) -> Figure:
+def plot_expected(magnitude: np.ndarray, expected: dict[str, np.ndarray]) -> Figure:
     """The completeness expected from the depth, for all bands."""
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
     for band, chance in expected.items():

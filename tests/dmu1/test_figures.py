@@ -41,7 +41,7 @@ def _close_figures():
 
 def test_quality_shows_every_image(selected):
     """Four panels with accepted and rejected images, each once, and axes that say what they are."""
-    figure = figures.quality_figure(selected, SURVEY.vista)
+    figure = figures.plot_quality(selected, SURVEY.vista)
     assert len(figure.axes) == 4
     for panel, label in zip(figure.axes, figures.QUANTITIES.values(), strict=True):
         assert panel.get_ylabel() == label
@@ -51,7 +51,7 @@ def test_quality_shows_every_image(selected):
 @pytest.mark.parametrize("column", list(figures.QUANTITIES))
 def test_images_on_sky(selected, column):
     """A panel a band with its number of images, east to the left."""
-    figure = figures.images_on_sky(selected, column)
+    figure = figures.plot_images(selected, column)
     titles = [panel.get_title() for panel in figure.axes[:2]]
     assert titles == ["vj: 2 images", "vk: 1 images, 1 rejected (hatched)"]
     left, right = figure.axes[0].get_xlim()
@@ -60,7 +60,7 @@ def test_images_on_sky(selected, column):
 
 def test_detectors_are_columns(selected):
     """Each stack is a row and each detector a column, with the value of the image there and nothing elsewhere."""
-    values = figures.detectors_figure(selected, "seeing").axes[0].images[0].get_array()
+    values = figures.plot_detectors(selected, "seeing").axes[0].images[0].get_array()
     assert values.shape == (2, 16)
     assert np.isfinite(np.ma.filled(values, np.nan)).sum() == 4
 
@@ -71,11 +71,11 @@ def test_coverage_figures(selected):
         overlaps = patch_overlaps(images, PATCHES)
         jobs = vista_jobs(images, overlaps, PATCHES)
         judged = judge_patches(jobs, PATCHES, SURVEY)
-        assert len(figures.patches_figure(images, PATCHES, judged).axes[0].texts) == 4
+        assert len(figures.plot_patches(images, PATCHES, judged).axes[0].texts) == 4
         judged["state"] = np.full(len(judged), "job")
-        assert len(figures.jobs_figure(jobs, judged, SURVEY.bands).axes[0].texts) == 4 * len(SURVEY.bands)
+        assert len(figures.plot_jobs(jobs, judged, SURVEY.bands).axes[0].texts) == 4 * len(SURVEY.bands)
         maps = {"vj": band_maps(images, np.full(len(images), 21.0), nside=16384).exposures}
-        assert figures.maps_figure(maps, PATCHES, "images", counts=True).axes[0].get_title() == "vj"
+        assert figures.plot_maps(maps, PATCHES, "images", counts=True).axes[0].get_title() == "vj"
 
 
 def test_right_ascension_zero_is_not_torn():
