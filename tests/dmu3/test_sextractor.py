@@ -53,6 +53,8 @@ def test_errors_follow_the_noise(engine: str, claimed: float, rng: np.random.Gen
         print(f"{engine} {diameter}: {left:.2f} and {right:.2f} per pixel (3 and 12)")
         assert left == pytest.approx(3, rel=0.08)
         assert right == pytest.approx(12, rel=0.08)
+    for axis, truth in (("x", x), ("y", y)):
+        assert abs(np.median(np.asarray(found[axis])[nearest] - truth)) < 0.15
     assert np.median(np.abs(np.asarray(table["x_win"])[nearest] - x)) < 0.1
     assert np.median(np.abs(np.asarray(table["y_win"])[nearest] - y)) < 0.1
     assert np.median(np.asarray(found["a"])[nearest]) == pytest.approx(2.4, rel=0.1)
@@ -77,3 +79,26 @@ def test_sky_is_taken_out(engine: str, rng: np.random.Generator) -> None:
     )
     nearest = np.hypot(np.asarray(found["x"])[:, None] - x, np.asarray(found["y"])[:, None] - y).argmin(axis=0)
     assert np.median(np.asarray(measured["vk"]["apFlux"])[nearest, 0]) == pytest.approx(40_000, rel=0.03)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ellipses_are_turned_from_x_towards_y(engine: str, rng: np.random.Generator) -> None:
+    """An object of 3 by 1.5 px whose major axis points to the upper right, by 0.5 rad, has that angle in radians."""
+    yy, xx = np.mgrid[:160, :220]
+    u, v = xx - 130.3, yy - 70.8
+    along, across = np.cos(0.5) * u + np.sin(0.5) * v, np.cos(0.5) * v - np.sin(0.5) * u
+    clean = 5_000 * np.exp(-0.5 * ((along / 3) ** 2 + (across / 1.5) ** 2))
+    image = (clean + rng.normal(0, 3, clean.shape)).astype(np.float32)
+    found, measured = measure_bands(
+        image / 3,
+        np.ones(image.shape, np.int16),
+        {"vh": Coadd(image, np.full(image.shape, 1 / 9, np.float32))},
+        threshold=4.0,
+        diameters=DIAMETERS,
+        engine=engine,
+    )
+    row = np.hypot(np.asarray(found["x"]) - 130.3, np.asarray(found["y"]) - 70.8).argmin()
+    assert (found["x"][row], found["y"][row]) == pytest.approx((130.3, 70.8), abs=0.1)
+    assert found["theta"][row] == pytest.approx(0.5, abs=0.03)
+    assert (found["a"][row], found["b"][row]) == pytest.approx((3.0, 1.5), rel=0.05)
+    assert measured["vh"]["kronFlux"][row] == pytest.approx(5_000 * 2 * np.pi * 4.5, rel=0.03)

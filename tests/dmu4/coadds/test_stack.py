@@ -75,6 +75,21 @@ def test_weights_are_those_given(rng):
     np.testing.assert_allclose(planes.variance, (9 * single[0] + single[1]) / 16, rtol=1e-5)
 
 
+def test_every_noise_plane_of_every_input_is_its_own(rng):
+    """Noise of two inputs and of two planes is uncorrelated, and that of their coadd has the variance of the coadd.
+
+    Were it the same in both inputs, its variance would be twice as large.
+    """
+    images, settings = exposures(2, rng, shape=(260, 240)), dataclasses.replace(PLAIN, n_noise=2)
+    both, first, second = (coadd(chosen, settings=settings) for chosen in (images, images[:1], images[1:]))
+    middle = np.s_[60:240, 60:240]
+    planes = [noise[middle].ravel() for made in (first, second) for noise in made.noise]
+    correlation = np.corrcoef(planes) - np.eye(4)
+    assert np.abs(correlation).max() < 0.05
+    expected = np.mean(both.variance[middle])
+    assert [noise[middle].var() for noise in both.noise] == pytest.approx([expected] * 2, rel=0.08)
+
+
 def test_result_does_not_depend_on_threads_or_memory(rng):
     """One thread or three, all inputs in memory or a few rows at a time: the same bits."""
     box = Box.factory[700:1150, 1500:1800]

@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
-from dmu4.objects.primary import distance_inside, in_own_area
+from dmu4.objects.primary import assign_primaries, distance_inside, in_own_area
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +66,19 @@ def test_distances_are_those_to_the_nearest_side(grid):
     sky = on_sky(tract, x, y)
     objects = Table(columns | {"coord_ra": sky["ra"], "coord_dec": sky["dec"]})
     np.testing.assert_allclose(distance_inside(objects, tract, sky_map, margin=5), [10.5, 3.5, 20.5, -2.5])
+
+
+def test_only_mutual_neighbours_are_one_object():
+    """Of two rows of one patch near a row of another, the nearer is its partner, the other an object of its own."""
+    rows = {
+        "x": np.array([10.0, 10.6, 10.5, 40.0, 40.3]),
+        "y": np.array([5.0, 5.0, 5.0, 7.0, 7.0]),
+        "patch": np.array([3, 4, 3, 4, 3]),
+        "primary": np.array([True, True, True, False, False]),
+        "inside": np.array([0.2, 0.9, 0.4, -0.3, -0.1]),
+    }
+    np.testing.assert_array_equal(assign_primaries(**rows, radius=1.0), [True, True, False, False, True])
+    # Further from each other than the radius, or far outside, rows keep what they have.
+    np.testing.assert_array_equal(assign_primaries(**rows, radius=0.05), rows["primary"])
+    far = rows | {"inside": rows["inside"] - np.array([0, 0, 0, 5, 5])}
+    np.testing.assert_array_equal(assign_primaries(**far, radius=1.0), [True, True, False, False, False])

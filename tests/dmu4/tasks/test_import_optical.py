@@ -55,6 +55,25 @@ def test_pixels_are_untouched(task, patch, rng):
     assert made.metadata["psf_source"] == "stamps"
 
 
+def test_noise_of_every_band_plane_and_patch(patch, rng):
+    """Noise of two planes, of two bands and of two tracts is uncorrelated; where patches overlap it is the same."""
+    two = ImportOpticalConfig()
+    two.noisePlanes = 2
+    stamp, image = np.pad([[1.0]], 10), rng.normal(0, 2, (600, 600)).astype(np.float32)
+    coadd = OpticalCoadd(image, np.full(image.shape, 4, np.float32), np.zeros(image.shape, np.int32))
+
+    def noise(place, band):
+        made = ImportOpticalTask(config=two).run(coadd, stamp, place, skymap="small", band=band, name="x").coadd
+        return [plane.array for plane in made.noise_realizations]
+
+    beside, elsewhere = patch.tract.patch("13,12"), patch.tract.__class__(**{**vars(patch.tract), "id": 8525})
+    here, there = noise(patch, "i"), noise(beside, "i")
+    for number in range(2):
+        np.testing.assert_array_equal(here[number][:, -20:], there[number][:, :20])
+    planes = [*here, *noise(patch, "vk"), *noise(elsewhere.patch(patch.id), "i")]
+    assert np.abs(np.corrcoef([plane.ravel() for plane in planes]) - np.eye(6)).max() < 0.02
+
+
 def test_psf_is_measured_on_stars(task, patch, rng):
     """Without a stamp, the PSF is that of the stars: width to 2%, and it says from how many."""
     made = task.run(starry(rng), None, patch, skymap="small", band="i", name="x").coadd
