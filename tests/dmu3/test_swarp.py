@@ -120,3 +120,13 @@ def test_header_keeps_the_transformation() -> None:
     x, y = np.array([0.0, 100.0, 230.0]), np.array([5.0, 120.0, 200.0])
     separation = wcs.pixel_to_world(x, y).separation(again.pixel_to_world(x, y))
     assert separation.arcsec.max() < 1e-6
+
+
+def test_header_of_a_sheared_transformation() -> None:
+    """Pixels that are neither square nor at right angles: each card of the matrix is in its own place."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [200.0, -40.0], [17.0, 5.0]
+    wcs.wcs.cd = np.array([[-1.0, 0.3], [0.1, 1.2]]) * 0.2 / 3600
+    cards = wcs_header(wcs)
+    assert [cards[f"CD{key}"] * 18_000 for key in ("1_1", "1_2", "2_1", "2_2")] == pytest.approx([-1, 0.3, 0.1, 1.2])
+    assert (cards["CRPIX1"], cards["CRPIX2"], cards["RADESYS"], cards["EQUINOX"]) == (17.0, 5.0, "ICRS", 2000.0)

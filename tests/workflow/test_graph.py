@@ -11,6 +11,7 @@ import pytest
 
 from dmu0.files.paths import DataFolders
 from dmu0.surveys import Survey, load_survey
+from workflow import digest
 from workflow.digest import code_cells, input_contents, run_id, step_digest, survey_content
 from workflow.graph import GraphError, load_steps, read_card
 from workflow.libraries import changed_libraries, library_versions
@@ -121,14 +122,14 @@ def test_contents_of_inputs(monkeypatch, tmp_path: Path) -> None:
     image.write_bytes(b"1234")
     (image.parent / "notes.txt").write_text("not an input")
     when = image.stat()
-    before, digest = input_contents(first, survey), step_digest(first, survey)
+    before, name = input_contents(first, survey), step_digest(first, survey)
     assert set(before) == {"a_st.fit"}
     image.write_bytes(b"1235")
     os.utime(image, ns=(when.st_atime_ns, when.st_mtime_ns))
     assert input_contents(first, survey) != before
-    assert step_digest(first, survey) != digest
+    assert step_digest(first, survey) != name
     image.write_bytes(b"1234")
-    assert step_digest(first, survey) == digest
+    assert step_digest(first, survey) == name
     assert input_contents(last, survey) == {}
 
 
@@ -142,6 +143,24 @@ def test_made_inputs_belong_to_the_step_behind(monkeypatch, tmp_path: Path) -> N
     path.write_bytes(b"1")
     assert input_contents(first, survey) == {}
     assert list(input_contents(second, survey)) == ["vista/v1_st.fit"]
+
+
+def test_what_makes_a_step_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tracts, its survey, and the code of a module that its notebook reaches count."""
+    step, survey = load_steps()["dmu1/3_Coverage"], load_survey("sample")
+    given = {"contents": {}}
+    before = step_digest(step, survey, **given)
+    assert step_digest(step, survey, **given) == before
+    assert step_digest(step, survey, tracts="8524", **given) != before
+    assert step_digest(step, load_survey("video"), **given) != before
+    read = digest._read_module
+
+    def changed(path: Path) -> tuple[str, frozenset[Path]]:
+        content, leads = read(path)
+        return (content + "x" if path.name == "coverage.py" else content), leads
+
+    monkeypatch.setattr(digest, "_read_module", changed)
+    assert step_digest(step, survey, **given) != before
 
 
 def test_changed_libraries_are_named(monkeypatch) -> None:

@@ -38,8 +38,8 @@ def patch():
 
 
 @pytest.fixture(scope="module")
-def made(patch):
-    """Planes and coadd of two inputs that leave a strip of the patch without data."""
+def summed(patch):
+    """Inputs, records, planes, nominal inputs and stamps of two inputs that leave a strip of the patch without data."""
     box = patch.outer_bbox
     images = [
         scene.Exposure(box, shape=(220, 130), seed=1, fwhm=2.2, correlation=0.3),
@@ -52,7 +52,14 @@ def made(patch):
     stamps = cell_psfs(sources, [image.nodes() for image in images], nominal, box, cell=75, order=3)
     outline = Polygon(x_vertices=np.array([0.0, 9, 9, 0]), y_vertices=np.array([0.0, 0, 9, 9]))
     records = [InputRecord("VIRCAM", 7 + n, 13, "VIRCAM-H", 20091103, outline) for n in range(2)]
-    provenance = make_provenance(sources, records, planes, nominal, box)
+    return sources, records, planes, nominal, stamps
+
+
+@pytest.fixture(scope="module")
+def made(patch, summed):
+    """Planes and coadd of the two inputs."""
+    sources, records, planes, nominal, stamps = summed
+    provenance = make_provenance(sources, records, planes, nominal, patch.outer_bbox)
     coadd = make_cell_coadd(
         planes, stamps, patch, skymap="small", band="vh", provenance=provenance, metadata={"n_inputs": 2}
     )
@@ -131,6 +138,36 @@ def test_provenance_tells_each_cell(made):
     assert whole["overlaps_center"].all()
     assert (whole["unmasked_fraction"] > 0.95).all()
     assert whole["weight"][0] == pytest.approx(1.4**2 * whole["weight"][1])
+
+
+def test_provenance_in_numbers(summed, patch):
+    """Where the 264 px of an input end, it covers four of five sample columns; a weight is that of the cell's PSF.
+
+    Unmasked fractions add up to the counts, for both inputs.
+    """
+    sources, records, planes, nominal, _ = summed
+    chosen = nominal.copy()
+    chosen[1, 2, 0] = False
+    table = make_provenance(sources, records, planes, chosen, patch.outer_bbox).contributions
+    ends = np.isin(table["cell_j"], [0, 3])
+    np.testing.assert_allclose(table["overlap_fraction"][ends], 0.8)
+    np.testing.assert_allclose(table["overlap_fraction"][~ends], 1.0)
+    left_out = (table["cell_i"] == 1) & (table["cell_j"] == 2) & (table["visit"] == 7)
+    np.testing.assert_array_equal(table["weight"][left_out], 0)
+    used = np.where(table["visit"] == 7, sources[0].weight, sources[1].weight)
+    expected = np.where(chosen[table["cell_i"], table["cell_j"], np.asarray(table["visit"]) - 7], used, 0)
+    np.testing.assert_allclose(table["weight"], expected)
+    for i, j in ((1, 1), (2, 0), (0, 3)):
+        here = (table["cell_i"] == i) & (table["cell_j"] == j)
+        count = planes.count[75 * i : 75 * i + 75, 75 * j : 75 * j + 75].sum()
+        assert table["unmasked_fraction"][here].sum() == pytest.approx(count / 75**2)
+
+
+def test_the_patch_is_named_by_its_place(made, patch):
+    """Index 30 along x and 31 along y, as the sky map has it; the inner box is the patch's."""
+    definition = made[1].patch
+    assert (definition.index.x, definition.index.y) == patch.index == (30, 31)
+    assert definition.inner_bbox == patch.inner_bbox
 
 
 def test_positions_are_those_of_the_tract(made, patch):

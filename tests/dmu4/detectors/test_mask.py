@@ -19,7 +19,7 @@ def test_no_data_and_low_confidence() -> None:
     assert mask[9, 10] == BIT["NO_DATA"]
     assert mask[7, 8] == BIT["BAD"]
     assert mask[12, 12] == 0
-    assert (mask[:2] & BIT["EDGE"]).all()
+    assert all((side & BIT["EDGE"]).all() for side in (mask[:2], mask[-2:], mask[:, :2], mask[:, -2:]))
     assert not (mask[2:-2, 2:-2] & BIT["EDGE"]).any()
 
 

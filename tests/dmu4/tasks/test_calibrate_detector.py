@@ -58,6 +58,20 @@ def test_accuracy(truth: SyntheticDetector, result: DetectorCalibration) -> None
     assert result.psf.size_residual_error < 0.006
 
 
+def test_fluxes_are_total(truth: SyntheticDetector, result: DetectorCalibration, monkeypatch) -> None:
+    """If a quarter more light than the PSF's lay beyond its stamp, zero points were fainter by 2.5 log10 1.25."""
+    beyond = replace(result.apertures, psf=1.25 * result.apertures.psf)
+    monkeypatch.setattr("dmu4.detectors.calibration.aperture_corrections", lambda *_, **__: beyond)
+    found = calibrate(truth.given, truth.references, Settings())
+    assert found.zero_point.magnitude - result.zero_point.magnitude == pytest.approx(2.5 * np.log10(1.25), abs=2e-3)
+
+
+def test_seeing_is_in_arcsec(truth: SyntheticDetector, result: DetectorCalibration) -> None:
+    """A Moffat profile of 2.2 px, with the pixel 2.38 px, is 0.81 arcsec wide."""
+    assert result.pixel_scale == pytest.approx(0.3414, rel=2e-3)
+    assert result.seeing == pytest.approx(truth.given.seeing * 0.3414, rel=0.05)
+
+
 def test_noise(truth: SyntheticDetector, result: DetectorCalibration) -> None:
     """The scatter of truly empty pixels over the quoted error is 1 within 0.03."""
     usable = (result.mask & ~BIT["DETECTED"]) == 0
