@@ -29,7 +29,7 @@ endif
 WORKFLOW = $(PYTHON) -m workflow
 SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
-.PHONY: mutants help sample release records test fuzz coverage bench status lint types docs lock active-environment FORCE
+.PHONY: mutants help sample release check survey records test fuzz coverage bench status lint types docs lock active-environment FORCE
 .PHONY: $(STAGES:%=clean-dmu%)
 
 # A mistyped path of tests is told at once, not after the sample.
@@ -55,6 +55,12 @@ sample: $(ENVIRONMENT) ##  the environment, and the release of the synthetic sam
 release: $(ENVIRONMENT) ## SURVEY=name-or-path  the release of a survey;  TRACTS="8524 8525" for some tracts, ENGINE=local or bps, JOBS=2 notebooks at once
 	+@$(RELEASE) $(SAID)
 
+check: $(ENVIRONMENT) ## SURVEY=name-or-path  before a release, in seconds: what a survey is made of, what it lacks, time and disk to expect
+	@$(WORKFLOW) check $(SAID)
+
+survey: $(ENVIRONMENT) ## FROM=folder [TO=file]  write a commented survey file for the FITS files of a folder
+	@$(WORKFLOW) survey --folder "$(FROM)" --to "$(TO)"
+
 ifneq ($(NAME),)
 -include dmu0/data/$(NAME)/plan.mk
 endif
@@ -66,7 +72,7 @@ dmu$(1)/data/$$(NAME)/runs/%.ipynb: dmu$(1)/%.ipynb FORCE
 endef
 $(foreach stage,$(STAGES),$(eval $(call stage_rule,$(stage))))
 
-status: $(ENVIRONMENT) ## SURVEY=name-or-path  each step: done, stale, failed or to do, and how long it took
+status: $(ENVIRONMENT) ## SURVEY=name-or-path  each step: done, stale, running, failed or to do, and how long it took
 	@$(WORKFLOW) status $(SAID)
 
 # A worker that dies ends the tests: with a new one in its place they would wait for ever.
@@ -103,6 +109,7 @@ lock: ##  pin the dependencies of pyproject.toml again
 	@bash workflow/make_environment.sh lock
 
 $(STAGES:%=clean-dmu%): clean-dmu%: ## SURVEY=name-or-path  remove the products of one stage
+	$(if $(filter file,$(origin SURVEY)),$(error Products of which survey? Give it: make clean-dmu$* SURVEY=name-or-path))
 	$(if $(NAME),rm -rf "dmu$*/data/$(NAME)",$(error There is no survey $(SURVEY)))
 
 .venv/.made-from: requirements.lock pyproject.toml

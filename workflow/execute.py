@@ -16,24 +16,33 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from dmu0.files.atomic import written_whole
+from dmu0.files.atomic import JOURNAL, remove_parts, written_whole
 from dmu0.files.code_version import code_version
 from dmu0.files.paths import PROJECT
 from dmu0.guard import stop_marked
 from dmu0.processes import guarded_environment
+from dmu0.progress import FILE
 from dmu0.surveys import Survey
 from workflow.digest import input_contents, run_id, step_digest
 from workflow.graph import Step, load_steps
 from workflow.libraries import library_versions
 from workflow.pages import write_page
-from workflow.records import Record, failed_notebook, read_record, sidecar, write_record
+from workflow.records import (
+    Record,
+    failed_notebook,
+    failure_note,
+    lock_file,
+    parts_file,
+    progress_file,
+    read_record,
+    remove_failure,
+    sidecar,
+    worker_mark,
+    write_record,
+)
 
 RUN_ID = "FUSION_RUN_ID"
 """Environment variable through which a notebook's modules learn which result is being made."""
-
-
-MARK = "FUSION_RECORD"
-"""Environment variable that holds the record which a process works for."""
 
 
 class NotebookFailed(RuntimeError):
@@ -46,7 +55,7 @@ def _exclusive(record: Path, *, patience: float = 20.0) -> Iterator[None]:
 
     A run that is just being stopped lets go within ``patience`` seconds.
     """
-    lock = record.with_name(f".{record.stem}.lock")
+    lock = lock_file(record)
     deadline = time.monotonic() + patience
     with lock.open("w") as handle:
         while True:
@@ -113,27 +122,11 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
     upstream = _upstream_results(step, survey)
     contents = input_contents(step, survey)
     identity = run_id(step_digest(step, survey, tracts=tracts, contents=contents), upstream)
-    mark = f"{MARK}={record}"
-    with _exclusive(record):
-        stop_marked(mark)  # what a killed run left behind where its guard was killed as well
+    with _exclusive(record), _listed_parts(record):
         sidecar(record).unlink(missing_ok=True)
-        failed_notebook(record).unlink(missing_ok=True)
+        remove_failure(record)
         started, clock = datetime.now(UTC), time.monotonic()
-        logging.getLogger("papermill").setLevel(logging.ERROR)
-        with written_whole(record) as part, guarded_environment(mark) as environment:
-            os.environ.update(environment | _settings(identity))
-            os.environ.pop("MPLBACKEND", None)  # figures belong into the notebook, whatever the shell says
-            try:
-                _execute(step, part, _parameters(step, survey, tracts))
-            except PapermillExecutionError as error:
-                os.replace(part, failed_notebook(record))
-                write_page(failed_notebook(record))
-                where = failed_notebook(record).relative_to(Path.cwd(), walk_up=True)
-                raise NotebookFailed(f"{_describe(step, error, failed_notebook(record))}  [read {where}]") from error
-            except DeadKernelError as error:
-                os.replace(part, failed_notebook(record))
-                message = f"{step.name}.ipynb: its kernel was killed, or died for want of memory; run make again."
-                raise NotebookFailed(message) from error
+        _make_record(step, record, _parameters(step, survey, tracts), identity)
         write_page(record)
         # Files that a check moved into quarantine are read by nothing that follows.
         left = input_contents(step, survey)
@@ -144,6 +137,55 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
         done = Record(identity, begun, seconds, upstream, library_versions(), made_by)
         write_record(record, done)
         return done
+
+
+@contextlib.contextmanager
+def _listed_parts(record: Path) -> Iterator[None]:
+    """Before and after a step runs, end what works for its record and remove what that has left unfinished.
+
+    A run that was killed with its guard may have left both; a kernel that died leaves files.
+    """
+    journal, progress = parts_file(record), progress_file(record)
+
+    def clear() -> None:
+        stop_marked(worker_mark(record))
+        remove_parts(journal)
+        progress.unlink(missing_ok=True)
+
+    clear()
+    told = {JOURNAL: str(journal), FILE: str(progress)}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name in told:
+            os.environ.pop(name, None)
+        clear()
+
+
+def _make_record(step: Step, record: Path, parameters: dict[str, str], identity: str) -> None:
+    """Execute a notebook into its record, or into its failed notebook with a page and a note of the reason."""
+    failed = failed_notebook(record)
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    with written_whole(record) as part, guarded_environment(worker_mark(record)) as environment:
+        os.environ.update(environment | _settings(identity))
+        os.environ.pop("MPLBACKEND", None)  # figures belong into the notebook, whatever the shell says
+        try:
+            _execute(step, part, parameters)
+            return
+        except PapermillExecutionError as error:
+            os.replace(part, failed)
+            where = failed.relative_to(Path.cwd(), walk_up=True)
+            message = f"{_describe(step, error, failed)}  [read {where}]"
+            cause = error
+        except DeadKernelError as error:
+            os.replace(part, failed)
+            message = f"{step.name}.ipynb: its kernel was killed, or died for want of memory; run make again."
+            cause = error
+        write_page(failed)
+        with written_whole(failure_note(record)) as note:
+            note.write_text(message + "\n")
+        raise NotebookFailed(message) from cause
 
 
 def _settings(identity: str) -> dict[str, str]:

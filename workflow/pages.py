@@ -32,7 +32,7 @@ body {font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
 table {border-collapse: collapse; width: 100%;}
 th, td {text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #d8dbe0;}
 td.number {text-align: right; font-variant-numeric: tabular-nums;}
-.done {color: #00674f;} .failed {color: #b3261e; font-weight: 600;}
+.done {color: #00674f;} .running {color: #1f4e79;} .failed {color: #b3261e; font-weight: 600;}
 a {color: #1f4e79;}
 """
 

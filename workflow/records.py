@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,6 +11,9 @@ from dmu0.files.atomic import written_whole
 from dmu0.surveys import Survey
 from workflow.digest import run_id, step_digest
 from workflow.graph import Step, load_steps
+
+MARK = "FUSION_RECORD"
+"""Environment variable that holds the record which a process works for."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Record:
 
 @dataclass(frozen=True)
 class StepState:
-    """Where one step of a release stands: ``done``, ``stale``, ``failed`` or ``to do``."""
+    """Where one step of a release stands: ``done``, ``stale``, ``failed``, ``running`` or ``to do``."""
 
     step: Step
     state: str
@@ -58,6 +62,50 @@ def sidecar(notebook: Path) -> Path:
 def failed_notebook(notebook: Path) -> Path:
     """Where a run that failed is left to be read."""
     return notebook.with_name(f"{notebook.stem}.failed.ipynb")
+
+
+def failure_note(notebook: Path) -> Path:
+    """The line that says why the last run failed."""
+    return failed_notebook(notebook).with_suffix(".txt")
+
+
+def remove_failure(notebook: Path) -> None:
+    """Remove what an earlier run that failed has left: its notebook, page and note."""
+    failed = failed_notebook(notebook)
+    for path in (failed, failed.with_suffix(".html"), failure_note(notebook)):
+        path.unlink(missing_ok=True)
+
+
+def lock_file(notebook: Path) -> Path:
+    """The file that a process which makes an executed notebook holds locked."""
+    return notebook.with_name(f".{notebook.stem}.lock")
+
+
+def progress_file(notebook: Path) -> Path:
+    """The file in which a running step keeps where it stands (`dmu0.progress`)."""
+    return notebook.with_name(f".{notebook.stem}.progress")
+
+
+def parts_file(notebook: Path) -> Path:
+    """The file in which a running step lists what it has begun to write (`dmu0.files.atomic`)."""
+    return notebook.with_name(f".{notebook.stem}.parts")
+
+
+def worker_mark(notebook: Path) -> str:
+    """The variable of the environment, ``NAME=value``, of all processes that work for an executed notebook."""
+    return f"{MARK}={notebook}"
+
+
+def is_running(notebook: Path) -> bool:
+    """Whether a process is making an executed notebook at this moment; one that was killed holds no lock."""
+    try:
+        with lock_file(notebook).open("rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def read_record(notebook: Path) -> Record | None:
@@ -81,6 +129,14 @@ def _why_stale(record: Record, wanted: str, upstream: dict[str, str]) -> str:
     )
 
 
+def _not_done(step: Step, notebook: Path) -> StepState:
+    """The state of a step without a record: it failed, with the reason that was kept, or is to do."""
+    if not failed_notebook(notebook).exists():
+        return StepState(step, "to do", None)
+    note = failure_note(notebook)
+    return StepState(step, "failed", None, note.read_text().strip() if note.exists() else "")
+
+
 def release_states(survey: Survey, *, tracts: str = "") -> list[StepState]:
     """The state of every step of a release, in order.
 
@@ -91,9 +147,11 @@ def release_states(survey: Survey, *, tracts: str = "") -> list[StepState]:
         notebook = step.record(survey.folders)
         record = read_record(notebook)
         pending = [upstream for upstream in step.reads if states[upstream].state != "done"]
+        if is_running(notebook):
+            states[name] = StepState(step, "running", record)  # unlike a step that was killed, it holds its lock
+            continue
         if record is None:
-            failed = failed_notebook(notebook).exists()
-            states[name] = StepState(step, "failed" if failed else "to do", None)
+            states[name] = _not_done(step, notebook)
             continue
         upstream = {other: states[other].record.run_id for other in step.reads if states[other].record is not None}
         wanted = run_id(step_digest(step, survey, tracts=tracts), upstream)

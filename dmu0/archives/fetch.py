@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from astropy.table import Table
-from tqdm.auto import tqdm
 
 from dmu0.archives.catalogues import fetch_catalogue
 from dmu0.archives.plan import Ledger, Plan, make_plan
@@ -22,6 +21,7 @@ from dmu0.files.checksums import sha256
 from dmu0.files.integrity import check_file
 from dmu0.files.manifest import quarantine
 from dmu0.files.paths import DataFolders
+from dmu0.progress import tqdm
 from dmu0.surveys import Survey
 
 _LOG = logging.getLogger(__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,9 @@ from tempfile import TemporaryDirectory
 
 SUFFIX = ".part"
 """What names of unfinished files and folders end with."""
+
+JOURNAL = "FUSION_PARTS"
+"""Environment variable with a file that lists unfinished folders, so that those of a killed process are found."""
 
 
 @contextmanager
@@ -38,6 +43,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{path.name}.", suffix=SUFFIX, dir=path.parent) as folder:
+        list_part(folder)
         part = Path(folder) / path.name
         yield part
         if not (part.is_dir() and path.is_dir()):
@@ -50,6 +56,40 @@ def written_whole(path: Path) -> Iterator[Path]:
         except OSError:
             old.rename(path)
             raise
+
+
+def list_part(folder: str | Path) -> None:
+    """Append an unfinished folder to the journal, if there is one: a line that short is written at once or not at all.
+
+    For folders that nobody continues; those of `unfinished` that are continued must not be listed.
+    """
+    journal = os.environ.get(JOURNAL)
+    if journal:
+        with Path(journal).open("a", errors="surrogateescape") as stream:
+            stream.write(f"{Path.cwd() / folder}\n")
+
+
+def remove_parts(journal: Path) -> int:
+    """Remove what processes that are gone have left unfinished, and the journal that lists it.
+
+    Parameters
+    ----------
+    journal
+        A file that was given by the environment variable `JOURNAL`; it need not exist.
+
+    Returns
+    -------
+    int
+        How many folders were removed.
+    """
+    if not journal.exists():
+        return 0
+    folders = [Path(line) for line in journal.read_text(errors="surrogateescape").splitlines()]
+    left = [folder for folder in folders if folder.name.endswith(SUFFIX) and folder.is_dir()]
+    for folder in left:
+        shutil.rmtree(folder)
+    journal.unlink()
+    return len(left)
 
 
 def unfinished(path: Path) -> Path:

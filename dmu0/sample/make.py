@@ -16,11 +16,11 @@ import astropy.units as u
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from lsst.images import Box
-from tqdm import tqdm
 
-from dmu0.files.atomic import unfinished, written_whole
+from dmu0.files.atomic import list_part, unfinished, written_whole
 from dmu0.files.tables import write_table
 from dmu0.processes import process_pool
+from dmu0.progress import tqdm
 from dmu0.sample.catalogues import ps1_catalogue, twomass_catalogue, write_catalogue
 from dmu0.sample.hsc_files import file_name, make_field, write_patch, write_psf
 from dmu0.sample.scene import VISTA_PIXEL, Scene, plan_visits
@@ -122,6 +122,7 @@ def make_sample(survey: Survey, *, force: bool = False, progress: bool = True) -
     with _alone(folder):
         if force or not is_current(survey):
             _remove(folder.glob(f"{_STAGING}*"))  # what a killed run left
+            list_part(staging)
             try:
                 _write_sample(staging, survey, progress=progress)
                 files = sorted(str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file())

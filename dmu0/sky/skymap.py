@@ -277,20 +277,33 @@ class SingleSkyMap(_SkyMap):
     name
         Name of the map, in data ids.
     centre
-        ICRS deg of the middle of the grid.
+        ICRS deg of the point where the plane touches the sky: the middle of the grid, or ``centre_pixel``.
     shape
         Pixels of the grid, (ny, nx).
     pixel_scale
         Size of a pixel at the centre, arcsec.
+    centre_pixel
+        Pixel (x, y), counted from 0, at which the plane touches the sky in ``centre``; it may be off the grid. The
+        middle of the grid unless told.
     """
 
-    def __init__(self, *, name: str, centre: tuple[float, float], shape: tuple[int, int], pixel_scale: float) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        centre: tuple[float, float],
+        shape: tuple[int, int],
+        pixel_scale: float,
+        centre_pixel: tuple[float, float] | None = None,
+    ) -> None:
         super().__init__(name)
         if min(shape) < 1:
             raise ValueError(f"shape must be positive; got {shape}.")
         self.centre = (float(centre[0]), float(centre[1]))
         self.shape = (int(shape[0]), int(shape[1]))
         self.pixel_scale = pixel_scale
+        if centre_pixel is not None:  # maps of before there was this key keep their hash
+            self.centre_pixel = (float(centre_pixel[0]), float(centre_pixel[1]))
 
     def __len__(self) -> int:
         return 1
@@ -310,7 +323,8 @@ class SingleSkyMap(_SkyMap):
 
     def _make_tract(self, tract: int) -> Tract:
         (ra, dec), (ny, nx) = self.centre, self.shape
-        wcs = tangent_wcs(ra=ra, dec=dec, pixel_scale=self.pixel_scale, x=(nx - 1) / 2, y=(ny - 1) / 2)
+        x, y = getattr(self, "centre_pixel", ((nx - 1) / 2, (ny - 1) / 2))
+        wcs = tangent_wcs(ra=ra, dec=dec, pixel_scale=self.pixel_scale, x=x, y=y)
         return Tract(tract, ra, dec, wcs, (1, 1), (nx, ny), 0)
 
     def _near(self, polygon: Region) -> list[int]:
@@ -332,7 +346,13 @@ def make_sky_map(config: SkyMapConfig) -> RingsSkyMap | CellsSkyMap | SingleSkyM
         If patches of kind ``cells`` are not whole cells.
     """
     if config.kind == "single":
-        return SingleSkyMap(name=config.name, centre=config.centre, shape=config.shape, pixel_scale=config.pixel_scale)
+        return SingleSkyMap(
+            name=config.name,
+            centre=config.centre,
+            shape=config.shape,
+            pixel_scale=config.pixel_scale,
+            centre_pixel=config.centre_pixel,
+        )
     if config.kind == "rings":
         return RingsSkyMap(
             name=config.name,

@@ -56,10 +56,25 @@ def check_survey(survey: Survey) -> list[str]:
         findings += _check_patterns(survey)
     if not findings and survey.inputs.source == "local":
         findings += _check_files(survey)
-    wrong = [f"  {item.key}: {item.text}" for item in findings if item.stops]
+    wrong = [f"{item.key}: {item.text}" for item in findings if item.stops]
+    if len(wrong) == 1:
+        raise SurveyError(f"{survey.path} cannot be released: {wrong[0]}")
     if wrong:
-        raise SurveyError(f"{survey.path} cannot be released:\n" + "\n".join(wrong))
+        raise SurveyError(f"{survey.path} cannot be released:\n  " + "\n  ".join(wrong))
     return [f"{survey.path}: {item.key}: {item.text}" for item in findings]
+
+
+def optical_sections(survey: Survey) -> tuple[Optical, ...]:
+    """The optical halves of a survey."""
+    return () if survey.optical is None else (survey.optical,)
+
+
+def survey_warnings(survey: Survey) -> list[str]:
+    """What a release has had to do without, said on its page; also of a survey whose files are not there any more."""
+    try:
+        return check_survey(survey)
+    except SurveyError as error:
+        return str(error).splitlines()
 
 
 def _check_tracts(survey: Survey) -> Iterator[Finding]:
@@ -87,8 +102,9 @@ def _check_patterns(survey: Survey) -> Iterator[Finding]:
             yield Finding("vista.stacks", "no file pattern is given; list at least one", stops=True)
     elif survey.vista is not None:
         yield from _check_coadds("vista", survey.vista)
-    if survey.optical is not None and survey.optical.kind != "lsst":
-        yield from _check_coadds("optical", survey.optical)
+    for optical in optical_sections(survey):
+        if optical.kind != "lsst":
+            yield from _check_coadds("optical", optical)
 
 
 def _check_coadds(section: str, half: Vista | Optical) -> Iterator[Finding]:
@@ -112,7 +128,7 @@ def _check_files(survey: Survey) -> Iterator[Finding]:
         yield Finding("inputs.folder", f"{folder} is not there{_nearest_name(folder)}", stops=True)
         return
     inputs = find_inputs(survey)
-    there = [item for item in inputs if os.path.exists(item.path)]  # noqa: PTH110 - Path.exists raises where not allowed
+    there = {item for item in inputs if os.path.exists(item.path)}  # noqa: PTH110 - Path.exists raises where not allowed
     if survey.vista is not None and survey.vista.kind == "stacks" and not any(x.kind == "vista_stack" for x in there):
         patterns = ", ".join(survey.vista.stacks)
         near = _nearest_name(folder / survey.vista.stacks[0])
@@ -120,18 +136,44 @@ def _check_files(survey: Survey) -> Iterator[Finding]:
     else:
         for key, pattern in unmatched_patterns(survey):
             yield Finding(key, f"no file in {folder} matches {pattern}{_nearest_name(folder / pattern)}", stops=False)
-    for section, half, kind in (("vista", survey.vista, "vista_coadd"), ("optical", survey.optical, "optical_coadd")):
-        for band in () if half is None else half.bands:
-            wanted = [item for item in inputs if (item.kind, item.band) == (kind, band)]
-            found = [item for item in wanted if item in there]
-            if wanted and not found:
-                near = _nearest_name(wanted[0].path)
-                only = len(half.bands) == 1
-                yield Finding(
-                    f"{section}.coadds", f"{band} has no file: {wanted[0].path} is not there{near}", stops=only
-                )
-            elif found:
-                yield from _check_zero_point(section, half, found[0])
+    halves = [("optical", optical, "optical_coadd") for optical in optical_sections(survey)]
+    halves += [("vista", survey.vista, "vista_coadd")] if survey.vista is not None else []
+    for section, half, kind in halves:
+        yield from _check_bands(section, half, [item for item in inputs if item.kind == kind], there)
+    yield from _check_companions(survey, inputs, there)
+
+
+def _check_bands(section: str, half: Vista | Optical, wanted: list[Input], there: set[Input]) -> Iterator[Finding]:
+    """The coadds of a half: a band without any is missed, a half without any stops, single ones are counted."""
+    by_band = {band: [item for item in wanted if item.band == band] for band in half.bands}
+    none_at_all = bool(wanted) and not any(item in there for item in wanted)
+    for band, items in by_band.items():
+        found = [item for item in items if item in there]
+        missing = [item for item in items if item not in there]
+        if not missing:
+            yield from _check_zero_point(section, half, found[0]) if found else ()
+            continue
+        near = _nearest_name(missing[0].path)
+        said = f"{missing[0].path} is not there{near}"
+        if not found:
+            yield Finding(f"{section}.coadds", f"{band} has no file: {said}", stops=none_at_all)
+            continue
+        yield Finding(f"{section}.coadds", f"{band} lacks {len(missing)} of {len(items)} files: {said}", stops=False)
+        yield from _check_zero_point(section, half, found[0])
+
+
+def _check_companions(survey: Survey, inputs: list[Input], there: set[Input]) -> Iterator[Finding]:
+    """Confidence maps and PSF stamps that patterns promise."""
+    for kind, key, without in (
+        ("vista_confidence", "vista.confidence", "their stacks are not used; null says that there are none"),
+        ("optical_psf", "optical.psf_stamps", "the PSF is made of stars there"),
+    ):
+        wanted = [item for item in inputs if item.kind == kind]
+        missing = [item for item in wanted if item not in there]
+        if missing:
+            near = _nearest_name(missing[0].path)
+            text = f"{len(missing)} of {len(wanted)} files are not there, as {missing[0].path}: {without}{near}"
+            yield Finding(key, text, stops=False)
 
 
 def _check_zero_point(section: str, half: Vista | Optical, item: Input) -> Iterator[Finding]:

@@ -175,6 +175,11 @@ class SkyMapConfig(_Section):
         None, description="for single: ICRS deg of the tract's centre, or hours and degrees as in [02:18:00, -05:00:00]"
     )
     shape: tuple[Side, Side] | None = Field(None, description="for single: (ny, nx) px of the one patch")
+    centre_pixel: tuple[float, float] | None = Field(
+        None,
+        description="for single: pixel (x, y), counted from 0, that is at `centre`, where the plane touches the sky; "
+        "null: the middle of the patch",
+    )
 
     @model_validator(mode="after")
     def _single_is_complete(self) -> SkyMapConfig:

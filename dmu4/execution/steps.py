@@ -14,10 +14,10 @@ from lsst.daf.butler.progress import ProgressHandler
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.quantum_graph import PredictedQuantumGraphComponents
 from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
-from tqdm.auto import tqdm
 
 from dmu0.files.metadata import in_lines
 from dmu0.files.provenance import gather_provenance
+from dmu0.progress import tqdm
 from dmu0.sky.skymap import chosen_patches
 from dmu0.surveys import Survey
 from dmu4.butler.repository import INPUTS, RELEASE, has_collection, newest, open_butler, repository_folder

@@ -18,10 +18,10 @@ from uuid import UUID
 
 from lsst.daf.butler import Butler
 from lsst.pipe.base.quantum_graph import PredictedQuantumGraph, PredictedQuantumGraphComponents
-from tqdm.auto import tqdm
 
 from dmu0.files.paths import PROJECT
 from dmu0.processes import guarded_environment
+from dmu0.progress import tqdm
 from dmu4.execution.quantum_runner import QuantumRunner
 from dmu4.execution.zip_parts import mend_zip_reading
 

@@ -12,8 +12,8 @@ from astropy.table import Table
 from lsst.daf.butler import Butler, DatasetRef
 from lsst.images.cells import CellCoadd
 from scipy import ndimage
-from tqdm.auto import tqdm
 
+from dmu0.progress import tqdm
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.skymap import chosen_patches, make_sky_map
 from dmu0.surveys import Survey

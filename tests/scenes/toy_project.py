@@ -48,7 +48,7 @@ def write_project(folder: Path) -> None:
         shutil.copytree(
             PROJECT / "dmu0" / package, folder / "dmu0" / package, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for module in ("__init__", "checkout", "guard", "processes"):
+    for module in ("__init__", "checkout", "guard", "processes", "progress"):
         shutil.copy(PROJECT / "dmu0" / f"{module}.py", folder / "dmu0")
     shutil.copy(PROJECT / "Makefile", folder)
     (folder / "dmu0" / "surveys" / "toy.yaml").write_text(SURVEY)

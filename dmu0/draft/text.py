@@ -1,0 +1,275 @@
+"""The text of a draft: a survey file with a comment wherever something was told by more than the files themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from dmu0.draft.grid import Grid, Place, choose_grid
+from dmu0.draft.patterns import band_patterns, glob_patterns, patch_pattern
+from dmu0.draft.sorting import Contents
+from dmu0.surveys.first_look import FirstLook
+from dmu0.surveys.keys import shipped_surveys
+from obs_vista.bands import OPTICAL_BANDS, VISTA_BANDS, get_band
+from obs_vista.cards import CardError, card_number, card_value
+
+ZERO_POINT_CARDS = ("PHOTZP", "MAGZP", "MAG_ZP", "ZEROPT", "ZPT", "ZP", "MAGZPT")
+"""Cards with a zero point that the pipeline does not read by itself, because no standard says what they mean."""
+
+LARGEST_VEGA = 27.0
+"""MAGZPT of VIRCAM is 23 to 25 in the Vega system for one count per second; beyond this images were put on AB 30."""
+
+
+class DraftError(ValueError):
+    """A folder holds nothing that a survey can be made of; the message says what it does hold."""
+
+
+def name_of(folder: Path) -> str:
+    """A survey's name from that of a folder: small letters, digits and _, none that comes with the project."""
+    name = re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_")[:28]
+    if not re.match(r"[a-z]", name) or name in shipped_surveys():
+        name = f"my_{name}".rstrip("_")
+    return name
+
+
+def draft(contents: Contents, *, target: Path) -> tuple[str, list[str]]:
+    """The text of a survey file for the files of a folder.
+
+    Parameters
+    ----------
+    contents
+        What the folder holds.
+    target
+        Where the survey file will be; the folder is named relative to it where it is near.
+
+    Returns
+    -------
+    text, needed
+        The text, and what a person has to add before it is a survey, one line for each; mostly nothing.
+
+    Raises
+    ------
+    DraftError
+        If there is no image.
+    """
+    name = name_of(contents.folder)
+    coadds = [look for looks in contents.coadds.values() for look in looks]
+    stacks = [look for looks in contents.stacks.values() for look in looks]
+    if not coadds and not stacks:
+        raise DraftError(_nothing(contents))
+    grid = choose_grid(coadds, stacks, name=name)
+    needed: list[str] = []
+    lines = [*_head(contents, name, target), *_vista(contents, grid, needed), *_optical(contents, grid, needed)]
+    lines += [*_sky_map(grid, coadds, name, needed), *_references(contents), *_left_out(contents)]
+    return "\n".join(lines) + "\n", needed
+
+
+def _nothing(contents: Contents) -> str:
+    """Why a folder is no survey."""
+    kinds = [f"{len(paths)} {key} catalogues" for key, paths in contents.catalogues.items()]
+    kinds += [f"{path.name} ({why})" for path, why in list(contents.left_out.items())[:5]]
+    return (
+        f"{contents.folder} holds no image that a survey can be made of; it holds {', '.join(kinds) or 'no FITS file'}."
+    )
+
+
+def _value(value: object) -> str:
+    """A value as YAML writes it within a line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
+
+
+def _head(contents: Contents, name: str, target: Path) -> Iterator[str]:
+    folder = contents.folder.resolve()
+    relative = os.path.relpath(folder, target.resolve().parent)
+    yield f"# Drafted by `make survey` from the files of {folder}."
+    yield "# Check what the comments say, then: make check SURVEY=this-file"
+    yield f"name: {name}"
+    yield f"title: {_value(contents.folder.resolve().name)}"
+    yield "inputs:"
+    yield "  source: local"
+    yield f"  folder: {_value(str(folder) if relative.count('..') > 2 else relative)}"
+
+
+def _vista(contents: Contents, grid: Grid | None, needed: list[str]) -> Iterator[str]:
+    coadds = {band: looks for band, looks in contents.coadds.items() if band in VISTA_BANDS}
+    if not contents.stacks and not coadds:
+        return
+    bands = [band for band in VISTA_BANDS if band in contents.stacks or band in coadds]
+    yield "vista:"
+    if not contents.stacks:
+        yield "  kind: coadds"
+        yield from _bands_and_coadds(contents, coadds, bands, grid, needed, section="vista")
+        yield "  confidence: null"
+        return
+    looks = [look for looks in contents.stacks.values() for look in looks]
+    yield "  kind: stacks"
+    programme = next((str(v) for look in looks if (v := card_value(look.header, "ESO OBS PROG ID"))), None)
+    if programme is not None:
+        yield f"  programme: {_value(programme)}"
+    yield from _bands_and_coadds(contents, coadds, bands, grid, needed, section="vista")
+    others = [look.path for looks in contents.coadds.values() for look in looks] + list(contents.left_out)
+    patterns = glob_patterns(contents.folder, [look.path for look in looks], others=others)
+    yield f"  stacks: {_value(patterns)}"
+    if contents.confidence is None:
+        yield "  confidence: null  # no file is named like a stack with something behind, as in _conf"
+        yield "  noise: skynoise"
+    else:
+        yield f"  confidence: {_value(contents.confidence)}"
+    zero_points = [value for look in looks if np.isfinite(value := _number(look, "MAGZPT"))]
+    if zero_points and np.median(zero_points) > LARGEST_VEGA:
+        yield f"  magnitudes: AB  # MAGZPT is {np.median(zero_points):g}, too large for CASU's Vega system"
+    if any(13 in look.detectors for look in looks):
+        yield "  cuts:"
+        yield "    noise_ratio_range: [0.7, 1.8]  # detector 13 is at 1.5 in good images"
+
+
+def _number(look: FirstLook, card: str) -> float:
+    try:
+        return card_number(look.header, card, default=np.nan)
+    except CardError:
+        return np.nan
+
+
+def _optical(contents: Contents, grid: Grid | None, needed: list[str]) -> Iterator[str]:
+    coadds = {band: looks for band, looks in contents.coadds.items() if band in OPTICAL_BANDS}
+    if not coadds:
+        return
+    whole = {"image", "mask", "variance"}
+    hsc = all(whole <= look.planes and "FLUXMAG0" in look.header for looks in coadds.values() for look in looks)
+    yield "optical:"
+    yield "  kind: hsc" if hsc else "  kind: fits"
+    yield from _bands_and_coadds(
+        contents, coadds, [b for b in OPTICAL_BANDS if b in coadds], grid, needed, section="optical"
+    )
+
+
+def _bands_and_coadds(
+    contents: Contents,
+    coadds: Mapping[str, Sequence[FirstLook]],
+    bands: Sequence[str],
+    grid: Grid | None,
+    needed: list[str],
+    *,
+    section: str,
+) -> Iterator[str]:
+    """Bands, with what they were told by, and patterns and zero points of those that come as coadds."""
+    told = {band: contents.sources[band] for band in bands if contents.sources.get(band, "header") != "header"}
+    yield f"  bands: [{', '.join(bands)}]" + (f"  # by {_told(told)}" if told else "")
+    if not coadds:
+        return
+    places = {} if grid is None else grid.places
+    paths = {band: [look.path for look in coadds[band]] for band in bands if band in coadds}
+    yield from _patterns("coadds", contents.folder, paths, places, needed)
+    for key, files in (("weights", contents.weights), ("psf_stamps", contents.psfs)):
+        chosen = {band: files[band] for band in bands if band in files and band in coadds}
+        if chosen and (section == "optical" or key == "weights"):
+            yield from _patterns(key, contents.folder, chosen, places, needed)
+    yield from _zero_points(coadds, bands, needed, section)
+
+
+def _told(told: Mapping[str, str]) -> str:
+    """By which cards or names the bands were told, shortly."""
+    words = list(dict.fromkeys(told.values()))
+    return ", ".join(words[:3]) + (", ..." if len(words) > 3 else "")
+
+
+def _patterns(
+    key: str, folder: Path, paths: Mapping[str, Sequence[Path]], places: Mapping[Path, Place], needed: list[str]
+) -> Iterator[str]:
+    """File patterns by band."""
+    by_band = {}
+    for band, files in paths.items():
+        many = len(files) > 1 or any(len(other) > 1 for other in paths.values())
+        by_band[band] = [patch_pattern(folder, file, band, _place(file, places) if many else None) for file in files]
+    chosen, misfits = band_patterns(by_band)
+    yield f"  {key}:"
+    for band, pattern in chosen.items():
+        yield f"    {band}: {_value(pattern)}"
+    for band, count in misfits.items():
+        if count:
+            needed.append(f"{key}: {count} files of {band} do not fit the pattern of the others; move them apart")
+
+
+def _place(file: Path, places: Mapping[Path, Place]) -> Place | None:
+    """The patch of a file: its own, or that of a coadd in whose folder it is, or whose patch its name has."""
+    if file in places:
+        return places[file]
+    named = [
+        place for place in places.values() if f"{place.x},{place.y}" in file.name and str(place.tract) in str(file)
+    ]
+    beside = [place for path, place in places.items() if path.parent == file.parent]
+    return next(iter(named or beside), None)
+
+
+def _zero_points(
+    coadds: Mapping[str, Sequence[FirstLook]], bands: Sequence[str], needed: list[str], section: str
+) -> Iterator[str]:
+    """Zero points of bands whose headers do not have one that the pipeline reads."""
+    unknown = {
+        band: coadds[band][0] for band in bands if band in coadds and not np.isfinite(coadds[band][0].zero_point)
+    }
+    if not unknown:
+        return
+    yield "  zero_points:"
+    for band, look in unknown.items():
+        value, source = _other_zero_point(look, band)
+        if np.isfinite(value):
+            yield f"    {band}: {value:.6g}  # {source}; is it the AB magnitude of one count?"
+        else:
+            yield f"    {band}:  # needed: the AB magnitude of one count; {look.path.name} does not say it"
+            needed.append(f"{section}.zero_points.{band}: the AB magnitude of one count of {look.path.name}")
+
+
+def _other_zero_point(look: FirstLook, band: str) -> tuple[float, str]:
+    """A zero point by one of `ZERO_POINT_CARDS`, in AB, and where it comes from."""
+    for card in ZERO_POINT_CARDS:
+        value = _number(look, card)
+        if not 10 < value < 40:
+            continue
+        offset = get_band(band).vega_to_ab
+        if band in VISTA_BANDS and value < LARGEST_VEGA:
+            return value + offset, f"{card} {value:g}, taken for Vega, and {offset:+.3f} to AB"
+        return value, f"{card} of {look.path.name}"
+    return np.nan, ""
+
+
+def _sky_map(grid: Grid | None, coadds: Sequence[FirstLook], name: str, needed: list[str]) -> Iterator[str]:
+    yield "sky_map:" + (f"  # {grid.note}" if grid is not None else "")
+    if grid is None:
+        ny, nx = max((look.shape for look in coadds), default=(0, 0))
+        needed.append("sky_map.centre and sky_map.pixel_scale: the images have no world coordinates")
+        yield "  kind: single"
+        yield f"  name: {name}"
+        yield "  pixel_scale:  # needed: arcsec; the images have no world coordinates"
+        yield "  centre:  # needed: [RA, Dec] of their middle, ICRS deg"
+        yield f"  shape: [{ny}, {nx}]"
+        yield "tracts:"
+        yield "  0: [0]"
+        return
+    for key, value in grid.settings.items():
+        yield f"  {key}: {_value(value)}"
+    yield "tracts:"
+    for tract, patches in grid.tracts.items():
+        yield f"  {tract}: {_value(patches)}"
+
+
+def _references(contents: Contents) -> Iterator[str]:
+    if not contents.catalogues:
+        return
+    yield "references:"
+    for key, paths in contents.catalogues.items():
+        patterns = glob_patterns(contents.folder, paths)
+        more = f"  # also {', '.join(patterns[1:])}" if patterns[1:] else ""
+        yield f"  {key}: {_value(patterns[0])}{more}"
+
+
+def _left_out(contents: Contents) -> Iterator[str]:
+    if contents.left_out:
+        yield "# Not used:"
+    for path, why in contents.left_out.items():
+        yield f"#   {path.relative_to(contents.folder)}: {' '.join(why.split())}"

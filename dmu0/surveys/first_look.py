@@ -1,0 +1,133 @@
+"""What an image file says of itself in its headers: size, place on the sky, filter, zero point; no pixel is read."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+
+from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS
+from dmu0.published.planes import OpticalError, celestial_wcs
+from dmu0.published.zero_point import published_zero_point
+from obs_vista.headers import detector_extensions, merged_header
+from obs_vista.translator import VircamTranslator
+
+PLANES = {"MASK": "mask", "VARIANCE": "variance", "WEIGHT": "weight", "IMAGE": "image"}
+"""What EXTTYPE or EXTNAME call the planes of a coadd."""
+
+
+class FirstLook(NamedTuple):
+    """What the headers of an image file say.
+
+    Attributes
+    ----------
+    path
+        The file.
+    shape
+        (ny, nx) of its first image, px.
+    images
+        How many two-dimensional images it holds.
+    planes
+        Which of image, mask, variance and weight its extensions are called.
+    detectors
+        Numbers of the VIRCAM detectors in it; empty if it is no file of that camera.
+    header
+        Header of the first image, with what it lacks from the primary.
+    wcs
+        Projection of the first image into ICRS; None if it has none.
+    pixel_scale
+        Side of a pixel, arcsec; NaN without a projection.
+    zero_point
+        AB magnitude of one count by FLUXMAG0 or MAGZERO; NaN where there is neither, or it cannot be meant.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    images: int
+    planes: frozenset[str]
+    detectors: tuple[int, ...]
+    header: fits.Header
+    wcs: WCS | None
+    pixel_scale: float
+    zero_point: float
+
+
+class NotAnImageError(ValueError):
+    """A file has no image whose header can be read; the message is the reason."""
+
+
+def look_at(path: Path) -> FirstLook:
+    """Read the headers of an image file.
+
+    Raises
+    ------
+    NotAnImageError
+        If it is no FITS file, damaged, or holds no image.
+    """
+    try:
+        with WARNING_FILTERS, warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)  # odd headers are told of by dmu0/2_Check_inputs
+            with fits.open(path) as hdus:
+                return _look(path, hdus)
+    except NotAnImageError:
+        raise
+    except READ_ERRORS as error:
+        said = str(error).splitlines() or ["no message"]
+        raise NotAnImageError(f"cannot be read: {type(error).__name__}: {said[0]}") from error
+
+
+def _look(path: Path, hdus: fits.HDUList) -> FirstLook:
+    images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
+    if not images:
+        raise NotAnImageError("holds no two-dimensional image")
+    names = {str(hdu.header.get(key, "")).strip().upper() for hdu in images for key in ("EXTTYPE", "EXTNAME")}
+    primary = hdus[0].header
+    header = images[0].header if images[0] is hdus[0] else merged_header(primary, images[0].header)
+    try:
+        detectors = tuple(detector_extensions(hdus))
+    except ValueError:
+        detectors = ()
+    wcs = celestial_wcs(images[0].header)
+    try:
+        zero_point = published_zero_point(images[0].header, primary, path=path)
+    except OpticalError:
+        zero_point = np.nan
+    return FirstLook(
+        path=path,
+        shape=(int(images[0].header["NAXIS2"]), int(images[0].header["NAXIS1"])),
+        images=len(images),
+        planes=frozenset(PLANES[name] for name in names if name in PLANES),
+        detectors=detectors,
+        header=header,
+        wcs=wcs,
+        pixel_scale=np.nan if wcs is None else 3600 * float(np.mean(proj_plane_pixel_scales(wcs.celestial))),
+        zero_point=zero_point,
+    )
+
+
+def vista_filter(look: FirstLook) -> str | None:
+    """The physical filter of a VIRCAM image, by the rule of the pipeline; None if no card names one of its filters."""
+    try:
+        return VircamTranslator(look.header).to_physical_filter()
+    except (KeyError, ValueError):
+        return None
+
+
+def outlines(path: Path) -> list[np.ndarray]:
+    """Corners of every image of a file that has a projection: arrays (4, 2) of ICRS RA and Dec, deg, going round."""
+    found = []
+    with WARNING_FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        with fits.open(path) as hdus:
+            for hdu in hdus:
+                if hdu.is_image and hdu.header.get("NAXIS") == 2 and (wcs := celestial_wcs(hdu.header)) is not None:
+                    nx, ny = int(hdu.header["NAXIS1"]), int(hdu.header["NAXIS2"])
+                    x, y = [0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1]
+                    found.append(np.column_stack(wcs.all_pix2world(x, y, 0)))
+    return found

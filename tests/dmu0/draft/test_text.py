@@ -1,0 +1,198 @@
+"""A survey file that is drafted from a folder of FITS files can be read, checked, and finds exactly those files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from lsst.sphgeom import LonLat, UnitVector3d
+
+from dmu0.draft.sorting import sort_folder
+from dmu0.draft.text import DraftError, draft, name_of
+from dmu0.files.expected import find_inputs
+from dmu0.sky.skymap import make_sky_map, survey_patches
+from dmu0.sky.tract import tangent_wcs
+from dmu0.surveys import Survey, load_survey
+from dmu0.surveys.check import check_survey
+from dmu0.surveys.first_look import look_at, outlines
+from dmu0.surveys.overview import is_on_grid, overview
+
+
+def write_image(path, *, x, y, shape=(300, 240), scale=0.2, ra=150.5, dec=-2.25, **cards):
+    """A plain image, projected about a point that its pixel (x, y) is, with some cards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = tangent_wcs(ra=ra, dec=dec, pixel_scale=scale, x=x, y=y).to_header()
+    header.update(cards)
+    pixels = np.random.default_rng(7).normal(size=shape).astype(np.float32)
+    fits.PrimaryHDU(pixels, header).writeto(path)
+    return path
+
+
+def drafted(folder, *, needed=0) -> Survey:
+    """The survey of a folder, written beside it and read again."""
+    target = folder.parent / "drafted.yaml"
+    text, lines = draft(sort_folder(folder), target=target)
+    target.write_text(text)
+    assert len(lines) == needed, lines
+    return load_survey(str(target))
+
+
+def test_a_plain_mosaic_keeps_its_tangent_point(tmp_path):
+    """One image far from its tangent point: the sky map has its pixels, so that it need not be resampled."""
+    path = write_image(tmp_path / "My field 2" / "deep_r.fits", x=-5000.0, y=812.5, MAGZERO=30.0, FILTER="r.MP9602")
+    survey = drafted(path.parent)
+    assert (survey.name, survey.bands, survey.optical.kind) == ("my_field_2", ("r",), "fits")
+    assert survey.sky_map.shape == (300, 240)
+    assert survey.sky_map.centre == pytest.approx((150.5, -2.25), abs=1e-9)
+    patch = make_sky_map(survey.sky_map).tract(0).patch(0)
+    assert is_on_grid(look_at(path), patch)
+    x, y = patch.wcs.all_world2pix(150.5, -2.25, 0)
+    assert (float(x), float(y)) == pytest.approx((-5000.0, 812.5), abs=1e-6)
+    assert check_survey(survey) == []
+    [line] = [line for line in overview(survey) if line.startswith("  r ")]
+    assert '1 of 1 coadd, 240 x 300 px of 0.2" on the sky map, AB zero point 30.000 by its header' in line
+
+
+def test_two_images_on_unequal_grids(tmp_path):
+    """The finest image gives the pixels, both together the extent; VISTA's zero point becomes AB, and says so."""
+    folder = tmp_path / "pair"
+    fine = write_image(folder / "kids_i.fits", x=120, y=150, MAGZERO=0.0 + 25.0, FILTER="i_SDSS")
+    write_image(folder / "viking_Ks.fits", x=10, y=20, scale=0.339, shape=(200, 220), MAGZPT=23.05, FILTER="Ks")
+    survey = drafted(folder)
+    assert survey.bands == ("i", "vk")
+    assert (survey.vista.kind, survey.vista.coadds) == ("coadds", {"vk": "viking_Ks.fits"})
+    assert survey.vista.zero_points["vk"] == pytest.approx(23.05 + 1.816)
+    sky_map = make_sky_map(survey.sky_map)
+    assert is_on_grid(look_at(fine), sky_map.tract(0).patch(0))
+    ny, nx = survey.sky_map.shape
+    # From the tangent point, in fine pixels: the coarse image reaches 17 px left and 356 right, 33.9 down, 305 up.
+    assert (nx, ny) == (120 + 1 + 355, 150 + 1 + 304)
+    assert sky_map.tract(0).wcs.wcs.crpix == pytest.approx([121, 151], abs=1e-6)
+    text = (tmp_path / "drafted.yaml").read_text()
+    assert "MAGZPT 23.05, taken for Vega, and +1.816 to AB; is it the AB magnitude of one count?" in text
+    assert check_survey(survey) == []
+
+
+def test_patches_of_rings_become_patterns(tmp_path):
+    """Whole patches of HSC's tracts, of a size of their own, in two bands: one pattern for all, and their PSFs."""
+    folder = tmp_path / "tree"
+    config = {"kind": "rings", "name": "small", "patch_inner": 400, "patch_border": 30}
+    tract = make_sky_map(Survey.model_fields["sky_map"].annotation(**config)).tract(9813)
+    for name, filter_name in (("g", "HSC-G"), ("i", "HSC-I")):
+        for index in ((40, 41), (41, 41), (40, 42)):
+            box = tract.patch(index).outer_bbox
+            where = folder / filter_name / "9813" / f"{index[0]},{index[1]}"
+            x, y = tract.wcs.wcs.crpix - 1 - np.array([box.x.start, box.y.start])
+            write_image(
+                where / f"calexp-{filter_name}-9813-{index[0]},{index[1]}.fits", x=x, y=y, scale=0.168, ra=tract.ra,
+                dec=tract.dec, shape=box.shape, FLUXMAG0=10**10.8, FILTER=name,
+            )  # fmt: skip
+            fits.PrimaryHDU(np.ones((41, 43))).writeto(where / f"psf-{filter_name}-9813-{index[0]},{index[1]}.fits")
+    survey = drafted(folder)
+    assert survey.tracts == {9813: ("40,41", "41,41", "40,42")}
+    assert (survey.sky_map.patch_inner, survey.sky_map.patch_border) == (400, 30)
+    where = "{filter}/{tract}/{patch_x},{patch_y}"
+    assert survey.optical.coadds == {"default": f"{where}/calexp-{{filter}}-{{tract}}-{{patch_x}},{{patch_y}}.fits"}
+    assert survey.optical.psf_stamps == {"default": f"{where}/psf-{{filter}}-{{tract}}-{{patch_x}},{{patch_y}}.fits"}
+    assert {item.path for item in find_inputs(survey)} == set(folder.rglob("*.fits"))
+    assert check_survey(survey) == []
+
+
+def test_stacks_their_maps_and_catalogues(tmp_path, write_casu):
+    """Pawprint stacks with confidence maps and references: bands by the filter wheel, patches below the detectors."""
+    folder = tmp_path / "night"
+    (folder / "vista").mkdir(parents=True)
+    pixels = np.random.default_rng(3).normal(100, 5, (60, 50)).astype(np.float32)
+    for number, (name, detectors) in enumerate((("H", (5,)), ("Ks", (5, 13)))):
+        images = dict.fromkeys(detectors, pixels)
+        path = folder / "vista" / f"v20091104_0019{number}_st.fit"
+        write_casu(path, images, ESO__INS__FILT1__NAME=name, ESO__OBS__PROG__ID="179.A-2006(B)")
+        write_casu(path.with_name(f"{path.stem}_conf.fit"), images, ESO__INS__FILT1__NAME=name)
+    for number in (1, 2):
+        Table({"source_id": [number], "ra": [34.5], "dec": [-5.0], "phot_g_mean_mag": [18.0]}).write(
+            folder / f"gaia_part{number}.csv"
+        )
+    (folder / "notes.txt").write_text("seeing was fine\n")
+    survey = drafted(folder)
+    assert (survey.bands, survey.vista.kind, survey.vista.programme) == (("vh", "vk"), "stacks", "179.A-2006(B)")
+    assert (survey.vista.stacks, survey.vista.confidence) == (("vista/v20091104_0019*_st.fit",), "_conf")
+    assert survey.vista.magnitudes == "Vega"
+    assert survey.vista.cuts.noise_ratio_range == (0.7, 1.8), "detector 13 is among them"
+    assert survey.references.gaia == "gaia_part*.csv"
+    found = find_inputs(survey)
+    assert sum(item.kind == "vista_stack" for item in found) == 2
+    assert sum(item.kind == "vista_confidence" and item.path.exists() for item in found) == 2
+    chosen = [patch.inner_polygon for patch in survey_patches(survey)]
+    corners = np.concatenate([corners for path in (folder / "vista").glob("*_st.fit") for corners in outlines(path)])
+    assert len(corners) == 12
+    for ra, dec in corners:
+        assert any(polygon.contains(UnitVector3d(LonLat.fromDegrees(ra, dec))) for polygon in chosen)
+    assert len(chosen) <= 4
+    assert check_survey(survey) == []
+    assert "notes.txt" in (tmp_path / "drafted.yaml").read_text()
+
+
+def test_what_nobody_can_know_is_asked_for(tmp_path):
+    """Images without zero point and projection: the keys are named, and the file refused until then."""
+    (tmp_path / "bare").mkdir()
+    for band in ("g", "Y"):
+        fits.PrimaryHDU(np.zeros((200, 150), np.float32)).writeto(tmp_path / "bare" / f"{band}.fits")
+    target = tmp_path / "drafted.yaml"
+    text, needed = draft(sort_folder(tmp_path / "bare"), target=target)
+    target.write_text(text)
+    assert [line.split(":")[0] for line in needed] == [
+        "vista.zero_points.vy",
+        "optical.zero_points.g",
+        "sky_map.centre and sky_map.pixel_scale",
+    ]
+    with pytest.raises(ValueError, match=r"optical\.zero_points\.g.*line \d+"):
+        load_survey(str(target))
+    filled = text.replace("vy:  # needed", "vy: 30.0  #").replace("g:  # needed", "g: 0.0  #")
+    filled = filled.replace("pixel_scale:", "pixel_scale: 0.339").replace("centre:", "centre: [135.0, 0.5]")
+    target.write_text(filled)
+    assert check_survey(load_survey(str(target))) == []
+
+
+def test_a_folder_without_images(tmp_path):
+    """What is there instead is said."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DraftError, match="no FITS file"):
+        draft(sort_folder(tmp_path / "empty"), target=tmp_path / "x.yaml")
+    Table({"Jmag": [1.0], "Hmag": [1.0], "Kmag": [1.0]}).write(tmp_path / "empty" / "a.fits")
+    (tmp_path / "empty" / "b.fits").write_bytes(b"<html>not found</html>")
+    with pytest.raises(DraftError, match=r"1 twomass catalogues, b\.fits \(cannot be read"):
+        draft(sort_folder(tmp_path / "empty"), target=tmp_path / "x.yaml")
+    with pytest.raises(FileNotFoundError, match="is no folder"):
+        sort_folder(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("KiDS-1000 r4", "kids_1000_r4"), ("2024", "my_2024"), ("video", "my_video"), ("x" * 40, "x" * 28)],
+)
+def test_names(tmp_path, folder, name):
+    """A name from that of the folder, which none of the surveys that come with the project has."""
+    assert name_of(tmp_path / folder) == name
+
+
+def test_real_images(tmp_path, realdata):
+    """Real images: an HSC cutout on its own pixels, and four frames of VIDEO on the patches of HSC that they reach."""
+    survey = drafted_from(realdata / "hsc_cutout", tmp_path)
+    assert (survey.bands, survey.optical.kind, survey.optical.psf_stamps) == (("i",), "hsc", {"i": "hsc_i_psf.fits"})
+    patch = make_sky_map(survey.sky_map).tract(0).patch(0)
+    assert is_on_grid(look_at(realdata / "hsc_cutout" / "hsc_i.fits"), patch)
+    assert check_survey(survey) == []
+    survey = drafted_from(realdata / "vista_video_h", tmp_path)
+    assert (survey.bands, survey.vista.magnitudes, survey.vista.confidence) == (("vh",), "AB", None)
+    assert {"5,4", "6,4"} <= set(survey.tracts[8525])
+    assert check_survey(survey) == []
+
+
+def drafted_from(folder, tmp_path) -> Survey:
+    """The survey of a folder of others, written elsewhere."""
+    target = tmp_path / f"{folder.name}.yaml"
+    text, needed = draft(sort_folder(folder), target=target)
+    target.write_text(text)
+    assert needed == []
+    return load_survey(str(target))

@@ -1,0 +1,246 @@
+"""Command line of the workflow, for the Makefile: ``python -m workflow release|check|survey|run|status|index``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dmu0.files.code_version import code_version
+from dmu0.files.paths import PROJECT
+from dmu0.surveys import Survey, SurveyError, check_engine, check_jobs, load_survey, normal_tracts
+from dmu0.surveys.ownership import claim_data_folders
+from workflow.graph import GraphError, load_steps
+from workflow.libraries import changed_libraries
+from workflow.progress import read_progress, say, shown_progress
+from workflow.records import StepState, release_states
+from workflow.stopping import STOPPED, die_with_parent, run_make, stop_step_on_signals
+
+if TYPE_CHECKING:
+    from workflow.outlook import Outlook
+
+
+def plan(survey: Survey, tracts: str) -> dict[str, StepState]:
+    """Write the make fragment that lists the steps to run; returns them, and says so when there are none."""
+    states = release_states(survey, tracts=tracts)
+    todo = {item.step.name: item for item in states if item.state != "done"}
+    lines = []
+    for item in todo.values():
+        record = item.step.record(survey.folders).relative_to(PROJECT)
+        before = [
+            todo[name].step.record(survey.folders).relative_to(PROJECT) for name in item.step.reads if name in todo
+        ]
+        lines += [f"RECORDS += {record}", f"{record}: | {' '.join(map(str, before))}"]
+    (survey.folders[0] / "plan.mk").write_text("\n".join(lines) + "\n")
+    if todo:
+        print(
+            f"{survey.name}: {len(states) - len(todo)} of {len(states)} steps are done, {len(todo)} to run.", flush=True
+        )
+    else:
+        print(f"{survey.name}: all {len(states)} steps are done; nothing to do.")
+    return todo
+
+
+def run(survey: Survey, tracts: str, notebook: str) -> int:
+    """Execute one notebook; one line when it starts, one when it ends."""
+    die_with_parent()
+    steps = load_steps()
+    name = Path(notebook).with_suffix("").as_posix()
+    if name not in steps:
+        print(f"There is no notebook {notebook!r}; known are {', '.join(steps)}.", file=sys.stderr)
+        return 2
+    stop_step_on_signals(steps[name].record(survey.folders))
+    from workflow.execute import NotebookFailed, run_step  # papermill is slow to import
+
+    say(f"[{survey.name}] {name} ...")
+    try:
+        record = run_step(steps[name], survey, tracts=tracts)
+    except NotebookFailed as error:
+        say(f"[{survey.name}] FAILED {error}", sys.stderr)
+        return 1
+    say(f"[{survey.name}] {name} done in {record.seconds:.0f} s")
+    return 0
+
+
+def check(survey: Survey, tracts: str) -> int:
+    """Say what a survey is made of, what it lacks and what its release will cost; nothing is read but headers."""
+    from dmu0.surveys.overview import overview  # sky maps and FITS are slow to import
+
+    costs = say_warnings(survey, tracts)
+    for line in (*overview(survey), costs.line()):
+        print(line)
+    print(f"{survey.path} can be released: make release SURVEY={survey.path}")
+    return 0
+
+
+def survey_from(folder: str, target: str) -> int:
+    """Write a survey file for a folder of FITS files; an existing file is not touched."""
+    from dmu0.draft.sorting import sort_folder
+    from dmu0.draft.text import DraftError, draft, name_of
+    from dmu0.files.atomic import written_whole
+
+    if not folder:
+        print("Which folder? Give it: make survey FROM=folder [TO=file.yaml]", file=sys.stderr)
+        return 2
+    source = Path(folder).expanduser()
+    path = Path(target).expanduser() if target else PROJECT / f"{name_of(source)}.yaml"
+    if path.exists():
+        print(f"{path} is there already; remove it, or give another name: TO=file.yaml", file=sys.stderr)
+        return 2
+    try:
+        text, needed = draft(sort_folder(source), target=path)
+    except (DraftError, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    with written_whole(path) as part:
+        part.write_text(text)
+    for line in needed:
+        print(f"Needed: {line}", file=sys.stderr)
+    print(f"{path} is written; read its comments, then: make check SURVEY={path}")
+    return 0
+
+
+def say_warnings(survey: Survey, tracts: str) -> Outlook:
+    """Check a survey before its release, and say what the release will have to do without; returns its costs."""
+    from dmu0.surveys.check import check_survey
+    from workflow.outlook import outlook
+
+    warnings, costs = check_survey(survey), outlook(survey, tracts)
+    for warning in (*warnings, *filter(None, [costs.warning()])):
+        print(f"Warning: {warning}", file=sys.stderr, flush=True)
+    return costs
+
+
+def release(survey: Survey, tracts: str, jobs: str) -> int:
+    """Plan, let make run what is left to do, and write the index; the exit code is make's.
+
+    Make runs as a child of this process, so that killing the outer make stops the whole release.
+    """
+    die_with_parent()
+    todo = plan(survey, tracts)
+    if not todo:
+        return 0
+    print(say_warnings(survey, tracts).line().strip(), flush=True)
+    command = ["make", "--no-print-directory", *([f"-j{jobs}"] if jobs else []), "records"]
+    command += [f"SURVEY={survey.path}", f"TRACTS={tracts}", f"NAME={survey.name}"]
+    records = {name: item.step.record(survey.folders) for name, item in todo.items()}
+    with shown_progress(records, name=survey.name):
+        code, interrupted = run_make(command, folder=PROJECT)
+    if interrupted:
+        say(f"[{survey.name}] {STOPPED}", sys.stderr)
+        return 130
+    index(survey, tracts, quiet=code != 0)
+    if code:
+        say_failures(survey, tracts)
+    return code
+
+
+def say_failures(survey: Survey, tracts: str) -> None:
+    """End with what failed and what to do: other steps may have said much since."""
+    states = release_states(survey, tracts=tracts)
+    done = sum(item.state == "done" for item in states)
+    for item in states:
+        if item.state == "failed":
+            say(f"[{survey.name}] failed: {item.why or item.step.name}", sys.stderr)
+    say(
+        f"[{survey.name}] {done} of {len(states)} steps are done, and stay so. Mend what failed, and give the same "
+        "command again.",
+        sys.stderr,
+    )
+
+
+def _row(item: StepState, survey: Survey) -> str:
+    """One line of the status."""
+    seconds = f"{item.record.seconds:7.0f} s" if item.record else "        -"
+    why = read_progress(item.step.record(survey.folders)) if item.state == "running" else item.why
+    return f"{item.step.name:32s} {item.state:7s} {seconds}  {why}".rstrip()
+
+
+def status(survey: Survey, tracts: str) -> int:
+    """Print each step's state and duration; exit 1 when a step failed."""
+    states = release_states(survey, tracts=tracts)
+    print(f"{survey.name}: {survey.title}")
+    for item in states:
+        print(_row(item, survey))
+    counts = Counter(dict.fromkeys(("done", "stale", "running", "failed", "to do"), 0))
+    counts.update(item.state for item in states)
+    total = sum(item.record.seconds for item in states if item.record)
+    print(", ".join(f"{number} {state}" for state, number in counts.items()) + f"; {total:.0f} s of notebooks")
+    records = {item.step.name: item.record.libraries for item in states if item.record}
+    for change in changed_libraries(records):
+        print(f"Library changed: {change}; nothing is stale for that. make clean-dmuN runs it again.")
+    _print_provenance(survey, states)
+    return 1 if counts["failed"] else 0
+
+
+def _print_provenance(survey: Survey, states: list[StepState]) -> None:
+    """Who made what there is, and what this checkout would say of a product that it made now."""
+    from dmu0.files.provenance import gather_provenance  # astropy is slow to import
+
+    makers = Counter(item.record.made_by or "code that did not say its version" for item in states if item.record)
+    for maker, number in makers.items():
+        print(f"{number} made by {maker}")
+    print(f"This checkout: {code_version()}")
+    words = gather_provenance(survey).words()
+    print(f"  schema {words['schema_version']}, sky map {words['sky_map']} (sha1 {words['sky_map_sha1']})")
+    print(f"  {words['survey']} (sha256 {words['survey_sha256']})")
+    print(f"  inputs (sha256 {words['inputs_sha256']}), the newest exposure {words['newest_input']}")
+
+
+def index(survey: Survey, tracts: str, *, quiet: bool = False) -> int:
+    """Write the index page of the release and, unless quiet, say where it is."""
+    from workflow.pages import write_index  # nbconvert is slow to import
+
+    states = release_states(survey, tracts=tracts)
+    path = write_index(states, survey_name=survey.name, title=survey.title, folder=survey.folders.runs(5))
+    if quiet:
+        return 0
+    print(f"Notebooks: {path.relative_to(PROJECT)}")
+    release = survey.folders[5] / "release" / "index.html"
+    if release.exists():
+        print(f"Release:   {release.relative_to(PROJECT)}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
+    parser.add_argument("action", choices=["release", "check", "survey", "run", "status", "index"])
+    parser.add_argument("target", nargs="?", default="", help="for run: the notebook")
+    parser.add_argument("--survey", default="sample", help="a name in dmu0/surveys, or a path to a YAML file")
+    parser.add_argument("--tracts", default="", help="tracts to process, separated by spaces; empty: the survey's")
+    parser.add_argument("--jobs", default="", help="how many notebooks at once; empty: what the outer make allows")
+    parser.add_argument("--folder", default="", help="for survey: the folder of FITS files")
+    parser.add_argument("--to", default="", help="for survey: the file to write")
+    options = parser.parse_args(arguments)
+    if options.action == "survey":
+        return survey_from(options.folder, options.to)
+    try:
+        # All that a person chose is checked before anything is stale or run.
+        survey = load_survey(options.survey)
+        tracts, jobs = normal_tracts(survey, options.tracts), check_jobs(options.jobs)
+        check_engine(os.environ.get("FUSION_ENGINE", ""))
+        if options.action in ("release", "run"):
+            claim_data_folders(survey)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        match options.action:
+            case "release":
+                return release(survey, tracts, jobs)
+            case "check":
+                return check(survey, tracts)
+            case "run":
+                return run(survey, tracts, options.target)
+            case "status":
+                return status(survey, tracts)
+            case _:
+                return index(survey, tracts)
+    except (SurveyError, GraphError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 130

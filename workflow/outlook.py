@@ -1,0 +1,165 @@
+"""How long a release will take and how much disk it will fill: by what was measured, here or on the sample."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from dmu0.files.expected import find_inputs
+from dmu0.files.paths import PROJECT, DataFolders
+from dmu0.sky.skymap import survey_patches
+from dmu0.surveys import Survey, load_survey
+from dmu0.surveys.first_look import NotAnImageError, look_at
+from workflow.graph import load_steps, read_cells
+from workflow.progress import in_words
+from workflow.records import Record, read_record
+
+SAMPLE = "sample"
+"""The survey whose costs are known."""
+
+SAMPLE_DISK = 1210.0
+"""MB below all data folders of the sample, measured on 2026-11-28; its inputs, 260 MB of it, are made."""
+
+OVERHEAD = 5.0
+"""Seconds that a notebook takes with nothing to do, for its kernel and imports; measured on two busy cores."""
+
+OF_DETECTORS = re.compile(r"dmu0/2_.*|dmu1/[12]_.*|dmu2/1_.*|dmu4/[12]_.*")
+"""Steps whose time goes with the pixels of single images; that of the others goes with those of patches and bands."""
+
+_RUNS_IN = re.compile(r"^\|\s*Runs in\s*\|\s*within (\d+) s on the sample", re.M)
+
+
+class Work(NamedTuple):
+    """The size of a release.
+
+    Attributes
+    ----------
+    detectors
+        Pixels of single images, in millions.
+    patches
+        Pixels of patches times bands, in millions.
+    """
+
+    detectors: float
+    patches: float
+
+
+class Outlook(NamedTuple):
+    """What a release is expected to cost.
+
+    Attributes
+    ----------
+    seconds
+        Time of all notebooks, on two cores.
+    disk
+        MB below its data folders.
+    free
+        MB that are free there.
+    source
+        What the numbers come from.
+    """
+
+    seconds: float
+    disk: float
+    free: float
+    source: str
+
+    def line(self) -> str:
+        """One line for the terminal."""
+        cost = f"about {in_words(self.seconds)} on two cores and {_megabytes(self.disk)} of disk"
+        return f"  expected  {cost} ({self.source}); {_megabytes(self.free)} are free"
+
+    def warning(self) -> str:
+        """A warning if the disk is too small; empty if it is not."""
+        if self.disk <= self.free:
+            return ""
+        return (
+            f"about {_megabytes(self.disk)} of disk are needed below {PROJECT}, where {_megabytes(self.free)} are free"
+        )
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1000:.1f} GB" if size >= 1000 else f"{size:.0f} MB"
+
+
+def outlook(survey: Survey, tracts: str = "") -> Outlook:
+    """Estimate time and disk of a release.
+
+    Times come from the records of the survey itself where all its steps were done before, else from those of the
+    sample in this checkout, scaled by the numbers of pixels, else from the cards of the notebooks, which give measured
+    times on the sample.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    tracts
+        Tracts to work on; empty: all of the survey.
+    """
+    free = shutil.disk_usage(PROJECT).free / 1e6
+    own = _records(survey.folders)
+    if own is not None and not tracts:
+        return Outlook(
+            sum(record.seconds for record in own.values()), _disk(survey.folders), free, "as measured before"
+        )
+    sample = load_survey(SAMPLE)
+    known = _records(sample.folders)
+    times = card_seconds() if known is None else {name: record.seconds for name, record in known.items()}
+    disk = _disk(sample.folders) if known else SAMPLE_DISK
+    whole, ours = _SAMPLE_WORK, work(survey, tracts)
+    ratios = (ours.detectors / whole.detectors, ours.patches / whole.patches)
+    total = sum(
+        OVERHEAD + max(0.0, time - OVERHEAD) * ratios[0 if OF_DETECTORS.fullmatch(name) else 1]
+        for name, time in times.items()
+    )
+    source = "by the sample's records" if known else "by the times on the notebooks' cards"
+    return Outlook(total, disk * sum(ratios) / 2, free, source)
+
+
+_SAMPLE_WORK = Work(detectors=16 * 16 * 370**2 / 1e6, patches=4 * 10 * 900**2 / 1e6)
+"""Of the sample: 16 stacks of 16 detectors, and 4 patches in 10 bands."""
+
+
+def card_seconds() -> dict[str, float]:
+    """Step -> seconds on the sample, as the card of each notebook says."""
+    found = {}
+    for name, step in load_steps().items():
+        match = _RUNS_IN.search(read_cells(step.path)[0][1])
+        if match:
+            found[name] = float(match[1])
+    return found
+
+
+def work(survey: Survey, tracts: str = "") -> Work:
+    """How many pixels a release has to process; single images are counted as far as they are there."""
+    patches = survey_patches(survey, tracts)
+    stacks = [item.path for item in find_inputs(survey) if item.kind == "vista_stack"]
+    detectors = 0.0
+    for path in stacks[:3]:
+        try:
+            look = look_at(path)
+        except NotAnImageError:
+            continue
+        detectors = max(detectors, look.images * look.shape[0] * look.shape[1] / 1e6)
+    return Work(
+        detectors=detectors * len(stacks),
+        patches=sum(patch.outer_bbox.area for patch in patches) * len(survey.bands) / 1e6,
+    )
+
+
+def _records(folders: DataFolders) -> dict[str, Record] | None:
+    """The records of all steps of a survey; None if one is missing."""
+    found = {name: read_record(step.record(folders)) for name, step in load_steps().items()}
+    return None if None in found.values() else found
+
+
+def _disk(folders: DataFolders) -> float:
+    """MB of the files below the data folders of a survey."""
+    total = 0
+    for stage in range(6):
+        for folder, _, names in os.walk(folders[stage]):
+            total += sum(os.lstat(Path(folder) / name).st_size for name in names)
+    return total / 1e6

@@ -1,0 +1,99 @@
+"""What happens when a release is stopped: everything ends within a second, and nothing unfinished stays behind."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from dmu0.files.atomic import remove_parts
+from dmu0.guard import stop_marked
+from workflow.progress import say
+from workflow.records import parts_file, progress_file, worker_mark
+
+STOPPED = "stopped; run it again to go on"
+"""What is said after Ctrl-C."""
+
+_OF_MAKE = re.compile(
+    r"make(\[\d+\])?: (\*\*\* (\[.*\] (Error \d+|Interrupt|Terminated|Killed)|Waiting for unfinished jobs|Deleting )"
+    r"|Target .* not remade because of errors)"
+)
+
+
+def die_with_parent() -> None:
+    """Ask Linux to stop this process when make is killed, so that no notebook runs on unseen."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1  # <sys/prctl.h>
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        if os.getppid() == 1:  # the parent died before the request
+            raise SystemExit(1)
+
+
+def stop_step_on_signals(record: Path) -> None:
+    """From now on an interrupt or a request to end stops this process and all that work for a record, at once.
+
+    Notebooks are not asked first, which takes them seconds: what they have begun to write is listed, and removed here.
+
+    Parameters
+    ----------
+    record
+        The record of the one step that this process runs.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.SIG_IGN)
+        stop_marked(worker_mark(record))
+        remove_parts(parts_file(record))
+        progress_file(record).unlink(missing_ok=True)
+        if "MAKELEVEL" not in os.environ:  # else make's parent says so
+            say(STOPPED, sys.stderr)
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def run_make(command: list[str], *, folder: Path) -> tuple[int, bool]:
+    """Run make as a child that ends with this process, and pass on what it says but for the names of its targets.
+
+    Parameters
+    ----------
+    command
+        The command.
+    folder
+        Where to run it.
+
+    Returns
+    -------
+    code, interrupted
+        The exit code, and whether somebody stopped it.
+    """
+    # The jobserver's pipe stays open. Make ends with this process, and what make runs ends with make.
+    child = subprocess.Popen(
+        command, cwd=folder, close_fds=False, preexec_fn=die_with_parent, stderr=subprocess.PIPE, text=True
+    )
+    interrupted = threading.Event()
+
+    def stop(number: int, frame: object) -> None:
+        interrupted.set()
+        child.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)  # from a terminal make and its steps get it as well
+
+    def pass_on() -> None:
+        for line in child.stderr:
+            if not _OF_MAKE.match(line):
+                say(line.rstrip("\n"), sys.stderr)
+
+    reader = threading.Thread(target=pass_on, daemon=True)
+    reader.start()
+    code = child.wait()
+    reader.join(timeout=10)  # until the last step has closed its end
+    return code, interrupted.is_set()
