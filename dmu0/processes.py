@@ -54,6 +54,7 @@ def guarded_environment(mark: str | None = None) -> Iterator[dict[str, str]]:
         [sys.executable, "-I", "-S", guard.__file__, mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # it must not keep open a pipe that somebody reads to its end
         start_new_session=True,  # what is sent to all of a terminal's processes does not reach it
         env={key: text for key, text in os.environ.items() if key != name},
     )

@@ -18,7 +18,7 @@ from workflow.graph import GraphError, load_steps
 from workflow.libraries import changed_libraries
 from workflow.progress import read_progress, say, shown_progress
 from workflow.records import StepState, release_states
-from workflow.stopping import STOPPED, die_with_parent, run_make, stop_step_on_signals
+from workflow.stopping import STOPPED, die_with_parent, end_stopped, run_make, stop_step_on_signals
 
 if TYPE_CHECKING:
     from workflow.outlook import Outlook
@@ -129,10 +129,10 @@ def release(survey: Survey, tracts: str, jobs: str) -> int:
     command += [f"SURVEY={survey.path}", f"TRACTS={tracts}", f"NAME={survey.name}"]
     records = {name: item.step.record(survey.folders) for name, item in todo.items()}
     with shown_progress(records, name=survey.name):
-        code, interrupted = run_make(command, folder=PROJECT)
-    if interrupted:
+        code, stopped = run_make(command, folder=PROJECT)
+    if stopped:
         say(f"[{survey.name}] {STOPPED}", sys.stderr)
-        return 130
+        return end_stopped(stopped)
     index(survey, tracts, quiet=code != 0)
     if code:
         say_failures(survey, tracts)

@@ -59,7 +59,18 @@ def stop_step_on_signals(record: Path) -> None:
         signal.signal(number, stop)
 
 
-def run_make(command: list[str], *, folder: Path) -> tuple[int, bool]:
+def end_stopped(number: int) -> int:
+    """End a release that was stopped, with one line; the exit code.
+
+    Make, whose recipe this is, is interrupted as well, as Ctrl-C does: it then has nothing to add about an error.
+    """
+    if number == signal.SIGINT and "MAKELEVEL" in os.environ:
+        os.kill(os.getppid(), signal.SIGINT)
+        return 0
+    return 128 + number
+
+
+def run_make(command: list[str], *, folder: Path) -> tuple[int, int]:
     """Run make as a child that ends with this process, and pass on what it says but for the names of its targets.
 
     Parameters
@@ -71,17 +82,17 @@ def run_make(command: list[str], *, folder: Path) -> tuple[int, bool]:
 
     Returns
     -------
-    code, interrupted
-        The exit code, and whether somebody stopped it.
+    code, stopped
+        The exit code, and the signal by which somebody stopped it, or 0.
     """
     # The jobserver's pipe stays open. Make ends with this process, and what make runs ends with make.
     child = subprocess.Popen(
         command, cwd=folder, close_fds=False, preexec_fn=die_with_parent, stderr=subprocess.PIPE, text=True
     )
-    interrupted = threading.Event()
+    stopped: list[int] = []
 
     def stop(number: int, frame: object) -> None:
-        interrupted.set()
+        stopped.append(number)
         child.terminate()
 
     signal.signal(signal.SIGTERM, stop)
@@ -96,4 +107,4 @@ def run_make(command: list[str], *, folder: Path) -> tuple[int, bool]:
     reader.start()
     code = child.wait()
     reader.join(timeout=10)  # until the last step has closed its end
-    return code, interrupted.is_set()
+    return code, stopped[0] if stopped else 0
