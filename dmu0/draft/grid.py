@@ -83,8 +83,8 @@ def ring_patches(looks: Sequence[FirstLook]) -> Grid | None:
     """The patches of HSC's rings that images are; None unless all of those on the finest pixels are whole patches."""
     finest = min(look.pixel_scale for look in looks)
     on_rings = [look for look in looks if abs(look.pixel_scale - finest) < 1e-3 * finest]
-    places = [_tract_and_offset(look, finest) for look in on_rings]
-    if None in places:
+    places = [place for look in on_rings if (place := _tract_and_offset(look, finest)) is not None]
+    if len(places) < len(on_rings):
         return None
     for inner, border in (HSC_PATCH, *_sizes(on_rings, places)):
         sky_map = RingsSkyMap(name="rings", pixel_scale=_rounded(finest), patch_inner=inner, patch_border=border)
@@ -124,7 +124,7 @@ def _rounded(scale: float) -> float:
 
 def _tract_and_offset(look: FirstLook, scale: float) -> tuple[int, int, int] | None:
     """The tract of the rings whose centre an image is projected about, and its first pixel from that point."""
-    wcs = look.wcs.wcs
+    wcs = look.projection.wcs
     if list(wcs.ctype) != ["RA---TAN", "DEC--TAN"]:
         return None
     ra, dec = (float(value) for value in wcs.crval)
@@ -175,14 +175,14 @@ def single_grid(looks: Sequence[FirstLook], *, name: str) -> Grid:
 def _grid_of(look: FirstLook, name: str) -> tuple[SingleSkyMap, bool]:
     """The grid of an image, and whether it is exactly the image's own."""
     ny, nx = look.shape
-    wcs = look.wcs.wcs
+    wcs = look.projection.wcs
     tangent = (float(wcs.crval[0]) % 360, float(wcs.crval[1]))
     pixel = (float(wcs.crpix[0]) - 1, float(wcs.crpix[1]) - 1)
     for scale in (_rounded(look.pixel_scale), look.pixel_scale):
         own = SingleSkyMap(name=name, centre=tangent, shape=(ny, nx), pixel_scale=scale, centre_pixel=pixel)
         if is_on_grid(look, own.tract(0).patch(0)):
             return own, True
-    ra, dec = (float(value) for value in look.wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0))
+    ra, dec = (float(value) for value in look.projection.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0))
     scale = _rounded(look.pixel_scale)
     return SingleSkyMap(name=name, centre=(ra % 360, dec), shape=(ny, nx), pixel_scale=scale), False
 
@@ -193,7 +193,7 @@ def _extent(looks: Sequence[FirstLook], sky_map: SingleSkyMap) -> tuple[tuple[in
     corners = []
     for look in looks:
         ny, nx = look.shape
-        sky = look.wcs.all_pix2world([0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1], 0)
+        sky = look.projection.all_pix2world([0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1], 0)
         corners.append(np.array(grid.all_world2pix(*sky, 0)))
     x, y = np.concatenate(corners, axis=1)
     # A pixel that is whole but for the digits of its projection is that pixel.

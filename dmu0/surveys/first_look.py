@@ -57,6 +57,19 @@ class FirstLook(NamedTuple):
     pixel_scale: float
     zero_point: float
 
+    @property
+    def projection(self) -> WCS:
+        """The projection of an image that has one.
+
+        Raises
+        ------
+        NotAnImageError
+            If it has none.
+        """
+        if self.wcs is None:
+            raise NotAnImageError(f"{self.path} has no world coordinates")
+        return self.wcs
+
 
 class NotAnImageError(ValueError):
     """A file has no image whose header can be read; the message is the reason."""

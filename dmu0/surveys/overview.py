@@ -128,7 +128,7 @@ def is_on_grid(look: FirstLook, patch: Patch) -> bool:
     """Whether the corners of an image are whole pixels of a patch's tract, within `MAX_MISALIGNMENT`."""
     ny, nx = look.shape
     x, y = np.array([0, nx - 1, 0, nx - 1], float), np.array([0, 0, ny - 1, ny - 1], float)
-    a, b = patch.tract.wcs.all_world2pix(*look.wcs.all_pix2world(x, y, 0), 0, quiet=True)
+    a, b = patch.tract.wcs.all_world2pix(*look.projection.all_pix2world(x, y, 0), 0, quiet=True)
     off = np.hypot(a - x - np.round(np.mean(a - x)), b - y - np.round(np.mean(b - y)))
     return bool((off <= MAX_MISALIGNMENT).all())
 
