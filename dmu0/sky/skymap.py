@@ -283,8 +283,7 @@ class SingleSkyMap(_SkyMap):
     pixel_scale
         Size of a pixel at the centre, arcsec.
     centre_pixel
-        Pixel (x, y), counted from 0, at which the plane touches the sky in ``centre``; it may be off the grid. The
-        middle of the grid unless told.
+        Pixel (x, y), counted from 0 and maybe off the grid, that is at ``centre``; the middle of the grid unless told.
     """
 
     def __init__(
@@ -302,7 +301,7 @@ class SingleSkyMap(_SkyMap):
         self.centre = (float(centre[0]), float(centre[1]))
         self.shape = (int(shape[0]), int(shape[1]))
         self.pixel_scale = pixel_scale
-        if centre_pixel is not None:  # maps of before there was this key keep their hash
+        if centre_pixel is not None:  # other maps keep the hash that they had before there was this key
             self.centre_pixel = (float(centre_pixel[0]), float(centre_pixel[1]))
 
     def __len__(self) -> int:
@@ -346,13 +345,8 @@ def make_sky_map(config: SkyMapConfig) -> RingsSkyMap | CellsSkyMap | SingleSkyM
         If patches of kind ``cells`` are not whole cells.
     """
     if config.kind == "single":
-        return SingleSkyMap(
-            name=config.name,
-            centre=config.centre,
-            shape=config.shape,
-            pixel_scale=config.pixel_scale,
-            centre_pixel=config.centre_pixel,
-        )
+        given = {"centre": config.centre, "shape": config.shape, "centre_pixel": config.centre_pixel}
+        return SingleSkyMap(name=config.name, pixel_scale=config.pixel_scale, **given)
     if config.kind == "rings":
         return RingsSkyMap(
             name=config.name,
