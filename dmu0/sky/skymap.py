@@ -299,10 +299,9 @@ class SingleSkyMap(_SkyMap):
         if min(shape) < 1:
             raise ValueError(f"shape must be positive; got {shape}.")
         self.centre = (float(centre[0]), float(centre[1]))
-        self.shape = (int(shape[0]), int(shape[1]))
-        self.pixel_scale = pixel_scale
-        if centre_pixel is not None:  # other maps keep the hash that they had before there was this key
-            self.centre_pixel = (float(centre_pixel[0]), float(centre_pixel[1]))
+        self.shape, self.pixel_scale = (int(shape[0]), int(shape[1])), pixel_scale
+        if centre_pixel is not None:  # other maps keep their hash
+            self.centre_pixel = centre_pixel
 
     def __len__(self) -> int:
         return 1
@@ -321,10 +320,9 @@ class SingleSkyMap(_SkyMap):
         return tract
 
     def _make_tract(self, tract: int) -> Tract:
-        (ra, dec), (ny, nx) = self.centre, self.shape
+        (ra, dec), (ny, nx), scale = self.centre, self.shape, self.pixel_scale
         x, y = getattr(self, "centre_pixel", ((nx - 1) / 2, (ny - 1) / 2))
-        wcs = tangent_wcs(ra=ra, dec=dec, pixel_scale=self.pixel_scale, x=x, y=y)
-        return Tract(tract, ra, dec, wcs, (1, 1), (nx, ny), 0)
+        return Tract(tract, ra, dec, tangent_wcs(ra=ra, dec=dec, pixel_scale=scale, x=x, y=y), (1, 1), (nx, ny), 0)
 
     def _near(self, polygon: Region) -> list[int]:
         return [0]
@@ -345,8 +343,10 @@ def make_sky_map(config: SkyMapConfig) -> RingsSkyMap | CellsSkyMap | SingleSkyM
         If patches of kind ``cells`` are not whole cells.
     """
     if config.kind == "single":
-        given = {"centre": config.centre, "shape": config.shape, "centre_pixel": config.centre_pixel}
-        return SingleSkyMap(name=config.name, pixel_scale=config.pixel_scale, **given)
+        scale, pixel = config.pixel_scale, config.centre_pixel
+        return SingleSkyMap(
+            name=config.name, centre=config.centre, shape=config.shape, pixel_scale=scale, centre_pixel=pixel
+        )
     if config.kind == "rings":
         return RingsSkyMap(
             name=config.name,
