@@ -63,7 +63,7 @@ COLUMNS: tuple[tuple[str, str, str, str], ...] = (
 CARDS = re.compile(
     r"Z?NAXIS[12]|EXTNAME|ZIMAGE|EXPTIME|NICOMB|FILTER|FLATCOR|SKYSUB|MJD-OBS|SEEING|ELLIPTIC"
     r"|MAGZPT|MAGZRR|EXTINCT|SKYLEVEL|SKYNOISE|OBSTATUS|ESOGRADE|ESO DET (CHIP NO|EXP NO|DIT|NDIT)|ESO INS FILT1 NAME"
-    r"|ESO TEL AIRM (START|END)"
+    r"|ESO TEL AIRM (START|END)|B(UNIT|SOFTEN|OFFSET)"
 )
 """Keywords of the cards that `describe_detector` reads, but for those of the projection."""
 

@@ -21,6 +21,14 @@ ZERO_POINT_EXCESS = 0.5
 tenths. A wrong one is not harmless: its image would weigh as much more than the others as its flux is too faint."""
 
 
+NOISE_RATIO_FACTOR = 1.5
+"""By how much a noise ratio may differ from the median of its band: an image whose noise is given too small by more
+would have more than twice its weight in coadds."""
+
+FEWEST_TO_COMPARE = 3
+"""Images of a band of which a median says which one is odd."""
+
+
 class Rejection(NamedTuple):
     """What one cut does.
 
@@ -128,7 +136,9 @@ def _rejections(inventory: Table, vista: Vista) -> Iterator[Rejection]:
     if cuts.ellipticity_max is not None:
         yield _ranged("ellipticity", inventory["ellipticity"], -np.inf, cuts.ellipticity_max, read)
     if cuts.noise_ratio_range is not None:
-        yield _ranged("noise ratio", inventory["noise_ratio"], *cuts.noise_ratio_range, read)
+        absolute = _ranged("noise ratio", inventory["noise_ratio"], *cuts.noise_ratio_range, read)
+        yield absolute
+        yield _noise_of_band(inventory, read & ~absolute.rejects)
     yield _known_zero_point(inventory, vista.magnitudes, read)
     if cuts.zero_point_sigma is not None:
         yield _zero_point(inventory, cuts.zero_point_sigma, read)
@@ -152,6 +162,24 @@ def _ranged(name: str, values: np.ndarray, low: float, high: float, read: np.nda
     limit = f"{low:g} to {high:g}{unit}" if np.isfinite(low) else f"at most {high:g}{unit}"
     reasons = [f"{name} unknown" if np.isnan(value) else f"{name} {value:.3g}{unit} ({limit})" for value in values]
     return _rejection(name, limit, rejects, reasons)
+
+
+def _noise_of_band(inventory: Table, read: np.ndarray) -> Rejection:
+    """A cut on noise ratios that differ from the median of their band: what is wrong with all images is no reason."""
+    values, bands = np.asarray(inventory["noise_ratio"], float), np.asarray(inventory["band"], str)
+    middle = np.full(len(values), np.nan)
+    for band in np.unique(bands[read]):
+        of_band = read & (bands == band)
+        if of_band.sum() >= FEWEST_TO_COMPARE:
+            middle[of_band] = np.median(values[of_band])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rejects = read & ((values > middle * NOISE_RATIO_FACTOR) | (values < middle / NOISE_RATIO_FACTOR))
+    reasons = [
+        f"noise ratio {value:.3g}, {value / median:.2f} times the median of its band (at most a factor of "
+        f"{NOISE_RATIO_FACTOR:g})"
+        for value, median in zip(values, middle, strict=True)
+    ]
+    return _rejection("noise of the band", f"within a factor of {NOISE_RATIO_FACTOR:g}", rejects, reasons)
 
 
 def zero_point_limits(inventory: Table, sigma: float) -> dict[str, float]:

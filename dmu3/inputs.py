@@ -5,6 +5,7 @@ The calibration of the pipeline is not used: fluxes are scaled by the zero point
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,19 @@ from dmu3.swarp import Coadd, InputImage
 from obs_vista.cards import card_number
 from obs_vista.gaps import empty_pixels
 from obs_vista.headers import merged_header
+from obs_vista.noise import measured_sky_noise
 from obs_vista.world_coordinates import icrs_wcs
 from obs_vista.zero_points import header_zero_point
+
+NOISE_FACTOR = 2.0
+"""By how much the scatter of the pixels may differ from SKYNOISE: crowding and gradients bring some 20 per cent."""
+
+SCALE_FACTOR = 4.0
+"""By how much the flux of a count may differ from the median of a band: DITs differ by a factor of two or three, a zero
+point that is wrong by more than clouds makes brings more."""
+
+BAND_NOISE_FACTOR = 8.0
+"""By how much the noise in nJy may differ from the median of a band: stacks of 1 and of 60 exposures differ so."""
 
 
 class InputError(ValueError):
@@ -118,8 +130,52 @@ def read_detector(
             raise InputError(f"{name}: its confidence map {confidence[0].name} is {share.shape}, not {image.shape}.")
     if not noise > 0:
         raise InputError(f"{name}: the sky noise is {noise}; it must be positive.")
+    _compare_noise(np.where(good & (share > 0), image, np.nan) * np.sqrt(np.maximum(share, 0)), float(noise), name)
     weight = np.where(good & (share > 0), share, 0) / (noise * scale) ** 2
-    return InputImage(np.where(good, image, 0) * np.float32(scale), weight.astype(np.float32), wcs, name)
+    return InputImage(np.where(good, image, 0) * np.float32(scale), weight.astype(np.float32), wcs, name, scale)
+
+
+def _compare_noise(image: np.ndarray, noise: float, name: str) -> None:
+    """Compare the noise that an image is weighted with to that of its pixels, scaled to full confidence.
+
+    Raises
+    ------
+    InputError
+        If they differ by more than `NOISE_FACTOR`: an image whose noise is given too small would make the coadd alone.
+    """
+    try:
+        measured = measured_sky_noise(image)
+    except ValueError:  # too few pixels to tell, and to do harm
+        return
+    if measured > 0 and not 1 / NOISE_FACTOR < measured / noise < NOISE_FACTOR:
+        raise InputError(
+            f"{name}: its pixels scatter by {measured:.3g}, and SKYNOISE is {noise:.3g}; at most a factor of "
+            f"{NOISE_FACTOR:g} is possible."
+        )
+
+
+def without_outliers(inputs: Sequence[InputImage]) -> tuple[list[InputImage], list[str]]:
+    """Images of one band whose zero point and noise are like those of the others, and why the rest are not used.
+
+    Parameters
+    ----------
+    inputs
+        Images of single detectors; fewer than three are not compared.
+    """
+    if len(inputs) < 3:
+        return list(inputs), []
+    scales = np.array([item.nanojansky for item in inputs])
+    weights = [item.weight[item.weight > 0] for item in inputs]
+    noises = np.array([1 / np.sqrt(np.median(seen)) if len(seen) else np.nan for seen in weights])
+    kept, problems = [], []
+    for item, scale, noise in zip(inputs, scales / np.nanmedian(scales), noises / np.nanmedian(noises), strict=True):
+        if not (np.isnan(scale) or 1 / SCALE_FACTOR < scale < SCALE_FACTOR):
+            problems.append(f"{item.name}: its flux of a count is {scale:.3g} times the median of the band")
+        elif not (np.isnan(noise) or 1 / BAND_NOISE_FACTOR < noise < BAND_NOISE_FACTOR):
+            problems.append(f"{item.name}: its noise is {noise:.3g} times the median of the band")
+        else:
+            kept.append(item)
+    return kept, problems
 
 
 def patch_detectors(selected: Table, coverage: Table, *, tract: int, patch: int, band: str) -> Table:

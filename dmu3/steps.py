@@ -18,7 +18,15 @@ from dmu0.files.metadata import CARDS
 from dmu0.files.provenance import gather_provenance
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
-from dmu3.inputs import InputError, OpenFiles, patch_detectors, place_on_grid, read_coadd, read_detector_row
+from dmu3.inputs import (
+    InputError,
+    OpenFiles,
+    patch_detectors,
+    place_on_grid,
+    read_coadd,
+    read_detector_row,
+    without_outliers,
+)
 from dmu3.swarp import Coadd, CoaddError, choose_engine, coadd, wcs_header
 from obs_vista.photometry import AB_ZERO_POINT
 
@@ -200,6 +208,10 @@ def _from_stacks(sources: _Sources, *, patch: Patch, band: str) -> _Made:
         except (InputError, OSError) as error:
             log.warning("%s, band %s: left out: %s", patch, band, error)
             problems.append(str(error))
+    inputs, odd = without_outliers(inputs)
+    for problem in odd:
+        log.warning("%s, band %s: left out: %s", patch, band, problem)
+    problems += odd
     reason = f"{len(problems)} images left out: {problems[0]}" if problems else ""
     if not inputs:
         raise InputError(reason)

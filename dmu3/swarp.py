@@ -39,12 +39,15 @@ class InputImage:
         Transformation from pixels to ICRS; (0, 0) is the centre of the first pixel.
     name
         Name of the image in messages.
+    nanojansky
+        Flux density of one count of its file, nJy; NaN if it is not known.
     """
 
     image: np.ndarray
     weight: np.ndarray
     wcs: WCS
     name: str
+    nanojansky: float = float("nan")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from obs_vista.bands import get_band
 from obs_vista.cards import CardError, card_number
+from obs_vista.linearity import refuse_nonlinear
 from obs_vista.photometry import nanojansky_per_count
 
 DEFAULT_EXTINCTION = 0.05
@@ -104,6 +105,7 @@ def photometric_cards(header: Mapping, *, magnitudes: str = "Vega") -> Photometr
     CardError
         If a required card is missing, or a card is not a number or is out of range.
     """
+    refuse_nonlinear(header)
     magzpt = card_number(header, "MAGZPT")
     low, high = ZERO_POINT_RANGE
     if not low < magzpt < high:

@@ -16,7 +16,11 @@ from astropy.utils.exceptions import AstropyUserWarning
 from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS, CatalogueError, read_catalogue_file
 from dmu0.files.checksums import is_regular
 from dmu0.files.columns import positions
+from dmu0.published.planes import OpticalError
+from dmu0.published.psf import as_stamp
+from obs_vista.cards import CardError
 from obs_vista.headers import detector_extensions, merged_header
+from obs_vista.linearity import linear_pixels
 from obs_vista.world_coordinates import icrs_wcs
 
 IMAGE_KINDS = ("vista_stack", "vista_confidence", "vista_coadd", "optical_coadd", "optical_psf")
@@ -229,9 +233,10 @@ def _check_wcs(header: fits.Header, name: str, *, pixel_scale: tuple[float, floa
 
 
 def _check_psf(hdu: fits.ImageHDU) -> None:
-    pixels = hdu.data
-    if not np.isfinite(pixels).all() or pixels.sum() <= 0:
-        raise _Fault("the PSF is not finite, or its sum is not positive")
+    try:
+        as_stamp(np.asarray(hdu.data, float))
+    except OpticalError as error:
+        raise _Fault(str(error).removesuffix(".")) from error
 
 
 def _check_coadd(hdus: fits.HDUList, *, needs_wcs: bool) -> None:
@@ -241,6 +246,10 @@ def _check_coadd(hdus: fits.HDUList, *, needs_wcs: bool) -> None:
     for hdu in hdus:
         if hdu.name in ("MASK", "VARIANCE") and hdu.shape != image.shape:
             raise _Fault(f"{hdu.name} is {hdu.shape} (ny, nx), the image {image.shape}")
+    try:
+        linear_pixels(np.zeros(0), image.header)
+    except CardError as error:
+        raise _Fault(str(error).removesuffix(".")) from error
     if needs_wcs or "CTYPE1" in image.header:
         _check_wcs(image.header, "the image", pixel_scale=(0.05, 2.0))
     _check_pixels(image.data, "the image")

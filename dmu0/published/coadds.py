@@ -12,11 +12,12 @@ from dmu0.published.lsst import read_lsst
 from dmu0.published.masks import translate_mask
 from dmu0.published.on_patch import on_patch
 from dmu0.published.planes import OpticalCoadd, OpticalError
-from dmu0.published.psf import read_psf
+from dmu0.published.psf import PsfStamp, read_psf
 
 __all__ = (
     "OpticalCoadd",
     "OpticalError",
+    "PsfStamp",
     "on_patch",
     "read_coadd",
     "read_hsc",

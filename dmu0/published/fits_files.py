@@ -11,7 +11,9 @@ from astropy.io import fits
 from dmu0.published.masks import translate_mask
 from dmu0.published.planes import OpticalCoadd, OpticalError, celestial_wcs, with_agreed_gaps
 from dmu0.published.zero_point import published_zero_point
+from obs_vista.cards import CardError
 from obs_vista.gaps import empty_pixels
+from obs_vista.linearity import linear_pixels
 from obs_vista.masks import BIT
 from obs_vista.photometry import nanojansky_per_count
 
@@ -47,8 +49,8 @@ def read_hsc(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
 def read_plain(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
     """Read an image that may lack mask and variance; the variance is then the local scatter of its sky.
 
-    Without a mask, pixels without data are those that are not finite, BLANK among them, and blocks of one and the same
-    value that is not positive (`empty_pixels`).
+    Pixels on the asinh scale of Pan-STARRS are converted. Without a mask, pixels without data are those that are not
+    finite, BLANK among them, and blocks of one and the same value that is not positive (`empty_pixels`).
 
     Parameters
     ----------
@@ -91,7 +93,11 @@ def _read_planes(
     parts: dict[str, fits.ImageHDU], primary: fits.Header, path: Path, zero_point: float | None
 ) -> OpticalCoadd:
     """The coadd of some planes, of which all but the image may be missing."""
-    header, values = parts["IMAGE"].header, np.asarray(parts["IMAGE"].data, np.float32)
+    header, stored = parts["IMAGE"].header, np.asarray(parts["IMAGE"].data, np.float32)
+    try:
+        values = np.asarray(linear_pixels(stored, header), np.float32)
+    except CardError as error:
+        raise OpticalError(f"{path}: {error}") from error
     for kind, part in parts.items():
         if part.data.shape != values.shape:
             raise OpticalError(f"{path}: its {kind} is {part.data.shape} (ny, nx), its IMAGE {values.shape}.")
@@ -102,12 +108,16 @@ def _read_planes(
         if "MASK" in parts:
             mask, left_out = translate_mask(parts["MASK"].data, parts["MASK"].header)
         else:
-            mask = np.where(empty_pixels(values), BIT["NO_DATA"], np.int32(0))
+            mask = np.where(empty_pixels(stored), BIT["NO_DATA"], np.int32(0))
     except ValueError as error:
         raise OpticalError(f"{path}: {error}") from error
     values = values * scale
     if "VARIANCE" in parts:
-        variance = np.asarray(parts["VARIANCE"].data, np.float32) * scale**2
+        try:
+            variance = np.asarray(linear_pixels(parts["VARIANCE"].data, parts["VARIANCE"].header), np.float32)
+        except CardError as error:
+            raise OpticalError(f"{path}, VARIANCE: {error}") from error
+        variance = variance * scale**2
     else:
         variance = sky_variance(values, ~np.isfinite(values) | ((mask & BIT["NO_DATA"]) != 0))
     return with_agreed_gaps(values, variance, mask, wcs=wcs, origin=_origin(header), left_out=left_out)

@@ -1,28 +1,134 @@
-"""PSFs of published coadds."""
+"""PSF stamps of published coadds: of any shape, brought to one form with the star on the middle pixel."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
 
 from dmu0.published.planes import OpticalError
+from dmu0.robust_statistics import SIGMA_TO_FWHM
+
+TOLERANCE = 0.05
+"""Distance of the star from the middle pixel, px along an axis, up to which a stamp stays as it is: it costs 0.1% of
+a PSF flux at the seeing of HSC."""
+
+MAX_OFFSET = 1.0
+"""Distance from the middle of the stamp, px along an axis, up to which a star is moved there; stamps that were cut from
+even to odd sizes, or around a star's own position, are off by up to a pixel, and others show something else."""
 
 
-def read_psf(path: Path) -> np.ndarray:
-    """Read the stamp of a PSF: (y, x), of odd size, centred on its middle pixel, of sum 1.
+class PsfStamp(NamedTuple):
+    """The PSF of a coadd.
+
+    Attributes
+    ----------
+    stamp
+        (y, x), square and of odd size, of sum 1, its star on the middle pixel.
+    note
+        What was changed to make it so; empty if nothing was.
+    """
+
+    stamp: np.ndarray
+    note: str
+
+
+def read_psf(path: Path) -> PsfStamp:
+    """Read the stamp of a PSF from the first image of a FITS file.
 
     Raises
     ------
     OpticalError
-        If it is not such a stamp.
+        If it is not the image of a star near its middle; the message names the file.
     """
     with fits.open(path) as hdus:
         found = [hdu for hdu in hdus if hdu.is_image and hdu.data is not None]
-        stamp = np.asarray(found[0].data, float) if found else np.zeros(0)
-    if stamp.ndim != 2 or stamp.shape[0] != stamp.shape[1] or stamp.shape[0] % 2 == 0:
-        raise OpticalError(f"{path}: a PSF stamp must be square and of odd size; this is {stamp.shape}.")
-    if not np.isfinite(stamp).all() or stamp.sum() <= 0:
-        raise OpticalError(f"{path}: the PSF stamp has a sum of {stamp.sum():g} or values that are not finite.")
-    return stamp / stamp.sum()
+        pixels = np.asarray(found[0].data, float) if found else np.zeros(0)
+    try:
+        return as_stamp(pixels)
+    except OpticalError as error:
+        raise OpticalError(f"{path}: {error}") from error
+
+
+def as_stamp(pixels: np.ndarray) -> PsfStamp:
+    """A stamp in the form of `PsfStamp`.
+
+    Rectangular and even stamps are padded with zeros. A star off the middle pixel is moved there: by whole pixels, and
+    by a phase in Fourier space for the rest, which is exact for a PSF that is sampled well enough. Wings may be
+    negative, and the sum any positive number.
+
+    Parameters
+    ----------
+    pixels
+        Image of a star (y, x); axes of length one before these are ignored.
+
+    Raises
+    ------
+    OpticalError
+        If there is no star, or it is more than `MAX_OFFSET` from the middle.
+    """
+    if pixels.ndim < 2 or any(length != 1 for length in pixels.shape[:-2]) or min(pixels.shape[-2:]) < 5:
+        raise OpticalError(f"the PSF must be an image of at least 5 x 5 pixels; its shape is {pixels.shape}.")
+    stamp = pixels.reshape(pixels.shape[-2:])
+    with np.errstate(over="ignore"):
+        total = stamp.sum()
+    if not np.isfinite(stamp).all() or not np.isfinite(total) or total <= 0:
+        raise OpticalError("the PSF is not finite, or its sum is not positive.")
+    x, y = _centroid(stamp)
+    ny, nx = stamp.shape
+    off = x - (nx - 1) / 2, y - (ny - 1) / 2
+    if max(map(abs, off)) > MAX_OFFSET + TOLERANCE:
+        raise OpticalError(
+            f"the star of the PSF is off the middle of its {nx} x {ny} px by ({off[0]:+.2f}, {off[1]:+.2f}) px; at "
+            f"most {MAX_OFFSET:g} px can be put right."
+        )
+    size = max(nx, ny) // 2 * 2 + 1
+    if nx == ny == size and max(map(abs, off)) <= TOLERANCE:
+        return PsfStamp(stamp / total, "")
+    notes = [] if nx == ny == size else [f"padded from {nx} x {ny} to {size} x {size} px"]
+    if max(abs(off[0]), abs(off[1])) > TOLERANCE:
+        notes.append(f"star moved to the middle pixel, from ({off[0]:+.2f}, {off[1]:+.2f}) px off the middle")
+    moved = _moved(stamp, x=x, y=y, size=size)
+    return PsfStamp(moved / moved.sum(), ", ".join(notes))
+
+
+def _centroid(stamp: np.ndarray) -> tuple[float, float]:
+    """Centroid of a star under a round Gaussian weight of its own width, which follows it to its place.
+
+    Raises
+    ------
+    OpticalError
+        If there is no star.
+    """
+    bright = stamp > stamp.max() / 2
+    if stamp.max() <= 0 or bright.mean() > 0.25:
+        raise OpticalError("the PSF has no peak.")
+    sigma = max(2 * np.sqrt(bright.sum() / np.pi) / SIGMA_TO_FWHM, 0.8)
+    y, x = np.mgrid[: stamp.shape[0], : stamp.shape[1]]
+    centre = np.array(np.unravel_index(np.argmax(stamp), stamp.shape), float)
+    for _ in range(100):
+        weighted = stamp * np.exp(-0.5 * ((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / sigma**2)
+        if not weighted.sum() > 0:
+            break
+        # The weighted mean of a Gaussian under a weight of its own width is half way to its centre.
+        step = 2 * np.array([((y - centre[0]) * weighted).sum(), ((x - centre[1]) * weighted).sum()]) / weighted.sum()
+        centre += step
+        if np.abs(step).max() < 1e-6:
+            return float(centre[1]), float(centre[0])
+    raise OpticalError("the PSF has no centre: its peak is not that of a star.")
+
+
+def _moved(stamp: np.ndarray, *, x: float, y: float, size: int) -> np.ndarray:
+    """A stamp in a square of odd size, with (x, y) on its middle pixel."""
+    margin = size  # of zeros all round, for what leaves on one side must not come back on the other
+    wide = np.zeros((3 * size, 3 * size))
+    start = [margin + size // 2 - round(position) for position in (y, x)]
+    wide[start[0] : start[0] + stamp.shape[0], start[1] : start[1] + stamp.shape[1]] = stamp
+    rest = [round(position) - position for position in (y, x)]
+    if max(map(abs, rest)) > TOLERANCE:
+        fy, fx = np.fft.fftfreq(3 * size)[:, None], np.fft.rfftfreq(3 * size)
+        phase = np.exp(-2j * np.pi * (fy * rest[0] + fx * rest[1]))
+        wide = np.fft.irfft2(np.fft.rfft2(wide) * phase, s=wide.shape)
+    return wide[margin : margin + size, margin : margin + size]

@@ -82,7 +82,9 @@ class CalibrationLimits(_Section):
     astrometric_scatter_max: float = Field(0.1, gt=0, description="scatter about the references on one axis, arcsec")
     zero_point_error_max: float = Field(0.05, gt=0, description="standard error of the zero point, mag")
     psf_size_residual_max: float = Field(0.1, gt=0, description="|dT/T| of stars that were kept out of the PSF fit")
-    noise_ratio_max: float = Field(1.6, gt=0, description="scatter of empty pixels over the predicted noise")
+    noise_ratio_max: float = Field(
+        1.6, gt=0, description="measured over predicted noise of empty pixels, or its inverse"
+    )
 
 
 class Vista(_Section):

@@ -24,7 +24,7 @@ class Limits:
     psf_size_residual
         Largest ``|dT/T|`` of reserved stars, after subtracting twice its error.
     noise_ratio
-        Largest ratio of measured to predicted scatter of empty pixels.
+        Largest ratio of measured to predicted scatter of empty pixels, and of predicted to measured.
     seeing_offset
         Largest relative deviation of the seeing from the median of the visit.
     """
@@ -56,12 +56,14 @@ def rejection(summaries: Table, limits: Limits) -> list[str]:
     offset_noise = 3 * np.nan_to_num(np.asarray(summaries["zero_point_err"]))
     size_noise = 2 * np.nan_to_num(np.asarray(summaries["psf_size_residual_err"]))
     size = np.abs(np.asarray(summaries["psf_size_residual"]))
+    noise = np.asarray(summaries["noise_ratio"], float)
     checks = (
         ("astrometric scatter", np.asarray(summaries["astrometric_scatter"]), limits.astrometric_scatter, "arcsec"),
         ("zero point error", np.asarray(summaries["zero_point_err"]), limits.zero_point_error, "mag"),
         ("zero point offset", np.maximum(np.abs(offset) - offset_noise, 0), limits.zero_point_offset, "mag"),
         ("PSF size residual", np.maximum(size - size_noise, 0), limits.psf_size_residual, ""),
-        ("noise ratio", np.asarray(summaries["noise_ratio"]), limits.noise_ratio, ""),
+        ("noise ratio", noise, limits.noise_ratio, ""),
+        ("inverse noise ratio", 1 / np.where(noise > 0, noise, np.nan), limits.noise_ratio, ""),
         ("seeing offset", np.abs(wide), limits.seeing_offset, "of the median"),
     )
     reasons: list[list[str]] = [[] for _ in range(len(summaries))]

@@ -18,7 +18,7 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
-from dmu0.published.coadds import OpticalCoadd, on_patch, read_psf, read_source
+from dmu0.published.coadds import OpticalCoadd, PsfStamp, on_patch, read_psf, read_source
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
@@ -89,7 +89,7 @@ class ImportOpticalTask(PipelineTask):
         butlerQC.put(self.run(coadd, stamp, patch, skymap=where["skymap"], band=where["band"], name=name), outputRefs)
 
     def run(
-        self, coadd: OpticalCoadd, stamp: np.ndarray | None, patch: Patch, *, skymap: str, band: str, name: str
+        self, coadd: OpticalCoadd, stamp: PsfStamp | None, patch: Patch, *, skymap: str, band: str, name: str
     ) -> Struct:
         """Convert a published coadd.
 
@@ -119,7 +119,7 @@ class ImportOpticalTask(PipelineTask):
         good = has_data(coadd.mask)
         if not good.any():
             raise NoWorkFound(f"{name} has no data in {patch}")
-        stamps, source = self._stamps(coadd, stamp, patch, good)
+        stamps, source = self._stamps(coadd, None if stamp is None else stamp.stamp, patch, good)
         correlation = sky_noise_correlation(coadd.image, coadd.variance, coadd.mask, drop=int(BIT["NO_DATA"]))
         kernel = noise_kernel(correlation)
         seed, box = 100 * patch.tract.id + BAND_ORDER.index(band), patch.outer_bbox
@@ -142,6 +142,9 @@ class ImportOpticalTask(PipelineTask):
             clipped=np.zeros(1, np.int64),
         )
         metadata = {"source_file": name, "psf_source": source, "planes_left_out": " ".join(coadd.left_out)}
+        if stamp is not None and stamp.note:
+            metadata["psf_note"] = stamp.note
+            self.log.warning("%s, band %s: PSF stamp %s.", name, band, stamp.note)
         self.log.info("%s: %.1f%% of the patch has data, PSF from %s.", name, 100 * good.mean(), source)
         return Struct(coadd=make_cell_coadd(planes, stamps, patch, skymap=skymap, band=band, metadata=metadata))
 

@@ -102,6 +102,19 @@ def test_counts_add_up(rng):
     assert np.array_equal(selected["accepted"], selected["rejected_because"] == "")
 
 
+def test_noise_is_compared_with_the_band():
+    """Within the absolute range, an image is rejected that is unlike the others of its band, on either side."""
+    rows = [{"noise_ratio": 0.8}] * 4 + [{"noise_ratio": 1.3}] + [{"band": "vk", "noise_ratio": 1.3}] * 3
+    rows += [{"band": "vk", "noise_ratio": 0.8}, {"band": "vk", "noise_ratio": np.nan}]
+    selected, cuts = select(inventory(*rows), VISTA)
+    assert list(selected["accepted"]) == [True] * 4 + [False] + [True] * 3 + [False] * 2
+    assert selected["rejected_because"][4].startswith("noise ratio 1.3, 1.62 times the median of its band")
+    assert selected["rejected_because"][8].startswith("noise ratio 0.8, 0.62 times")
+    assert selected["rejected_because"][9] == "noise ratio unknown"
+    assert {row["cut"]: row["n_failed"] for row in cuts}["noise of the band"] == 2
+    assert select(inventory({"noise_ratio": 0.8}, {"noise_ratio": 1.4}), VISTA)[0]["accepted"].all()
+
+
 def test_duplicates_of_an_exposure():
     """Of stacks that claim one exposure number the fullest is kept whole, and the others name it (failure 6)."""
     rows = [{"path": "a_st.fit", "exposure": 27525, "detector": d} for d in (1, 2)]

@@ -16,6 +16,7 @@ from dmu3.inputs import (
     place_on_grid,
     read_coadd,
     read_detector,
+    without_outliers,
 )
 from dmu3.swarp import Coadd, InputImage, wcs_header
 
@@ -125,3 +126,38 @@ def test_only_accepted_overlapping_detectors() -> None:
     rows = patch_detectors(selected, coverage, tract=8524, patch=7, band="vh")
     assert [(row["path"], row["hdu"]) for row in rows] == [("a", 1)]
     assert len(patch_detectors(Table(), Table(), tract=8524, patch=7, band="vh")) == 0
+
+
+@pytest.mark.parametrize(("sky_noise", "ok"), [(8.0, True), (13.0, True), (3.0, False), (800.0, False)])
+def test_noise_of_the_pixels_is_compared(tmp_path: Path, rng: np.random.Generator, sky_noise: float, ok: bool) -> None:
+    """An image with half the confidence and sqrt(2) times the noise is as it should be; SKYNOISE off by more is not."""
+    header = detector_header()
+    header["SKYNOISE"] = sky_noise
+    fits.writeto(tmp_path / "a.fit", rng.normal(8000, 8 * np.sqrt(2), (90, 80)).astype(np.float32), header)
+    fits.writeto(tmp_path / "c.fit", np.full((90, 80), 50, np.int16))
+    if ok:
+        read_detector(tmp_path / "a.fit", 0, "vh", confidence=(tmp_path / "c.fit", 0))
+    else:
+        with pytest.raises(InputError, match=rf"a\.fit\[0\]: its pixels scatter by 8.*SKYNOISE is {sky_noise:g}"):
+            read_detector(tmp_path / "a.fit", 0, "vh", confidence=(tmp_path / "c.fit", 0))
+
+
+def one_image(name: str, *, scale: float = 30.0, noise: float = 200.0) -> InputImage:
+    """An image of some scale and noise."""
+    weight = np.full((5, 6), noise**-2, np.float32)
+    weight[0] = 0
+    wcs = tangent_wcs(ra=1, dec=2, pixel_scale=1, x=0, y=0)
+    return InputImage(np.zeros((5, 6), np.float32), weight, wcs, name, scale)
+
+
+def test_images_unlike_their_band_are_left_out() -> None:
+    """Scale and noise have limits on both sides; two images, and images without data, are not compared."""
+    odd = [one_image("bright", scale=0.003), one_image("faint", scale=200), one_image("sure", noise=2)]
+    odd += [one_image("wild", noise=9000)]
+    good = [one_image("a"), one_image("b", scale=45, noise=500), one_image("c", noise=90), one_image("d")]
+    good += [one_image("e"), one_image("empty", noise=np.inf)]
+    kept, problems = without_outliers(odd + good)
+    assert [item.name for item in kept] == ["a", "b", "c", "d", "e", "empty"]
+    assert [problem.split(":")[0] for problem in problems] == ["bright", "faint", "sure", "wild"]
+    assert "0.0001 times the median" in problems[0]
+    assert len(without_outliers(odd[:2])[0]) == 2

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from dmu0.files.integrity import check_file
 from dmu0.published.coadds import OpticalError, on_patch, read_hsc, read_plain, read_psf, sky_variance, translate_mask
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
@@ -136,12 +137,12 @@ def test_sky_variance_of_nothing():
 
 
 def test_psf_stamps(tmp_path):
-    """A stamp comes back with sum 1; an even, a one-dimensional or an empty one is refused by name."""
+    """A stamp comes back with sum 1; a flat, a one-dimensional or an empty one is refused by name."""
     stamp = np.zeros((43, 43))
     stamp[21, 21] = 5.0
     fits.writeto(tmp_path / "good.fits", stamp)
-    assert read_psf(tmp_path / "good.fits").sum() == pytest.approx(1)
-    for name, data in (("even", np.ones((42, 42))), ("line", np.ones(43)), ("empty", np.zeros((43, 43)))):
+    assert read_psf(tmp_path / "good.fits").stamp.sum() == pytest.approx(1)
+    for name, data in (("flat", np.ones((42, 42))), ("line", np.ones(43)), ("empty", np.zeros((43, 43)))):
         fits.writeto(tmp_path / f"{name}.fits", data)
         with pytest.raises(OpticalError, match=f"{name}.fits"):
             read_psf(tmp_path / f"{name}.fits")
@@ -171,3 +172,31 @@ def test_real_hsc_cutout(realdata):
     assert (float(x), float(y)) == pytest.approx((11564 + 150, 3999 + 150), abs=1e-3)
     box = tract.patch("2,1").outer_bbox
     np.testing.assert_array_equal(placed.image[3999 - box.y.start :, 11564 - box.x.start :][:301, :301], coadd.image)
+
+
+def test_asinh_scale_of_panstarrs(tmp_path, patch):
+    """Image and variance are made linear before the zero point; gaps of zeros in the file stay gaps."""
+    counts = np.random.default_rng(5).normal(3, 2, (120, 120))
+    stored = 2.5 * np.log10(np.e) * np.arcsinh((counts - 0.3) / 4)
+    stored[:, :20] = 0
+    variance = 2.5 * np.log10(np.e) * np.arcsinh((np.full((120, 120), 4.0) - 0.1) / 2)
+    header = patch.wcs.to_header()
+    header.update({"BSOFTEN": 2.0, "BOFFSET": 0.3})
+    image = fits.PrimaryHDU(stored.astype("f4"), header)
+    weights = fits.ImageHDU(variance.astype("f4"), fits.Header({"BSOFTEN": 1.0, "BOFFSET": 0.1}), name="VARIANCE")
+    fits.HDUList([image, weights]).writeto(tmp_path / "ps1.fits")
+    coadd = read_plain(tmp_path / "ps1.fits", zero_point=25.0)
+    unit = 10 ** (0.4 * (31.4 - 25))
+    assert coadd.image[:, 20:] == pytest.approx(counts[:, 20:] * unit, rel=1e-5, abs=1e-3)
+    assert coadd.variance[:, 20:] == pytest.approx(4 * unit**2, rel=1e-5)
+    assert np.isnan(coadd.image[:, :20]).all()
+
+
+def test_magnitudes_are_no_fluxes(tmp_path, patch):
+    """An image in magnitudes is refused by the reader and by the check of inputs, with the unit."""
+    header = patch.wcs.to_header()
+    header["BUNIT"] = "mag/arcsec^2"
+    fits.writeto(tmp_path / "mu.fits", np.random.default_rng(5).normal(22, 1, (120, 120)), header)
+    with pytest.raises(OpticalError, match=r"mu.fits: BUNIT is 'mag/arcsec\^2'"):
+        read_plain(tmp_path / "mu.fits", zero_point=25.0)
+    assert check_file(tmp_path / "mu.fits", "optical_coadd").startswith("BUNIT is 'mag/arcsec^2'")

@@ -125,7 +125,7 @@ def test_real_hsc_cutout_and_its_catalogue(task, realdata):
             # Compact in arcsec^2 and in magnitudes, and off the spiral, in which HSC's deblender shares light out.
             compact = size < 0.08 and abs(magnitude - total) < 0.2 and np.hypot(x - 150, y - 150) > 85
             if inside and compact and magnitude < 24:
-                differences.append(_psf_magnitude(coadd, stamp, x, y) - magnitude)
+                differences.append(_psf_magnitude(coadd, stamp.stamp, x, y) - magnitude)
     assert len(differences) >= 3
     assert abs(np.median(differences)) < 0.06
 

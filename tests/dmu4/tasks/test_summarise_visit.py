@@ -40,6 +40,7 @@ def test_order_and_acceptance() -> None:
         ("zero_point", 27.0, "zero point offset"),
         ("psf_size_residual", 0.4, "PSF size residual"),
         ("noise_ratio", 2.5, "noise ratio 2.5 (limit 1.6)"),
+        ("noise_ratio", 0.4, "inverse noise ratio 2.5 (limit 1.6)"),
         ("seeing", 2.0, "seeing offset 1.5 of the median (limit 0.5)"),
     ],
 )
