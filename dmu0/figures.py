@@ -9,15 +9,41 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.visualization import make_lupton_rgb
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
 
 from dmu0.files.expected import Input, find_inputs
 from dmu0.robust_statistics import robust_scatter
+from dmu0.sky.sphere import SkyPlane
 from dmu0.surveys import Survey
 from obs_vista.bands import BAND_ORDER
 from obs_vista.headers import detector_extensions
 
 _POSITION_COLUMNS = (("raMean", "decMean"), ("RAJ2000", "DEJ2000"), ("ra", "dec"), ("RA", "DEC"))
 """How catalogues call right ascension and declination."""
+
+
+@FuncFormatter
+def right_ascension(value: float, _: int | None = None) -> str:
+    """Label of a right ascension that may be below 0 or above 360 deg, as maps across RA 0 have."""
+    return f"{round(value % 360, 6) % 360:g}"
+
+
+def axis_labels(plane: SkyPlane) -> tuple[str, str]:
+    """Labels of the two axes of a map."""
+    if not plane.polar:
+        return "RA (deg)", "Dec (deg)"
+    where = f"RA {plane.ra:.3f}, Dec {plane.dec:+.3f}"
+    return f"east of {where} (deg)", f"north of {where} (deg)"
+
+
+def finish_sky_axes(axis: Axes, plane: SkyPlane) -> None:
+    """Make the axes of a map true to angle in the middle, and label them."""
+    axis.set_aspect(1 if plane.polar or not np.isfinite(plane.dec) else 1 / np.cos(np.radians(plane.dec)))
+    for name, label in zip("xy", axis_labels(plane), strict=True):
+        getattr(axis, f"set_{name}label")(label)
+    axis.ticklabel_format(axis="both" if plane.polar else "y", useOffset=False)
+    if not plane.polar:
+        axis.xaxis.set_major_formatter(right_ascension)
 
 
 def first_image(path: Path) -> np.ndarray:
@@ -124,12 +150,13 @@ def catalogue_positions(survey: Survey) -> dict[str, tuple[np.ndarray, np.ndarra
 def draw_catalogues(axes: Axes, positions: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     """Draw catalogues on the sky, east to the left."""
     styles = {"ps1": ("o", 5, "#0072B2"), "twomass": ("x", 16, "#D55E00"), "gaia": ("+", 16, "#009E73")}
-    for kind, (ra, dec) in positions.items():
+    everything = [np.concatenate([part[axis] for part in positions.values()] or [np.zeros(0)]) for axis in (0, 1)]
+    plane = SkyPlane.around(*everything)
+    for kind, sky in positions.items():
+        ra, dec = plane.place(*sky)
         marker, size, colour = styles.get(kind, (".", 4, "#000000"))
-        axes.scatter(ra, dec, size, colour, marker, linewidths=0.7, alpha=0.7, label=f"{kind} ({len(ra)})")
-    axes.set_xlabel("right ascension (deg)")
-    axes.set_ylabel("declination (deg)")
+        axes.scatter(ra, dec, size, colour, marker=marker, linewidths=0.7, alpha=0.7, label=f"{kind} ({len(ra)})")
     axes.invert_xaxis()
-    axes.set_aspect(1 / np.cos(np.radians(np.mean(axes.get_ylim()))))
+    finish_sky_axes(axes, plane)
     if positions:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=len(positions))

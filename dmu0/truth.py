@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from dmu0.files.tables import read_table
 from dmu0.sky.matching import DAYS_PER_YEAR, Matches, match, propagate
+from dmu0.sky.sphere import unit_vectors
 from dmu0.surveys import Survey
 
 MATCH_RADIUS = 0.5
@@ -71,17 +72,12 @@ def neighbour_fraction(truth: Table, band: str, *, radius: float) -> np.ndarray:
     """
     ra, dec = np.asarray(truth["ra"], float), np.asarray(truth["dec"], float)
     flux = np.asarray(truth[f"flux_{band}"], float)
-    tree = cKDTree(_unit_vectors(ra, dec))
+    tree = cKDTree(unit_vectors(ra, dec))
     others = np.zeros(len(truth))
     pairs = tree.query_pairs(2 * np.sin(np.radians(radius / 3600) / 2), output_type="ndarray")
     np.add.at(others, pairs[:, 0], flux[pairs[:, 1]])
     np.add.at(others, pairs[:, 1], flux[pairs[:, 0]])
     return np.divide(others, flux, out=np.full(len(truth), np.inf), where=flux > 0)
-
-
-def _unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
-    lon, lat = np.radians(ra), np.radians(dec)
-    return np.column_stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
 
 def isolated(truth: Table, band: str | np.ndarray, *, fraction: float, radius: float = NEIGHBOUR_RADIUS) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from astropy.wcs import Wcsprm
 
+from dmu0.sky.sphere import POLAR, tangent_offsets
 from obs_vista.bands import vista_band
 from obs_vista.cards import CardError
 from obs_vista.noise import predicted_sky_noise
@@ -158,8 +159,11 @@ def _footprint(header: Mapping[str, Any], *, nx: int, ny: int) -> dict[str, floa
     ra, dec = pixels_to_icrs(header, x=x, y=y)
     if not (np.isfinite(ra).all() and np.isfinite(dec).all()):
         raise ValueError("the astrometry gives no position for a corner of the image")
-    step_ra = (ra[5:] - ra[4] + 180) % 360 - 180
-    area = np.linalg.det([step_ra * np.cos(np.radians(dec[4])), dec[5:] - dec[4]])
+    if abs(dec[4]) < POLAR:
+        step_ra = (ra[5:] - ra[4] + 180) % 360 - 180
+        area = np.linalg.det([step_ra * np.cos(np.radians(dec[4])), dec[5:] - dec[4]])
+    else:
+        area = np.linalg.det(tangent_offsets(ra[5:], dec[5:], centre=(float(ra[4]), float(dec[4]))))
     corners = {f"ra{k}": float(ra[k]) for k in range(4)} | {f"dec{k}": float(dec[k]) for k in range(4)}
     return {"ra": float(ra[4]), "dec": float(dec[4]), "pixel_scale": float(np.sqrt(abs(area)) * 3600)} | corners
 

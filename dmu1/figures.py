@@ -14,7 +14,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
+from dmu0.figures import finish_sky_axes
 from dmu0.sky.skymap import Patch
+from dmu0.sky.sphere import SkyPlane
 from dmu0.surveys import Vista
 from dmu1.coverage import image_corners
 from dmu1.selection import zero_point_limits
@@ -89,23 +91,18 @@ def _draw_limits(panel: Axes, name: str, table: Table, vista: Vista, bands: list
             panel.plot([x - 0.4, x + 0.4], [value, value], color="0.3", ls="--", lw=1)
 
 
-def _sky_axes(panel: Axes, ra: np.ndarray, dec: np.ndarray) -> None:
-    """Axes in RA and Dec that are true to angle in the middle, east to the left."""
-    panel.set_xlim(np.max(ra), np.min(ra))
-    panel.set_ylim(np.min(dec), np.max(dec))
-    panel.set_aspect(1 / np.cos(np.radians(np.mean(dec))))
-    panel.set_xlabel("RA [deg]")
-    panel.set_ylabel("Dec [deg]")
+def _sky_axes(panel: Axes, plane: SkyPlane, x: np.ndarray, y: np.ndarray) -> None:
+    """Axes of a map that are true to angle in the middle, east to the left, around some places in its plane."""
+    panel.set_xlim(np.max(x), np.min(x))
+    panel.set_ylim(np.min(y), np.max(y))
     panel.locator_params(axis="x", nbins=4)
-    panel.ticklabel_format(useOffset=False)
+    finish_sky_axes(panel, plane)
 
 
-def _unwrap(corners: np.ndarray) -> np.ndarray:
-    """Corners with right ascensions that do not jump at 0, for drawing."""
-    if np.ptp(corners[..., 0]) > 180:
-        corners = corners.copy()
-        corners[..., 0] = (corners[..., 0] + 180) % 360 - 180
-    return corners
+def _in_plane(corners: np.ndarray) -> tuple[SkyPlane, np.ndarray]:
+    """The plane for a map of corners (..., RA and Dec), and the corners in it."""
+    plane = SkyPlane.around(corners[..., 0], corners[..., 1])
+    return plane, np.stack(plane.place(corners[..., 0], corners[..., 1]), axis=-1)
 
 
 def plot_images(selected: Table, column: str) -> Figure:
@@ -119,7 +116,7 @@ def plot_images(selected: Table, column: str) -> Figure:
         One of `QUANTITIES`.
     """
     table = selected[selected["state"] == "ok"]
-    bands, corners = bands_present(table), _unwrap(image_corners(table))
+    bands, (plane, corners) = bands_present(table), _in_plane(image_corners(table))
     columns = min(len(bands), 3)
     rows = -(-len(bands) // columns)
     figure, panels = plt.subplots(
@@ -142,7 +139,7 @@ def plot_images(selected: Table, column: str) -> Figure:
             if not wanted:
                 outlines.set(hatch="///", edgecolor=REJECTED)
             panel.add_collection(outlines)
-        _sky_axes(panel, corners[..., 0], corners[..., 1])
+        _sky_axes(panel, plane, corners[..., 0], corners[..., 1])
         panel.label_outer()
         good = int(np.sum(accepted & (table["band"] == band)))
         bad = int(np.sum(table["band"] == band)) - good
@@ -193,7 +190,7 @@ def plot_patches(images: Table, patches: Sequence[Patch], judged: Table) -> Figu
         As `dmu1.coverage.judge_patches` gives: skipped patches are dotted.
     """
     boxes = np.array([_corners(patch) for patch in patches])
-    everything = _unwrap(np.concatenate([boxes, image_corners(images)]) if len(images) else boxes)
+    plane, everything = _in_plane(np.concatenate([boxes, image_corners(images)]) if len(images) else boxes)
     boxes, outlines = everything[: len(patches)], everything[len(patches) :]
     figure, panel = plt.subplots(figsize=(6.5, 6.5), layout="constrained")
     panel.add_collection(PolyCollection(outlines, facecolor=ACCEPTED, alpha=0.04, edgecolor="none"))
@@ -204,7 +201,8 @@ def plot_patches(images: Table, patches: Sequence[Patch], judged: Table) -> Figu
         if len(patches) <= 100:
             panel.text(*box.mean(axis=0), f"{patch.tract.id}\n{patch.name}", ha="center", va="center", fontsize=9)
     margin = 0.05 * np.ptp(everything[..., 1])
-    _sky_axes(panel, everything[..., 0] + [[margin, -margin] * 2], everything[..., 1] + [[margin, -margin] * 2])
+    x, y = (everything[..., axis] + [[margin, -margin] * 2] for axis in (0, 1))
+    _sky_axes(panel, plane, x, y)
     return figure
 
 
@@ -230,11 +228,11 @@ def plot_maps(
     counts
         Whether the values are whole numbers.
     """
-    boxes = _unwrap(np.array([_corners(patch) for patch in patches]))
+    plane, boxes = _in_plane(np.array([_corners(patch) for patch in patches]))
     margin = 0.1 * np.ptp(boxes[..., 1])
-    ra = np.linspace(boxes[..., 0].max() + margin, boxes[..., 0].min() - margin, 300)
-    dec = np.linspace(boxes[..., 1].min() - margin, boxes[..., 1].max() + margin, 300)
-    grid = np.meshgrid(ra % 360, dec)
+    x = np.linspace(boxes[..., 0].max() + margin, boxes[..., 0].min() - margin, 300)
+    y = np.linspace(boxes[..., 1].min() - margin, boxes[..., 1].max() + margin, 300)
+    grid = plane.sky(*np.meshgrid(x, y))
     images = {band: _blank(sparse.get_values_pos(*grid, lonlat=True)) for band, sparse in maps.items()}
     known = np.concatenate([image[np.isfinite(image)] for image in images.values()] + [np.zeros(0)])
     low, high = (known.min(), max(known.max(), known.min() + 1e-6)) if len(known) else (0, 1)
@@ -253,9 +251,9 @@ def plot_maps(
         layout="constrained",
     )
     for panel, (band, image) in zip(panels.flat, images.items(), strict=False):
-        panel.pcolormesh(ra, dec, image, cmap=colours, norm=scale, rasterized=True)
+        panel.pcolormesh(x, y, image, cmap=colours, norm=scale, rasterized=True)
         panel.add_collection(PolyCollection(boxes, facecolor="none", edgecolor="0.35", lw=1))
-        _sky_axes(panel, ra, dec)
+        _sky_axes(panel, plane, x, y)
         panel.label_outer()
         panel.set_title(band, fontsize=10)
     for panel in list(panels.flat)[len(maps) :]:

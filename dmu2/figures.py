@@ -10,7 +10,9 @@ from astropy.table import Table
 from lsst.sphgeom import HtmPixelization, LonLat
 from matplotlib.figure import Figure
 
+from dmu0.figures import finish_sky_axes
 from dmu0.sky.matching import match
+from dmu0.sky.sphere import SkyPlane, sky_area
 from dmu2.colour_terms import ColourTerm, Fit
 from dmu2.refcat import HTM_LEVEL
 from obs_vista.photometry import magnitude_of
@@ -23,16 +25,14 @@ _MARKERS = {"gaia": ("o", BLUE), "ps1": ("s", ORANGE), "2mass": ("^", GREY), "vi
 def plot_sky(merged: Table) -> Figure:
     """Positions of the reference stars, by the catalogue of the position."""
     figure, axis = plt.subplots(figsize=(6.5, 5.5), layout="constrained")
-    labels = np.asarray(merged["position_from"]).astype(str)
+    labels, plane = np.asarray(merged["position_from"]).astype(str), SkyPlane.around(merged["ra"], merged["dec"])
     for label, (marker, colour) in _MARKERS.items():
         rows = labels == label
         if rows.any():
-            where = np.asarray(merged["ra"])[rows], np.asarray(merged["dec"])[rows]
+            where = plane.place(np.asarray(merged["ra"])[rows], np.asarray(merged["dec"])[rows])
             axis.scatter(*where, s=5, marker=marker, color=colour, label=f"{label} ({rows.sum()})", alpha=0.7, lw=0)
     axis.invert_xaxis()
-    axis.set(xlabel="RA (ICRS, deg)", ylabel="Dec (ICRS, deg)")
-    axis.set_aspect(1 / np.cos(np.radians(float(np.median(merged["dec"])))))
-    axis.ticklabel_format(useOffset=False)
+    finish_sky_axes(axis, plane)
     figure.legend(title="position from", markerscale=2.5, loc="outside upper center", ncols=4)
     plt.close(figure)
     return figure
@@ -53,7 +53,7 @@ def plot_separations(first: Table, second: Table, *, radius: float, names: tuple
     edges = np.linspace(0, radius, 41)
     right.hist(pairs.separation, bins=edges, color=BLUE, label="pairs found")
     # Unrelated sources: density of the second catalogue times the area of each ring.
-    area = np.ptp(second["ra"]) * np.cos(np.radians(np.median(second["dec"]))) * np.ptp(second["dec"]) * 3600**2
+    area = sky_area(second["ra"], second["dec"]) * 3600**2
     chance = len(first) * len(second) / area * np.pi * np.diff(edges**2)
     right.stairs(chance, edges, color=ORANGE, lw=2, label="unrelated sources")
     right.set(xlabel="separation (arcsec)", ylabel="pairs", yscale="log")
@@ -122,7 +122,9 @@ def plot_shards(table: Table, *, band: str, shards: Sequence[int]) -> Figure:
     figure, axis = plt.subplots(figsize=(6.8, 5.5), layout="constrained")
     flux = np.asarray(table[f"{band}_flux"], float)
     known = np.isfinite(flux)
-    ra, dec = np.degrees(np.asarray(table["coord_ra"])), np.degrees(np.asarray(table["coord_dec"]))
+    sky = np.degrees(np.asarray(table["coord_ra"])), np.degrees(np.asarray(table["coord_dec"]))
+    plane = SkyPlane.around(*sky)
+    ra, dec = plane.place(*sky)
     axis.plot(ra[~known], dec[~known], ".", ms=2, color="#CFCFCF", label=f"no {band} flux ({(~known).sum()})")
     magnitude = magnitude_of(flux[known])
     points = axis.scatter(ra[known], dec[known], s=8, c=magnitude, cmap="viridis_r", label=f"{band} ({known.sum()})")
@@ -132,10 +134,9 @@ def plot_shards(table: Table, *, band: str, shards: Sequence[int]) -> Figure:
         corners = [LonLat(vertex) for vertex in HtmPixelization(HTM_LEVEL).triangle(shard).getVertices()]
         x = [corner.getLon().asDegrees() for corner in corners]
         y = [corner.getLat().asDegrees() for corner in corners]
-        axis.fill(x, y, fill=False, edgecolor=ORANGE, lw=1.5, label=f"shard {shard}")
-    axis.set(xlim=limits[0][::-1], ylim=limits[1], xlabel="RA (ICRS, deg)", ylabel="Dec (ICRS, deg)")
-    axis.set_aspect(1 / np.cos(np.radians(float(np.median(dec)))))
-    axis.ticklabel_format(useOffset=False)
+        axis.fill(*plane.place(np.array(x), np.array(y)), fill=False, edgecolor=ORANGE, lw=1.5, label=f"shard {shard}")
+    axis.set(xlim=limits[0][::-1], ylim=limits[1])
+    finish_sky_axes(axis, plane)
     figure.legend(loc="outside upper center", ncols=3, markerscale=2)
     plt.close(figure)
     return figure

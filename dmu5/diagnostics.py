@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.matching import match
+from dmu0.sky.sphere import unit_vectors
 from dmu0.truth import MATCH_RADIUS, detectable, is_star, isolated, match_to_truth
 from dmu2.colour_terms import PUBLISHED, vega_to_ab
 from dmu3.truth import NEIGHBOURS as FLUX_NEIGHBOURS
@@ -79,10 +80,9 @@ def depth_at(catalogue: Table, ra: np.ndarray, dec: np.ndarray, bands: Sequence[
         limits = np.where(known & np.asarray(catalogue[f"{band}_usable"], bool), limit, np.inf)[known]
         values = np.full(len(ra), np.inf)
         if known.any():
-            scale = np.cos(np.radians(np.median(dec))) if len(dec) else 1.0
-            places = np.column_stack([catalogue["coord_ra"][known] * scale, catalogue["coord_dec"][known]])
-            reach, nearest = cKDTree(places).query(np.column_stack([np.asarray(ra) * scale, dec]))
-            values = np.where(reach * 3600 < radius, limits[nearest], np.inf)
+            places = unit_vectors(np.asarray(catalogue["coord_ra"])[known], np.asarray(catalogue["coord_dec"])[known])
+            chord, nearest = cKDTree(places).query(unit_vectors(np.asarray(ra), np.asarray(dec)))
+            values = np.where(chord < 2 * np.sin(np.radians(radius / 3600) / 2), limits[nearest], np.inf)
         depths[band] = values
     return depths
 

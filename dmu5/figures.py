@@ -10,6 +10,8 @@ from astropy.table import Table
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dmu0.figures import axis_labels, finish_sky_axes, right_ascension
+from dmu0.sky.sphere import SkyPlane
 from dmu3.figures import COLOURS, MARKERS
 from dmu5.diagnostics import DWARF_LOCUS, Locus, Offsets, good_flux
 from dmu5.selection_function import Curve, depth_map
@@ -37,7 +39,8 @@ def _panels(count: int, *, width: float = 2.3, height: float = 2.1, columns: int
 def plot_sky(catalogue: Table, band: str) -> Figure:
     """Objects on the sky, larger if brighter in the given band; grey ones are not usable in it."""
     figure, axis = plt.subplots(figsize=(6.5, 6), layout="constrained")
-    ra, dec = np.asarray(catalogue["coord_ra"]), np.asarray(catalogue["coord_dec"])
+    plane = SkyPlane.around(catalogue["coord_ra"], catalogue["coord_dec"])
+    ra, dec = plane.place(catalogue["coord_ra"], catalogue["coord_dec"])
     usable = np.asarray(catalogue[f"{band}_usable"], bool)
     magnitude = magnitude_of(np.asarray(catalogue[f"{band}_psfFlux"]))
     size = np.clip(2 * (27 - np.nan_to_num(magnitude, nan=27)), 1, 60)
@@ -50,9 +53,7 @@ def plot_sky(catalogue: Table, band: str) -> Figure:
     if usable.any():
         figure.colorbar(points, ax=axis, label=f"{band} PSF magnitude (AB)", shrink=0.8)
     axis.invert_xaxis()
-    axis.set_aspect(1 / np.cos(np.radians(np.median(dec))) if len(dec) else 1)
-    axis.set_xlabel("RA (deg)")
-    axis.set_ylabel("Dec (deg)")
+    finish_sky_axes(axis, plane)
     if (~usable).any():
         axis.legend(fontsize=8)
     return figure
@@ -61,6 +62,7 @@ def plot_sky(catalogue: Table, band: str) -> Figure:
 def plot_depths(catalogue: Table, bands: Sequence[str]) -> Figure:
     """Map of the 5-sigma depth in each band, relative to the median of the band."""
     figure, axes = _panels(len(bands))
+    plane = SkyPlane.around(catalogue["coord_ra"], catalogue["coord_dec"])
     image = None
     for axis, band in zip(axes, bands, strict=True):
         depth, extent = depth_map(catalogue, band)
@@ -72,10 +74,12 @@ def plot_depths(catalogue: Table, bands: Sequence[str]) -> Figure:
         axis.tick_params(labelsize=6)
         axis.xaxis.set_major_locator(MaxNLocator(3))
         axis.yaxis.set_major_locator(MaxNLocator(4))
+        if not plane.polar:
+            axis.xaxis.set_major_formatter(right_ascension)
     axes[0].invert_xaxis()
     figure.colorbar(image, ax=axes, label="5-sigma depth minus median (mag)", shrink=0.8)
-    figure.supxlabel("RA (deg)", fontsize=9)
-    figure.supylabel("Dec (deg)", fontsize=9)
+    for name, label in zip(("supxlabel", "supylabel"), axis_labels(plane), strict=True):
+        getattr(figure, name)(label, fontsize=9)
     return figure
 
 

@@ -11,6 +11,7 @@ from astropy.table import Table
 from scipy.stats import norm
 
 from dmu0.sky.skymap import survey_patches
+from dmu0.sky.sphere import SkyPlane
 from dmu0.surveys import Survey
 from dmu0.truth import match_to_truth
 from dmu5.diagnostics import depth_at, good_flux
@@ -199,16 +200,18 @@ def depth_map(catalogue: Table, band: str, *, cells: int = 24) -> tuple[np.ndarr
     depth
         Depth [dec, ra] in AB mag; NaN where no object has a depth.
     extent
-        RA and Dec of the edges, deg: (ra low, ra high, dec low, dec high).
+        Edges of the map in the coordinates of `dmu0.sky.sphere.SkyPlane`, deg: (x low, x high, y low, y high). These
+        are RA, below 0 or above 360 on one side of a field across RA 0, and Dec, or near a pole offsets.
     """
     ra, dec = np.asarray(catalogue["coord_ra"], float), np.asarray(catalogue["coord_dec"], float)
     if not len(ra):
         return np.full((cells, cells), np.nan), (0.0, 1.0, 0.0, 1.0)
-    extent = (ra.min(), ra.max(), dec.min(), dec.max())
+    x, y = SkyPlane.around(ra, dec).place(ra, dec)
+    extent = (x.min(), x.max(), y.min(), y.max())
     depth = np.asarray(catalogue[f"{band}_depth5"], float)
     known = np.isfinite(depth)
-    column = np.clip((cells * (ra - extent[0]) / max(extent[1] - extent[0], 1e-9)).astype(int), 0, cells - 1)
-    row = np.clip((cells * (dec - extent[2]) / max(extent[3] - extent[2], 1e-9)).astype(int), 0, cells - 1)
+    column = np.clip((cells * (x - extent[0]) / max(extent[1] - extent[0], 1e-9)).astype(int), 0, cells - 1)
+    row = np.clip((cells * (y - extent[2]) / max(extent[3] - extent[2], 1e-9)).astype(int), 0, cells - 1)
     number = (row * cells + column)[known]
     order = np.argsort(number, kind="stable")
     found, starts = np.unique(number[order], return_index=True)

@@ -37,7 +37,7 @@ def _position(sky: Table, mjd: float, scatter: np.ndarray, rng: np.random.Genera
     """Measured position (deg) at an epoch, with a scatter (mas) on each axis."""
     ra, dec = positions_at(sky, mjd)
     east, north = rng.normal(0, 1, (2, len(sky))) * scatter / 3.6e6
-    return ra + east / np.cos(np.radians(dec)), dec + north
+    return (ra + east / np.cos(np.radians(dec))) % 360, dec + north
 
 
 def ps1_catalogue(sky: Table, scene: Scene, *, seed: int) -> Table:

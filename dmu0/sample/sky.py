@@ -133,4 +133,5 @@ def positions_at(table: Table, mjd: float) -> tuple[np.ndarray, np.ndarray]:
     """ICRS right ascension and declination (deg) at an epoch (MJD), after proper motion."""
     years = (mjd - table.meta["epoch_mjd_tai"]) / 365.25
     dec = np.array(table["dec"]) + np.array(table["pm_dec"]) * years / 3.6e6
-    return np.array(table["ra"]) + np.array(table["pm_ra"]) * years / 3.6e6 / np.cos(np.radians(dec)), dec
+    ra = np.array(table["ra"]) + np.array(table["pm_ra"]) * years / 3.6e6 / np.cos(np.radians(dec))
+    return ra % 360, dec

@@ -97,7 +97,7 @@ def primary_header(visit: Visit, centre: SkyCoord) -> fits.Header:
         Centre of the field.
     """
     start = Time(visit.mjd, format="mjd", scale="utc")
-    ra = centre.ra.deg + visit.east / 3600 / np.cos(centre.dec.rad)
+    ra = (centre.ra.deg + visit.east / 3600 / np.cos(centre.dec.rad)) % 360
     dec = centre.dec.deg + visit.north / 3600
     fk5 = SkyCoord(ra * u.deg, dec * u.deg).fk5
     altitude, azimuth = altitude_azimuth(visit.mjd, ra=ra, dec=dec)

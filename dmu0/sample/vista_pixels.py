@@ -73,7 +73,7 @@ def stack_wcs(visit: Visit, centre: SkyCoord, detector: int, scene: Scene) -> WC
     wcs.wcs.cunit = ["deg", "deg"]
     wcs.wcs.radesys = "ICRS"
     wcs.wcs.crval = [
-        centre.ra.deg + visit.east / 3600 / np.cos(centre.dec.rad),
+        (centre.ra.deg + visit.east / 3600 / np.cos(centre.dec.rad)) % 360,
         centre.dec.deg + visit.north / 3600,
     ]
     wcs.wcs.crpix = [(size + 1) / 2 - offset_x, (size + 1) / 2 - offset_y]

@@ -11,6 +11,7 @@ from lsst.daf.butler import Butler, Timespan
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
 from dmu0.sky.skymap import chosen_patches, make_sky_map
+from dmu0.sky.sphere import mean_position
 from dmu0.surveys import Survey
 from obs_vista import VIRCAM
 
@@ -65,6 +66,7 @@ def register_visit(butler: Butler, rows: Table, programme: str) -> None:
         np.concatenate([np.asarray(rows[f"ra{k}"]) for k in range(4)]),
         np.concatenate([np.asarray(rows[f"dec{k}"]) for k in range(4)]),
     )
+    pointing = mean_position(rows["ra"], rows["dec"])
     common = {
         "instrument": instrument,
         "physical_filter": str(first["physical_filter"]),
@@ -86,8 +88,8 @@ def register_visit(butler: Butler, rows: Table, programme: str) -> None:
         "observation_type": "science",
         "seq_start": common["seq_num"],
         "seq_end": common["seq_num"],
-        "tracking_ra": float(np.mean(rows["ra"])),
-        "tracking_dec": float(np.mean(rows["dec"])),
+        "tracking_ra": pointing[0],
+        "tracking_dec": pointing[1],
         "sky_angle": None,
         "has_simulated": False,
         "can_see_sky": True,

@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from scipy.spatial import cKDTree
 
 from dmu0.robust_statistics import robust_scatter
+from dmu0.sky.sphere import mean_position, tangent_offsets
 
 MAS = 3.6e6
 """Milliarcseconds in a degree."""
@@ -105,9 +106,8 @@ def match(
     if len(x) == 0 or len(references) == 0:
         return nothing
     sky = wcs.all_pix2world(np.stack([x, y], axis=1), 0)
-    dec0 = np.median(sky[:, 1])
-    stars = _plane(sky[:, 0], sky[:, 1], sky[0, 0], dec0)
-    others = _plane(references.ra, references.dec, sky[0, 0], dec0)
+    centre = mean_position(*sky.T)
+    stars, others = _plane(*sky.T, centre), _plane(references.ra, references.dec, centre)
     near = np.all((others > stars.min(0) - search) & (others < stars.max(0) + search), axis=1)
     if not near.any():
         return nothing
@@ -301,10 +301,9 @@ def quadratic_amplitude(
     return float(np.sqrt((curved**2).sum(axis=1).mean())), float(noise * np.sqrt(2 * 3 / len(x)))
 
 
-def _plane(ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float) -> np.ndarray:
-    """Offsets east and north of a position in arcsec; a flat sky is accurate enough for matching within a detector."""
-    east = ((ra - ra0 + 180) % 360 - 180) * np.cos(np.radians(dec0))
-    return np.stack([east, dec - dec0], axis=1) * 3600
+def _plane(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
+    """Offsets east and north of a position in its tangent plane, arcsec."""
+    return np.stack(tangent_offsets(ra, dec, centre=centre), axis=1) * 3600
 
 
 def _common_shift(stars: np.ndarray, others: np.ndarray, search: float) -> tuple[np.ndarray, float]:

@@ -8,6 +8,7 @@ import numpy as np
 from astropy.table import Table, vstack
 from astropy.wcs import WCS
 
+from dmu0.sky.sphere import mean_position, tangent_offsets
 from dmu2.refcat import sky_positions
 from dmu4.detectors.astrometry import Positions
 
@@ -73,14 +74,13 @@ def around_detector(
     """
     parts = []
     corners = wcs.all_pix2world([[0, 0], [shape[1] - 1, 0], [shape[1] - 1, shape[0] - 1], [0, shape[0] - 1]], 0)
-    dec0 = corners[:, 1].mean()
+    centre, reach = mean_position(*corners.T), margin / 3600
+    bounds = np.array(tangent_offsets(*corners.T, centre=centre))
     for shard in shards:
         ra, dec = sky_positions(shard, mjd)
-        east = ((ra - corners[0, 0] + 180) % 360 - 180) * np.cos(np.radians(dec0))
-        bounds = ((corners[:, 0] - corners[0, 0] + 180) % 360 - 180) * np.cos(np.radians(dec0))
-        reach = margin / 3600
-        inside = (east > bounds.min() - reach) & (east < bounds.max() + reach)
-        inside &= (dec > corners[:, 1].min() - reach) & (dec < corners[:, 1].max() + reach)
+        east, north = tangent_offsets(ra, dec, centre=centre)
+        inside = (east > bounds[0].min() - reach) & (east < bounds[0].max() + reach)
+        inside &= (north > bounds[1].min() - reach) & (north < bounds[1].max() + reach)
         if inside.any():
             part = shard[inside]
             part["ra_now"], part["dec_now"] = ra[inside], dec[inside]

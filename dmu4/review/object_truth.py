@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from dmu0.robust_statistics import clipped_moments
+from dmu0.sky.sphere import mean_position, tangent_offsets
 from dmu0.truth import detectable, is_star, isolated, match_to_truth
 from dmu4.review.objects import GALAXY, bands_of, median_of
 from obs_vista.photometry import flux_of, magnitude_of
@@ -35,9 +36,9 @@ def match_truth(objects: Table, truth: Table) -> Table:
     """
     primary = np.flatnonzero(objects["detect_isPrimary"])
     bands = [band for band in bands_of(objects) if f"flux_{band}" in truth.colnames]
-    scale = np.cos(np.radians(np.mean(objects["coord_dec"])))
-    there = np.column_stack([truth["ra"] * scale, truth["dec"]]) * 3600
-    here = np.column_stack([objects["coord_ra"] * scale, objects["coord_dec"]])[primary] * 3600
+    centre = mean_position(objects["coord_ra"], objects["coord_dec"])
+    there = 3600 * np.column_stack(tangent_offsets(truth["ra"], truth["dec"], centre=centre))
+    here = 3600 * np.column_stack(tangent_offsets(objects["coord_ra"], objects["coord_dec"], centre=centre))[primary]
     margin = 3.0
     inside = np.all((there > here.min(axis=0) + margin) & (there < here.max(axis=0) - margin), axis=1)
     seen, _ = detectable(truth, {band: flux_of(median_of(objects[f"{band}_depth5"], 3)) for band in bands})

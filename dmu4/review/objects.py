@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
 from dmu0.robust_statistics import clipped_moments
+from dmu0.sky.sphere import unit_vectors
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.objects.columns import REFERENCE_PIXEL
 from dmu4.objects.consolidate import stack_patches
@@ -273,9 +274,8 @@ def _empty_pulls(cube: PatchImages, objects: Table, count: int) -> dict[str, np.
 def duplicate_primaries(objects: Table, *, radius: float) -> int:
     """Number of pairs of primary rows of different patches within ``radius`` arcsec of each other."""
     primary = objects[np.asarray(objects["detect_isPrimary"])]
-    scale = np.cos(np.radians(np.mean(primary["coord_dec"])))
-    tree = cKDTree(np.column_stack([primary["coord_ra"] * scale, primary["coord_dec"]]) * 3600)
-    pairs = tree.query_pairs(radius, output_type="ndarray")
+    tree = cKDTree(unit_vectors(np.asarray(primary["coord_ra"]), np.asarray(primary["coord_dec"])))
+    pairs = tree.query_pairs(2 * np.sin(np.radians(radius / 3600) / 2), output_type="ndarray")
     patch = np.asarray(primary["patch"])
     return int(np.sum(patch[pairs[:, 0]] != patch[pairs[:, 1]]))
 

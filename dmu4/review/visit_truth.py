@@ -46,7 +46,7 @@ def _offsets(made: Row, sky: np.ndarray, nx: int, ny: int) -> np.ndarray:
     wcs = true_wcs(made)
     pixels = [[-0.5, -0.5], [nx - 0.5, -0.5], [nx - 0.5, ny - 0.5], [-0.5, ny - 0.5], [(nx - 1) / 2, (ny - 1) / 2]]
     true = wcs.all_pix2world(pixels, 0)
-    east = (sky[:, 0] - true[:, 0]) * np.cos(np.radians(true[:, 1]))
+    east = ((sky[:, 0] - true[:, 0] + 180) % 360 - 180) * np.cos(np.radians(true[:, 1]))
     return np.stack([east, sky[:, 1] - true[:, 1]], axis=1) * 3.6e6
 
 

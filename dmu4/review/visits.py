@@ -11,6 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from dmu0.sky.sphere import mean_position, tangent_offsets
 from dmu4.detectors.background import fit_background
 from dmu4.detectors.mask import detector_mask
 from obs_vista.photometry import magnitude_of
@@ -134,14 +135,15 @@ def _outlines(summaries: Table) -> np.ndarray:
     for visit in np.unique(summaries["visit"]):
         mine = np.asarray(summaries["visit"] == visit)
         part = summaries[mine]
-        ra0, dec0 = float(np.mean(part["ra"])), float(np.mean(part["dec"]))
-        corners = [_arcmin(np.asarray(part[f"ra{k}"]), np.asarray(part[f"dec{k}"]), ra0, dec0) for k in range(4)]
+        centre = mean_position(part["ra"], part["dec"])
+        corners = [_arcmin(np.asarray(part[f"ra{k}"]), np.asarray(part[f"dec{k}"]), centre) for k in range(4)]
         outlines[mine] = np.transpose(corners, (2, 0, 1))
     return outlines
 
 
-def _arcmin(ra: np.ndarray, dec: np.ndarray, ra0: float, dec0: float) -> tuple[np.ndarray, np.ndarray]:
-    return ((ra - ra0 + 180) % 360 - 180) * np.cos(np.radians(dec0)) * 60, (dec - dec0) * 60
+def _arcmin(ra: np.ndarray, dec: np.ndarray, centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    east, north = tangent_offsets(ra, dec, centre=centre)
+    return 60 * east, 60 * north
 
 
 def plot_arrows(sources: Table) -> Figure:
@@ -154,8 +156,8 @@ def plot_arrows(sources: Table) -> Figure:
     """
     figure, axes = plt.subplots(1, 2, figsize=(10, 5.2), layout="constrained")
     matched = sources[np.asarray(sources["astrometry_used"], bool)]
-    ra0, dec0 = float(np.mean(matched["coord_ra"])), float(np.mean(matched["coord_dec"]))
-    east, north = _arcmin(np.asarray(matched["coord_ra"]), np.asarray(matched["coord_dec"]), ra0, dec0)
+    ra, dec = np.asarray(matched["coord_ra"]), np.asarray(matched["coord_dec"])
+    east, north = _arcmin(ra, dec, mean_position(ra, dec))
     for axis, suffix, title in ((axes[0], "_before", "header"), (axes[1], "", "refined")):
         u, v = np.asarray(matched[f"east{suffix}"]), np.asarray(matched[f"north{suffix}"])
         arrows = axis.quiver(east, north, -u, v, angles="uv", scale=2000, width=0.002, color="tab:blue")
