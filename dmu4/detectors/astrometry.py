@@ -106,8 +106,9 @@ def match(
     if len(x) == 0 or len(references) == 0:
         return nothing
     sky = wcs.all_pix2world(np.stack([x, y], axis=1), 0)
-    centre = mean_position(*sky.T)
-    stars, others = _plane(*sky.T, centre), _plane(references.ra, references.dec, centre)
+    centre = mean_position(sky[:, 0], sky[:, 1])
+    stars = _plane(sky[:, 0], sky[:, 1], centre)
+    others = _plane(references.ra, references.dec, centre)
     near = np.all((others > stars.min(0) - search) & (others < stars.max(0) + search), axis=1)
     if not near.any():
         return nothing
