@@ -157,18 +157,36 @@ def cell_psfs(
     stamps
         PSF stamps [cell row, cell column, y, x] of odd size, each of sum 1; NaN in cells without inputs.
     """
-    used = np.flatnonzero(nominal.any(axis=(0, 1)))
-    size = max((stamp_size(nodes[n], inputs[n].grid, box) for n in used), default=1)
+    warped, size = resampled_psfs(inputs, nodes, nominal.any(axis=(0, 1)), box, order=order)
     stamps = np.full((*nominal.shape[:2], size, size), np.nan)
-    warped = {n: _Resampled(nodes[n], inputs[n], size, order) for n in used}
     for j, i in np.argwhere(nominal.any(axis=2)):
-        x, y = box.x.start + (i + 0.5) * cell - 0.5, box.y.start + (j + 0.5) * cell - 0.5
-        total = sum(inputs[n].weight * warped[n].at(x=x, y=y) for n in np.flatnonzero(nominal[j, i]))
-        stamps[j, i] = total / total.sum()
+        stamps[j, i] = mean_psf_at(inputs, warped, nominal[j, i], *cell_centre(box, cell, j, i))
     return stamps
 
 
-class _Resampled:
+def resampled_psfs(
+    inputs: Sequence[CoaddInput], nodes: Sequence[np.ndarray], used: np.ndarray, box: Box, *, order: int
+) -> tuple[dict[int, ResampledPsf], int]:
+    """The PSFs of the inputs that are ``used`` (boolean), by number, and the odd side of a stamp that holds each."""
+    numbers = np.flatnonzero(used)
+    size = max((stamp_size(nodes[n], inputs[n].grid, box) for n in numbers), default=1)
+    return {n: ResampledPsf(nodes[n], inputs[n], size, order) for n in numbers}, size
+
+
+def cell_centre(box: Box, cell: int, j: int, i: int) -> tuple[float, float]:
+    """Output pixel (x, y) of the middle of the cell in row ``j`` and column ``i``."""
+    return box.x.start + (i + 0.5) * cell - 0.5, box.y.start + (j + 0.5) * cell - 0.5
+
+
+def mean_psf_at(
+    inputs: Sequence[CoaddInput], warped: dict[int, ResampledPsf], members: np.ndarray, x: float, y: float
+) -> np.ndarray:
+    """The PSF, of sum 1, where the inputs ``members`` (boolean) contribute: the weighted mean of theirs."""
+    total = sum(inputs[n].weight * warped[n].at(x=x, y=y) for n in np.flatnonzero(members))
+    return total / total.sum()
+
+
+class ResampledPsf:
     """The PSF of one input on the output grid, resampled at nodes and bilinear in between."""
 
     def __init__(self, nodes: np.ndarray, source: CoaddInput, size: int, order: int) -> None:

@@ -29,6 +29,9 @@ _ROWS = 4
 _HALO = 32
 _EVERY = 4  # Whether an input fills a cell is determined from every fourth row and column.
 
+MIN_ZONE = 0.005
+"""Share of a cell from which on a set of inputs counts as a zone with a PSF of its own."""
+
 
 @dataclass(frozen=True)
 class CoaddSettings:
@@ -123,6 +126,9 @@ class CoaddPlanes:
         Number of pixels of a cell to which an input contributes [cell row, cell column, input].
     clipped
         Number of pixels of each input rejected by the comparison of epochs.
+    sets
+        (cell row, cell column) -> the sets of inputs that contribute to at least `MIN_ZONE` of the cell, as pairs of
+        signature and boolean array [input].
     """
 
     planes: np.ndarray
@@ -133,6 +139,7 @@ class CoaddPlanes:
     signature: np.ndarray
     cell_counts: np.ndarray
     clipped: np.ndarray
+    sets: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = field(default_factory=dict)
 
     @property
     def image(self) -> np.ndarray:
@@ -309,7 +316,52 @@ def _add_cell_row(
             add_bookkeeping(variance.reshape(-1), mask.reshape(-1), weights[n], labels[n], drop, propagate, flat)
             count_cells(variance, cell, counts[:, n])
         normalise_rows(result.planes[:, rows], sums[0][rows], sums[1][rows], sums[3][rows], weight)
+    result.sets.update(_input_sets(strip, box, first, cell, kept, settings, result.signature, labels))
     return clipped
+
+
+def _input_sets(
+    strip: _Strip,
+    box: Box,
+    first: int,
+    cell: int,
+    kept: np.ndarray,
+    settings: CoaddSettings,
+    signature: np.ndarray,
+    labels: np.ndarray,
+) -> dict[tuple[int, int], list[tuple[int, np.ndarray]]]:
+    """`CoaddPlanes.sets` of one row of cells: each set is looked up at one of its pixels."""
+    row, found = (first - box.y.start) // cell, {}
+    for column in range(box.x.size // cell):
+        part = signature[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
+        names, at, counts = np.unique(part, return_index=True, return_counts=True)
+        for name, pixel, count in zip(names, at, counts, strict=True):
+            if name and count >= MIN_ZONE * cell * cell:
+                y, x = first + int(pixel) // cell, box.x.start + column * cell + int(pixel) % cell
+                members = _inputs_at(strip, y, x, kept[:, column], settings, len(labels))
+                if np.bitwise_xor.reduce(labels[members], initial=np.uint32(0)) == name:
+                    found.setdefault((row, column), []).append((int(name), members))
+    return found
+
+
+def _inputs_at(strip: _Strip, y: int, x: int, kept: np.ndarray, settings: CoaddSettings, n_inputs: int) -> np.ndarray:
+    """Which inputs contribute to one output pixel, boolean [input]."""
+    planes, variance, mask = (
+        np.empty((1 + settings.n_noise, 1, 1), "f4"),
+        np.empty((1, 1), "f4"),
+        np.empty((1, 1), "i4"),
+    )
+    table, taps = lanczos_table(settings.order), (0,) * (2 * settings.order)
+    members = np.zeros(n_inputs, bool)
+    for k, (n, (*arrays, grid)) in enumerate(zip(strip.numbers, strip.loaded, strict=True)):
+        if kept[k]:
+            where = (grid.u, grid.v, grid.step, y - grid.y, x - grid.x)
+            warp_rows(*arrays, np.int32(settings.drop), *where, table, taps, planes, variance, mask)
+            if strip.has_rejected[k]:
+                at = (y - strip.around.y.start, x - strip.around.x.start)
+                clip_rows(variance, mask, strip.reject, k // 64, _ONE << np.uint64(k % 64), *at)
+            members[n] = variance[0, 0] > 0
+    return members
 
 
 def _kept_inputs(strip: _Strip, box: Box, first: int, cell: int, whole: float) -> np.ndarray:

@@ -7,28 +7,36 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmu4.measurement.forced import ForcedFluxes, fit_fluxes, subtract_models
+from dmu4.measurement.psf_steps import follow_pixels
 from dmu4.measurement.stamps import Profiles, StampSet, psf_transforms, render
-from dmu4.patches.cube import PatchCube, flat_psf, mean_psf, psf_sigma
+from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
 
 
 @dataclass(frozen=True)
 class BandFit:
     """The models of N objects in one band, and the residual image.
 
+    An object is fitted and subtracted with the PSF of each of its pixels, and then measured as if the PSF at its
+    centre were that of all: on the residual plus its ``models``.
+
     Attributes
     ----------
     models
-        Models of unit flux.
+        Models of unit flux, with the PSF at the centre of each object.
     forced
         Fluxes and errors of the simultaneous fit.
     flux
         Flux of each model, 0 if it could not be fitted [N].
     residual, variance, good
-        Image minus all models, variance, and whether a pixel has data [y, x].
+        Image less all models, variance, and whether a pixel has data [y, x].
+    usable
+        The pixels with data whose PSF is known [y, x].
     psf
-        PSF stamps [cell, y, x].
+        PSF stamps [PSF, y, x].
     cell
-        PSF cell of each object [N].
+        Number of the PSF at each object [N].
+    inexact
+        Whether that PSF is not exact [N]; None if only the PSFs of cells are known.
     sigma
         Gaussian width of the PSF in pixels, averaged over the cells.
     """
@@ -39,8 +47,10 @@ class BandFit:
     residual: np.ndarray
     variance: np.ndarray
     good: np.ndarray
+    usable: np.ndarray
     psf: np.ndarray
     cell: np.ndarray
+    inexact: np.ndarray | None
     sigma: float
 
 
@@ -57,11 +67,14 @@ def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.nda
         Overlapping objects, from `dmu4.measurement.forced.find_overlaps`.
     """
     image, variance, good = (cube.plane(name, band) for name in ("image", "variance", "good"))
-    psf, cell = flat_psf(cube, band), cube.cell_of(x=profiles.x, y=profiles.y)
-    models = render(profiles, psf_transforms(psf, profiles.size), cell)
-    forced = fit_fluxes(models, image=image, variance=variance, good=good, pairs=pairs)
+    psf, centres = cube.psf_of(band), {"x": profiles.x, "y": profiles.y}
+    cell, usable = psf.at(**centres), psf.usable(good)
+    transforms = psf_transforms(psf.stamps, profiles.size)
+    models = render(profiles, transforms, cell)
+    exact = follow_pixels(models, profiles, psf, transforms)
+    forced = fit_fluxes(exact, image=image, variance=variance, good=usable, pairs=pairs)
     flux = np.nan_to_num(forced.flux)
-    residual = subtract_models(image, good, models, flux)
+    residual = subtract_models(image, good, exact, flux)
     return BandFit(
         models=models,
         forced=forced,
@@ -69,7 +82,9 @@ def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.nda
         residual=residual,
         variance=variance,
         good=good,
-        psf=psf,
+        usable=usable,
+        psf=psf.stamps,
         cell=cell,
+        inexact=psf.inexact_at(**centres),
         sigma=psf_sigma(mean_psf(cube, band)),
     )

@@ -51,7 +51,8 @@ class CentralPixels:
     saturated
         Whether a saturated pixel lies within two pixels of the centre.
     inexact_psf
-        Whether the pixel at the centre is INEXACT_PSF.
+        Whether the PSF at the centre is not exact; where only the PSFs of cells are known, whether the pixel at the
+        centre is INEXACT_PSF.
     depth5
         AB magnitude of a 5-sigma point source; NaN without data.
     input_count
@@ -140,7 +141,7 @@ def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles,
     seen = fit.good[iy, ix] & np.isfinite(sigma) & (sigma > 0)
     return CentralPixels(
         saturated=saturated,
-        inexact_psf=mask[iy, ix] & np.uint16(BIT["INEXACT_PSF"]) != 0,
+        inexact_psf=mask[iy, ix] & np.uint16(BIT["INEXACT_PSF"]) != 0 if fit.inexact is None else fit.inexact,
         depth5=magnitude_of(np.where(seen, 5 * sigma, np.nan)),
         input_count=cube.plane("input_count", band)[iy, ix],
     )

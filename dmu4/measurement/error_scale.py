@@ -12,7 +12,7 @@ from dmu0.robust_statistics import clipped_moments
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.measurement.forced import project
 from dmu4.measurement.gaap import gaap_weights
-from dmu4.measurement.stamps import make_profiles, psf_transforms, render
+from dmu4.measurement.stamps import gradient_transforms, make_profiles, psf_transforms, render
 
 MIN_SAMPLES = 50
 """Smallest number of empty sample positions; with fewer, errors are not scaled."""
@@ -34,7 +34,9 @@ class ErrorInflation:
     circle
         Ratios in circular apertures of these radii [circle].
     samples
-        Number of sample positions used; 0 if not measured, in which case all ratios are one.
+        Number of empty positions behind the ratios; 0: not measured, all are one.
+    shift
+        The ratio for positions of point sources, that is for the gradients of the PSF.
     """
 
     psf: float
@@ -42,6 +44,7 @@ class ErrorInflation:
     radius: np.ndarray
     circle: np.ndarray
     samples: int
+    shift: float = 1.0
 
     def of_area(self, area: np.ndarray) -> np.ndarray:
         """The ratio for apertures of any shape: that of the circle of the same area in pixels^2."""
@@ -119,7 +122,9 @@ def measure_inflation(
         return unknown
     cell, planes = cell_of(x=x, y=y), {"image": noise, "variance": variance, "good": good}
     points = make_profiles(x=x, y=y, covariance=None, psf_size=psf.shape[-1])
-    in_psf = project(render(points, psf_transforms(psf, points.size), cell), **planes)
+    transforms = psf_transforms(psf, points.size)
+    in_psf = project(render(points, transforms, cell), **planes)
+    gradients = [project(render(points, one, cell), **planes) for one in gradient_transforms(transforms)]
     weights, _ = gaap_weights(x=x, y=y, psf=psf, cell=cell, sigma=gaap_sigma)
     in_gaap = project(weights, **planes)
     return ErrorInflation(
@@ -128,6 +133,7 @@ def measure_inflation(
         radius=radii,
         circle=np.array([_scatter(of_radius) for of_radius in pulls.T]),
         samples=len(x),
+        shift=_scatter(np.concatenate([one.signal / np.sqrt(one.noise) for one in gradients])),
     )
 
 

@@ -12,10 +12,10 @@ from dmu0.robust_statistics import robust_scatter
 from dmu4.measurement.apertures import ApertureSums, area_of, circles, ellipses, sum_apertures
 from dmu4.measurement.band_fluxes import BandFluxes, Flux, make_flux, measure_band
 from dmu4.measurement.error_scale import ErrorInflation, measure_inflation, scale_to_empty
-from dmu4.measurement.forced import find_overlaps
-from dmu4.measurement.object_shapes import ObjectShapes, ShapeSettings, measure_objects, model_profiles
+from dmu4.measurement.motion import survey_of
+from dmu4.measurement.object_shapes import MeasuredObjects, ObjectShapes, ShapeSettings, measure_objects, survey_models
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMA, REFERENCE_PIXEL
-from dmu4.patches.cube import PatchCube, flat_psf, mean_psf, psf_sigma
+from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
 from dmu4.patches.sky import source_mask
 
 CLEAR = 2.5
@@ -92,14 +92,19 @@ class Measurements:
 
     Attributes
     ----------
-    shapes
-        Position, shape and morphology of each object.
+    objects
+        What each object has once: position, shape, morphology, motion; and which peaks the objects are.
     bands
         Band -> measurements in this band.
     """
 
-    shapes: ObjectShapes
+    objects: MeasuredObjects
     bands: dict[str, BandMeasurement]
+
+    @property
+    def shapes(self) -> ObjectShapes:
+        """Position, shape and morphology of each object."""
+        return self.objects.shapes
 
 
 @dataclass(frozen=True)
@@ -116,8 +121,10 @@ def measure(
 ) -> Measurements:
     """Measure all objects of a patch.
 
-    Every object is modelled by a point source or a disc; all models of a band are fitted simultaneously; each object is
-    then measured on the image minus the models of its neighbours. Bands without data are ignored.
+    Every object is modelled by a point or a disc; all models of a band are fitted together; each object is then
+    measured on the image from which its neighbours' models are subtracted. A band without data does not take part.
+    A star that has moved between the optical and the VISTA images is measured where it is in each; where both have a
+    peak of their own there is one object fewer than peaks.
 
     Parameters
     ----------
@@ -131,32 +138,34 @@ def measure(
         Settings of the measurement.
     """
     inflations = error_inflations(cube, settings.threads)
-    shapes = measure_objects(
+    objects = measure_objects(
         cube,
         x=x,
         y=y,
         reference=reference,
-        inflation=np.array([one.psf for one in inflations]),
+        inflations=inflations,
         settings=settings.shapes,
         threads=settings.threads,
     )
+    shapes = objects.shapes
     apertures = _Apertures(
-        circles=circles(_pixels(np.array(APERTURES) * REFERENCE_PIXEL, cube), length=len(x)),
+        circles=circles(_pixels(np.array(APERTURES) * REFERENCE_PIXEL, cube), length=len(shapes.x)),
         kron=ellipses(shapes.covariance, shapes.kron),
         gaap_sigma=_pixels(GAAP_SIGMA, cube),
     )
-    bands, residual = _fit_bands(cube, shapes, apertures, inflations, settings)
-    planes, centres = (residual, cube.variance, cube.good), {"x": shapes.x, "y": shapes.y}
+    bands, residual = _fit_bands(cube, objects, apertures, inflations, settings)
+    planes = (residual, cube.variance, cube.good)
     scaled = scale_to_empty(
         inflations,
         *planes,
-        **centres,
+        x=shapes.x,
+        y=shapes.y,
         clear=_pixels(CLEAR, cube),
         gaap_sigma=apertures.gaap_sigma,
         bright=np.column_stack([band.psf.value > BRIGHT * band.psf.error for band in bands]),
     )
-    in_circles = sum_apertures(*planes, **centres, conics=apertures.circles)
-    in_kron = sum_apertures(*planes, **centres, conics=apertures.kron)
+    in_circles = _sums(cube, residual, objects, apertures.circles)
+    in_kron = _sums(cube, residual, objects, apertures.kron)
     measured = {}
     for number, label in enumerate(cube.bands):
         # The error of GAaP fluxes includes the inflation before it was scaled to empty apertures.
@@ -167,7 +176,24 @@ def measure(
         measured[label] = finish_band(
             band, *sums, kron_area=area_of(apertures.kron[:, 0]), inflation=scaled[number], floor=settings.flux_floor
         )
-    return Measurements(shapes=shapes, bands=measured)
+    return Measurements(objects=objects, bands=measured)
+
+
+def _sums(cube: PatchCube, residual: np.ndarray, objects: MeasuredObjects, conics: np.ndarray) -> ApertureSums:
+    """Sums of all bands in apertures around the objects; around where they are in each survey, if they move."""
+    shapes, motion = objects.shapes, objects.motion
+    sums = sum_apertures(residual, cube.variance, cube.good, x=shapes.x, y=shapes.y, conics=conics)
+    surveys = np.array([survey_of(band) for band in cube.bands])
+    for survey in np.unique(surveys):
+        bands, moved = np.flatnonzero(surveys == survey), np.flatnonzero(motion.used & (objects.home != survey))
+        if not len(moved):
+            continue
+        dx, dy = motion.shift(home=objects.home, survey=int(survey))
+        place = {"x": (shapes.x + dx)[moved], "y": (shapes.y + dy)[moved], "conics": conics[moved]}
+        there = sum_apertures(*(cubes[..., bands] for cubes in (residual, cube.variance, cube.good)), **place)
+        for name in ApertureSums.__dataclass_fields__:
+            getattr(sums, name)[np.ix_(moved, np.arange(conics.shape[1]), bands)] = getattr(there, name)
+    return sums
 
 
 def _pixels(arcsec: float | np.ndarray, cube: PatchCube) -> float | np.ndarray:
@@ -185,13 +211,14 @@ def error_inflations(cube: PatchCube, threads: int) -> list[ErrorInflation]:
             noise = cube.plane("image", band)
             sigma = psf_sigma(mean_psf(cube, band))
             occupied = source_mask(noise, variance, good, sigma=sigma) if good.any() and np.isfinite(sigma) else ~good
+        psf = cube.psf_of(band)
         return measure_inflation(
             noise,
             variance,
             good,
             occupied=occupied,
-            psf=flat_psf(cube, band),
-            cell_of=cube.cell_of,
+            psf=psf.stamps,
+            cell_of=psf.at,
             radii=radii,
             gaap_sigma=_pixels(GAAP_SIGMA, cube),
         )
@@ -202,17 +229,17 @@ def error_inflations(cube: PatchCube, threads: int) -> list[ErrorInflation]:
 
 def _fit_bands(
     cube: PatchCube,
-    shapes: ObjectShapes,
+    objects: MeasuredObjects,
     apertures: _Apertures,
     inflations: Sequence[ErrorInflation],
     settings: MeasurementSettings,
 ) -> tuple[list[BandFluxes], np.ndarray]:
-    """Measurements of each band, and the cube minus all models [y, x, band]."""
-    profiles = model_profiles(cube, shapes)
-    pairs = find_overlaps(profiles)
+    """What each band says, and the cube less all models [y, x, band]."""
+    models = survey_models(cube, objects.shapes, objects.motion, objects.home)
     residual = np.zeros_like(cube.image)
 
     def one(band: int) -> BandFluxes:
+        profiles, pairs = models[survey_of(cube.bands[band])]
         measured, residual[..., band] = measure_band(
             cube,
             band,

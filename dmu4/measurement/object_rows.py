@@ -10,6 +10,7 @@ from astropy.table import Table
 from lsst.images import SkyProjection
 
 from dmu4.measurement.measure import BandMeasurement, Measurements
+from dmu4.measurement.motion import Motion
 from dmu4.measurement.object_shapes import ObjectShapes
 from dmu4.objects.columns import APERTURES, make_object_table, object_id
 from dmu4.objects.missing_bands import missing_band
@@ -54,6 +55,24 @@ def find_positions(shapes: ObjectShapes, cube: PatchCube, projection: SkyProject
     )
 
 
+def absorb(detections: Table, kept: np.ndarray, absorbed: np.ndarray) -> Table:
+    """The peaks that are objects; one that stands for two was detected in the bands of both.
+
+    Parameters
+    ----------
+    detections
+        Peaks as `dmu4.tasks.detect_patch` writes them.
+    kept
+        Numbers of the peaks that are objects.
+    absorbed
+        Pairs (pair, 2): a peak and another that is the same star.
+    """
+    merged = detections.copy()
+    for name in (name for name in merged.colnames if name.endswith("_detected")):
+        merged[name][absorbed[:, 0]] |= detections[name][absorbed[:, 1]]
+    return merged[kept]
+
+
 def object_rows(
     measured: Measurements,
     positions: Positions,
@@ -93,6 +112,7 @@ def object_rows(
         **_of_detection(detections),
         **_of_positions(positions),
         **_of_shapes(measured.shapes, pixel_scale),
+        **_of_motion(measured.objects.motion, pixel_scale),
     }
     for band in bands:
         if band in measured.bands:
@@ -141,6 +161,18 @@ def _of_shapes(shapes: ObjectShapes, pixel_scale: float) -> dict[str, np.ndarray
         "shape_flag": shapes.failed,
         "refExtendedness": shapes.extendedness,
         "kronRad": shapes.kron * major,
+    }
+
+
+def _of_motion(motion: Motion, pixel_scale: float) -> dict[str, np.ndarray]:
+    """Offsets on the sky; the x axis of a tract points west."""
+    return {
+        "vistaOffset_ra": -motion.x * pixel_scale,
+        "vistaOffset_dec": motion.y * pixel_scale,
+        "vistaOffset_raErr": motion.x_error * pixel_scale,
+        "vistaOffset_decErr": motion.y_error * pixel_scale,
+        "vistaOffset_used": motion.used,
+        "vistaOffset_flag": motion.lost,
     }
 
 

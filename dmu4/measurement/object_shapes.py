@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
-from dmu4.measurement.band_fit import fit_band
+from dmu4.measurement.band_fit import BandFit, fit_band
+from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import find_overlaps
 from dmu4.measurement.kron import KRON_FACTOR, kron_radii
+from dmu4.measurement.motion import (
+    FLOOR,
+    FOLLOWED,
+    MIN_SIGNAL_TO_NOISE,
+    SURVEYS,
+    Motion,
+    Shifts,
+    combine_shifts,
+    link_moved,
+    measure_shifts,
+    survey_of,
+    update_motion,
+)
 from dmu4.measurement.point_sources import classify, point_fluxes
 from dmu4.measurement.stamps import Profiles, make_profiles
-from dmu4.patches.cube import PatchCube, flat_psf
+from dmu4.patches.cube import PatchCube
 
 
 @dataclass(frozen=True)
@@ -29,13 +45,16 @@ class ShapeSettings:
     extended_limit
         Squared intrinsic width relative to that of the PSF above which an object is extended.
     max_shift
-        Largest shift of a centre from its peak in each iteration, arcsec.
+        Arcsec that a centre may move from its peak in each round.
+    max_motion
+        Arcsec that an object may have moved between the optical and the VISTA images; 0: none is looked for.
     """
 
     passes: int = 2
     min_signal_to_noise: float = 7.0
     extended_limit: float = 0.1
     max_shift: float = 0.4
+    max_motion: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -70,16 +89,45 @@ class ObjectShapes:
     disc: np.ndarray
     kron: np.ndarray
 
+    def __getitem__(self, members: np.ndarray) -> ObjectShapes:
+        """Some of the objects, by number or by a boolean array."""
+        return ObjectShapes(*(getattr(self, name)[members] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class MeasuredObjects:
+    """Objects of a patch: their shapes, and how they move.
+
+    Attributes
+    ----------
+    shapes
+        What each object has once.
+    motion
+        Offsets between the surveys.
+    home
+        Survey of the best band of each object, see `dmu4.measurement.motion.survey_of`.
+    kept
+        Numbers of the peaks that became these objects.
+    absorbed
+        Pairs (pair, 2) of peaks that are one star: the second, in the VISTA bands, is no object of its own.
+    """
+
+    shapes: ObjectShapes
+    motion: Motion
+    home: np.ndarray
+    kept: np.ndarray
+    absorbed: np.ndarray
+
 
 def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> ObjectShapes:
     """Starting values: every object is a point source at its peak, with the moments of the PSF."""
     n = len(x)
     covariance = np.full((n, 3), np.nan)
-    cell = cube.cell_of(x=x, y=y)
     for band in range(len(cube.bands)):
         mine = reference == band
         if mine.any():
-            covariance[mine] = psf_moments(flat_psf(cube, band))[cell[mine]]
+            psf = cube.psf_of(band)
+            covariance[mine] = psf_moments(psf.stamps)[psf.at(x=x[mine], y=y[mine])]
     return ObjectShapes(
         x=np.asarray(x, float),
         y=np.asarray(y, float),
@@ -98,17 +146,39 @@ def model_profiles(cube: PatchCube, shapes: ObjectShapes) -> Profiles:
     return make_profiles(x=shapes.x, y=shapes.y, covariance=shapes.disc, psf_size=cube.psf.shape[-1])
 
 
+class SurveyModels(NamedTuple):
+    """Models of all objects at their positions in the bands of one survey, and the pairs that overlap."""
+
+    profiles: Profiles
+    pairs: tuple[np.ndarray, np.ndarray]
+
+
+def survey_models(cube: PatchCube, shapes: ObjectShapes, motion: Motion, home: np.ndarray) -> list[SurveyModels]:
+    """The models [survey]; the same for all surveys where nothing moves."""
+    profiles = model_profiles(cube, shapes)
+    still = SurveyModels(profiles, find_overlaps(profiles))
+    models = []
+    for survey in range(len(SURVEYS)):
+        dx, dy = motion.shift(home=home, survey=survey)
+        if dx.any() or dy.any():
+            moved = replace(profiles, x=profiles.x + dx, y=profiles.y + dy)
+            models.append(SurveyModels(moved, find_overlaps(moved)))
+        else:
+            models.append(still)
+    return models
+
+
 def measure_objects(
     cube: PatchCube,
     *,
     x: np.ndarray,
     y: np.ndarray,
     reference: np.ndarray,
-    inflation: np.ndarray,
+    inflations: Sequence[ErrorInflation],
     settings: ShapeSettings,
     threads: int = 1,
-) -> ObjectShapes:
-    """Positions, shapes and morphologies of all objects.
+) -> MeasuredObjects:
+    """Positions, shapes, morphologies and motions of all objects.
 
     Parameters
     ----------
@@ -117,51 +187,130 @@ def measure_objects(
     x, y
         Array positions of the peaks.
     reference
-        Number of the best band of each object.
-    inflation
-        Error inflation of point-source fluxes [band]; see `dmu4.measurement.error_scale`.
+        Number of each peak's best band.
+    inflations
+        What the correlation of the noise does to errors in each band.
     settings, threads
         Settings, and number of bands processed in parallel.
     """
     shapes = first_guess(cube, x=x, y=y, reference=reference)
-    start = shapes.covariance
-    bands = [band for band in range(len(cube.bands)) if np.any(reference == band)]
-    for _ in range(settings.passes):
-        profiles = model_profiles(cube, shapes)
-        task = _Round(cube, shapes, profiles, find_overlaps(profiles), start, inflation, settings)
+    kept, absorbed = np.arange(len(x)), np.zeros((0, 2), np.int64)
+    start, motion = shapes.covariance, Motion.none(len(x))
+    surveys = np.array([survey_of(band) for band in cube.bands])
+    for number in range(settings.passes):
+        task = _Round(cube, shapes, motion, surveys[reference], start, inflations, settings)
+        results = _measure_round(task, reference, threads)
+        shapes = _merge(shapes, reference, results)
+        if not settings.max_motion:
+            continue
+        motion = _follow(task, shapes, results)
+        if number == 0:
+            pairs = _linked(task, shapes, results)
+            stay = np.setdiff1d(np.arange(len(shapes.x)), pairs[:, 1])
+            motion = _put_links(motion, shapes, pairs)
+            kept, absorbed = kept[stay], pairs
+            shapes, motion, start, reference = shapes[stay], motion[stay], start[stay], reference[stay]
+    return MeasuredObjects(shapes, motion, surveys[reference], kept, absorbed)
 
-        def one(band: int, task: _Round = task) -> ObjectShapes:
-            return _measure_in(task, band, np.flatnonzero(reference == band))
 
-        with ThreadPoolExecutor(threads) as pool:
-            results = list(pool.map(one, bands))
-        merged = {name: getattr(shapes, name).copy() for name in ObjectShapes.__dataclass_fields__}
-        for band, result in zip(bands, results, strict=True):
-            for name, values in merged.items():
-                values[reference == band] = getattr(result, name)
-        shapes = ObjectShapes(**merged)
-    return shapes
+class _BandResult(NamedTuple):
+    """What one round learns in one band: shapes of its own objects, shifts of bright ones, fluxes of all."""
+
+    shapes: ObjectShapes
+    members: np.ndarray
+    shifts: Shifts
+    flux: np.ndarray
+    error: np.ndarray
 
 
-@dataclass(frozen=True)
 class _Round:
     """The data common to all bands of one iteration."""
 
-    cube: PatchCube
-    shapes: ObjectShapes
-    profiles: Profiles
-    pairs: tuple[np.ndarray, np.ndarray]
-    start: np.ndarray
-    inflation: np.ndarray
-    settings: ShapeSettings
+    def __init__(
+        self,
+        cube: PatchCube,
+        shapes: ObjectShapes,
+        motion: Motion,
+        home: np.ndarray,
+        start: np.ndarray,
+        inflations: Sequence[ErrorInflation],
+        settings: ShapeSettings,
+    ) -> None:
+        self.cube, self.shapes, self.motion, self.home = cube, shapes, motion, home
+        self.start, self.inflations, self.settings = start, inflations, settings
+        self.models = survey_models(cube, shapes, motion, home)
 
 
-def _measure_in(task: _Round, band: int, members: np.ndarray) -> ObjectShapes:
-    """One iteration in one band, for the objects whose best band it is."""
+def _measure_round(task: _Round, reference: np.ndarray, threads: int) -> dict[int, _BandResult]:
+    """One round in all bands that are the best of any object; in all, if motions are looked for."""
+    cube, wanted = task.cube, np.unique(reference)
+    seen = cube.good.any(axis=(0, 1)) & cube.psf.any(axis=(1, 2, 3, 4))
+    follow = task.settings.max_motion > 0 and len({survey_of(band) for band in cube.bands}) > 1
+    bands = [band for band in range(len(cube.bands)) if band in wanted or (follow and seen[band])]
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(lambda band: _measure_in(task, band, np.flatnonzero(reference == band)), bands)
+        return dict(zip(bands, results, strict=True))
+
+
+def _merge(shapes: ObjectShapes, reference: np.ndarray, results: dict[int, _BandResult]) -> ObjectShapes:
+    """Each object as its best band has it."""
+    merged = {name: getattr(shapes, name).copy() for name in ObjectShapes.__dataclass_fields__}
+    for band, result in results.items():
+        for name, values in merged.items():
+            values[reference == band] = getattr(result.shapes, name)
+    return ObjectShapes(**merged)
+
+
+def _follow(task: _Round, shapes: ObjectShapes, results: dict[int, _BandResult]) -> Motion:
+    """The motions after a round."""
+    n, scale = len(shapes.x), task.cube.pixel_scale
+    shifts = {
+        survey: combine_shifts(
+            [(one.members, one.shifts) for band, one in results.items() if survey_of(task.cube.bands[band]) == survey],
+            n,
+        )
+        for survey in range(len(SURVEYS))
+    }
+    point = shapes.extendedness == 0
+    limits = {"floor": FLOOR / scale, "reach": FOLLOWED / scale}
+    return update_motion(task.motion, shifts, home=task.home, point=point, **limits)
+
+
+def _linked(task: _Round, shapes: ObjectShapes, results: dict[int, _BandResult]) -> np.ndarray:
+    """Pairs of objects that are one star, from the fluxes of a round."""
+    bands = sorted(results)
+    flux, error = (np.column_stack([getattr(results[band], name) for band in bands]) for name in ("flux", "error"))
+    return link_moved(
+        flux,
+        error,
+        np.array([survey_of(task.cube.bands[band]) for band in bands]),
+        x=shapes.x,
+        y=shapes.y,
+        home=task.home,
+        point=shapes.extendedness != 1,
+        reach=task.settings.max_motion / task.cube.pixel_scale,
+    )
+
+
+def _put_links(motion: Motion, shapes: ObjectShapes, pairs: np.ndarray) -> Motion:
+    """Start the motion of a star that has two peaks from their distance."""
+    values = {name: getattr(motion, name).copy() for name in Motion.__dataclass_fields__}
+    optical, vista = pairs.T
+    values["x"][optical], values["y"][optical] = (
+        shapes.x[vista] - shapes.x[optical],
+        shapes.y[vista] - shapes.y[optical],
+    )
+    values["used"][optical], values["lost"][optical] = True, False
+    return Motion(**values)
+
+
+def _measure_in(task: _Round, band: int, members: np.ndarray) -> _BandResult:
+    """One round in one band: shapes of the objects whose best band it is, shifts and fluxes of all."""
     shapes, settings, start = task.shapes, task.settings, task.start
-    factor, place = task.inflation[band], {"members": members, "x": shapes.x, "y": shapes.y}
-    fit = fit_band(task.cube, band, task.profiles, task.pairs)
-    point = point_fluxes(task.profiles, fit, members)
+    factor, place = task.inflations[band].psf, {"members": members, "x": shapes.x, "y": shapes.y}
+    profiles, pairs = task.models[survey_of(task.cube.bands[band])]
+    fit = fit_band(task.cube, band, profiles, pairs)
+    point = point_fluxes(profiles, fit, members)
     significance = point.flux / (factor * point.error)
     extended = classify(point.excess, factor * point.excess_error, significance, limit=settings.extended_limit)
     adapt = np.zeros(len(shapes.x), bool)
@@ -173,7 +322,7 @@ def _measure_in(task: _Round, band: int, members: np.ndarray) -> ObjectShapes:
     has_disc = (extended == 1) & ~moments.failed
     of_all = shapes.covariance.copy()
     of_all[members] = covariance
-    return ObjectShapes(
+    measured = ObjectShapes(
         x=moments.x,
         y=moments.y,
         x_error=factor * moments.x_error,
@@ -184,3 +333,16 @@ def _measure_in(task: _Round, band: int, members: np.ndarray) -> ObjectShapes:
         disc=np.where(has_disc[:, None], disc_covariance(covariance, start[members]), 0),
         kron=kron_radii(fit.models, fit.flux, residual=fit.residual, **place, covariance=of_all),
     )
+    bright, shifts = _shifts_in(task, fit, profiles, task.inflations[band])
+    return _BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error)
+
+
+def _shifts_in(task: _Round, fit: BandFit, profiles: Profiles, inflation: ErrorInflation) -> tuple[np.ndarray, Shifts]:
+    """Numbers of the objects that are bright in a band and not known to be extended, and their shifts there."""
+    if not task.settings.max_motion:
+        nothing = np.zeros(0)
+        return np.zeros(0, np.int64), Shifts(nothing, nothing, nothing, nothing)
+    bright = np.nan_to_num(fit.forced.flux / (inflation.psf * fit.forced.error)) > MIN_SIGNAL_TO_NOISE
+    members = np.flatnonzero(bright & (task.shapes.extendedness != 1))
+    shifts = measure_shifts(profiles, fit, members)
+    return members, shifts._replace(x_error=inflation.shift * shifts.x_error, y_error=inflation.shift * shifts.y_error)

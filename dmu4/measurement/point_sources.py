@@ -104,7 +104,7 @@ def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Point
     models = fit.models
     corners = (models.offset, models.size, models.x0, models.y0)
     templates = (points.pixels, wider.pixels, points.offset, np.asarray(members, np.int64))
-    planes = (fit.residual, fit.variance, fit.good)
+    planes = (fit.residual, fit.variance, fit.usable)
     return PointFluxes(*_excess(*templates, models.pixels, *corners, fit.flux, *planes).T)
 
 

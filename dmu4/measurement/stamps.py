@@ -171,6 +171,15 @@ def frequency_squared(side: int) -> np.ndarray:
     return np.square(np.fft.fftfreq(side))[:, None] + np.square(np.fft.rfftfreq(side))[None, :]
 
 
+def gradient_transforms(transforms: dict[int, np.ndarray]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """Transforms of the gradients along x and along y of the kernels of `psf_transforms`, per pixel."""
+    along_x = {side: one * (2j * np.pi * fft.rfftfreq(side))[None, :] for side, one in transforms.items()}
+    along_y = {side: one * (2j * np.pi * fft.fftfreq(side))[:, None] for side, one in transforms.items()}
+    return tuple(
+        {side: one.astype(np.complex64) for side, one in gradients.items()} for gradients in (along_x, along_y)
+    )
+
+
 def stamp_batches(
     profiles: Profiles, transforms: dict[int, np.ndarray], cell: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

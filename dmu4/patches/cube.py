@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from dmu4.coadds.psf_zones import PsfZones
+from dmu4.patches.band_psf import BandPsf, band_psf
 from obs_vista.bands import BAND_ORDER
 from obs_vista.masks import BIT
 
@@ -31,6 +33,8 @@ class BandPlanes:
         Number of images in each pixel [y, x].
     psf_light
         Fraction of a star's light that falls on a PSF stamp.
+    zones
+        PSFs of the parts of cells that have other inputs; None where the PSF of the cell is all that is known.
     """
 
     image: np.ndarray
@@ -40,6 +44,7 @@ class BandPlanes:
     noise: np.ndarray | None
     input_count: np.ndarray
     psf_light: float = 1.0
+    zones: PsfZones | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,8 @@ class PatchCube(PatchImages):
         fluxes: the sum is the fraction of the light on a stamp. Zero for bands without any PSF.
     has_noise
         Whether each band [band] has a noise realization; if not, its ``noise`` is zero.
+    zones
+        Band -> its PSF zones, with stamps like those of ``psf``, for the bands that have them.
     """
 
     noise: np.ndarray
@@ -102,13 +109,11 @@ class PatchCube(PatchImages):
     input_count: np.ndarray
     psf: np.ndarray
     has_noise: np.ndarray
+    zones: Mapping[str, PsfZones] = field(default_factory=dict)
 
-    def cell_of(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Number of the PSF cell (row x number of columns + column) at array positions."""
-        (ny, nx), (rows, columns) = self.shape, self.psf.shape[1:3]
-        j = np.clip(np.floor((np.asarray(x) + 0.5) * columns / nx).astype(np.int64), 0, columns - 1)
-        i = np.clip(np.floor((np.asarray(y) + 0.5) * rows / ny).astype(np.int64), 0, rows - 1)
-        return i * columns + j
+    def psf_of(self, band: int) -> BandPsf:
+        """The PSFs of a band, by its number."""
+        return band_psf(self.psf[band], self.zones.get(self.bands[band]), self.shape)
 
 
 def psf_sigma(psf: np.ndarray) -> float:
@@ -120,11 +125,6 @@ def psf_sigma(psf: np.ndarray) -> float:
 def mean_psf(cube: PatchCube, band: int) -> np.ndarray:
     """The PSF stamp of a band, averaged over the cells."""
     return cube.psf[band].mean(axis=(0, 1))
-
-
-def flat_psf(cube: PatchCube, band: int) -> np.ndarray:
-    """PSF stamps [cell, y, x] of a band."""
-    return cube.psf[band].reshape(-1, *cube.psf.shape[3:])
 
 
 def make_cube(planes: Mapping[str, BandPlanes], *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
@@ -173,6 +173,7 @@ class CubeFilling:
         self.good, self.mask, self.input_count = np.zeros(whole, bool), np.zeros(whole, "u2"), np.zeros(whole, "i2")
         self.psfs: dict[str, np.ndarray] = {}
         self.light: dict[str, float] = {}
+        self.zones: dict[str, PsfZones] = {}
         self.has_noise = np.zeros(len(bands), bool)
 
     def put(self, band: str, planes: BandPlanes) -> None:
@@ -190,13 +191,21 @@ class CubeFilling:
             self.has_noise[number] = True
             self.noise[..., number] = np.where(good & np.isfinite(planes.noise), planes.noise, 0)
         self.psfs[band], self.light[band] = planes.psf, planes.psf_light
+        if planes.zones is not None:
+            self.zones[band] = planes.zones
 
     def cube(self, *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
         """The patch, after all bands have been copied."""
         names = ("bands", "image", "variance", "noise", "good", "mask", "input_count", "has_noise")
-        psf = _stack_psfs([self.psfs[band] for band in self.bands], [self.light[band] for band in self.bands])
+        stamps = [*self.psfs.values(), *(zones.stamps for zones in self.zones.values() if len(zones.stamps))]
+        size = max(max(psf.shape[-2:]) for psf in stamps)
+        psf = _stack_psfs([self.psfs[band] for band in self.bands], [self.light[band] for band in self.bands], size)
+        zones = {
+            band: replace(zones, stamps=of_size(zones.stamps, size, self.light[band]))
+            for band, zones in self.zones.items()
+        }
         place = {"x0": x0, "y0": y0, "pixel_scale": pixel_scale}
-        return PatchCube(psf=psf, **place, **{name: getattr(self, name) for name in names})
+        return PatchCube(psf=psf, zones=zones, **place, **{name: getattr(self, name) for name in names})
 
 
 def good_pixels(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -212,9 +221,8 @@ def _short(mask: np.ndarray, band: str) -> np.ndarray:
     return mask.astype(np.uint16)
 
 
-def _stack_psfs(psfs: Sequence[np.ndarray], light: Sequence[float]) -> np.ndarray:
-    """Stamps of all bands with a common size; a cell without a PSF gets that of the nearest cell with one."""
-    size = max(max(psf.shape[2:]) for psf in psfs)
+def _stack_psfs(psfs: Sequence[np.ndarray], light: Sequence[float], size: int) -> np.ndarray:
+    """Stamps of all bands in one size; a cell without a PSF takes that of the nearest cell that has one."""
     rows, columns = max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs)
     stacked = np.zeros((len(psfs), rows, columns, size, size), np.float32)
     i, j = np.indices((rows, columns))
@@ -222,14 +230,18 @@ def _stack_psfs(psfs: Sequence[np.ndarray], light: Sequence[float]) -> np.ndarra
         have = np.isfinite(psf).all(axis=(2, 3)) & (np.nansum(psf, axis=(2, 3)) > 0)
         if not have.any():
             continue
-        filled = np.zeros((*have.shape, size, size), np.float32)
-        below_y, below_x = (size - psf.shape[2]) // 2, (size - psf.shape[3]) // 2
-        filled[..., below_y : below_y + psf.shape[2], below_x : below_x + psf.shape[3]] = np.nan_to_num(psf)
         have_i, have_j = np.nonzero(have)
         # The number of cells may differ between bands: each output cell uses the one with the nearest centre.
         di = (i[..., None] + 0.5) / rows - (have_i + 0.5) / have.shape[0]
         dj = (j[..., None] + 0.5) / columns - (have_j + 0.5) / have.shape[1]
         nearest = np.argmin(di**2 + dj**2, axis=-1)
-        chosen = filled[have_i[nearest], have_j[nearest]]
-        stacked[number] = chosen * (light[number] / chosen.sum(axis=(2, 3), keepdims=True))
+        stacked[number] = of_size(psf[have_i[nearest], have_j[nearest]], size, light[number])
     return stacked
+
+
+def of_size(psf: np.ndarray, size: int, light: float) -> np.ndarray:
+    """PSF stamps [..., y, x] with a border of zeros, [..., size, size], each of the sum ``light``."""
+    below_y, below_x = (size - psf.shape[-2]) // 2, (size - psf.shape[-1]) // 2
+    stamps = np.zeros((*psf.shape[:-2], size, size), np.float32)
+    stamps[..., below_y : below_y + psf.shape[-2], below_x : below_x + psf.shape[-1]] = psf
+    return stamps * (light / stamps.sum(axis=(-2, -1), keepdims=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import astropy.units as u
 import numpy as np
@@ -10,6 +11,7 @@ from lsst.daf.butler import DeferredDatasetHandle
 from lsst.images import MaskedImage, SkyProjection
 from lsst.images.cells import CellCoadd
 
+from dmu4.coadds.psf_zones import PsfZones
 from dmu4.patches.cube import BandPlanes, CubeFilling, PatchCube, PatchImages, good_pixels, in_order
 from obs_vista.masks import from_mask
 
@@ -80,7 +82,10 @@ def pixel_scale_of(coadd: CellCoadd | MaskedImage) -> float:
 
 
 def load_cube(
-    coadds: Iterable[DeferredDatasetHandle], counts: Iterable[DeferredDatasetHandle] = ()
+    coadds: Iterable[DeferredDatasetHandle],
+    counts: Iterable[DeferredDatasetHandle] = (),
+    zone_maps: Iterable[DeferredDatasetHandle] = (),
+    zones: Iterable[DeferredDatasetHandle] = (),
 ) -> tuple[PatchCube, SkyProjection]:
     """Read the coadds of a patch, one band after another.
 
@@ -90,6 +95,8 @@ def load_cube(
         Handles of coadds of any number of bands.
     counts
         Handles of maps of the number of images in each pixel, for some of the bands.
+    zone_maps, zones
+        Handles of the maps and tables of PSF zones, see `dmu4.coadds.psf_zones`, for some of the bands.
 
     Returns
     -------
@@ -102,7 +109,9 @@ def load_cube(
         If there is no coadd, or the boxes of the coadds differ.
     """
     handle_of = {handle.dataId["band"]: handle for handle in coadds}
-    count_of = {handle.dataId["band"]: handle for handle in counts}
+    count_of, map_of, zones_of = (
+        {handle.dataId["band"]: handle for handle in handles} for handles in (counts, zone_maps, zones)
+    )
     bands = in_order(handle_of)
     box = filling = None
     for band in bands:
@@ -113,7 +122,10 @@ def load_cube(
         if coadd.bbox != box:
             raise ValueError(f"The {band} coadd covers {coadd.bbox}, that of {bands[0]} {box}: a patch has one box.")
         count = count_of[band].get().array if band in count_of else None
-        filling.put(band, planes_of_coadd(coadd, input_count=count))
+        planes = planes_of_coadd(coadd, input_count=count)
+        if band in map_of and band in zones_of:
+            planes = replace(planes, zones=PsfZones.from_table(zones_of[band].get(), map_of[band].get().array))
+        filling.put(band, planes)
     return filling.cube(x0=box.x.start, y0=box.y.start, pixel_scale=scale), projection
 
 

@@ -29,6 +29,7 @@ from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance
 from dmu4.coadds.inputs import OpenInput, open_input, weight_of
 from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs
+from dmu4.coadds.psf_zones import find_zones
 from dmu4.coadds.stack import CoaddSettings, make_coadd
 from dmu4.coadds.visit_quality import UnusableInput, accepted_quality
 from obs_vista.masks import bits
@@ -68,6 +69,18 @@ class CoaddPatchConnections(PipelineTaskConnections, dimensions=("skymap", "trac
         doc="Number of detector images in each pixel.",
         name="coadd_exposures",
         storageClass="ImageV2",
+        dimensions=("skymap", "tract", "patch", "band"),
+    )
+    zone_map = Output(
+        doc="Which PSF each pixel has: that of its cell, or of a zone with other inputs.",
+        name="coadd_zone_map",
+        storageClass="ImageV2",
+        dimensions=("skymap", "tract", "patch", "band"),
+    )
+    zones = Output(
+        doc="PSFs of the zones, and the inputs of cells and zones.",
+        name="coadd_zones",
+        storageClass="ArrowAstropy",
         dimensions=("skymap", "tract", "patch", "band"),
     )
 
@@ -128,15 +141,15 @@ class CoaddPatchConfig(PipelineTaskConfig, pipelineConnections=CoaddPatchConnect
 class CoaddPatchTask(PipelineTask):
     """Coadd one band of a patch.
 
-    1. Only detectors accepted in the visit summary are used; each input is used or excluded with a reason.
-    2. Each input has a single weight, measured on the whole image when it was calibrated, so that the PSF of the coadd
-       is a weighted mean of the input PSFs.
-    3. Only the rows that overlap the patch are read; pixels are resampled once, on the fly, and no warp is stored.
-    4. With three epochs or more, features that appear in one epoch only are rejected.
-    5. Noise realizations with the variance and correlation of each input are averaged in the same way as the image, for
-       the errors of fluxes.
-    6. An input contributes to the cells that it fills, so that each cell has a single PSF with the same weights. Pixels
-       near cells with different inputs, and in cells that no input fills, are marked INEXACT_PSF.
+    1. Only detectors that the visit summary accepts are used; each input is then used or left out with a reason.
+    2. Each has one weight, measured on the whole image when it was calibrated, so that the coadd's PSF is a weighted
+       mean of theirs.
+    3. Only the rows that reach the patch are read; pixels are resampled once, on the fly, and no warp is stored.
+    4. With three epochs or more, what one shows and the others do not is rejected.
+    5. Noise with each input's variance and correlation goes through the same sums, for the errors of fluxes.
+    6. An input goes into the cells that it fills, where any input does; so each cell has one PSF, of the same weights.
+       Near cells with other inputs, and where no input fills the cell, pixels are marked INEXACT_PSF: the PSF of the
+       cell is not theirs. Parts of a cell with inputs of their own are zones, whose PSFs are written beside the coadd.
     """
 
     ConfigClass = CoaddPatchConfig
@@ -200,7 +213,8 @@ class CoaddPatchTask(PipelineTask):
         Returns
         -------
         Struct
-            ``coadd`` (`CellCoadd`) and ``exposures`` (`Image`).
+            ``coadd`` (`CellCoadd`), ``exposures`` (`Image`), ``zone_map`` (`Image`) and ``zones`` (`Table`), see
+            `dmu4.coadds.psf_zones.PsfZones`.
 
         Raises
         ------
@@ -214,7 +228,9 @@ class CoaddPatchTask(PipelineTask):
             raise NoWorkFound(f"{len(inputs)} images touch the patch, but none has a usable pixel in it")
         nominal = nominal_inputs(planes.cell_counts)
         mark_inexact(planes, nominal, cell=cell)
-        stamps = cell_psfs(sources, [one.nodes for one in inputs], nominal, box, cell=cell, order=settings.order)
+        nodes, place = [one.nodes for one in inputs], {"cell": cell, "order": settings.order}
+        stamps = cell_psfs(sources, nodes, nominal, box, **place)
+        zones = find_zones(planes, sources, nodes, nominal, box, **place)
         provenance = make_provenance(sources, [one.record for one in inputs], planes, nominal, box)
         weights = planes.cell_counts.sum(axis=(0, 1)) * [source.weight for source in sources]
         metadata = {
@@ -229,4 +245,6 @@ class CoaddPatchTask(PipelineTask):
         )
         covered = float((planes.count > 0).mean())
         self.log.info("%.1f%% of the patch has data, %d images at most.", 100 * covered, planes.count.max())
-        return Struct(coadd=coadd, exposures=Image(planes.count, bbox=box, sky_projection=coadd.sky_projection))
+        maps = {"exposures": planes.count, "zone_map": zones.number}
+        images = {key: Image(array, bbox=box, sky_projection=coadd.sky_projection) for key, array in maps.items()}
+        return Struct(coadd=coadd, zones=zones.to_table(), **images)

@@ -21,7 +21,7 @@ from dmu0.sky.skymap import RingsSkyMap, SingleSkyMap, make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
-from dmu4.measurement.object_rows import empty_rows, find_positions, object_rows
+from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows
 from dmu4.measurement.object_shapes import ShapeSettings
 from dmu4.objects.primary import in_own_area
 from dmu4.patches.cube import PatchCube
@@ -45,6 +45,24 @@ class MeasurePatchConnections(PipelineTaskConnections, dimensions=("skymap", "tr
         doc="Number of images in each pixel, for the bands that have such a map.",
         name="coadd_exposures",
         storageClass="ImageV2",
+        dimensions=("skymap", "tract", "patch", "band"),
+        multiple=True,
+        deferLoad=True,
+        minimum=0,
+    )
+    zone_maps = Input(
+        doc="Which PSF each pixel has, for the bands that have such a map.",
+        name="coadd_zone_map",
+        storageClass="ImageV2",
+        dimensions=("skymap", "tract", "patch", "band"),
+        multiple=True,
+        deferLoad=True,
+        minimum=0,
+    )
+    zones = Input(
+        doc="PSFs of the zones, for the bands that have such a map.",
+        name="coadd_zones",
+        storageClass="ArrowAstropy",
         dimensions=("skymap", "tract", "patch", "band"),
         multiple=True,
         deferLoad=True,
@@ -91,21 +109,27 @@ class MeasurePatchConfig(PipelineTaskConfig, pipelineConnections=MeasurePatchCon
     fluxFloor = RangeField[float](
         doc="Relative error floor to assume where bright stars are too few to measure it.", default=0.01, min=0.0
     )
+    maxMotion = RangeField[float](
+        doc="Arcsec that a star may have moved between the optical and the VISTA images; 0: none is looked for.",
+        default=5.0,
+        min=0.0,
+    )
     threads = RangeField[int](doc="Bands worked on at once.", default=2, min=1)
 
 
 class MeasurePatchTask(PipelineTask):
     """Measure the objects of a patch.
 
-    1. The residual sky measured by the detection is subtracted.
-    2. The error inflation due to correlated noise is measured on noise realizations, for each type of flux.
-    3. Position, shape and morphology (point or extended) are measured in the band of highest signal to noise of each
-       object, with its neighbours subtracted, in two iterations.
-    4. In each band all objects are fitted simultaneously, point sources with the PSF, extended ones with a disc
-       convolved with it.
-    5. All other fluxes are measured on the image minus the models of the neighbours: circular apertures, the Kron
-       ellipse, the Gaussian aperture of GAaP. If an aperture has no data the flux is NaN and flagged.
-    6. An object is primary in exactly one patch of one tract: the one whose inner area contains it.
+    1. The residual sky that detection has found is subtracted.
+    2. How much correlated noise adds to errors is measured on noise realizations, for each kind of flux.
+    3. Position, shape and morphology (point or extended) come from each object's band of highest signal to noise, with
+       its neighbours subtracted, in two rounds.
+    4. In each band all objects are fitted together, points by the PSF, extended ones by a disc convolved with it.
+    5. Point sources that are elsewhere in the VISTA bands than in the optical ones have moved between the images: each
+       band is measured where they are in it.
+    6. Every other flux is measured on the image less the models of the neighbours: circles, the Kron ellipse, the
+       Gaussian aperture of GAaP. Where an aperture has no data the flux is NaN and flagged.
+    7. Exactly one patch of one tract holds an object as primary: the one whose inner area contains it.
     """
 
     ConfigClass = MeasurePatchConfig
@@ -115,8 +139,9 @@ class MeasurePatchTask(PipelineTask):
         self, butlerQC: QuantumContext, inputRefs: InputQuantizedConnection, outputRefs: OutputQuantizedConnection
     ) -> None:
         """Read coadds and peaks, measure, write the table."""
-        exposures = butlerQC.get(inputRefs.exposures) if inputRefs.exposures else []
-        cube, projection = load_cube(butlerQC.get(inputRefs.coadds), exposures)
+        beside = [butlerQC.get(refs) if refs else [] for refs in (inputRefs.exposures, inputRefs.zone_maps)]
+        zones = butlerQC.get(inputRefs.zones) if inputRefs.zones else []
+        cube, projection = load_cube(butlerQC.get(inputRefs.coadds), *beside, zones)
         cube = subtract_sky(cube, meshes_of(butlerQC.get(inputRefs.sky)))
         sky_map = make_sky_map(SkyMapConfig(**butlerQC.get(inputRefs.sky_map)))
         data_id = butlerQC.quantum.dataId
@@ -159,6 +184,7 @@ class MeasurePatchTask(PipelineTask):
             return Struct(objects=empty_rows(bands))
         measured = self._measure(cube, detections)
         at = find_positions(measured.shapes, cube, projection)
+        detections = absorb(detections, measured.objects.kept, measured.objects.absorbed)
         primary = in_own_area(x=at.x, y=at.y, ra=at.ra, dec=at.dec, patch=patch, sky_map=sky_map)
         self.log.info("%d objects, %d primary", len(detections), int(np.sum(primary)))
         numbers = {"tract": patch.tract.id, "patch": patch.id, "pixel_scale": cube.pixel_scale}
@@ -167,7 +193,11 @@ class MeasurePatchTask(PipelineTask):
     def _measure(self, cube: PatchCube, detections: Table) -> Measurements:
         """All measurements on pixels."""
         config = self.config
-        shapes = ShapeSettings(extended_limit=config.extendedLimit, min_signal_to_noise=config.shapeSignalToNoise)
+        shapes = ShapeSettings(
+            extended_limit=config.extendedLimit,
+            min_signal_to_noise=config.shapeSignalToNoise,
+            max_motion=config.maxMotion,
+        )
         return measure(
             cube,
             x=np.asarray(detections["x"]) - cube.x0,

@@ -12,8 +12,9 @@ from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.measurement.band_fluxes import Flux
 from dmu4.measurement.measure import BandMeasurement, Measurements
-from dmu4.measurement.object_rows import empty_rows, find_positions, object_rows
-from dmu4.measurement.object_shapes import ObjectShapes
+from dmu4.measurement.motion import Motion
+from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows
+from dmu4.measurement.object_shapes import MeasuredObjects, ObjectShapes
 from dmu4.objects.columns import APERTURES, object_columns
 from tests.scenes.tilted import PIXEL_SCALE, X0, Y0, make_tilted
 
@@ -65,6 +66,19 @@ def in_band(start):
     )
 
 
+def objects() -> MeasuredObjects:
+    """The four objects, two of which have an offset, and one of these a motion."""
+    motion = Motion(
+        x=np.array([np.nan, 2.0, -0.5, np.nan]),
+        y=np.array([np.nan, -3.0, 0.25, np.nan]),
+        x_error=np.array([np.nan, 0.1, 0.2, np.nan]),
+        y_error=np.array([np.nan, 0.3, 0.4, np.nan]),
+        used=np.array([False, True, False, False]),
+        lost=np.array([False, False, False, True]),
+    )
+    return MeasuredObjects(shapes(), motion, np.array([1, 0, 0, 1]), np.arange(4), np.zeros((0, 2), int))
+
+
 @pytest.fixture(scope="module")
 def table(tract):
     """The rows of four objects in two bands, of which one was measured, and a third without coadds."""
@@ -73,7 +87,7 @@ def table(tract):
     detections = Table({"refBand": ["vk", "i", "i", "vk"], "footprint_area": [7, 8, 9, 10], "blend_size": [1, 2, 2, 1]})
     detections["i_detected"], detections["vk_detected"] = [True, True, False, False], [False, True, False, True]
     return object_rows(
-        Measurements(shapes=shapes(), bands={"i": in_band(1), "vk": in_band(5000)}),
+        Measurements(objects=objects(), bands={"i": in_band(1), "vk": in_band(5000)}),
         positions,
         detections,
         primary=np.array([True, False, True, True]),
@@ -95,6 +109,31 @@ def test_positions_and_their_errors(table, tract):
     for name, pixels in (("coord_raErr", shapes().x_error), ("coord_decErr", shapes().y_error)):
         assert table[name].unit == u.deg
         np.testing.assert_allclose(table[name].quantity.to_value(u.arcsec), 0.2 * pixels, rtol=1e-6)
+
+
+def test_motions_point_east_and_north(table):
+    """An offset along x, which points west, is one towards smaller right ascension; errors are in arcsec, too."""
+    for name, expected in (
+        ("vistaOffset_ra", [np.nan, -0.4, 0.1, np.nan]),
+        ("vistaOffset_dec", [np.nan, -0.6, 0.05, np.nan]),
+        ("vistaOffset_raErr", [np.nan, 0.02, 0.04, np.nan]),
+        ("vistaOffset_decErr", [np.nan, 0.06, 0.08, np.nan]),
+    ):
+        assert table[name].unit == u.arcsec
+        np.testing.assert_allclose(table[name], expected, rtol=1e-6)
+    np.testing.assert_array_equal(table["vistaOffset_used"], [False, True, False, False])
+    np.testing.assert_array_equal(table["vistaOffset_flag"], [False, False, False, True])
+
+
+def test_a_star_with_two_peaks_is_one_row():
+    """The peak that is no object goes, and the other was detected in the bands of both; the others stay in order."""
+    peaks = Table({"refBand": ["vk", "i", "i", "vk"], "i_detected": [False, True, True, False]})
+    peaks["vk_detected"] = [True, False, False, True]
+    merged = absorb(peaks, kept=np.array([0, 1, 2]), absorbed=np.array([[1, 3]]))
+    assert list(merged["refBand"]) == ["vk", "i", "i"]
+    assert list(merged["i_detected"]) == [False, True, True]
+    assert list(merged["vk_detected"]) == [True, True, False]
+    assert list(peaks["vk_detected"]) == [True, False, False, True]
 
 
 def test_shapes_are_in_arcsec(table):

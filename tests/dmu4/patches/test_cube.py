@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dmu4.patches.cube import BandPlanes, flat_psf, make_cube, mean_psf, psf_sigma
+from dmu4.patches.cube import BandPlanes, make_cube, mean_psf, psf_sigma
 from obs_vista.masks import BIT
 from tests.scenes.patches import add_gaussian, psf_stamp
 from tests.scenes.tilted import CELLS, SHAPE, X0, Y0, cell_psf, make_tilted
@@ -33,8 +33,8 @@ def test_cells_are_counted_along_rows():
     assert cube.shape == SHAPE
     assert (cube.x0, cube.y0) == (X0, Y0)
     x, y = np.array([0.0, 59.4, 59.6, 299.4, -3.0, 130.0]), np.array([0.0, 59.4, 10.0, 179.0, 400.0, 70.0])
-    np.testing.assert_array_equal(cube.cell_of(x=x, y=y), [0, 0, 1, 14, 10, 7])
-    stamps = flat_psf(cube, 0)
+    np.testing.assert_array_equal(cube.psf_of(0).at(x=x, y=y), [0, 0, 1, 14, 10, 7])
+    stamps = cube.psf_of(0).stamps
     for number in (0, 1, 7, 14):
         row, column = divmod(number, CELLS[1])
         expected = cell_psf(row, column)

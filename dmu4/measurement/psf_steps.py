@@ -1,0 +1,98 @@
+"""Models of sources across steps of the PSF: each pixel of a stamp with the PSF that the coadd has there."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from dmu4.coadds.psf_zones import LEFT_OUT
+from dmu4.measurement.stamps import Profiles, StampSet, render
+from dmu4.patches.band_psf import BandPsf
+
+
+@numba.njit(nogil=True, cache=True)
+def _psf_at(zone, rows, columns, y, x):
+    """Number of the PSF of one pixel; -1 where fits leave it out."""
+    number = zone[y, x]
+    if number == LEFT_OUT:
+        return -1
+    if number > 0:
+        return rows * columns + number - 1
+    ny, nx = zone.shape
+    return (2 * y + 1) * rows // (2 * ny) * columns + (2 * x + 1) * columns // (2 * nx)
+
+
+@numba.njit(nogil=True, cache=True)
+def _foreign_psfs(size, x0, y0, cell, inputs, zone, rows, columns):
+    """Pairs (source, PSF): the PSFs of other inputs than its own that pixels of its stamp have, one of each set."""
+    sources, psfs = [0 for _ in range(0)], [0 for _ in range(0)]
+    ny, nx = zone.shape
+    for i in range(len(size)):
+        own, first = inputs[cell[i]], len(sources)
+        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
+            last = own
+            for x in range(max(x0[i], 0), min(x0[i] + size[i], nx)):
+                number = _psf_at(zone, rows, columns, y, x)
+                if number < 0 or inputs[number] == own or inputs[number] == last:
+                    continue
+                last, known = inputs[number], False
+                for k in range(first, len(sources)):
+                    known = known or inputs[psfs[k]] == last
+                if not known:
+                    sources.append(i)
+                    psfs.append(number)
+    return np.array(sources, np.int64), np.array(psfs, np.int64)
+
+
+@numba.njit(nogil=True, cache=True)
+def _put(target, offset, size, x0, y0, foreign, at, sources, psfs, inputs, zone, rows, columns):
+    """Copy the pixels of the ``foreign`` stamps into the stamps of their sources where the coadd has their PSF."""
+    ny, nx = zone.shape
+    for k in range(len(sources)):
+        i, wanted = sources[k], inputs[psfs[k]]
+        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
+            for x in range(max(x0[i], 0), min(x0[i] + size[i], nx)):
+                number = _psf_at(zone, rows, columns, y, x)
+                if number >= 0 and inputs[number] == wanted:
+                    pixel = (y - y0[i]) * size[i] + x - x0[i]
+                    target[offset[i] + pixel] = foreign[at[k] + pixel]
+
+
+def follow_pixels(own: StampSet, profiles: Profiles, psf: BandPsf, transforms: dict[int, np.ndarray]) -> StampSet:
+    """The models of sources as the coadd shows them: beyond a step of the PSF, with the PSF beyond.
+
+    At a pixel p the coadd is sum_k w_k I_k(p) / sum_k w_k over the inputs k that contribute there, and the PSF is the
+    same mean of theirs; a star near the end of an input has both PSFs, each on its own pixels. Between PSFs of one set
+    of inputs, whose change is smooth, that at the centre of a source is used for its whole stamp.
+
+    Parameters
+    ----------
+    own
+        Models with the PSF at the centre of each source.
+    profiles
+        The same sources.
+    psf
+        PSFs of the band.
+    transforms
+        Side of a stamp -> transforms of these PSFs, see `dmu4.measurement.stamps.psf_transforms`.
+
+    Returns
+    -------
+    StampSet
+        The stamps of the sources that no step crosses are those of ``own``, and share their memory.
+    """
+    if psf.zone is None or not len(own):
+        return own
+    corners, steps = (own.size, own.x0, own.y0), (psf.inputs, psf.zone, *psf.cells)
+    cell = psf.at(x=profiles.x, y=profiles.y)
+    sources, psfs = _foreign_psfs(*corners, cell, *steps)
+    if not len(sources):
+        return own
+    foreign = render(profiles.subset(sources), transforms, psfs)
+    changed = np.unique(sources)
+    areas = own.size[changed] ** 2
+    offset = own.offset.copy()
+    offset[changed] = len(own.pixels) + np.concatenate([[0], np.cumsum(areas)[:-1]])
+    pixels = np.concatenate([own.pixels, *(own[number].ravel() for number in changed)])
+    _put(pixels, offset, *corners, foreign.pixels, foreign.offset, sources, psfs, *steps)
+    return StampSet(pixels=pixels, offset=offset, size=own.size, x0=own.x0, y0=own.y0)

@@ -1,0 +1,181 @@
+"""Moving stars: their offsets, their fluxes in both surveys, and that nothing else moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
+from dmu4.measurement.motion import FLOOR, Motion, Shifts, combine_shifts, link_moved, update_motion
+from dmu4.measurement.object_shapes import ShapeSettings
+from dmu4.patches.cube import BandPlanes, PatchCube, make_cube
+from tests.scenes.patches import Scene, correlated_noise, draw, psf_stamp
+
+SHAPE = (260, 330)
+PIXEL = 0.2
+BANDS = ("g", "i", "vj", "vk")
+SIGMA = (2.0, 3.0, 9.0, 12.0)
+VARIANCE = (3.4, 2.6, 4.1, 3.0)
+MOVES = {2: (1.1, -0.7), 5: (-2.4, 1.2), 8: (0.3, 7.6), 11: (-13.0, 4.0)}
+"""Star -> its shift from the optical to the VISTA images in pixels: within the PSF, and far beyond."""
+
+
+def sky(rng: np.random.Generator) -> tuple[Scene, np.ndarray, np.ndarray]:
+    """Stars and galaxies on a lattice, and the shift (x, y) of each."""
+    x, y = (values.ravel().astype(float) for values in np.meshgrid(np.arange(40, 320, 62), np.arange(35, 240, 48)))
+    x, y = x + rng.uniform(-5, 5, len(x)), y + rng.uniform(-5, 5, len(x))
+    covariance = np.zeros((len(x), 3))
+    covariance[[3, 9, 17]] = (14.0, 6.0, 3.0)
+    flux = rng.uniform(3e3, 9e3, len(x))[:, None] * np.array([0.6, 1.0, 1.5, 1.3])
+    shift = np.zeros((len(x), 2))
+    for star, move in MOVES.items():
+        shift[star] = move
+    return Scene(x=x, y=y, covariance=covariance, flux=flux), *shift.T
+
+
+def patch(scene: Scene, dx: np.ndarray, dy: np.ndarray, rng: np.random.Generator) -> PatchCube:
+    """The scene in two optical and two VISTA bands, with the stars of the latter where they have moved to."""
+    planes = {}
+    for number, band in enumerate(BANDS):
+        moved = 1.0 if band.startswith("v") else 0.0
+        placed = Scene(scene.x + moved * dx, scene.y + moved * dy, scene.covariance, scene.flux)
+        noise = [correlated_noise(rng, SHAPE, sigma=SIGMA[number], width=0.6) for _ in range(2)]
+        stamp = psf_stamp(VARIANCE[number])
+        planes[band] = BandPlanes(
+            image=(draw(placed, band=number, variance=VARIANCE[number], shape=SHAPE) + noise[0]).astype(np.float32),
+            variance=np.full(SHAPE, SIGMA[number] ** 2, np.float32),
+            mask=np.zeros(SHAPE, np.int32),
+            psf=np.broadcast_to(stamp, (2, 3, *stamp.shape)).astype(np.float32),
+            noise=noise[1].astype(np.float32),
+            input_count=np.full(SHAPE, 3, np.int16),
+        )
+    return make_cube(planes, x0=100, y0=900, pixel_scale=PIXEL)
+
+
+def measured(cube: PatchCube, x: np.ndarray, y: np.ndarray, reference: np.ndarray, **settings: float) -> Measurements:
+    """Measure at given peaks."""
+    shapes = ShapeSettings(**settings)
+    return measure(cube, x=x, y=y, reference=reference, settings=MeasurementSettings(shapes=shapes, threads=1))
+
+
+@pytest.fixture(scope="module")
+def followed():
+    """The scene, its shifts, and what is measured at the peaks that detection finds: two for stars that move far."""
+    rng = np.random.default_rng(42)
+    scene, dx, dy = sky(rng)
+    cube = patch(scene, dx, dy, rng)
+    far = np.flatnonzero(np.hypot(dx, dy) > 5)
+    x, y = np.concatenate([scene.x, (scene.x + dx)[far]]), np.concatenate([scene.y, (scene.y + dy)[far]])
+    reference = np.concatenate([np.full(len(scene.x), 1), np.full(len(far), 2)])
+    # Peaks are on whole pixels, and in no order.
+    order = rng.permutation(len(x))
+    found = measured(cube, np.rint(x[order]), np.rint(y[order]), reference[order])
+    star_of = np.concatenate([np.arange(len(scene.x)), far])[order][found.objects.kept]
+    return cube, scene, dx, dy, found, star_of
+
+
+def test_offsets_are_those_of_the_scene(followed) -> None:
+    """Each star is one object; offsets of moving stars are true to their errors, and only these are used."""
+    _, scene, dx, dy, found, star = followed
+    assert sorted(star) == list(range(len(scene.x)))
+    motion = found.objects.motion
+    moving = np.isin(star, list(MOVES))
+    np.testing.assert_array_equal(motion.used, moving)
+    assert not motion.lost.any()
+    for value, error, truth in ((motion.x, motion.x_error, dx), (motion.y, motion.y_error, dy)):
+        known = np.isfinite(value)
+        assert known.sum() == len(scene.x) - 3
+        assert (np.abs(value - truth[star])[known] < 4 * error[known]).all()
+        assert (error[known] < 0.1).all()
+        assert (error[known] > FLOOR / PIXEL).all()
+
+
+def test_moving_stars_have_their_fluxes(followed) -> None:
+    """PSF, GAaP and circle fluxes of stars that moved are those of stars that did not: within 1% and the noise."""
+    _, scene, _, _, found, star = followed
+    moving = np.isin(star, list(MOVES))
+    for number, band in enumerate(BANDS):
+        one, truth = found.bands[band], scene.flux[star, number]
+        for kind in (one.psf, one.gaap):
+            allowed = np.hypot(4 * kind.error, 0.01 * truth)
+            assert (np.abs(kind.value - truth) < allowed)[moving].all()
+        still, circle = ~moving & ~np.isin(star, [3, 9, 17]), one.circles[3]
+        expected = truth * np.median((circle.value / truth)[still])
+        assert (np.abs(circle.value - expected) < 4 * circle.error)[moving].all()
+        assert (circle.error < 0.12 * truth)[moving].all()
+
+
+def test_without_following_they_lose_light(followed) -> None:
+    """The same peaks without motions: the test above can fail, and what does not move is the same to 1e-6."""
+    cube, scene, dx, dy, found, star = followed
+    moving = np.isin(star, list(MOVES))
+    shapes = found.shapes
+    still = measured(cube, np.rint(scene.x), np.rint(scene.y), np.full(len(scene.x), 1), max_motion=0.0)
+    ratio = still.bands["vk"].psf.value / scene.flux[:, 3]
+    assert (ratio[list(MOVES)] < 0.97).all()
+    assert not still.objects.motion.used.any()
+    alone = patch(scene, 0 * dx, 0 * dy, np.random.default_rng(5))
+    place = {"x": np.rint(scene.x), "y": np.rint(scene.y), "reference": np.full(len(scene.x), 1)}
+    one, two = measured(alone, **place), measured(alone, **place, max_motion=0.0)
+    for band in BANDS:
+        np.testing.assert_allclose(one.bands[band].psf.value, two.bands[band].psf.value, rtol=1e-6)
+    assert len(shapes.x) == len(moving)
+
+
+def test_shifts_of_bands_are_averaged() -> None:
+    """Weights are inverse variances, for each object and axis apart; what no band has is NaN."""
+    one = (np.array([0, 2]), Shifts(*np.array([[1.0, 4.0], [2.0, 8.0], [0.1, 0.2], [0.3, 0.2]])))
+    two = (np.array([2, 3]), Shifts(*np.array([[7.0, np.nan], [2.0, 5.0], [0.4, np.nan], [0.2, 0.5]])))
+    mean = combine_shifts([one, two], 5)
+    np.testing.assert_allclose(mean.x, [1.0, np.nan, (4 * 25 + 7 * 6.25) / 31.25, np.nan, np.nan])
+    np.testing.assert_allclose(mean.y, [2.0, np.nan, 5.0, 5.0, np.nan])
+    np.testing.assert_allclose(mean.x_error, [0.1, np.nan, 1 / np.sqrt(31.25), np.nan, np.nan])
+    np.testing.assert_allclose(mean.y_error, [0.3, np.nan, 0.2 / np.sqrt(2), 0.5, np.nan])
+
+
+def test_an_offset_is_vista_less_optical() -> None:
+    """The sign does not depend on the survey of the best band; galaxies and insignificant offsets are not used."""
+    optical = Shifts(*np.array([[0.1] * 5, [-0.2] * 5, [0.05] * 5, [0.05] * 5]))
+    vista = Shifts(*np.array([[0.6, 0.6, 0.6, 0.2, 9.0], [0.8, 0.8, 0.8, -0.1, 0.8], [0.05] * 5, [0.1] * 5]))
+    home, point = np.array([0, 1, 0, 0, 0]), np.array([True, True, False, True, True])
+    motion = update_motion(Motion.none(5), {0: optical, 1: vista}, home=home, point=point, floor=0.02, reach=5.0)
+    np.testing.assert_allclose(motion.x, [0.5, 0.5, np.nan, 0.1, 8.9])
+    np.testing.assert_allclose(motion.y, [1.0, 1.0, np.nan, 0.1, 1.0])
+    np.testing.assert_allclose(motion.x_error[0], np.sqrt(0.05**2 + 0.05**2 + 0.02**2))
+    np.testing.assert_array_equal(motion.used, [True, True, False, False, False])
+    np.testing.assert_array_equal(motion.lost, [False, False, False, False, True])
+    for survey, expected in ((0, [0, -0.5, 0, 0, 0]), (1, [0.5, 0, 0, 0, 0])):
+        np.testing.assert_allclose(motion.shift(home=home, survey=survey)[0], expected)
+    again = update_motion(
+        motion, {0: optical, 1: Shifts(*(np.zeros(5) for _ in range(4)))}, home=home, point=point, floor=0.02, reach=5.0
+    )
+    np.testing.assert_allclose(again.x[:2], [0.5 + 0 - 0.1, 0.5 + 0 - 0.1])
+
+
+def test_only_the_halves_of_a_star_are_linked() -> None:
+    """A pair has light on one side each, a spectrum that a star can have, and is near; each object is in one pair."""
+    flux = np.array(
+        [
+            [50.0, 100.0, 0.5, -1.0],  # the star in the optical bands
+            [0.2, -0.4, 130.0, 90.0],  # and in VISTA
+            [50.0, 100.0, 60.0, 40.0],  # a whole star
+            [0.2, -0.4, 130.0, 90.0],  # another red object, farther away
+            [5.0, 10.0, 0.5, -1.0],  # a faint blue object whose VISTA light would not be seen
+        ]
+    )
+    error = np.array([[0.4, 0.5, 1.0, 2.0]] * 5)
+    surveys, x, y = (
+        np.array([0, 0, 1, 1]),
+        np.array([10.0, 16.0, 13.0, 40.0, 44.0]),
+        np.array([5.0, 7.0, 6.0, 5.0, 5.0]),
+    )
+    home, point = np.array([0, 1, 0, 1, 0]), np.ones(5, bool)
+    settings = {"x": x, "y": y, "home": home, "point": point, "reach": 33.0}
+    np.testing.assert_array_equal(link_moved(flux, error, surveys, **settings), [[0, 1]])
+    assert not len(link_moved(flux, error, surveys, **{**settings, "reach": 6.0}))
+    extended = {**settings, "point": np.array([True, False, True, True, True])}
+    np.testing.assert_array_equal(link_moved(flux, error, surveys, **extended), [[0, 3]])
+    assert not len(link_moved(flux[:, :2], error[:, :2], surveys[:2], **settings))
+    whole = flux.copy()
+    whole[0, 3] = 12.0
+    assert not len(link_moved(whole, error, surveys, **settings))
