@@ -48,6 +48,14 @@ class FluxComparison:
         """Scatter of the ratio, from its quartiles; NaN if there is nothing to compare."""
         return robust_scatter(self.ratio)
 
+    @property
+    def far_off(self) -> np.ndarray:
+        """Whether each flux deviates from the truth by more than 3% and three times its error, added up."""
+        deviation = np.abs(self.ratio - 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = np.where(deviation > 0, deviation / np.abs(self.pull), 0)
+        return deviation > 0.03 + 3 * error
+
 
 def compare_fluxes(
     truth: Table,

@@ -130,9 +130,7 @@ def star_completeness(truth: Table, catalogue: Table, bands: Sequence[str], *, i
     return Completeness(len(stars), len(match_to_truth(stars, catalogue["coord_ra"], catalogue["coord_dec"])))
 
 
-def star_fluxes(
-    truth: Table, catalogue: Table, band: str, *, kind: str = "psfFlux", exact_psf: bool | None = None
-) -> FluxComparison:
+def star_fluxes(truth: Table, catalogue: Table, band: str, *, kind: str = "psfFlux") -> FluxComparison:
     """Unflagged fluxes of isolated stars of more than 20 sigma, compared with the true fluxes.
 
     Parameters
@@ -141,13 +139,8 @@ def star_fluxes(
         True sources, and objects.
     band, kind
         Band and type of the flux.
-    exact_psf
-        True selects stars with an exact PSF, False those without; None selects all.
     """
-    chosen = good_flux(catalogue, f"{band}_{kind}")
-    if exact_psf is not None:
-        chosen &= np.asarray(catalogue[f"{band}_pixelFlags_inexact_psfCenter"]) != exact_psf
-    good = catalogue[chosen]
+    good = catalogue[good_flux(catalogue, f"{band}_{kind}")]
     columns = ("coord_ra", "coord_dec", f"{band}_{kind}", f"{band}_{kind}Err")
     return compare_fluxes(truth, *(np.asarray(good[name]) for name in columns), band, radius=MATCH_RADIUS)
 
