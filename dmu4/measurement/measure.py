@@ -121,10 +121,9 @@ def measure(
 ) -> Measurements:
     """Measure all objects of a patch.
 
-    Every object is modelled by a point or a disc; all models of a band are fitted together; each object is then
-    measured on the image from which its neighbours' models are subtracted. A band without data does not take part.
-    A star that has moved between the optical and the VISTA images is measured where it is in each; where both have a
-    peak of their own there is one object fewer than peaks.
+    Every object is modelled by a point source or a disc; all models of a band are fitted simultaneously; each object is
+    then measured on the image minus the models of its neighbours. Bands without data are ignored. A star that moved
+    between the optical and the VISTA images is measured where it is in each, and is one object even if it has two peaks.
 
     Parameters
     ----------
