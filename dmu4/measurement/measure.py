@@ -123,7 +123,7 @@ def measure(
 
     Every object is modelled by a point source or a disc; all models of a band are fitted simultaneously; each object is
     then measured on the image minus the models of its neighbours. Bands without data are ignored. A star that moved
-    between the optical and the VISTA images is measured where it is in each, and is one object even if it has two peaks.
+    between the optical and the VISTA images is measured where it is in each; two peaks make one object.
 
     Parameters
     ----------
