@@ -1,4 +1,4 @@
-"""Coverage: which detector images reach which patches, and the patches that the pipeline has to make."""
+"""Coverage: the detector images that overlap each patch, and the patches that the pipeline has to process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dmu0.sky.skymap import Patch, Tract, sky_polygon
 from dmu0.surveys import Survey
 
 SAMPLES = 64
-"""Points on a side of the grid on which the covered fraction of a patch is counted."""
+"""Number of points along a side of the grid on which the covered fraction of a patch is counted."""
 
 OVERLAP_COLUMNS = (
     ("path", "str", "file of the stack, as the manifest names it"),
@@ -55,18 +55,18 @@ def _table(columns: Sequence[tuple[str, str, str]], rows: list[tuple]) -> Table:
 
 
 def clipped_area(x: np.ndarray, y: np.ndarray, *, x_range: tuple[float, float], y_range: tuple[float, float]) -> float:
-    """Area that a convex polygon and a rectangle share.
+    """Area of the intersection of a convex polygon and a rectangle.
 
     Parameters
     ----------
     x, y
-        Vertices of the polygon in order, either way round.
+        Vertices of the polygon, in either direction.
     x_range, y_range
-        Sides of the rectangle.
+        Limits of the rectangle.
 
     Notes
     -----
-    The polygon is cut along one side of the rectangle after the other (Sutherland & Hodgman 1974, CACM 17, 32).
+    The polygon is clipped along one side of the rectangle after the other (Sutherland & Hodgman 1974, CACM 17, 32).
     """
     points = np.column_stack([x, y]).astype(float)
     for axis, limits in enumerate((x_range, y_range)):
@@ -86,16 +86,16 @@ def clipped_area(x: np.ndarray, y: np.ndarray, *, x_range: tuple[float, float], 
 
 
 def image_corners(images: Table) -> np.ndarray:
-    """ICRS corners of detector images, shape (n, 4, 2): RA and Dec in deg."""
+    """ICRS corners of detector images [image, corner, axis]: RA and Dec in deg."""
     columns = [[np.asarray(images[f"{axis}{corner}"], float) for axis in ("ra", "dec")] for corner in range(4)]
     return np.moveaxis(np.array(columns), 2, 0)
 
 
 def patch_overlaps(images: Table, patches: Sequence[Patch]) -> Table:
-    """Which images reach which patches.
+    """The images that overlap each patch.
 
-    Candidates are found on the sphere (sphgeom); the shared area is then measured in the plane of the tract, in which
-    an image is taken to be a quadrilateral.
+    Candidates are found on the sphere (sphgeom); the common area is then measured in the plane of the tract, in which
+    an image is approximated by a quadrilateral.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def patch_overlaps(images: Table, patches: Sequence[Patch]) -> Table:
     Returns
     -------
     overlaps
-        Columns `OVERLAP_COLUMNS`, ordered by tract, patch, band and exposure.
+        Table with the columns `OVERLAP_COLUMNS`, ordered by tract, patch, band and exposure.
     """
     by_tract: dict[int, dict[int, Patch]] = {}
     for patch in patches:
@@ -135,7 +135,7 @@ def patch_overlaps(images: Table, patches: Sequence[Patch]) -> Table:
 
 
 def _near(tract: Tract, corners: np.ndarray) -> np.ndarray:
-    """Numbers of the images whose circles, by their corners, meet the circle of a tract."""
+    """Numbers of the images whose circumscribed circles overlap that of a tract."""
     if len(corners) == 0:
         return np.array([], int)
     images = SkyCoord(corners[..., 0], corners[..., 1], unit="deg").cartesian.xyz.value  # (3, n, 4)
@@ -151,14 +151,14 @@ def _near(tract: Tract, corners: np.ndarray) -> np.ndarray:
 
 
 def covered_fraction(corners: np.ndarray, patch: Patch) -> float:
-    """Fraction of a patch's outer box inside at least one of some images.
+    """Fraction of the outer box of a patch that is covered by at least one image.
 
     Parameters
     ----------
     corners
-        ICRS corners of the images in deg, shape (n, 4, 2).
+        ICRS corners of the images in deg [image, corner, axis].
     patch
-        The patch; it is sampled at `SAMPLES` x `SAMPLES` points.
+        The patch, which is sampled at `SAMPLES` x `SAMPLES` points.
     """
     box = patch.outer_bbox
     steps = (np.arange(SAMPLES) + 0.5) / SAMPLES
@@ -175,16 +175,16 @@ def covered_fraction(corners: np.ndarray, patch: Patch) -> float:
 
 
 def vista_jobs(images: Table, overlaps: Table, patches: Sequence[Patch]) -> Table:
-    """What there is to coadd: a row for each patch and band with images.
+    """The coadds to be made, with one row per patch and band with images.
 
     Parameters
     ----------
     images
-        Rows of the inventory that ``overlaps`` was made of.
+        Rows of the inventory from which ``overlaps`` was made.
     overlaps
-        As `patch_overlaps` gives.
+        Overlaps from `patch_overlaps`.
     patches
-        As `patch_overlaps` took.
+        Patches for which ``overlaps`` was made.
     """
     corners = dict(zip(zip(images["path"], images["hdu"], strict=True), image_corners(images), strict=True))
     by_job: dict[tuple[int, int, str], list[np.ndarray]] = {}
@@ -200,22 +200,22 @@ def vista_jobs(images: Table, overlaps: Table, patches: Sequence[Patch]) -> Tabl
 
 
 def coadd_jobs(manifest: Table, kind: str, source: str, patches: Sequence[Patch]) -> Table:
-    """What there is already as coadds: a row for each patch and band with a good file in the manifest.
+    """The published coadds, with one row per patch and band with a good file in the manifest.
 
     Parameters
     ----------
     manifest
-        Columns path, kind, band, tract, patch, state. A file without tract and patch (-1) is for all patches.
+        Table with path, kind, band, tract, patch, state. A file without tract and patch (-1) applies to all patches.
     kind
-        Kind of file to look for: optical_coadd or vista_coadd.
+        Type of file, optical_coadd or vista_coadd.
     source
-        What to write in the column source.
+        Value of the column source.
     patches
         Patches of interest.
 
     Notes
     -----
-    Files are counted in the manifest, never on disk, where stray copies would be counted too.
+    Files are counted in the manifest, not on disk, where stray copies would be counted as well.
     """
     wanted = {(patch.tract.id, patch.id) for patch in patches}
     counts: dict[tuple[int, int, str], int] = {}
@@ -228,16 +228,16 @@ def coadd_jobs(manifest: Table, kind: str, source: str, patches: Sequence[Patch]
 
 
 def judge_patches(jobs: Table, patches: Sequence[Patch], survey: Survey) -> Table:
-    """For each patch, whether it is made: where the survey has two halves, both must be there.
+    """Whether each patch is processed: if the survey has optical and VISTA data, both must exist.
 
     Parameters
     ----------
     jobs
-        Columns `JOB_COLUMNS`, of all sources.
+        Table with the columns `JOB_COLUMNS`, for all sources.
     patches
         Patches of interest.
     survey
-        Says which halves there should be.
+        The survey, which defines whether there should be optical and VISTA data.
     """
     bands: dict[tuple[int, int, str], int] = {}
     for row in jobs:
@@ -263,7 +263,7 @@ def judge_patches(jobs: Table, patches: Sequence[Patch], survey: Survey) -> Tabl
 
 
 def jobs_to_do(jobs: Table, judged: Table) -> Table:
-    """The jobs in patches that are made."""
+    """The jobs in patches that are processed."""
     made = {(int(row["tract"]), int(row["patch"])) for row in judged[judged["state"] == "job"]}
     keep = [(int(row["tract"]), int(row["patch"])) in made for row in jobs]
     return jobs[np.array(keep, bool)]

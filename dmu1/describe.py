@@ -1,4 +1,4 @@
-"""What the header of one detector image says: the columns of the inventory."""
+"""The columns of the inventory, from the header of a detector image."""
 
 from __future__ import annotations
 
@@ -79,19 +79,19 @@ def is_wanted(keyword: str) -> bool:
 
 
 def describe_detector(header: Mapping[str, Any], *, detector: int) -> dict[str, Any]:
-    """What the header of one detector image says, as values of `COLUMNS`.
+    """The values of `COLUMNS` from the header of one detector image.
 
     Parameters
     ----------
     header
         Merged header (`obs_vista.headers.merged_header`), or a dictionary of its values.
     detector
-        1 to 16.
+        Detector number, 1 to 16.
 
     Raises
     ------
     ValueError, KeyError
-        If a card that no later step can do without is missing or wrong: exposure number, time, filter, astrometry.
+        If a card required by later steps is missing or wrong: exposure number, time, filter, astrometry.
     """
     nx, ny = (int(header.get(f"ZNAXIS{axis}", header.get(f"NAXIS{axis}"))) for axis in (1, 2))
     if "ESO DET EXP NO" not in header:
@@ -128,7 +128,7 @@ def describe_detector(header: Mapping[str, Any], *, detector: int) -> dict[str, 
 
 
 def _zero_point(header: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that the zero point is made of, and the problem with it; NaN where there is one."""
+    """The columns of the zero point, and its problem if there is one, in which case values are NaN."""
     try:
         cards = photometric_cards(header)
     except CardError as error:
@@ -143,7 +143,7 @@ def _zero_point(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(header: Mapping[str, Any], keyword: str) -> float:
-    """A card's number, NaN where it is missing; CASU writes -1 for a seeing that it could not measure."""
+    """The number in a card, NaN if it is missing; CASU writes -1 for a seeing that could not be measured."""
     value = header.get(keyword, np.nan)
     if isinstance(value, str) or value is None:
         return float("nan")
@@ -169,7 +169,7 @@ def _footprint(header: Mapping[str, Any], *, nx: int, ny: int) -> dict[str, floa
 
 
 def pixels_to_icrs(header: Mapping[str, Any], *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """ICRS positions, deg, of some pixels of an image.
+    """ICRS positions in deg of some pixels of an image.
 
     The same as `obs_vista.world_coordinates.icrs_wcs` gives. That takes milliseconds to make, and the detectors of a
     survey share their projection: where only its place differs (CRVAL, CRPIX and CD), an earlier one is moved there.

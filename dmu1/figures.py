@@ -31,7 +31,7 @@ QUANTITIES = {
     "noise_ratio": "sky noise, measured / predicted",
     "ellipticity": "ellipticity",
 }
-"""Columns of the inventory that say how good an image is, with the labels of their axes."""
+"""Columns of the inventory that measure the quality of an image, with the labels of their axes."""
 
 
 def bands_present(table: Table) -> list[str]:
@@ -40,14 +40,14 @@ def bands_present(table: Table) -> list[str]:
 
 
 def plot_quality(selected: Table, vista: Vista) -> Figure:
-    """Seeing, zero point, noise ratio and ellipticity of every image, by band, with the survey's limits.
+    """Seeing, zero point, noise ratio and ellipticity of every image, by band, with the limits of the survey.
 
     Parameters
     ----------
     selected
-        The inventory with the column accepted; readable rows are shown, slightly spread in x.
+        Inventory with the column accepted; readable rows are shown, slightly offset in x.
     vista
-        The VISTA section of the survey, for its cuts.
+        VISTA section of the survey, for its cuts.
     """
     table = selected[selected["state"] == "ok"]
     bands, spread = bands_present(table), np.random.default_rng(0).uniform(-0.3, 0.3, len(table))
@@ -106,14 +106,14 @@ def _in_plane(corners: np.ndarray) -> tuple[SkyPlane, np.ndarray]:
 
 
 def plot_images(selected: Table, column: str) -> Figure:
-    """Outlines of the images on the sky, one panel a band, coloured by a quantity; rejected ones hatched.
+    """Outlines of the images on the sky, one panel per band, coloured by a quantity; rejected ones are hatched.
 
     Parameters
     ----------
     selected
-        Rows with corners; if there is a column accepted, it says which are hatched.
+        Rows with corners; if there is a column accepted, rejected images are hatched.
     column
-        One of `QUANTITIES`.
+        Column to show, one of `QUANTITIES`.
     """
     table = selected[selected["state"] == "ok"]
     bands, (plane, corners) = bands_present(table), _in_plane(image_corners(table))
@@ -156,9 +156,9 @@ def plot_detectors(selected: Table, column: str) -> Figure:
     Parameters
     ----------
     selected
-        The inventory; readable rows are shown, of the first 60 stacks by band and time.
+        Inventory; readable rows of the first 60 stacks by band and time are shown.
     column
-        One of `QUANTITIES`.
+        Column to show, one of `QUANTITIES`.
     """
     table = selected[selected["state"] == "ok"]
     first = {str(row["path"]): (BAND_ORDER.index(row["band"]), row["mjd"], row["exposure"]) for row in table}
@@ -178,16 +178,16 @@ def plot_detectors(selected: Table, column: str) -> Figure:
 
 
 def plot_patches(images: Table, patches: Sequence[Patch], judged: Table) -> Figure:
-    """Outlines of images over the inner boxes of patches, with the patches' names.
+    """Outlines of images over the inner boxes of patches, with the names of the patches.
 
     Parameters
     ----------
     images
         Accepted images.
     patches
-        The patches; those further than a degree from the rest make the figure wide.
+        The patches; the figure is wide if some are more than a degree from the others.
     judged
-        As `dmu1.coverage.judge_patches` gives: skipped patches are dotted.
+        Table from `dmu1.coverage.judge_patches`; skipped patches are dotted.
     """
     boxes = np.array([_corners(patch) for patch in patches])
     plane, everything = _in_plane(np.concatenate([boxes, image_corners(images)]) if len(images) else boxes)
@@ -207,7 +207,7 @@ def plot_patches(images: Table, patches: Sequence[Patch], judged: Table) -> Figu
 
 
 def _corners(patch: Patch) -> np.ndarray:
-    """Corners of a patch's inner box, deg, shape (4, 2)."""
+    """Corners of the inner box of a patch in deg [corner, axis]."""
     corners = patch.inner_corners()
     return np.column_stack([corners.ra.deg, corners.dec.deg])
 
@@ -215,16 +215,16 @@ def _corners(patch: Patch) -> np.ndarray:
 def plot_maps(
     maps: dict[str, healsparse.HealSparseMap], patches: Sequence[Patch], label: str, *, counts: bool = False
 ) -> Figure:
-    """HEALPix maps, one panel a band on one scale, with the outlines of patches.
+    """HEALPix maps, one panel per band on a common scale, with the outlines of patches.
 
     Parameters
     ----------
     maps
-        Band -> map; bands without a finite value anywhere are left blank.
+        Band -> map; bands without any finite value are left blank.
     patches
-        The patches, which also say what part of the sky is shown.
+        The patches, which define the part of the sky to show.
     label
-        What the maps show, with its unit.
+        Quantity of the maps, with its unit.
     counts
         Whether the values are whole numbers.
     """
@@ -264,20 +264,20 @@ def plot_maps(
 
 
 def _blank(values: np.ndarray) -> np.ndarray:
-    """Map values with NaN where there is nothing."""
+    """Map values with NaN where there is no value."""
     values = np.asarray(values, float)
     return np.where((values == 0) | (values == hpgeom.UNSEEN), np.nan, values)
 
 
 def plot_jobs(jobs: Table, judged: Table, bands: Sequence[str]) -> Figure:
-    """A matrix of patches and bands: colour is the covered fraction, numbers are images.
+    """A matrix of patches and bands: colours show the covered fraction, numbers that of the images.
 
     Parameters
     ----------
     jobs, judged
-        As the coverage step makes them; the first 40 patches that are jobs are shown.
+        Tables from the coverage step; the first 40 patches to be processed are shown.
     bands
-        The survey's bands.
+        Bands of the survey.
     """
     shown = judged[judged["state"] == "job"][:40]
     rows = {(int(row["tract"]), int(row["patch"])): number for number, row in enumerate(shown)}
@@ -294,7 +294,7 @@ def plot_jobs(jobs: Table, judged: Table, bands: Sequence[str]) -> Figure:
         panel.text(column, row, count, ha="center", va="center", color=colour, fontsize=9)
     panel.set_xticks(range(len(bands)), bands)
     panel.set_yticks(range(len(shown)), [f"{tract} {patch}" for tract, patch in rows])
-    panel.set_xlabel("band; the numbers are images")
+    panel.set_xlabel("band (numbers: images)")
     panel.set_ylabel("tract and patch")
     figure.colorbar(picture, ax=panel, label="fraction of the patch covered")
     return figure

@@ -1,4 +1,4 @@
-"""Read the headers of a FITS file without its pixels: many files in a survey, few cards of interest in each."""
+"""Reading the headers of a FITS file without its pixels, since a survey has many files with few cards of interest."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _STRUCTURE = re.compile(rb"(SIMPLE|XTENSION|BITPIX|NAXIS|NAXIS\d+|PCOUNT|GCOUNT)
 
 
 class HeaderError(ValueError):
-    """A file is not FITS, or ends before it should."""
+    """A file is not FITS, or is truncated."""
 
 
 def read_headers(path: Path, wanted: Callable[[str], bool]) -> list[fits.Header]:
-    """The wanted cards of every HDU of a file, pixels unread.
+    """The requested cards of every HDU of a file, without reading pixels.
 
     Parameters
     ----------
     path
-        The file, not compressed as a whole; tile-compressed images are fine.
+        Path of the file, which must not be compressed as a whole; images may be tile-compressed.
     wanted
-        Says of a keyword whether it is kept; HIERARCH cards are asked for without the word HIERARCH. The cards that
-        describe the layout of an HDU are always kept. Comments, history and continuations of long strings never are.
+        Function of a keyword (without HIERARCH) that returns whether to keep it. Cards that describe the layout of an
+        HDU are always kept; comments, history and continuations of long strings never are.
 
     Returns
     -------
     headers
-        One an HDU, in the order of the file.
+        One dictionary per HDU, in the order of the file.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def read_headers(path: Path, wanted: Callable[[str], bool]) -> list[fits.Header]
 
 
 def _read_raw(stream: BinaryIO, *, number: int) -> bytes | None:
-    """The blocks of one header; None where only padding follows the last HDU."""
+    """The blocks of one header; None if only padding follows the last HDU."""
     blocks: list[bytes] = []
     while len(blocks) < _MAX_BLOCKS:
         block = stream.read(BLOCK)
@@ -83,7 +83,7 @@ def _read_raw(stream: BinaryIO, *, number: int) -> bytes | None:
 
 
 def _parse(raw: bytes, wanted: Callable[[str], bool]) -> fits.Header:
-    """The wanted cards of a header, and those of its structure."""
+    """The requested cards of a header, and those of its structure."""
     cards = []
     for at in range(0, len(raw), CARD):
         name = raw[at : at + 8].rstrip()
@@ -101,7 +101,7 @@ def _parse(raw: bytes, wanted: Callable[[str], bool]) -> fits.Header:
 
 
 def _data_bytes(header: fits.Header, *, number: int) -> int:
-    """Bytes of the data after a header, padded to whole blocks (FITS standard 4.0, equations 1 and 2)."""
+    """Size in bytes of the data after a header, padded to whole blocks (FITS standard 4.0, equations 1 and 2)."""
     try:
         axes = [int(header[f"NAXIS{axis}"]) for axis in range(1, int(header["NAXIS"]) + 1)]
         values = int(header.get("PCOUNT", 0))

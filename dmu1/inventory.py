@@ -1,4 +1,4 @@
-"""The inventory: one row for every detector image of every VISTA stack, from headers alone."""
+"""The inventory: one row per detector image of all VISTA stacks, from their headers."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class StackFile(NamedTuple):
     Attributes
     ----------
     recorded, path
-        The stack, as the manifest names it and where it is.
+        Name of the stack in the manifest, and its path.
     sha256
-        Its checksum from the manifest.
+        Checksum of the stack from the manifest.
     confidence_recorded, confidence_path, confidence_sha256
-        The same for its confidence map; empty if there is none.
+        Name, path and checksum of its confidence map; empty if there is none.
     confidence_problem
-        Why there is no confidence map although there should be one; empty otherwise.
+        Reason for a missing confidence map, if there should be one; empty otherwise.
     problem
-        Why the stack cannot be used, from the manifest; empty if it can.
+        Reason why the stack cannot be used, from the manifest; empty if it can.
     """
 
     recorded: str
@@ -54,13 +54,13 @@ class StackFile(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what the rows depend on."""
+        """A hash of the files on which the rows depend."""
         parts = (self.recorded, self.sha256, self.confidence_recorded, self.confidence_sha256)
         return hashlib.sha256("\n".join((*parts, self.confidence_problem, self.problem)).encode()).hexdigest()[:16]
 
 
 def empty_inventory() -> Table:
-    """An inventory of no images, with all columns."""
+    """An inventory without images, with all columns."""
     return _table([])
 
 
@@ -76,7 +76,7 @@ def _table(rows: Iterable[dict[str, Any]]) -> Table:
 
 
 def _to_tai(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with their times, UTC as in headers, turned into TAI."""
+    """The rows with their times converted from UTC, as in headers, to TAI."""
     dated = [row for row in rows if "mjd" in row]
     if dated:
         for row, mjd in zip(dated, Time([row["mjd"] for row in dated], format="mjd", scale="utc").tai.mjd, strict=True):
@@ -86,7 +86,7 @@ def _to_tai(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @cache
 def code_digest() -> str:
-    """A hash of the code that makes the rows: rows made by other code are read again."""
+    """A hash of the code that makes the rows: rows made by different code are read again."""
     files = [Path(__file__), Path(camera.__file__).with_name("vircam.yaml")]
     readers = (describe, header_scan, bands, camera, cards, headers, noise, translator, zero_points)
     modules = (*readers, wcs_cards, world_coordinates)
@@ -100,11 +100,11 @@ def stack_files(manifest: Table, *, confidence: str | None, resolve: Callable[[s
     Parameters
     ----------
     manifest
-        Columns path, kind, state, reason, sha256, as dmu0 writes them; other kinds of files are passed over.
+        Table with path, kind, state, reason, sha256, from dmu0; other types of files are ignored.
     confidence
-        What the name of a confidence map adds to the stem of its stack's; None if there are no maps.
+        Suffix of the name of a confidence map, added to the stem of its stack; None if there are no maps.
     resolve
-        Function from the path in the manifest to where the file is, as `DataFolders.input_path`.
+        Function that converts a path in the manifest to a path on disk, such as `DataFolders.input_path`.
     """
     maps = {}
     for row in manifest[manifest["kind"] == "vista_confidence"]:
@@ -122,14 +122,14 @@ def stack_files(manifest: Table, *, confidence: str | None, resolve: Callable[[s
 
 
 class _Hdu(NamedTuple):
-    """What `obs_vista.headers.detector_extensions` asks of an HDU."""
+    """The interface of an HDU for `obs_vista.headers.detector_extensions`."""
 
     header: fits.Header
     is_image: bool
 
 
 def _image_hdus(found: list[fits.Header]) -> list[_Hdu]:
-    """The HDUs of some headers, tile-compressed images as the images that they hold."""
+    """The HDUs of some headers, with tile-compressed images as the images that they contain."""
     hdus = []
     for header in found:
         compressed = bool(header.get("ZIMAGE", False)) or "ZNAXIS1" in header
@@ -140,7 +140,7 @@ def _image_hdus(found: list[fits.Header]) -> list[_Hdu]:
 
 
 def _map_of(row: Row | None, resolve: Callable[[str], Path]) -> dict[str, Any]:
-    """The fields of a `StackFile` that say where its confidence map is, or why there is none."""
+    """The fields of a `StackFile` for its confidence map, or the reason why there is none."""
     if row is None:
         return {"confidence_problem": "no confidence map"}
     if row["state"] != "ok":
@@ -154,7 +154,7 @@ def _map_of(row: Row | None, resolve: Callable[[str], Path]) -> dict[str, Any]:
 
 
 def read_stack(file: StackFile) -> list[dict[str, Any]]:
-    """The rows of one stack: one a detector image, or one that says why the file could not be read."""
+    """The rows of one stack: one per detector image, or one with the reason why the file could not be read."""
     base = {"path": file.recorded, "fingerprint": file.fingerprint, "state": "ok"}
     if file.problem:
         return [base | {"state": "failed", "reason": file.problem}]
@@ -169,7 +169,7 @@ def read_stack(file: StackFile) -> list[dict[str, Any]]:
         row = base | {"hdu": hdu, "detector": detector}
         try:
             merged = merged_header(found[0] if hdu else None, found[hdu])
-            # A dictionary is read ten times faster than a header, and each card is read several times.
+            # Access to a dictionary is ten times faster than to a header, and each card is used several times.
             row |= describe_detector(card_values(merged), detector=detector)
         except (ValueError, KeyError) as error:
             rows.append(row | {"state": "failed", "reason": _say(error)})
@@ -179,13 +179,13 @@ def read_stack(file: StackFile) -> list[dict[str, Any]]:
 
 
 def _say(error: Exception) -> str:
-    """An error as one line; that of a KeyError without the quotes that str() gives it."""
+    """An error as one line; that of a KeyError without the quotes added by str()."""
     text = str(error.args[0]) if isinstance(error, KeyError) else str(error)
     return " ".join(text.split()) or type(error).__name__
 
 
 def _read_confidence(file: StackFile) -> tuple[dict[int, tuple[int, int, int]], str]:
-    """HDU, columns and rows of each detector's confidence map, and why there are none."""
+    """HDU, columns and rows of the confidence map of each detector, and the reason if there are none."""
     if not file.confidence_recorded:
         return {}, file.confidence_problem
     try:
@@ -223,9 +223,9 @@ def read_stacks(files: list[StackFile], *, workers: int = 2, progress: Any = Non
     files
         The stacks.
     workers
-        Processes to read with; few files are read in this one, because a process takes a second to start.
+        Number of processes; few files are read in this process, because a process takes a second to start.
     progress
-        Wraps the iterator over the files' rows, as tqdm does; None for no progress bar.
+        Function that wraps the iterator over the rows of the files, like tqdm; None for no progress bar.
     """
     watch = (lambda rows: rows) if progress is None else progress
     rows: list[dict[str, Any]] = []
@@ -245,28 +245,28 @@ def _read_all(files: list[StackFile], workers: int) -> Iterator[list[dict[str, A
 def update_inventory(
     previous: Table | None, files: list[StackFile], *, workers: int = 2, progress: Any = None
 ) -> Table:
-    """The inventory of some stacks, reading only those that an earlier inventory does not have.
+    """The inventory of some stacks, reading only those that are not in an earlier inventory.
 
-    Rows are kept if stack and confidence map have the checksums that they had then, and the same code made the rows.
-    Files that are not wanted any more lose theirs.
+    Rows are kept if the checksums of stack and confidence map have not changed, and the rows were made by the same
+    code. Rows of files that are no longer in the list are dropped.
 
     Parameters
     ----------
     previous
         An earlier inventory; None if there is none.
     files
-        All stacks that the inventory should have.
+        All stacks of the inventory.
     workers, progress
-        As for `read_stacks`.
+        Number of processes, and progress bar, as for `read_stacks`.
 
     Returns
     -------
     inventory
-        Ordered by file and HDU; ``meta["read"]`` and ``meta["kept"]`` count files.
+        Inventory, ordered by file and HDU; ``meta["read"]`` and ``meta["kept"]`` count files.
     """
     known: set[str] = set()
     if previous is not None and previous.meta.get("reader") == code_digest():
-        # What failed is read again: the reason may have been the disk, not the file.
+        # Failed files are read again: the reason may have been the disk, not the file.
         known = set(previous["fingerprint"]) - set(previous["fingerprint"][previous["state"] == "failed"])
     keep = {file.fingerprint for file in files} & known
     fresh = read_stacks([file for file in files if file.fingerprint not in keep], workers=workers, progress=progress)

@@ -1,4 +1,4 @@
-"""Quality: which detector images are used, and for each that is not, why."""
+"""Quality cuts: the detector images to be used, and the reasons for rejecting the others."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dmu0.robust_statistics import robust_scatter
 from dmu0.surveys import Vista
 
 ZERO_POINT_SIGMA_MIN = 0.05
-"""Least scatter (mag) ascribed to the zero points of a band: a handful of nights alike says little about the next."""
+"""Smallest assumed scatter (mag) of the zero points of a band: a few similar nights say little about the next."""
 
 ZERO_POINT_EXCESS = 0.5
-"""How much brighter (mag) than its band's median a zero point may be at least: new coatings of the mirror bring some
-tenths. A wrong one is not harmless: its image would weigh as much more than the others as its flux is too faint."""
+"""Smallest limit (mag) on how much a zero point may exceed the median of its band: a new mirror coating gains some
+tenths. A wrong zero point is not harmless: the image would have too large a weight and too faint fluxes."""
 
 
 NOISE_RATIO_FACTOR = 1.5
@@ -30,18 +30,18 @@ FEWEST_TO_COMPARE = 3
 
 
 class Rejection(NamedTuple):
-    """What one cut does.
+    """The effect of one cut.
 
     Attributes
     ----------
     cut
         Name of the cut.
     limit
-        The limit, as text.
+        Limit of the cut, as text.
     rejects
-        bool, one a row of the inventory.
+        Whether each row of the inventory is rejected.
     reasons
-        Text, one a row; of use where ``rejects`` is true.
+        Reason for each row, as text; meaningful where ``rejects`` is true.
     """
 
     cut: str
@@ -51,25 +51,25 @@ class Rejection(NamedTuple):
 
 
 def select(inventory: Table, vista: Vista) -> tuple[Table, Table]:
-    """Apply a survey's cuts.
+    """Apply the cuts of a survey.
 
-    All cuts are applied to all images, so that a rejected one carries every reason. Then, of stacks that are of the
-    same exposure, only the one with the most usable detectors is kept.
+    All cuts are applied to all images, so that all reasons of a rejection are recorded. Of several stacks of the same
+    exposure, only the one with the most usable detectors is kept.
 
     Parameters
     ----------
     inventory
-        As made by `dmu1.inventory`.
+        Inventory made by `dmu1.inventory`.
     vista
-        The VISTA section of the survey: bands, cuts and whether confidence maps are needed.
+        VISTA section of the survey: bands, cuts, and whether confidence maps are required.
 
     Returns
     -------
     selected
-        The inventory with columns ``accepted`` and ``rejected_because``, reasons separated by "; ".
+        Inventory with the columns ``accepted`` and ``rejected_because``, with reasons separated by "; ".
     cuts
-        One row a cut: name, limit, n_failed (images that fail it), n_first (images that no earlier cut had rejected),
-        n_left (images that this and all earlier cuts leave).
+        Table with one row per cut: name, limit, n_failed (images that fail the cut), n_first (those that passed all
+        earlier cuts), n_left (images that pass this and all earlier cuts).
     """
     reasons: list[list[str]] = [[] for _ in range(len(inventory))]
     left = np.ones(len(inventory), bool)
@@ -95,12 +95,12 @@ def select(inventory: Table, vista: Vista) -> tuple[Table, Table]:
 
 
 def count_reasons(selected: Table) -> Table:
-    """How often each reason for a rejection was given, values left out; an image can have several.
+    """The number of images for each reason of rejection, without values; an image can have several reasons.
 
     Parameters
     ----------
     selected
-        As `select` gives.
+        Inventory from `select`.
     """
     given = [reason for because in selected["rejected_because"] if because for reason in str(because).split("; ")]
     kinds = Counter(re.split(r" \(| -?\d|: | of exposure", reason)[0] for reason in given)
@@ -109,13 +109,13 @@ def count_reasons(selected: Table) -> Table:
 
 
 def _count(rejection: Rejection, left: np.ndarray) -> tuple[str, str, int, int, int]:
-    """A row of the table of cuts, given what the cuts before it left."""
+    """A row of the table of cuts, given the images that passed the earlier cuts."""
     first = int(np.sum(rejection.rejects & left))
     return rejection.cut, rejection.limit, int(rejection.rejects.sum()), first, int(left.sum()) - first
 
 
 def _rejections(inventory: Table, vista: Vista) -> Iterator[Rejection]:
-    """The cuts in the order in which the table shows them. Images that could not be read are judged by that alone."""
+    """The cuts in the order of the table. For images that could not be read, this is the only reason."""
     cuts, read = vista.cuts, np.asarray(inventory["state"] == "ok")
     why = [f"not read: {reason}" for reason in inventory["reason"]]
     yield _rejection("readable", "", ~read, why)
@@ -149,13 +149,13 @@ def _rejection(cut: str, limit: str, rejects: np.ndarray, reasons: list[str]) ->
 
 
 def _listed(name: str, values: np.ndarray, refused: tuple[str, ...], read: np.ndarray) -> Rejection:
-    """A cut on text; archives cut OBSTATUS at ten characters, hence "Must Repea" as well."""
+    """A cut on text; archives truncate OBSTATUS to ten characters, hence also "Must Repea"."""
     rejects = read & np.isin(np.char.strip(np.asarray(values, str)), refused)
     return _rejection(name, "not " + ", ".join(refused), rejects, [f"{name} is {value}" for value in values])
 
 
 def _ranged(name: str, values: np.ndarray, low: float, high: float, read: np.ndarray, *, unit: str = "") -> Rejection:
-    """A cut on a number; an unknown one is refused, because nothing says that it is good."""
+    """A cut on a number; unknown values are rejected, because they are not known to be good."""
     values = np.asarray(values, float)
     with np.errstate(invalid="ignore"):
         rejects = read & ~((values >= low) & (values <= high))
@@ -183,14 +183,14 @@ def _noise_of_band(inventory: Table, read: np.ndarray) -> Rejection:
 
 
 def zero_point_limits(inventory: Table, sigma: float) -> dict[str, float]:
-    """The faintest zero point allowed in each band: the median less so many times the robust scatter.
+    """The faintest allowed zero point in each band: the median minus a multiple of the robust scatter.
 
     Parameters
     ----------
     inventory
-        Its readable rows are used.
+        Inventory, of which the readable rows are used.
     sigma
-        How many times; the scatter is at least `ZERO_POINT_SIGMA_MIN`.
+        Multiple of the scatter, which is at least `ZERO_POINT_SIGMA_MIN`.
     """
     return {band: middle - sigma * scatter for band, (middle, scatter) in _zero_points(inventory).items()}
 
@@ -206,7 +206,7 @@ def _zero_points(inventory: Table) -> dict[str, tuple[float, float]]:
 
 
 def _known_zero_point(inventory: Table, magnitudes: str, read: np.ndarray) -> Rejection:
-    """Images whose header gives no zero point: no stage can turn their counts into fluxes."""
+    """A cut on missing zero points: without one no stage can convert counts to fluxes."""
     unknown = ~np.isfinite(np.asarray(inventory["magzpt"], float))
     problems = np.asarray(inventory["zero_point_problem"], str)
     if magnitudes == "Vega":
@@ -216,7 +216,7 @@ def _known_zero_point(inventory: Table, magnitudes: str, read: np.ndarray) -> Re
 
 
 def _zero_point(inventory: Table, sigma: float, read: np.ndarray) -> Rejection:
-    """A cut on zero points that are too faint, for clouds, or too bright, for errors of the header."""
+    """A cut on zero points that are too faint, because of clouds, or too bright, because of header errors."""
     bands, values = _zero_points(inventory), np.asarray(inventory["magzpt"], float)
     middle, scatter = np.array([bands.get(str(band), (np.nan, np.nan)) for band in inventory["band"]]).reshape(-1, 2).T
     low, high = middle - sigma * scatter, middle + np.maximum(sigma * scatter, ZERO_POINT_EXCESS)
@@ -230,9 +230,10 @@ def _zero_point(inventory: Table, sigma: float, read: np.ndarray) -> Rejection:
 
 
 def _duplicates(inventory: Table, left: np.ndarray) -> Rejection:
-    """Stacks that claim an exposure number which another usable stack has too.
+    """A cut on stacks that have the same exposure number as another usable stack.
 
-    Kept is the stack with the most usable detectors, then with the most exposures combined, then first in name.
+    The stack with the most usable detectors is kept, then that with the most combined exposures, then the first by
+    name.
     """
     rejects = np.zeros(len(inventory), bool)
     reasons = [""] * len(inventory)

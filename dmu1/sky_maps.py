@@ -1,4 +1,4 @@
-"""Maps of the sky: how many images, how deep and how sharp, as HEALPix, and where there is anything, as MOC."""
+"""HEALPix maps of the number of images, the depth and the seeing, and coverage maps as MOC."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from obs_vista.bands import get_band
 from obs_vista.zero_points import ab_zero_point
 
 NSIDE_COVERAGE = 64
-"""Resolution at which the maps record where they have values at all."""
+"""Resolution of the coverage map of the HealSparse maps."""
 
 PIXELS_PER_IMAGE = 20
-"""Map pixels along the side of an image, at least: edges are then right to some 2 per cent of a side."""
+"""Smallest number of map pixels along the side of an image: edges are then accurate to about 2 per cent of a side."""
 
 
 class BandMaps(NamedTuple):
@@ -35,12 +35,12 @@ class BandMaps(NamedTuple):
     Attributes
     ----------
     exposures
-        int32, images at each place.
+        Number of images at each position, int32.
     depth
-        float32, AB magnitude of a point source at 5 sigma, all images together; NaN where there are images but their
-        headers do not tell.
+        5-sigma AB magnitude of a point source for all images combined, float32; NaN where there are images but their
+        headers do not give the depth.
     seeing
-        float32, arcsec, mean of the images.
+        Mean seeing of the images in arcsec, float32.
     """
 
     exposures: healsparse.HealSparseMap
@@ -49,12 +49,12 @@ class BandMaps(NamedTuple):
 
 
 def map_nside(images: Table) -> int:
-    """The HEALPix resolution at which the typical image is `PIXELS_PER_IMAGE` pixels wide, at least.
+    """The HEALPix resolution at which the typical image is at least `PIXELS_PER_IMAGE` pixels wide.
 
     Parameters
     ----------
     images
-        Rows of the inventory; with none, that of a full VIRCAM detector.
+        Rows of the inventory; if there are none, the size of a full VIRCAM detector is used.
     """
     side = (
         694.0 if len(images) == 0 else float(np.median(np.minimum(images["nx"], images["ny"]) * images["pixel_scale"]))
@@ -66,10 +66,10 @@ def map_nside(images: Table) -> int:
 
 
 def point_source_depth(images: Table, *, magnitudes: str) -> np.ndarray:
-    """AB magnitude of a point source at 5 sigma in each image, from its header.
+    """5-sigma AB magnitude of a point source in each image, from its header.
 
-    The noise is SKYNOISE in the noise-equivalent area of a Gaussian star, 4 pi sigma^2 (King 1983, PASP 95, 163). Noise
-    in stacks is correlated, which this does not see: true depths are a few tenths shallower.
+    The noise is SKYNOISE in the noise-equivalent area of a Gaussian star, 4 pi sigma^2 (King 1983, PASP 95, 163). The
+    correlation of the noise in stacks is not included: true depths are a few tenths of a magnitude shallower.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def point_source_depth(images: Table, *, magnitudes: str) -> np.ndarray:
 
 
 def table_zero_points(images: Table, *, magnitudes: str) -> np.ndarray:
-    """AB magnitude of one count of each image, as `obs_vista.zero_points` has it from the header.
+    """AB magnitude of one count of each image, computed by `obs_vista.zero_points`.
 
     Parameters
     ----------
@@ -111,9 +111,9 @@ def band_maps(images: Table, depths: np.ndarray, *, nside: int) -> BandMaps:
     images
         Rows of the inventory.
     depths
-        Depth of each, AB mag; NaN if unknown.
+        Depth of each image in AB mag; NaN if unknown.
     nside
-        Resolution; a power of two.
+        HEALPix resolution, a power of two.
     """
     pixels = [hpgeom.query_polygon(nside, c[:, 0], c[:, 1], inclusive=False) for c in image_corners(images)]
     places, where = np.unique(np.concatenate([*pixels, np.array([], int)]), return_inverse=True)
@@ -166,12 +166,12 @@ def moc_area(moc: MOC) -> float:
 
 
 def write_maps(folder: Path, band: str, maps: BandMaps) -> list[Path]:
-    """Write the maps of a band and its MOC below a folder, each whole or not at all.
+    """Write the maps of a band and its MOC to a folder; each file appears complete or not at all.
 
     Returns
     -------
     paths
-        ``<band>_exposures.hsp``, ``<band>_depth.hsp``, ``<band>_seeing.hsp`` and ``<band>.moc.fits``.
+        Paths of ``<band>_exposures.hsp``, ``<band>_depth.hsp``, ``<band>_seeing.hsp`` and ``<band>.moc.fits``.
     """
     written = []
     for name, sparse in maps._asdict().items():
@@ -183,16 +183,16 @@ def write_maps(folder: Path, band: str, maps: BandMaps) -> list[Path]:
 
 
 def write_moc(path: Path, moc: MOC, words: Mapping[str, str] | None = None) -> Path:
-    """Write a MOC as FITS, whole or not at all.
+    """Write a MOC as FITS; the file appears complete or not at all.
 
     Parameters
     ----------
     path
-        Name of the file.
+        Path of the file.
     moc
         The map.
     words
-        Its provenance (`dmu0.files.provenance.Provenance.words`); the version of the code if None.
+        Provenance of the map (`dmu0.files.provenance.Provenance.words`); the version of the code if None.
     """
     cards = {CARDS[name]: value for name, value in (code_version().words() if words is None else words).items()}
     with written_whole(path) as part:

@@ -1,4 +1,4 @@
-"""The steps of dmu1 on the files of a survey: what they read, make and write."""
+"""The steps of dmu1, applied to the files of a survey."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from dmu1.sky_maps import BandMaps, band_maps, map_nside, patches_moc, point_sou
 
 
 def has_stacks(survey: Survey) -> bool:
-    """Whether a survey has single VISTA images at all, rather than coadds or optical images alone."""
+    """Whether a survey has single VISTA images, rather than only coadds or optical images."""
     return survey.vista is not None and survey.vista.kind == "stacks"
 
 
 def make_inventory(survey: Survey, *, workers: int = 2, progress: Any = None) -> Table:
-    """Bring the inventory of a survey up to date: read the stacks of the manifest that it does not have.
+    """Update the inventory of a survey with the new stacks in the manifest.
 
-    Reads the manifest of dmu0; writes ``inventory.parquet``. A survey without stacks gets an empty one.
+    Reads the manifest of dmu0; writes ``inventory.parquet``, which is empty for a survey without stacks.
 
     Parameters
     ----------
     survey
         The survey.
     workers
-        Processes to read with.
+        Number of processes.
     progress
-        Wraps the iterator over files, as tqdm does.
+        Function that wraps the iterator over files, like tqdm.
     """
     path = survey.folders[1] / "inventory.parquet"
     inventory = empty_inventory()
@@ -52,10 +52,10 @@ def make_inventory(survey: Survey, *, workers: int = 2, progress: Any = None) ->
 
 
 def make_selection(survey: Survey) -> tuple[Table, Table]:
-    """Apply the survey's cuts to its inventory.
+    """Apply the cuts of a survey to its inventory.
 
-    Reads ``inventory.parquet``; writes ``selected.parquet`` and ``cuts.parquet``, which come back as well. A survey
-    without stacks has an empty selection.
+    Reads ``inventory.parquet``; writes ``selected.parquet`` and ``cuts.parquet``, and returns both tables. The
+    selection of a survey without stacks is empty.
     """
     inventory = read_table(survey.folders[1] / "inventory.parquet")
     if has_stacks(survey):
@@ -71,20 +71,20 @@ def make_selection(survey: Survey) -> tuple[Table, Table]:
 
 
 class Coverage(NamedTuple):
-    """What the coverage step finds.
+    """The results of the coverage step.
 
     Attributes
     ----------
     images
-        The accepted images.
+        Accepted images.
     patches
-        The patches that the survey asks for.
+        Patches of the survey.
     overlaps
-        Which images reach which patches: ``coverage.parquet``.
+        Overlaps of images and patches, as in ``coverage.parquet``.
     jobs
-        Patches and bands that the pipeline makes: ``jobs.parquet``.
+        Patches and bands to be processed by the pipeline, as in ``jobs.parquet``.
     judged
-        Every patch, job or skipped and why: ``patches.parquet``.
+        State of every patch, job or skipped, with the reason, as in ``patches.parquet``.
     """
 
     images: Table
@@ -95,7 +95,7 @@ class Coverage(NamedTuple):
 
 
 def make_coverage(survey: Survey, tracts: str = "") -> Coverage:
-    """Find which images reach which patches of a survey, and what there is to make.
+    """Find the images that overlap each patch of a survey, and the jobs of the pipeline.
 
     Reads ``selected.parquet`` and the manifest of dmu0; writes ``coverage.parquet``, ``jobs.parquet`` and
     ``patches.parquet``.
@@ -124,7 +124,7 @@ def make_coverage(survey: Survey, tracts: str = "") -> Coverage:
 
 
 def _optical_jobs(survey: Survey, manifest: Table, patches: Sequence[Patch]) -> Table:
-    """The optical coadds: those in the manifest, or, where a Butler serves them, one a patch and band."""
+    """The optical coadds: those in the manifest or, if they are in a Butler, one per patch and band."""
     if survey.optical is None or survey.optical.kind != "lsst":
         return coadd_jobs(manifest, "optical_coadd", "optical", patches)
     names = ("kind", "band", "tract", "patch", "state")
@@ -133,9 +133,10 @@ def _optical_jobs(survey: Survey, manifest: Table, patches: Sequence[Patch]) -> 
 
 
 def make_maps(survey: Survey, coverage: Coverage) -> dict[str, BandMaps]:
-    """Map the sky in each VISTA band with single images, and outline it in every band.
+    """Make maps of the sky for each VISTA band with single images, and coverage maps for all bands.
 
-    Writes below ``maps``: count, depth and seeing as HEALPix maps, and a MOC for every band, optical ones too.
+    Writes to ``maps``: HEALPix maps of the number of images, depth and seeing, and a MOC for every band, including
+    optical bands.
 
     Returns
     -------

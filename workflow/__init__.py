@@ -1,4 +1,4 @@
-"""Run the notebooks of a release: what depends on what, what is stale, execution, status and pages."""
+"""Running the notebooks of a release: dependencies, stale steps, execution, status and pages."""
 
 import sys
 

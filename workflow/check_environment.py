@@ -1,6 +1,6 @@
-"""Check that the active environment has what requirements.lock names, and install what is missing.
+"""Check that the active environment has the packages in requirements.lock, and install missing ones.
 
-Standard library only: it runs before anything is installed.
+Only the standard library is used, because it runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def direct_requirements(pyproject: Path) -> list[str]:
-    """Names of the distributions that the project itself asks for, its tests and its documentation."""
+    """Names of the distributions required by the project, its tests and its documentation."""
     import tomllib  # Python >= 3.11
 
     project = tomllib.loads(pyproject.read_text())["project"]
@@ -23,7 +23,7 @@ def direct_requirements(pyproject: Path) -> list[str]:
 
 
 def missing(names: list[str]) -> list[str]:
-    """Those of the distributions that are not installed."""
+    """The distributions that are not installed."""
     absent = []
     for name in names:
         try:

@@ -1,7 +1,7 @@
-"""Hold the type errors of each file to a baseline that may only shrink: ``make types``.
+"""Compare the type errors of each file with a baseline that may only shrink: ``make types``.
 
-mypy finds errors that were there before it was asked; ``type_errors.json`` counts them by file. A file with more
-errors than its count fails the check, and so does one with fewer, until the smaller count is written down.
+``type_errors.json`` counts the existing mypy errors per file. A file with more errors than its count fails the check,
+and so does one with fewer, until the smaller count is recorded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ERROR = re.compile(r"^(?P<file>[^:]+\.py):\d+(?::\d+)?: error: ")
 
 
 def mypy_errors() -> list[str]:
-    """The lines in which mypy reports an error, for the files that pyproject.toml names.
+    """The lines in which mypy reports an error, for the files named in pyproject.toml.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def count_by_file(lines: list[str]) -> dict[str, int]:
     Parameters
     ----------
     lines
-        Errors as mypy prints them: ``path:line: error: text  [code]``.
+        Errors in the format of mypy: ``path:line: error: text  [code]``.
     """
     counts = Counter(match["file"] for line in lines if (match := _ERROR.match(line)))
     return dict(sorted(counts.items()))
@@ -50,7 +50,7 @@ def compare(found: dict[str, int], baseline: dict[str, int]) -> tuple[list[str],
     Parameters
     ----------
     found, baseline
-        Number of errors per file; a file that is not named has none.
+        Number of errors per file; files that are not listed have none.
     """
     names = sorted(found.keys() | baseline.keys())
     more = [name for name in names if found.get(name, 0) > baseline.get(name, 0)]
@@ -59,7 +59,7 @@ def compare(found: dict[str, int], baseline: dict[str, int]) -> tuple[list[str],
 
 
 def report(lines: list[str], baseline: dict[str, int]) -> list[str]:
-    """What is wrong, in lines for people; empty if every file has as many errors as the baseline says."""
+    """The deviations from the baseline as readable lines; empty if every file agrees with it."""
     found = count_by_file(lines)
     more, fewer = compare(found, baseline)
     said = []
@@ -76,7 +76,7 @@ def report(lines: list[str], baseline: dict[str, int]) -> list[str]:
 
 
 def write_baseline(found: dict[str, int], path: Path) -> None:
-    """Write a baseline that has no more errors in all than the one that it replaces.
+    """Write a baseline that has no more errors in total than the one that it replaces.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def write_baseline(found: dict[str, int], path: Path) -> None:
 
 
 def main() -> int:
-    """Exit code 0 when every file has as many errors as the baseline says."""
+    """Exit code 0 if every file agrees with the baseline."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--update", action="store_true", help="write the smaller counts down")
     update = parser.parse_args().update

@@ -1,6 +1,6 @@
-"""What a notebook's result depends on, as one digest: its code, the modules that it reaches, its parameters.
+"""The digest of everything on which the result of a notebook depends: code, imported modules, parameters.
 
-Prose, comments, docstrings and the times of files do not count: only what can change a number does.
+Prose, comments, docstrings and modification times do not count, since they cannot change a result.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
 
 
 def module_files(dotted: str) -> list[Path]:
-    """Files that importing a dotted name runs: the packages on the way and the module, as far as they exist."""
+    """Files that are executed when a dotted name is imported: the existing packages and modules on its path."""
     parts = dotted.split(".")
     files = []
     for length in range(1, len(parts) + 1):
@@ -84,9 +84,9 @@ def _strings(tree: ast.AST) -> set[str]:
 
 
 def _data_files(strings: set[str], folder: Path) -> set[Path]:
-    """Data files that a module names, or all YAML files of a folder that it names.
+    """Data files named in a module, or all YAML files of a folder named in it.
 
-    Looked for beside the module and in the folders above it, up to that of its stage.
+    They are searched in the folder of the module and in those above it, up to that of its stage.
     """
     found: set[Path] = set()
     folders = [folder, *folder.parents[: len(folder.relative_to(PROJECT).parts) - 1]]
@@ -103,7 +103,7 @@ def _data_files(strings: set[str], folder: Path) -> set[Path]:
 
 @cache
 def _read_module(path: Path) -> tuple[str, frozenset[Path]]:
-    """Digest of one file's code, and the files that it leads to."""
+    """Digest of the code of one file, and the files that it uses."""
     if path.suffix != ".py":
         text = path.read_text()
         content = yaml.safe_load(text) if path.suffix == ".yaml" else text
@@ -121,13 +121,13 @@ def _leads(tree: ast.AST, folder: Path, package: str) -> set[Path]:
 
 
 def code_cells(path: Path) -> list[str]:
-    """The sources of a notebook's code cells, line magics left out."""
+    """The sources of the code cells of a notebook, without line magics."""
     cells = [source for kind, source in read_cells(path) if kind == "code"]
     return ["\n".join(line for line in cell.split("\n") if not line.startswith(("%", "!"))) for cell in cells]
 
 
 def reached_files(path: Path) -> list[Path]:
-    """Every module and data file of the project that the code of a notebook can reach, sorted."""
+    """Every module and data file of the project that the code of a notebook uses, directly or not, sorted."""
     tree = ast.parse("\n".join(code_cells(path)))
     todo = _leads(tree, path.parent, path.parent.name)
     reached: set[Path] = set()
@@ -140,16 +140,16 @@ def reached_files(path: Path) -> list[Path]:
 
 
 def survey_content(survey: Survey) -> str:
-    """What a survey says that can change a number: all but its title and how the pipeline is run."""
+    """The parts of a survey that can change a result: everything except its title and engine."""
     content = survey.model_dump(mode="json", exclude={"title", "engine"})
     return json.dumps(content, sort_keys=True)
 
 
 def input_contents(step: Step, survey: Survey) -> dict[str, str]:
-    """Checksum of each input file that a step reads, so that one that is replaced makes stale what read it.
+    """Checksum of each input file of a step, so that replacing a file makes the step stale.
 
-    Only the steps of dmu0 read input files by their names. Where the files are fetched or made, the first step makes
-    them, and only those behind it read them. Files are read where size, times or inode changed since the last time.
+    Only the steps of dmu0 read input files directly. If the files are downloaded or simulated, the first step makes
+    them, and only later ones read them. A file is read again if its size, times or inode have changed.
     """
     is_local = survey.inputs.source == "local"
     if step.stage != 0 or not (is_local or step.reads) or not survey.input_folder.is_dir():
@@ -171,16 +171,16 @@ def input_contents(step: Step, survey: Survey) -> dict[str, str]:
 
 
 def step_digest(step: Step, survey: Survey, *, tracts: str = "", contents: dict[str, str] | None = None) -> str:
-    """Digest of all that the result of a step depends on, apart from the steps that it reads.
+    """Digest of everything on which the result of a step depends, except the steps that it reads.
 
     Parameters
     ----------
     step, survey
-        The step, and the survey that it is of.
+        The step, and the survey.
     tracts
-        The tracts that are chosen, of `dmu0.surveys.normal_tracts`.
+        Selected tracts, from `dmu0.surveys.normal_tracts`.
     contents
-        Checksums of the input files; None: as they are now.
+        Checksums of the input files; None: they are computed now.
     """
     code = [ast.dump(_without_docstrings(ast.parse(cell))) for cell in code_cells(step.path)]
     files = [f"{path.relative_to(PROJECT)} {_read_module(path)[0]}" for path in reached_files(step.path)]
@@ -189,5 +189,5 @@ def step_digest(step: Step, survey: Survey, *, tracts: str = "", contents: dict[
 
 
 def run_id(digest: str, upstream: dict[str, str]) -> str:
-    """Name of one particular result: the digest of a step together with the results that it read."""
+    """Id of a particular result: the digest of a step together with the results that it read."""
     return _hash(digest, json.dumps(upstream, sort_keys=True))[:16]

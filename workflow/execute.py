@@ -1,4 +1,4 @@
-"""Execute one notebook of a release, and keep a record of it that counts as done only when it succeeded."""
+"""Execution of one notebook of a release, with a record that is written only if it succeeds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from workflow.records import (
 )
 
 RUN_ID = "FUSION_RUN_ID"
-"""Environment variable through which a notebook's modules learn which result is being made."""
+"""Environment variable that gives the modules of a notebook the id of the current result."""
 
 
 class NotebookFailed(RuntimeError):
@@ -51,9 +51,9 @@ class NotebookFailed(RuntimeError):
 
 @contextlib.contextmanager
 def _exclusive(record: Path, *, patience: float = 20.0) -> Iterator[None]:
-    """Hold the lock of a record, so that two makes do not execute the same notebook at once.
+    """Hold the lock of a record, so that two make processes do not execute the same notebook at once.
 
-    A run that is just being stopped lets go within ``patience`` seconds.
+    A run that is being stopped releases the lock within ``patience`` seconds.
     """
     lock = lock_file(record)
     deadline = time.monotonic() + patience
@@ -71,7 +71,7 @@ def _exclusive(record: Path, *, patience: float = 20.0) -> Iterator[None]:
 
 
 def _parameters(step: Step, survey: Survey, tracts: str) -> dict[str, str]:
-    """The parameters that a notebook is given: those that it declares."""
+    """The parameters passed to a notebook: those that it declares."""
     notebook = nbformat.read(step.path, as_version=4)
     declared = "\n".join(c.source for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
     given = {"survey": str(survey.path), "tracts": tracts}
@@ -79,7 +79,7 @@ def _parameters(step: Step, survey: Survey, tracts: str) -> dict[str, str]:
 
 
 def _describe(step: Step, error: PapermillExecutionError, notebook: Path) -> str:
-    """One line that names notebook, cell and error, and the line of code where it happened."""
+    """One line with the notebook, the cell, the error, and the line of code in which it occurred."""
     value = " ".join(str(error.evalue).split())
     heading = ""
     if notebook.exists():
@@ -110,13 +110,13 @@ def _upstream_results(step: Step, survey: Survey) -> dict[str, str]:
 def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
     """Execute a notebook in its own folder and keep the result.
 
-    On success the executed notebook, its page and its record take their names; on failure the notebook is left
-    as ``NAME.failed.ipynb`` and there is no record.
+    On success the executed notebook, its page and its record are renamed to their final names; on failure the notebook
+    is kept as ``NAME.failed.ipynb`` without a record.
 
     Raises
     ------
     NotebookFailed
-        If the notebook failed, or what it reads is not there.
+        If the notebook failed, or if results that it reads are missing.
     """
     record = step.record(survey.folders)
     upstream = _upstream_results(step, survey)
@@ -189,7 +189,7 @@ def _make_record(step: Step, record: Path, parameters: dict[str, str], identity:
 
 
 def _settings(identity: str) -> dict[str, str]:
-    """Variables of the environment in which a notebook runs."""
+    """Environment variables with which a notebook is run."""
     # Threads are the tasks' own business: those of the linear algebra would only spin on busy cores.
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     # The environment may have been made for another checkout: what is imported is of this one.
@@ -199,7 +199,7 @@ def _settings(identity: str) -> dict[str, str]:
 
 
 def _execute(step: Step, part: Path, parameters: dict[str, str]) -> None:
-    """Run the cells of a notebook in its own folder; what it has come to is kept in ``part`` after every cell."""
+    """Run the cells of a notebook in its own folder; the state after each cell is saved in ``part``."""
     papermill.execute_notebook(
         step.path,
         part,

@@ -1,4 +1,4 @@
-"""The notebooks of the project and which of them reads what: the graph that make follows."""
+"""The notebooks of the project and their dependencies: the graph used by make."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LINK = re.compile(r"\]\(([^)\s]+\.ipynb)\)")
 
 
 class GraphError(ValueError):
-    """A notebook is missing its card, or reads what does not exist or comes later."""
+    """A notebook has no card, or reads a notebook that does not exist or comes later."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Step:
     Attributes
     ----------
     path
-        The notebook.
+        Path of the notebook.
     stage
         Number of its dmu folder.
     title
-        Its first heading, without the hash.
+        First heading of the notebook, without the hash.
     reads
         Names of the steps whose products it reads, from the links in the ``Reads`` row of its card.
     """
@@ -40,18 +40,18 @@ class Step:
 
     @property
     def name(self) -> str:
-        """Folder and file name without its ending, e.g. ``dmu4/3_Coadd``."""
+        """Folder and file name without extension, e.g. ``dmu4/3_Coadd``."""
         return f"dmu{self.stage}/{self.path.stem}"
 
     def record(self, folders: DataFolders) -> Path:
-        """The executed notebook of a survey."""
+        """The path of the executed notebook of a survey."""
         return folders.runs(self.stage) / self.path.name
 
 
 def read_cells(path: Path) -> list[tuple[str, str]]:
-    """Kind (``code`` or ``markdown``) and source of each cell of a notebook.
+    """Type (``code`` or ``markdown``) and source of each cell of a notebook.
 
-    The file is read as the JSON that it is: validating it, as nbformat does, takes seconds.
+    The file is read as JSON, because the validation by nbformat takes seconds.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def read_cells(path: Path) -> list[tuple[str, str]]:
 
 
 def read_card(path: Path) -> tuple[str, tuple[str, ...]]:
-    """Title of a notebook and the notebooks that it reads, as its first cell says.
+    """Title of a notebook and the notebooks that it reads, from its first cell.
 
     Raises
     ------
@@ -84,12 +84,12 @@ def read_card(path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def load_steps(root: Path = PROJECT) -> dict[str, Step]:
-    """All steps by name, in an order in which each comes after those that it reads.
+    """All steps by name, ordered so that each comes after those that it reads.
 
     Raises
     ------
     GraphError
-        If a card is missing, or a notebook reads one that is not there or not before it.
+        If a card is missing, or a notebook reads one that does not exist or comes later.
     """
     steps: dict[str, Step] = {}
     for stage in range(6):

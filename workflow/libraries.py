@@ -1,4 +1,4 @@
-"""The versions of the libraries that a step ran with, and what of them has changed since."""
+"""The versions of the libraries used by a step, and their changes since."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LOCK = "requirements.lock"
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Versions of Python, of the libraries that the project names, and of the lock with all that they need.
+    """Versions of Python, of the direct dependencies of the project, and of the lock file.
 
     Returns
     -------
     dict
-        Name to version; a library that is not installed is not there.
+        Name -> version; libraries that are not installed are missing.
     """
     found = {"python": platform.python_version()}
     project = PROJECT / "pyproject.toml"
@@ -40,12 +40,12 @@ def library_versions() -> dict[str, str]:
 
 
 def changed_libraries(records: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """A line for each library whose version is no longer that with which steps ran.
+    """One line for each library whose version differs from that with which steps were run.
 
     Parameters
     ----------
     records
-        Name of a step to the versions that its record has; records of before versions were kept have none.
+        Name of a step -> versions in its record; older records have none.
     """
     now = library_versions()
     changes: dict[str, list[str]] = {}

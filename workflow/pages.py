@@ -1,4 +1,4 @@
-"""Pages for people: each executed notebook as HTML with a table of contents, and an index of a release."""
+"""HTML pages: each executed notebook with a table of contents, and an index of a release."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ a {color: #1f4e79;}
 
 
 def _headings(notebook: nbformat.NotebookNode) -> list[tuple[int, str, str]]:
-    """Level, text and anchor of the headings of a notebook's markdown cells."""
+    """Level, text and anchor of the headings in the markdown cells of a notebook."""
     found = []
     for cell in notebook.cells:
         if cell.cell_type != "markdown":
@@ -51,7 +51,7 @@ def _headings(notebook: nbformat.NotebookNode) -> list[tuple[int, str, str]]:
 
 
 def write_page(notebook_path: Path) -> Path:
-    """Write the HTML page of an executed notebook beside it; returns the page's path."""
+    """Write the HTML page of an executed notebook to the same folder; returns its path."""
     notebook = nbformat.read(notebook_path, as_version=4)
     body, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook)
     links = "\n".join(
@@ -92,7 +92,7 @@ def write_index(states: list[StepState], *, survey_name: str, title: str, folder
     text = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(survey_name)}: notebooks</title>'
         f"<style>{_INDEX_STYLE}</style><body><h1>{html.escape(title)}</h1>{link}"
-        "<p>The executed notebooks of this release, in order.</p>"
+        "<p>The executed notebooks of this release, in the order in which they were run.</p>"
         "<table><tr><th>stage</th><th>notebook</th><th>state</th><th>duration</th><th>started</th></tr>"
         + "\n".join(rows)
         + "</table></body></html>\n"

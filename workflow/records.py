@@ -1,4 +1,4 @@
-"""Records of what ran: which steps of a release are done, failed, stale or to do."""
+"""Records of runs: which steps of a release are done, failed, stale or to do."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ MARK = "FUSION_RECORD"
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept of a successful run, beside the executed notebook.
+    """The record of a successful run, stored with the executed notebook.
 
     Attributes
     ----------
     run_id
-        Name of the result: a digest of code, parameters and the results that were read.
+        Id of the result: a digest of code, parameters and the results that were read.
     started
-        When it began, ISO 8601 in UTC.
+        Start of the run, ISO 8601 in UTC.
     seconds
-        How long it took.
+        Duration of the run.
     upstream
         Step name -> run_id of the results that were read.
     libraries
-        Name -> version of the libraries that it ran with; empty in records of before they were kept.
+        Name -> version of the libraries used; empty in older records.
     made_by
         Version and commit of the code (`dmu0.files.code_version.CodeVersion` as text); empty in older records.
     """
@@ -55,12 +55,12 @@ class StepState:
 
 
 def sidecar(notebook: Path) -> Path:
-    """The file that says which result an executed notebook is."""
+    """The path of the record of an executed notebook."""
     return notebook.with_suffix(".json")
 
 
 def failed_notebook(notebook: Path) -> Path:
-    """Where a run that failed is left to be read."""
+    """The path of the notebook of a failed run."""
     return notebook.with_name(f"{notebook.stem}.failed.ipynb")
 
 
@@ -109,7 +109,7 @@ def is_running(notebook: Path) -> bool:
 
 
 def read_record(notebook: Path) -> Record | None:
-    """The record of an executed notebook; None where it never finished."""
+    """The record of an executed notebook; None if it never finished."""
     path = sidecar(notebook)
     if not (notebook.exists() and path.exists()):
         return None
@@ -117,7 +117,7 @@ def read_record(notebook: Path) -> Record | None:
 
 
 def write_record(notebook: Path, record: Record) -> None:
-    """Write a record, whole or not at all."""
+    """Write a record; the file appears complete or not at all."""
     with written_whole(sidecar(notebook)) as part:
         part.write_text(json.dumps(asdict(record), indent=1) + "\n")
 

@@ -1,1 +1,1 @@
-"""Builds the site: committed pages, the readmes of the stages, and pages that are made from the code."""
+"""Builds the site from committed pages, the readmes of the stages, and pages generated from the code."""

@@ -17,7 +17,7 @@ STAGES = ("dmu0", "dmu1", "dmu2", "dmu3", "dmu4", "dmu5")
 
 
 def committed_pages() -> dict[str, str]:
-    """Files of the repository that are pages -> their paths in the site."""
+    """Files of the repository that become pages -> their paths in the site."""
     found = [path.relative_to(PROJECT).as_posix() for path in DOCS.rglob("*.md") if BUILD not in path.parents]
     pages = {path: path.removeprefix("docs/") for path in sorted(found)}
     pages |= {f"{stage}/readme.md": f"stages/{stage}.md" for stage in STAGES}
@@ -25,14 +25,14 @@ def committed_pages() -> dict[str, str]:
 
 
 def assemble(source: Path, survey: str) -> None:
-    """Write the source of the site: committed pages, pages from the code, executed notebooks.
+    """Write the source of the site: committed pages, pages generated from the code, executed notebooks.
 
     Parameters
     ----------
     source
-        The folder, which is emptied first.
+        Folder of the source, which is emptied first.
     survey
-        Name of the survey whose executed notebooks are taken.
+        Name of the survey whose executed notebooks are shown.
     """
     from docs.builder.api import api_pages
     from docs.builder.columns import columns_page
@@ -68,11 +68,11 @@ def assemble(source: Path, survey: str) -> None:
 
 
 def main() -> int:
-    """Exit code 0 when the site was built without a warning."""
+    """Exit code 0 if the site was built without a warning."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--survey", default="sample", help="the survey whose executed notebooks are shown")
     survey = parser.parse_args().survey
-    # Compiled functions have no signature that could be shown: here nothing is computed, so nothing is compiled.
+    # Compiled functions have no signature to show; nothing is computed here, so that nothing need be compiled.
     os.environ["NUMBA_DISABLE_JIT"] = "1"
     from sphinx.cmd.build import main as sphinx
 

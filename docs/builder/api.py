@@ -8,7 +8,7 @@ PACKAGES = ("obs_vista", "dmu0", "dmu1", "dmu2", "dmu3", "dmu4", "dmu5", "workfl
 
 
 def rooms(project: Path) -> dict[str, list[str]]:
-    """Each package that holds modules, with the names of its modules.
+    """Each package that contains modules, with the names of its modules.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def api_page(room: str, modules: list[str]) -> str:
 
 
 def api_pages(project: Path) -> dict[str, str]:
-    """The pages by their path in the site, and the list of them."""
+    """The pages by their path in the site, including the list of pages."""
     found = rooms(project)
     pages = {f"api/{room}.rst": api_page(room, modules) for room, modules in found.items()}
     title = "Functions and classes"

@@ -1,4 +1,4 @@
-"""The page of the targets of make, from the same comments of the Makefile as ``make help``."""
+"""The page of the make targets, from the comments of the Makefile that ``make help`` prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ _RULE = re.compile(r"^(?P<name>[a-z]+|\$\(STAGES:%=clean-dmu%\)):[^#\n]*##(?P<he
 
 
 class Target(NamedTuple):
-    """A target that people call: its name, its arguments, and sentences on what it does."""
+    """A documented target.
+
+    Attributes
+    ----------
+    name
+        Name of the target.
+    arguments
+        Arguments of the target.
+    sentences
+        Sentences on what it does.
+    """
 
     name: str
     arguments: str

@@ -1,4 +1,4 @@
-"""Markdown: tables, and links that lead from the repository's files to the pages of the site."""
+"""Markdown: tables, and conversion of links to files of the repository into links to pages of the site."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def relink(text: str, *, source: str, page: str, pages: Mapping[str, str]) -> str:
-    """Lead the relative links of a text to pages of the site, and make plain text of those that have none.
+    """Convert the relative links of a text to links to pages of the site, or to plain text if there is no page.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ def relink(text: str, *, source: str, page: str, pages: Mapping[str, str]) -> st
     source
         Path of that file in the repository.
     page
-        Path of the page that it becomes, in the site.
+        Path of the resulting page in the site.
     pages
-        Path in the repository -> path in the site, of every file that the site has.
+        Path in the repository -> path in the site, for every file in the site.
     """
 
     def new_link(match: re.Match[str]) -> str:

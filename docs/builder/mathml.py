@@ -1,4 +1,4 @@
-"""A Sphinx extension: equations as MathML, which browsers draw themselves, so that the site needs no other server."""
+"""A Sphinx extension that writes equations as MathML, which browsers render without scripts from other servers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sphinx.writers.html5 import HTML5Translator
 
 
 def visit_math(translator: HTML5Translator, node: nodes.math) -> None:
-    """Write an equation within a line."""
+    """Write an inline equation."""
     translator.body.append(convert(node.astext()))
     raise nodes.SkipNode
 
 
 def visit_displaymath(translator: HTML5Translator, node: nodes.math_block) -> None:
-    """Write an equation of its own, with its number if it has one."""
+    """Write a displayed equation, with its number if it has one."""
     number = f'<span class="eqno">({get_node_equation_number(translator, node)})</span>' if node["number"] else ""
     translator.body.append(f'<div class="math">{number}{convert(node.astext(), display="block")}</div>')
     raise nodes.SkipNode

@@ -1,4 +1,4 @@
-"""The executed notebooks of a survey, made ready for the site."""
+"""The executed notebooks of a survey, prepared for the site."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SURVEY_FILE = re.compile(r'"/[^"]*/(dmu0/surveys/[^"]+)"')
 
 
 def executed_notebooks(project: Path, survey: str) -> dict[str, Path]:
-    """Path in the repository of each notebook that was executed -> its executed copy.
+    """Path in the repository of each executed notebook -> its executed copy.
 
     Parameters
     ----------
     project
         Folder of the repository.
     survey
-        Name of the survey whose runs are looked for.
+        Name of the survey of the runs.
     """
     found = sorted(project.glob(f"dmu[0-9]/data/{survey}/runs/[0-9]*.ipynb"))
     return {
@@ -31,16 +31,16 @@ def executed_notebooks(project: Path, survey: str) -> dict[str, Path]:
 
 
 def prepared(path: Path, *, source: str, page: str, pages: Mapping[str, str]) -> nbformat.NotebookNode:
-    """An executed notebook whose links lead to pages of the site, without progress bars.
+    """An executed notebook with links to pages of the site and without progress bars.
 
-    The path of a survey that is shipped becomes relative to the project.
+    The path of a survey that comes with the project becomes relative to the project.
 
     Parameters
     ----------
     path
-        The executed notebook.
+        Path of the executed notebook.
     source, page, pages
-        As in `docs.builder.markdown.relink`.
+        Paths as in `docs.builder.markdown.relink`.
     """
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -63,7 +63,7 @@ def notebooks_page(pages: list[str], survey: str) -> str:
     Parameters
     ----------
     pages
-        Their paths in the site, relative to the list.
+        Paths of the notebooks in the site, relative to the list.
     survey
         Name of the survey.
     """

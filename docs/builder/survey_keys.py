@@ -1,4 +1,4 @@
-"""The page of the keys of a survey file, from the pydantic model that reads it."""
+"""The page of the keys of a survey file, from its pydantic model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LIMITS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "pattern": "matches"}
 
 
 def type_name(annotation: Any) -> str:
-    """A type in words that a writer of YAML knows.
+    """The name of a type in terms of YAML.
 
     Raises
     ------
     TypeError
-        If there are no words for the type yet.
+        If there is no name for the type yet.
     """
     origin, parts = get_origin(annotation), get_args(annotation)
     if annotation in _NAMES:
@@ -46,10 +46,10 @@ def type_name(annotation: Any) -> str:
 
 
 def default(field: FieldInfo) -> str:
-    """The default of a key as YAML writes it; "needed" if it has none."""
+    """The default of a key in YAML; "required" if it has none."""
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
-        return "*needed*"
+        return "*required*"
     if isinstance(value, BaseModel):
         return "{}"
     if value is None:
@@ -62,7 +62,7 @@ def default(field: FieldInfo) -> str:
 
 
 def limits(field: FieldInfo) -> str:
-    """What a value must obey beyond its type; empty if nothing."""
+    """Constraints on a value in addition to its type; empty if there are none."""
     found = []
     for item in field.metadata:
         said = {sign: getattr(item, name, None) for name, sign in _LIMITS.items()}
@@ -83,7 +83,7 @@ def inner_model(field: FieldInfo) -> type[BaseModel] | None:
 
 
 def sections(model: type[BaseModel], path: str = "") -> list[tuple[str, type[BaseModel]]]:
-    """A model and the models of its keys, each after the path of its keys in the file."""
+    """A model and the models of its keys, each with the path of its key in the file."""
     found = [(path, model)]
     for name, field in model.model_fields.items():
         if (inner := inner_model(field)) is not None:
@@ -92,7 +92,7 @@ def sections(model: type[BaseModel], path: str = "") -> list[tuple[str, type[Bas
 
 
 def section(path: str, model: type[BaseModel]) -> str:
-    """Heading, purpose and keys of a section.
+    """Heading, description and keys of a section.
 
     Raises
     ------
@@ -119,12 +119,12 @@ def section(path: str, model: type[BaseModel]) -> str:
 
 
 def anchor(path: str) -> str:
-    """Name of the place of a section in the page."""
+    """Name of the anchor of a section in the page."""
     return f"keys-{path.replace('.', '-').replace('_', '-') or 'file'}"
 
 
 def survey_keys_page() -> str:
-    """The page: every section of a survey file with every key."""
+    """The page with every section and key of a survey file."""
     return (
         "# Keys of a survey file\n\n"
         "A survey is defined by one YAML file. The surveys that come with the project are in `dmu0/surveys`: "

@@ -34,7 +34,7 @@ def test_every_key_of_a_survey_is_described() -> None:
         assert [row[0].strip("| `") for row in rows] == names
         assert all(len(cell.strip(" |")) > 1 for row in rows for cell in row)
     assert "| `seeing_max` | largest FWHM of the stars, arcsec | number or null, > 0 | `1.7` |" in page
-    assert " | text, matches `^[a-z][a-z0-9_]*$` | *needed* |" in page
+    assert " | text, matches `^[a-z][a-z0-9_]*$` | *required* |" in page
 
 
 def test_sections_are_found_where_a_file_has_them() -> None:
