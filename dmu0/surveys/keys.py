@@ -38,12 +38,12 @@ class _Section(BaseModel):
 
 
 class Inputs(_Section):
-    """Where the input files come from."""
+    """The source of the input files."""
 
     source: Literal["simulate", "archive", "local"] = Field(
-        description="a synthetic sky, the public archives, or files that are here already"
+        description="a synthetic sky, the public archives, or existing local files"
     )
-    folder: Path | None = Field(None, description="for local: where the files are, relative to the survey file")
+    folder: Path | None = Field(None, description="for local: folder of the files, relative to the survey file")
     seed: int = Field(20091103, description="for simulate: seed of the random numbers")
     scene: dict[str, float] = Field(
         default_factory=dict, description="for simulate: changes to the default scene, see dmu0.sample.scene.Scene"
@@ -61,13 +61,15 @@ class Inputs(_Section):
 
 
 class Cuts(_Section):
-    """Limits that a VISTA detector image must meet to be used; null switches a cut off."""
+    """Limits that a VISTA detector image must meet to be used; null disables a cut."""
 
     seeing_max: float | None = Field(1.7, gt=0, description="largest FWHM of the stars, arcsec")
-    zero_point_sigma: float | None = Field(5.0, gt=0, description="MAGZPT no further from its band's median")
+    zero_point_sigma: float | None = Field(
+        5.0, gt=0, description="largest deviation of MAGZPT from the median of its band, in units of the scatter"
+    )
     ellipticity_max: float | None = Field(0.2, gt=0, description="largest mean ellipticity of the stars")
     noise_ratio_range: tuple[float, float] | None = Field(
-        (0.7, 1.45), description="allowed range of SKYNOISE over the noise that detector and sky predict"
+        (0.7, 1.45), description="allowed range of the ratio of SKYNOISE to the noise predicted from detector and sky"
     )
     obstatus_reject: tuple[str, ...] = Field(
         ("Aborted", "Must Repea", "Must Repeat"), description="values of OBSTATUS that reject an image"
@@ -76,7 +78,7 @@ class Cuts(_Section):
 
 
 class CalibrationLimits(_Section):
-    """Limits on what calibration measured; a detector outside them is left out of coadds."""
+    """Limits on the statistics of the calibration; detectors outside them are excluded from coadds."""
 
     min_stars: int = Field(12, ge=3, description="fewer matched stars: header solution instead of a fit")
     astrometric_scatter_max: float = Field(0.1, gt=0, description="scatter about the references on one axis, arcsec")
@@ -88,7 +90,7 @@ class CalibrationLimits(_Section):
 
 
 class Vista(_Section):
-    """The near-infrared half."""
+    """The near-infrared data."""
 
     kind: Literal["stacks", "coadds"] = Field(
         "stacks", description="CASU pawprint stacks, calibrated and coadded here, or finished coadds"
@@ -96,17 +98,17 @@ class Vista(_Section):
     programme: str = Field("", description="ESO programme, recorded with each visit; empty: the name of the survey")
     bands: tuple[str, ...] = Field(description="VISTA bands to use, of vz vy vj vh vk")
     stacks: tuple[str, ...] = Field((), description="glob patterns of CASU pawprint stacks")
-    confidence: str | None = Field("_conf", description="suffix of the confidence map's name; null: there are none")
+    confidence: str | None = Field("_conf", description="suffix of the names of confidence maps; null: there are none")
     noise: Literal["confidence", "skynoise"] = Field(
-        "confidence", description="what the variance comes from: confidence maps, or SKYNOISE alone"
+        "confidence", description="source of the variance: confidence maps, or SKYNOISE alone"
     )
     coadds: dict[str, str] = Field(default_factory=dict, description="for kind coadds: band -> file pattern")
     zero_points: dict[str, ZeroPoint] = Field(
         default_factory=dict, description="for kind coadds: band -> AB zero point"
     )
     magnitudes: Literal["Vega", "AB"] = Field("Vega", description="system of MAGZPT")
-    cuts: Cuts = Field(Cuts(), description="limits on what headers say")
-    limits: CalibrationLimits = Field(CalibrationLimits(), description="limits on what calibration measured")
+    cuts: Cuts = Field(Cuts(), description="limits on values in the headers")
+    limits: CalibrationLimits = Field(CalibrationLimits(), description="limits on the statistics of the calibration")
 
     @field_validator("bands")
     @classmethod
@@ -122,7 +124,7 @@ class Vista(_Section):
 
 
 class Optical(_Section):
-    """The optical half: coadds as published."""
+    """The optical data: published coadds."""
 
     kind: Literal["hsc", "lsst", "fits"] = Field(
         description="HSC calexp files, an LSST Butler repository, or plain FITS images"
@@ -133,13 +135,14 @@ class Optical(_Section):
         description="band or default -> file pattern with {tract} {patch} {patch_x} {patch_y} {band} {filter}",
     )
     psf_stamps: dict[str, str] = Field(
-        default_factory=dict, description="band -> pattern of PSF stamps; stars of the coadd where there is none"
+        default_factory=dict,
+        description="band -> pattern of PSF stamps; without one the PSF is measured on stars of the coadd",
     )
     zero_points: dict[str, ZeroPoint] = Field(
-        default_factory=dict, description="band -> AB zero point, before any header"
+        default_factory=dict, description="band -> AB zero point, which overrides the headers"
     )
     butler: str | None = Field(None, description="for kind lsst: repository")
-    collection: str | None = Field(None, description="for kind lsst: collection that holds deep_coadd")
+    collection: str | None = Field(None, description="for kind lsst: collection that contains deep_coadd")
 
     @field_validator("bands")
     @classmethod
@@ -171,8 +174,10 @@ class SkyMapConfig(_Section):
     pixel_scale: float = Field(0.168, gt=0, le=60, description="side of a pixel, arcsec")
     num_rings: int = Field(120, ge=1, le=10_000, description="number of rings of tracts from pole to pole")
     tract_overlap: float = Field(1 / 60, ge=0, le=10, description="overlap of neighbouring tracts, deg")
-    patch_inner: int = Field(4000, ge=1, le=100_000, description="side of the area that a patch has to itself, px")
-    patch_border: int = Field(100, ge=0, le=50_000, description="border around it that neighbouring patches share, px")
+    patch_inner: int = Field(4000, ge=1, le=100_000, description="side of the inner area of a patch, px")
+    patch_border: int = Field(
+        100, ge=0, le=50_000, description="border around the inner area that overlaps with neighbouring patches, px"
+    )
     centre: Position | None = Field(
         None, description="for single: ICRS deg of the tract's centre, or hours and degrees as in [02:18:00, -05:00:00]"
     )
@@ -191,36 +196,38 @@ class SkyMapConfig(_Section):
 
 
 class References(_Section):
-    """Photometric and astrometric reference catalogues: file patterns, or null where there is none."""
+    """Photometric and astrometric reference catalogues: file patterns, or null for none."""
 
-    ps1: str | None = Field(None, description="PanSTARRS1, as VizieR delivers II/349")
-    twomass: str | None = Field(None, description="2MASS point sources, as VizieR delivers II/246")
+    ps1: str | None = Field(None, description="PanSTARRS1, in the format of VizieR II/349")
+    twomass: str | None = Field(None, description="2MASS point sources, in the format of VizieR II/246")
     gaia: str | None = Field(None, description="Gaia sources")
     vista: str | None = Field(None, description="sources of the VISTA Science Archive")
     match_radius: float = Field(1.0, gt=0, description="largest separation of a match, arcsec")
-    min_stars_per_shard: int = Field(20, ge=1, description="fewer stars in a shard (HTM level 7) give a warning")
+    min_stars_per_shard: int = Field(
+        20, ge=1, description="smallest number of stars in a shard (HTM level 7) without a warning"
+    )
 
 
 class Engine(_Section):
-    """How the pipeline is run, and where its registry is."""
+    """How the pipeline is run, and the database of its registry."""
 
-    kind: Literal["local", "bps"] = Field("local", description="processes of this machine, or a batch system")
-    processes: int = Field(2, ge=1, description="for local: processes that share the quanta of a task")
-    threads: int = Field(2, ge=1, description="threads inside quanta, of all processes together")
+    kind: Literal["local", "bps"] = Field("local", description="processes on this machine, or a batch system")
+    processes: int = Field(2, ge=1, description="for local: number of processes that share the quanta of a task")
+    threads: int = Field(2, ge=1, description="number of threads inside quanta, for all processes together")
     site: str = Field("local", description="for bps: a file in dmu4/bps, or a path")
     registry: str | None = Field(None, description="database of the Butler registry; null: SQLite")
 
 
 class Survey(_Section):
-    """A survey, as its YAML file defines it."""
+    """A survey as defined by its YAML file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)] = Field(
-        description="name of the survey's data folders: small letters, digits and _"
+        description="name of the survey's data folders: lower-case letters, digits and _"
     )
     title: str = Field(description="title of the pages, one line")
-    inputs: Inputs = Field(description="where the input files come from")
-    vista: Vista | None = Field(None, description="the near-infrared half; at least one of the two is needed")
-    optical: Optical | None = Field(None, description="the optical half")
+    inputs: Inputs = Field(description="source of the input files")
+    vista: Vista | None = Field(None, description="near-infrared data; at least one of vista and optical is required")
+    optical: Optical | None = Field(None, description="optical data")
     sky_map: SkyMapConfig = Field(description="the pixel grid of the coadds")
     tracts: dict[Annotated[int, Field(ge=0)], Patches] = Field(
         min_length=1, description='tract -> its patches, as numbers or "x,y", or all'
