@@ -1,4 +1,4 @@
-"""Whether what runs is the code of the checkout in which it runs: an environment may be made for another one."""
+"""Check that the running code belongs to the checkout in which it runs, since the environment may belong to another."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def find_checkout(folder: Path) -> Path | None:
-    """The checkout of this project that a folder is in; None if it is in none."""
+    """The checkout of this project that contains a folder; None if there is none."""
     marks = ("pyproject.toml", "dmu0/__init__.py", "workflow/__init__.py")
     for parent in (folder, *folder.parents):
         if all((parent / mark).is_file() for mark in marks):
@@ -15,16 +15,16 @@ def find_checkout(folder: Path) -> Path | None:
 
 
 def check_checkout(folder: Path, project: Path) -> None:
-    """Refuse to go on in one checkout with the code of another.
+    """Refuse to run in one checkout with the code of another.
 
-    A notebook would show the code beside it, run the other's, and write into the other's data folders.
+    Otherwise a notebook would run code other than that in its own checkout, and write to the other data folders.
 
     Parameters
     ----------
     folder
-        Where the process runs: the folder of a notebook.
+        Folder in which the process runs: that of a notebook.
     project
-        Where its code is.
+        Folder of the code.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A look at input files: colour pictures, the focal plane of a pawprint, catalogues on the sky."""
+"""Figures of input files: colour pictures, the focal plane of a pawprint, catalogues on the sky."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from obs_vista.bands import BAND_ORDER
 from obs_vista.headers import detector_extensions
 
 _POSITION_COLUMNS = (("raMean", "decMean"), ("RAJ2000", "DEJ2000"), ("ra", "dec"), ("RA", "DEC"))
-"""How catalogues call right ascension and declination."""
+"""Names of right ascension and declination in catalogues."""
 
 
 @FuncFormatter
@@ -71,19 +71,19 @@ def _coadds_there(survey: Survey) -> dict[tuple[int, int], dict[str, Input]]:
 
 
 def colour_picture(survey: Survey, *, patch: int = 0) -> tuple[np.ndarray, str] | None:
-    """A colour picture of one patch from three coadds, spread from red to blue.
+    """A colour picture of one patch from three coadds, from the reddest to the bluest band.
 
     Parameters
     ----------
     survey
         The survey.
     patch
-        Which of the patches that have three bands on disk, counted from 0.
+        Index of the patch among those that have three bands on disk.
 
     Returns
     -------
     tuple or None
-        The picture, bytes [y, x, 3], and what it shows; None if no patch has three bands on disk.
+        The picture, bytes [y, x, 3], and its title; None if no patch has three bands on disk.
     """
     there = {where: bands for where, bands in _coadds_there(survey).items() if len(bands) >= 3}
     if not there:
@@ -104,14 +104,14 @@ def colour_picture(survey: Survey, *, patch: int = 0) -> tuple[np.ndarray, str] 
 
 
 def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
-    """The detectors of a stack in their places, in units of each one's noise; NaN between them.
+    """The detectors of a stack at their positions, each in units of its noise; NaN between them.
 
     Parameters
     ----------
     path
-        The file of a pawprint stack.
+        Path of a pawprint stack.
     width
-        Largest size of the picture in px; larger focal planes are thinned.
+        Largest size of the picture in pixels; larger focal planes are subsampled.
     """
     with fits.open(path) as hdus:
         parts = []
@@ -119,7 +119,7 @@ def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
             header, pixels = hdus[number].header, np.asarray(hdus[number].data, np.float32)
             sky = np.median(pixels)
             noise = header.get("SKYNOISE") or robust_scatter(pixels, about=sky)
-            # The optical axis is at CRPIX, so that detectors are where minus CRPIX says.
+            # The optical axis is at CRPIX, so that -CRPIX is the position of the detector.
             parts.append((-header["CRPIX1"], -header["CRPIX2"], (pixels - sky) / noise))
     left, bottom = min(x for x, _, _ in parts), min(y for _, y, _ in parts)
     right = max(x + part.shape[1] for x, _, part in parts)
@@ -134,7 +134,7 @@ def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
 
 
 def catalogue_positions(survey: Survey) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """ICRS right ascension and declination (deg) of the reference catalogues on disk, by kind."""
+    """ICRS right ascension and declination (deg) of the reference catalogues on disk, by catalogue."""
     positions: dict[str, list[np.ndarray]] = {}
     for item in find_inputs(survey):
         if item.kind not in ("ps1", "twomass", "gaia", "vista_catalogue") or not item.path.exists():

@@ -1,8 +1,8 @@
-"""Stop processes by a variable in their environment; as a program, stop them when whoever started it is gone.
+"""Stop processes with a variable in their environment; as a program, stop them when the parent process has ended.
 
-Children inherit the environment, also those in sessions and process groups of their own and those whose parent died, so
-that none is missed. Linux shows it in /proc; elsewhere no process is found. Standard library only: the program starts
-in a few hundredths of a second.
+Children inherit the environment, including those in their own sessions and process groups and those whose parent died,
+so that none is missed. Linux shows it in /proc; on other systems no process is found. Only the standard library is
+used, so that the program starts in a few hundredths of a second.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ def marked_processes(mark: str) -> list[int]:
 
 
 def stop_marked(mark: str, *, patience: float = 10.0) -> int:
-    """Stop the other processes that have a variable in their environment, and those that they start meanwhile.
+    """Stop the other processes that have a variable in their environment, and those that they start in the meantime.
 
     Parameters
     ----------
     mark
         The variable, ``NAME=value``.
     patience
-        Seconds until they have to be gone.
+        Seconds within which they must end.
 
     Returns
     -------
     int
-        How many were stopped.
+        Number of stopped processes.
 
     Raises
     ------
     TimeoutError
-        If one of them is still there.
+        If one of them still exists.
     """
     stopped: set[int] = set()
     deadline, clear = time.monotonic() + patience, 0
@@ -68,7 +68,7 @@ def stop_marked(mark: str, *, patience: float = 10.0) -> int:
 
 
 def main(mark: str) -> None:
-    """Wait until standard input ends, as it does when its owner closes it or dies; then stop what has the mark."""
+    """Wait until standard input ends, because its owner closed it or died; then stop the marked processes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # whatever stops the owner must not stop its guard
     sys.stdin.buffer.read()

@@ -1,4 +1,4 @@
-"""Processes that this one starts: they end when it does, however it ends."""
+"""Child processes that end with this process, however it ends."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from dmu0 import guard
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of processes that start afresh: forked ones inherit the locks of a notebook's or a Butler's threads."""
+    """A pool of spawned processes, because forked ones inherit the locks of the threads of a notebook or a Butler."""
     return ProcessPoolExecutor(workers, get_context("spawn"), initializer=_end_with_parent)
 
 
 def _end_with_parent() -> None:
-    """Let this process of a pool end when the one that has the pool was killed: it would wait for work for ever."""
+    """End this process of a pool when the owner of the pool was killed; otherwise it would wait for work for ever."""
 
     def watch() -> None:
         parent_process().join()
@@ -33,20 +33,20 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def guarded_environment(mark: str | None = None) -> Iterator[dict[str, str]]:
-    """An environment for processes to start: all that have it end with the context, or when this process is killed.
+    """An environment for child processes, which end with the context, or when this process is killed.
 
-    A guard sees to that, a process of its own that waits for the end of this one. It finds them by a variable in their
-    environment, and so also what they started in turn (Linux; elsewhere only the guard itself is started and ended).
+    A guard process waits for the end of this one. It finds the children, and the processes started by them, by a
+    variable in their environment (on Linux; elsewhere the guard has no effect).
 
     Parameters
     ----------
     mark
-        The variable, ``NAME=value``; a new one unless told. None of the processes that exist may have it.
+        The variable, ``NAME=value``; by default a new one. No existing process may have it.
 
     Yields
     ------
     dict
-        This process's environment with the variable, and one that keeps it readable.
+        The environment of this process with the variable, and another that keeps it readable.
     """
     mark = mark or f"FUSION_OWNER_{uuid4().hex}=1"
     name, _, value = mark.partition("=")

@@ -1,4 +1,4 @@
-"""Statistics that outliers do not spoil, and the constants that turn them into those of a normal distribution."""
+"""Robust statistics, and the constants that convert them to those of a normal distribution."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 import numpy as np
 
 MAD_TO_SIGMA = 1.4826
-"""Standard deviation of a normal distribution over its median absolute deviation, 1 / Phi^-1(3/4), to five digits.
+"""Ratio of the standard deviation of a normal distribution to its median absolute deviation, 1 / Phi^-1(3/4).
 
-More digits make nothing truer, but catalogues different: detection, which compares, changes with the last digit.
+It has five digits; more would not improve anything, but would change catalogues, because detection uses thresholds.
 """
 
 SIGMA_TO_FWHM = 2.3548
-"""Full width at half maximum of a Gaussian over its standard deviation, 2 sqrt(2 ln 2), to five digits."""
+"""Ratio of the full width at half maximum of a Gaussian to its standard deviation, 2 sqrt(2 ln 2), to five digits."""
 
 MEDIAN_ERROR = math.sqrt(math.pi / 2)
-"""Standard error of a median over that of a mean, for many normal values: sqrt(pi / 2) = 1.2533."""
+"""Ratio of the standard error of a median to that of a mean, for many normal values: sqrt(pi / 2) = 1.2533."""
 
 _ONE_SIGMA_BELOW = 15.865
 """Per cent of a normal distribution below one standard deviation under its mean, to five digits, as above."""
@@ -25,22 +25,22 @@ _ONE_SIGMA_BELOW = 15.865
 def robust_scatter(
     values: np.ndarray, *, about: np.ndarray | float | None = None, axis: int | None = None
 ) -> np.ndarray | float:
-    """Standard deviation of normal values from their median absolute deviation, despite outliers.
+    """Standard deviation of normal values from their median absolute deviation, which is robust against outliers.
 
     Parameters
     ----------
     values
-        Array of any shape, all of it finite.
+        Finite values, array of any shape.
     about
-        Level from which deviations are counted, of a shape that broadcasts to that of the values; the median of the
-        values where it is not given.
+        Level from which deviations are measured, of a shape that broadcasts to that of the values; by default the
+        median of the values.
     axis
-        Axis along which deviations are taken together; without one, all values are.
+        Axis along which the scatter is computed; by default that of all values.
 
     Returns
     -------
     float or numpy.ndarray
-        NaN where there are too few values to tell: two are needed about their own median, one about a given level.
+        Scatter; NaN if there are too few values: two are needed about their own median, one about a given level.
     """
     values = np.asarray(values)
     count = values.size if axis is None else values.shape[axis]
@@ -53,21 +53,21 @@ def robust_scatter(
 
 
 def clipped_moments(values: np.ndarray, *, limit: float = 3.0, iterations: int = 5) -> tuple[float, float]:
-    """Median and `robust_scatter` of values, after those farther than ``limit`` times the scatter are left out.
+    """Median and `robust_scatter` of values, after rejecting those farther than ``limit`` times the scatter.
 
     Parameters
     ----------
     values
-        Array of one axis, all of it finite.
+        Finite values, one-dimensional array.
     limit
-        Largest distance from the median, in units of the scatter.
+        Largest distance from the median in units of the scatter.
     iterations
-        How often values are left out at most.
+        Largest number of iterations.
 
     Returns
     -------
     median, scatter
-        NaN if there are no values.
+        Median and scatter; NaN if there are no values.
     """
     values = np.asarray(values)
     if values.size == 0:
@@ -83,19 +83,20 @@ def clipped_moments(values: np.ndarray, *, limit: float = 3.0, iterations: int =
 
 
 def lower_moments(values: np.ndarray) -> tuple[float, float]:
-    """Median of values, and its distance to the 15.87th percentile: the scatter without the bright side.
+    """Median of values, and its distance to the 15.87th percentile: the scatter of the lower half.
 
-    On the bright side of the sky are faint sources; a normal distribution has its standard deviation on either side.
+    Faint sources affect only the upper half of the distribution of sky pixels; for a normal distribution the distance
+    is the standard deviation.
 
     Parameters
     ----------
     values
-        Array of any shape, all of it finite.
+        Finite values, array of any shape.
 
     Returns
     -------
     median, scatter
-        NaN if there are no values.
+        Median and scatter; NaN if there are no values.
     """
     if np.size(values) == 0:
         return float("nan"), float("nan")

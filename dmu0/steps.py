@@ -15,8 +15,8 @@ from dmu0.surveys import Survey, SurveyError
 def get_inputs(survey: Survey, *, tracts: str = "", progress: bool = True) -> Table:
     """Bring the input files of a survey into place.
 
-    A simulated survey is made, unless it is there already; one from archives is downloaded, as far as it is not
-    there; a local one has to be there.
+    The files of a simulated survey are made unless they exist; missing files from archives are downloaded; local files
+    must exist.
 
     Parameters
     ----------
@@ -25,19 +25,19 @@ def get_inputs(survey: Survey, *, tracts: str = "", progress: bool = True) -> Ta
     tracts
         Numbers of the tracts to fetch from archives, separated by spaces; empty: all of the survey.
     progress
-        Show progress bars.
+        Whether to show progress bars.
 
     Returns
     -------
     Table
-        The files that the survey has and should have: see `list_inputs`.
+        The files that the survey has or should have, see `list_inputs`.
 
     Raises
     ------
     SurveyError
-        If the folder of a local survey is not there.
+        If the folder of a local survey does not exist.
     ArchiveError
-        If no archive could be asked at all; single files that fail are logged, and listed as missing.
+        If no archive could be queried; single files that fail are logged, and listed as missing.
     """
     if survey.inputs.source == "simulate":
         make_sample(survey, progress=progress)
@@ -50,7 +50,7 @@ def get_inputs(survey: Survey, *, tracts: str = "", progress: bool = True) -> Ta
 
 
 def list_inputs(survey: Survey) -> Table:
-    """The files that a survey definition names.
+    """The files named by a survey definition.
 
     Parameters
     ----------
@@ -60,13 +60,13 @@ def list_inputs(survey: Survey) -> Table:
     Returns
     -------
     Table
-        One row a file: kind, band ("" if it says that itself), path (below `Survey.input_folder`, or absolute) and
-        bytes, which are -1 for a file that should be there and is not.
+        Table with one row per file: kind, band ("" if it is in the file), path (relative to `Survey.input_folder`, or
+        absolute) and bytes, which is -1 for a missing file.
 
     Raises
     ------
     SurveyError
-        If the input folder is not there.
+        If the input folder does not exist.
     """
     folder = survey.input_folder
     if not folder.is_dir():
@@ -80,7 +80,7 @@ def list_inputs(survey: Survey) -> Table:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; -1 if there is none, or nobody may know."""
+    """Size of a file in bytes; -1 if it does not exist or is not accessible."""
     try:
         return path.stat().st_size
     except OSError:
@@ -88,7 +88,7 @@ def _size(path: Path) -> int:
 
 
 def summarise(files: Table) -> Table:
-    """How many files of each kind there are, how many are missing, and how large they are together."""
+    """Number of existing and missing files of each type, and their total size."""
     kinds = [kind for kind in KINDS if kind in files["kind"]]
     chosen = [files[files["kind"] == kind] for kind in kinds]
     return Table(

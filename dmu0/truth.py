@@ -1,4 +1,4 @@
-"""The true sky of a simulated survey: reading it, which of its sources stand alone, and what was measured of them."""
+"""The true sky of a simulated survey: reading it, selecting isolated sources, and matching measured sources."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dmu0.sky.sphere import unit_vectors
 from dmu0.surveys import Survey
 
 MATCH_RADIUS = 0.5
-"""Largest distance of a measured source from its true place, arcsec."""
+"""Largest distance of a measured source from its true position, arcsec."""
 
 NEIGHBOUR_RADIUS = 3.0
-"""Distance within which other sources add light to what is measured of a source, arcsec."""
+"""Distance within which other sources contribute light to a measured source, arcsec."""
 
 
 def read_truth(survey: Survey) -> Table | None:
     """The true sources of a simulated survey (``dmu0/data/<survey>/truth/truth.parquet``); None if the sky is real.
 
-    Positions are those of ``meta["epoch_mjd_tai"]``, in degrees; fluxes are total and in nJy.
+    Positions are at the epoch ``meta["epoch_mjd_tai"]``, in degrees; fluxes are total fluxes in nJy.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def read_truth(survey: Survey) -> Table | None:
 
 
 def read_detector_truth(survey: Survey) -> Table | None:
-    """What each detector image of a simulated survey was made with; None if the sky is real.
+    """The true parameters of each detector image of a simulated survey; None if the sky is real.
 
     Raises
     ------
@@ -49,12 +49,12 @@ def _read(survey: Survey, name: str) -> Table | None:
 
 
 def is_star(truth: Table) -> np.ndarray:
-    """Boolean, one value per true source: stars, not galaxies."""
+    """Whether each true source is a star."""
     return np.asarray(truth["type"]).astype(str) == "star"
 
 
 def neighbour_fraction(truth: Table, band: str, *, radius: float) -> np.ndarray:
-    """How much of the light near each true source is that of others: their summed flux over its own.
+    """Ratio of the total flux of the neighbours of each true source to its own flux.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ def neighbour_fraction(truth: Table, band: str, *, radius: float) -> np.ndarray:
     band
         Label of the band.
     radius
-        Distance within which others count, arcsec.
+        Distance within which neighbours count, arcsec.
 
     Returns
     -------
     numpy.ndarray
-        One value per source; infinite for a source without light of its own.
+        Ratio, one value per source; infinite for a source of zero flux.
     """
     ra, dec = np.asarray(truth["ra"], float), np.asarray(truth["dec"], float)
     flux = np.asarray(truth[f"flux_{band}"], float)
@@ -81,19 +81,19 @@ def neighbour_fraction(truth: Table, band: str, *, radius: float) -> np.ndarray:
 
 
 def isolated(truth: Table, band: str | np.ndarray, *, fraction: float, radius: float = NEIGHBOUR_RADIUS) -> np.ndarray:
-    """Which true sources stand alone: others near them add less than a fraction of their own light.
+    """Whether each true source is isolated: neighbours contribute less than a fraction of its own flux.
 
     Parameters
     ----------
     truth
         True sources, with positions in deg and fluxes.
     band
-        Label of the band in which light is compared; or an array of labels, one per source.
+        Label of the band in which fluxes are compared, or an array of labels, one per source.
     fraction
-        Limit of `neighbour_fraction`. A hundredth or two for fluxes, of which a neighbour adds that much at most; a
-        tenth where it matters only whether a source can be found.
+        Limit of `neighbour_fraction`: one or two hundredths if fluxes are compared, to which neighbours then contribute
+        no more than this; a tenth for completeness.
     radius
-        Distance within which others count, arcsec.
+        Distance within which neighbours count, arcsec.
     """
     bands = np.broadcast_to(np.asarray(band), len(truth))
     alone = np.zeros(len(truth), bool)
@@ -104,7 +104,7 @@ def isolated(truth: Table, band: str | np.ndarray, *, fraction: float, radius: f
 
 
 def detectable(truth: Table, limits: Mapping[str, np.ndarray | float] | Table) -> tuple[np.ndarray, np.ndarray]:
-    """Which true sources are brighter than a limit in any band, and the band in which each exceeds it most.
+    """Whether each true source is brighter than a limit in any band, and the band in which it exceeds it most.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def detectable(truth: Table, limits: Mapping[str, np.ndarray | float] | Table) -
 
 
 def true_positions(truth: Table, *, epoch: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Right ascension and declination of true sources in deg, at an epoch (MJD TAI), or as they are in the table."""
+    """Right ascension and declination of true sources in deg, at an epoch (MJD TAI) or as in the table."""
     ra, dec = np.asarray(truth["ra"], float), np.asarray(truth["dec"], float)
     if epoch is None:
         return ra, dec
@@ -131,7 +131,7 @@ def true_positions(truth: Table, *, epoch: float | None = None) -> tuple[np.ndar
 def match_to_truth(
     truth: Table, ra: np.ndarray, dec: np.ndarray, *, radius: float = MATCH_RADIUS, epoch: float | None = None
 ) -> Matches:
-    """True sources and measured ones that are each other's nearest.
+    """True and measured sources that are mutual nearest neighbours.
 
     Parameters
     ----------
@@ -142,6 +142,6 @@ def match_to_truth(
     radius
         Largest distance of a pair in arcsec.
     epoch
-        Epoch (MJD TAI) to which true sources are moved first; without one they stay where the table has them.
+        Epoch (MJD TAI) to which true sources are moved first; without one the positions in the table are used.
     """
     return match(*true_positions(truth, epoch=epoch), np.asarray(ra, float), np.asarray(dec, float), radius=radius)

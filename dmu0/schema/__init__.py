@@ -1,1 +1,1 @@
-"""The columns of the catalogue: what each is called, holds and means, said once for every stage and format."""
+"""The columns of the catalogue: names, types, units and meanings, defined once for every stage and format."""

@@ -15,7 +15,7 @@ TEMPLATE = Path(__file__).with_name("object.yaml")
 """The file that defines every column, in Felis."""
 
 NAME_LENGTH = 68
-"""Longest name of a column: what a FITS header card holds."""
+"""Length of the longest column name that fits in a FITS header card."""
 
 _NUMPY = {"boolean": "?", "short": "i2", "int": "i4", "long": "i8", "float": "f4", "double": "f8"}
 # The spectral word of a band's UCDs (IVOA UCD1+ controlled vocabulary), by wavelength.
@@ -24,7 +24,7 @@ _SPECTRAL |= {"vz": "em.opt.I", "vy": "em.IR.J", "vj": "em.IR.J", "vh": "em.IR.H
 
 
 class SchemaError(ValueError):
-    """A schema or a table is not what it must be; the message names the columns."""
+    """A schema or a table is invalid; the message names the columns."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class SchemaColumn:
     name
         Name in the catalogue; names stay distinct when case is ignored.
     dtype
-        numpy type.
+        Type of the values, as a numpy type.
     unit
         IVOA unit string; empty for none.
     ucd
         IVOA UCD; empty for none.
     description
-        What the column holds, in one sentence.
+        Meaning of the column, in one sentence.
     band
-        Label of the band that the column belongs to; empty for columns that an object has once.
+        Label of the band of the column; empty for columns that exist once per object.
     """
 
     name: str
@@ -66,7 +66,7 @@ def _template() -> dict[str, Any]:
 
 
 def schema_version() -> str:
-    """The version of the schema: another one when a column is added or goes, or changes its name, type or meaning."""
+    """The version of the schema, which changes if a column is added, removed, or changes its name, type or meaning."""
     return str(_template()["version"])
 
 
@@ -95,7 +95,7 @@ def expanded_schema(bands: Sequence[str]) -> dict[str, Any]:
 
 
 def _band_column(column: dict[str, Any], band: str) -> dict[str, Any]:
-    """A column of the template, as that of a band."""
+    """A column of the template, for a band."""
     name = f"{band}_{column['name']}"
     text = column["description"].replace("{band}", band)
     new = {**column, "name": name, "@id": f"#object.{name}", "description": text}
@@ -115,7 +115,7 @@ def _check_names(names: list[str]) -> None:
 
 
 def schema_columns(bands: Sequence[str]) -> list[SchemaColumn]:
-    """The columns of a survey's catalogue, in order: the common ones, then band by band.
+    """The columns of a survey's catalogue in order: the common ones, then those of each band.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Tables made and held against the columns of the schema."""
+"""Making tables with the columns of the schema, and checking them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from dmu0.schema.columns import SchemaColumn, SchemaError
 
 
 def check_table(table: Table, columns: Sequence[SchemaColumn]) -> None:
-    """Hold a table against columns.
+    """Check the columns of a table.
 
     Parameters
     ----------
     table
         The table.
     columns
-        What it must have, no more and no less.
+        Columns that it must have, and no others.
 
     Raises
     ------
     SchemaError
-        If columns are missing or too many, or of another type; the message names the first few of each.
+        If columns are missing, unknown or have a different type; the message names the first few of each.
     """
     wanted = {column.name: column for column in columns}
     problems = []
@@ -43,7 +43,7 @@ def check_table(table: Table, columns: Sequence[SchemaColumn]) -> None:
 
 
 def same_type(found: np.dtype | str, wanted: np.dtype | str) -> bool:
-    """Whether two numpy types are one in every byte order; texts of any length, and as objects, count as one."""
+    """Whether two numpy types are equal regardless of byte order; text of any length, or as objects, is one type."""
     found, wanted = np.dtype(found).newbyteorder("="), np.dtype(wanted).newbyteorder("=")
     if wanted.kind == "U":
         return found.kind in "USO"
@@ -60,7 +60,7 @@ def make_table(values: Mapping[str, np.ndarray], columns: Sequence[SchemaColumn]
     Parameters
     ----------
     values
-        Column name -> values; a column that is not given is filled with its "missing" value.
+        Column name -> values; columns that are not given are filled with their value for missing data.
     columns
         The schema.
     length
@@ -104,7 +104,7 @@ def with_schema(table: Table, columns: Sequence[SchemaColumn]) -> Table:
     Raises
     ------
     SchemaError
-        If the table's columns are not those of the schema.
+        If the columns of the table differ from the schema.
     """
     check_table(table, columns)
     return make_table({name: np.asarray(table[name]) for name in table.colnames}, columns, length=len(table))
@@ -116,6 +116,6 @@ def empty_table(columns: Sequence[SchemaColumn], length: int = 0) -> Table:
 
 
 def column_table(columns: Sequence[SchemaColumn]) -> Table:
-    """The columns as a table to look at: name, unit, UCD and description."""
+    """The columns as a table for display: name, unit, UCD and description."""
     rows = [(column.name, column.unit, column.ucd, column.description) for column in columns]
     return Table(rows=rows or None, names=["name", "unit", "ucd", "description"], dtype=[str] * 4)

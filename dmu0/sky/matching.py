@@ -22,7 +22,7 @@ class Matches:
     separation
         Distance of the pair in arcsec.
     candidates
-        How many sources of the second catalogue lay within the radius of the first: 1 where there was no choice.
+        Number of sources of the second catalogue within the radius of the first source: 1 for an unambiguous match.
     """
 
     first: np.ndarray
@@ -36,16 +36,16 @@ class Matches:
 
 @dataclass(frozen=True)
 class FalseMatches:
-    """How many matches are due to chance, from matching positions that were moved away.
+    """The rate of chance matches, measured by matching displaced positions.
 
     Attributes
     ----------
     chance
-        Probability that a source without a counterpart finds one all the same.
+        Probability that a source without a counterpart is matched by chance.
     rate
-        Expected fraction of chance pairs among the pairs found.
+        Expected fraction of chance pairs among the pairs.
     rate_err
-        Its standard error, from the Poisson noise of the moved matches.
+        Standard error of the rate, from the Poisson noise of the displaced matches.
     """
 
     chance: float
@@ -54,17 +54,17 @@ class FalseMatches:
 
 
 def match(ra1: np.ndarray, dec1: np.ndarray, ra2: np.ndarray, dec2: np.ndarray, *, radius: float) -> Matches:
-    """Pairs that are each other's nearest neighbour within a radius.
+    """Pairs of mutual nearest neighbours within a radius.
 
-    Sources are sorted into bands of declination cut into cells of right ascension, so that only a few cells are
-    searched for each; distances are haversines, right at the poles and across right ascension zero.
+    Sources are sorted into strips of declination divided into cells of right ascension, so that only a few cells are
+    searched for each source; distances use haversines, which are correct at the poles and across right ascension zero.
 
     Parameters
     ----------
     ra1, dec1, ra2, dec2
         Positions in degrees; rows that are not finite never match.
     radius
-        Largest distance in arcsec; must be positive and at most a degree.
+        Matching radius in arcsec, positive and at most a degree.
 
     Raises
     ------
@@ -101,11 +101,11 @@ def false_match_rate(
     shift: float = 30.0,
     directions: int = 8,
 ) -> FalseMatches:
-    """The rate of chance matches, measured by matching the first catalogue again from moved positions.
+    """The rate of chance matches, measured by matching displaced positions of the first catalogue.
 
-    With p the fraction of moved sources that match, N1 and N2 sources and M pairs, the number T of genuine pairs
-    follows from M = T + (N1 - T) (1 - T / N2) p: neither a source that has its counterpart, nor a counterpart that is
-    taken, makes a pair by chance (but for confusion within the radius).
+    With p the fraction of displaced sources that match, N1 and N2 sources and M pairs, the number T of genuine pairs
+    follows from M = T + (N1 - T) (1 - T / N2) p: neither a source with a genuine counterpart, nor a counterpart in a
+    genuine pair, forms a chance pair (except for confusion within the radius).
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def false_match_rate(
     radius
         The matching radius in arcsec.
     shift
-        How far positions are moved, in arcsec; it must exceed twice the radius, and be small beside the field.
+        Displacement in arcsec, larger than twice the radius, and small compared to the field.
     directions
         Number of position angles, evenly spread.
     """
@@ -131,7 +131,7 @@ def false_match_rate(
     chance = moved / number
     n1, n2 = number / directions, len(np.atleast_1d(ra2))
     half = (1 - chance - n1 * chance / n2) / 2
-    # The root between 0 and the smaller catalogue, written so that no chance at all gives the number of pairs.
+    # The root between 0 and the size of the smaller catalogue, written so that zero chance gives the number of pairs.
     root = np.sqrt(max(half**2 - chance / n2 * (n1 * chance - found), 0.0))
     genuine = (found - n1 * chance) / (half + root) if half + root > 0 else 0.0
     rate = float(np.clip(1 - genuine / found, 0, 1))
@@ -141,7 +141,7 @@ def false_match_rate(
 def offset_positions(
     ra: np.ndarray, dec: np.ndarray, *, distance: float, angle: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in degrees, moved by a distance in arcsec along a position angle in degrees (north through east)."""
+    """Positions in degrees, displaced by a distance in arcsec at a position angle in degrees (north through east)."""
     along = np.radians(angle)
     step = np.tan(np.radians(distance / 3600))
     return _displace(np.asarray(ra, float), np.asarray(dec, float), step * np.sin(along), step * np.cos(along))
@@ -159,9 +159,9 @@ def propagate(
     ra, dec
         Positions in degrees.
     pm_ra, pm_dec
-        Proper motions in mas/yr, that in right ascension times cos(dec); NaN counts as none.
+        Proper motions in mas/yr, in right ascension including cos(dec); NaN counts as zero.
     years
-        Julian years from the epoch of the positions to the one wanted.
+        Julian years from the epoch of the positions to the new epoch.
     """
     to_radians = np.radians(1 / 3.6e6)
     east = np.nan_to_num(np.asarray(pm_ra, float)) * years * to_radians
@@ -193,7 +193,7 @@ def _radians(ra: np.ndarray, dec: np.ndarray, which: str) -> tuple[np.ndarray, n
 
 
 def _extent(ra: np.ndarray, dec: np.ndarray, limit: float) -> tuple[float, float, float, float, bool]:
-    """Where the grid begins, how high its bands are, and which part of the circle it covers (rad)."""
+    """The origin of the grid, the height of its strips, and the range of right ascension that it covers (rad)."""
     finite = np.isfinite(ra) & np.isfinite(dec)
     bins = 1440
     filled = np.flatnonzero(np.bincount((ra[finite] * (bins / (2 * np.pi))).astype(np.int64), minlength=bins)[:bins])
@@ -209,7 +209,7 @@ def _extent(ra: np.ndarray, dec: np.ndarray, limit: float) -> tuple[float, float
     origin = 0.0 if cyclic else begin * step
     bottom, top = float(dec[finite].min()), float(dec[finite].max())
     area = max((np.sin(top) - np.sin(bottom)) * extent, limit**2)
-    # About one source in a cell: fewer and larger cells would hold more to compare, smaller ones spoil the cache.
+    # About one source per cell: larger cells would need more comparisons, smaller ones would not fit in the cache.
     height = max(1.001 * limit, np.sqrt(area / finite.sum()), (top - bottom) / 1e6)
     return bottom, height, origin, extent, cyclic
 
@@ -217,7 +217,7 @@ def _extent(ra: np.ndarray, dec: np.ndarray, limit: float) -> tuple[float, float
 def _lay_out(
     bottom: float, height: float, extent: float, cyclic: bool, top: float, limit: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """First cell of each band of declination, and how far in right ascension the radius reaches there (rad)."""
+    """First cell of each strip of declination, and the extent of the radius in right ascension there (rad)."""
     number = int((top - bottom) / height) + 1
     edges = bottom + height * np.arange(number + 1)
     highest = np.minimum(np.maximum(np.abs(edges[:-1]), np.abs(edges[1:])), np.pi / 2)

@@ -1,7 +1,7 @@
-"""Sky maps: how the sky is cut into tracts, each a pixel grid of its own, and tracts into patches.
+"""Sky maps: the division of the sky into tracts, each with its own pixel grid, and of tracts into patches.
 
-Three kinds: the rings of HSC and LSST, the rings with LSST's cells, and one grid for images that come without
-a sky map. All have the same methods, so that later stages need not know which one a survey uses.
+There are three types: the rings of HSC and LSST, the rings with LSST's cells, and a single grid for images without
+a sky map. All have the same methods, so that later stages do not depend on the type.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class _SkyMap(ABC):
-    """What all sky maps have: a name, tracts by number, and tracts and patches by position."""
+    """The common interface of sky maps: a name, tracts by number, and tracts and patches by position."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -61,13 +61,13 @@ class _SkyMap(ABC):
         Returns
         -------
         patches
-            (tract, patch) numbers in order; empty if the region is off the map.
+            Numbers (tract, patch) in order; empty if the region is outside the map.
         """
         polygon = sky_polygon(region)
         return [(tract, patch) for tract in self._near(polygon) for patch in self.tract(tract).find_patches(polygon)]
 
     def digest(self) -> bytes:
-        """A hash of everything that defines the map, the same in every run; not that of LSST's own sky maps."""
+        """A hash of everything that defines the map, the same in every run; it differs from that of LSST's classes."""
         content = {key: value for key, value in vars(self).items() if not key.startswith("_")}
         content["kind"] = type(self).__name__
         return hashlib.sha1(json.dumps(content, sort_keys=True).encode()).digest()
@@ -78,7 +78,7 @@ class _SkyMap(ABC):
 
     @abstractmethod
     def find_tract(self, ra: float, dec: float) -> Tract:
-        """The tract that a position, ICRS deg, belongs to: one of those that overlap there."""
+        """The tract that owns a position (ICRS deg), which is one of those that overlap there."""
 
     @abstractmethod
     def _make_tract(self, tract: int) -> Tract: ...
@@ -91,32 +91,32 @@ class _SkyMap(ABC):
 class RingsSkyMap(_SkyMap):
     """Tracts in rings of constant declination, as HSC and LSST number them.
 
-    The declinations from pole to pole are cut into ``num_rings + 1`` equal steps: a ring takes one, each polar cap
-    half of one. A ring holds as many tracts as are needed to cover it at its edge nearest to the equator, equally
-    spaced from RA = 0 eastwards. Tract 0 is the south polar cap; numbers go round a ring, then north to the
-    next, and end with the north polar cap.
+    The range of declination from pole to pole is divided into ``num_rings + 1`` equal steps: each ring occupies one,
+    each polar cap half of one. A ring has as many tracts as are needed to cover its edge nearest to the equator,
+    equally spaced eastwards from RA = 0. Tract 0 is the south polar cap; numbers increase along a ring, then to the
+    next ring in the north, and end with the north polar cap.
 
-    A tract is a gnomonic plane that touches the sky at the tract's centre. It reaches half a step and the overlap
-    from there in each direction, and is grown to whole patches.
+    A tract is a gnomonic projection about its centre. It extends half a step plus the overlap in each direction, and is
+    enlarged to whole patches.
 
     Parameters
     ----------
     name
-        Name of the map, in data ids.
+        Name of the map in data ids.
     num_rings
-        Number of rings; must be positive.
+        Number of rings, positive.
     pixel_scale
-        Size of a pixel at the centre of a tract, arcsec.
+        Pixel size at the centre of a tract, arcsec.
     tract_overlap
-        By how much a tract is larger than its half step, deg.
+        Extension of a tract beyond half a step, deg.
     patch_inner
-        Pixels on a side of a patch's inner box.
+        Side of the inner box of a patch in pixels.
     patch_border
-        Pixels by which images of a patch are larger on each side, except at the edge of the tract.
+        Number of pixels by which images of a patch are larger on each side, except at the edge of the tract.
 
     Notes
     -----
-    The numbering is that of LSST's rings since 2018. Before that tracts centred on RA = 0 were numbered differently.
+    The numbering is that of LSST's rings since 2018; earlier, tracts centred on RA = 0 were numbered differently.
     """
 
     _clip_border = True
@@ -154,12 +154,12 @@ class RingsSkyMap(_SkyMap):
         return int(self._first_tract[-1]) + 1
 
     def find_tract(self, ra: float, dec: float) -> Tract:
-        """The tract that a position belongs to: nearest in Dec among the rings, then in RA within the ring.
+        """The tract that owns a position: the nearest in Dec among the rings, then in RA within the ring.
 
         Parameters
         ----------
         ra, dec
-            ICRS deg.
+            Position, ICRS deg.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class RingsSkyMap(_SkyMap):
         return self.tract(int(self._first_tract[ring]) + int(np.floor(ra % 360 / 360 * count + 0.5)) % count)
 
     def _center(self, tract: int) -> tuple[float, float]:
-        """RA and Dec of a tract's centre, deg."""
+        """RA and Dec of the centre of a tract, deg."""
         if tract == 0:
             return 0.0, -90.0
         if tract == len(self) - 1:
@@ -219,28 +219,28 @@ class RingsSkyMap(_SkyMap):
         return near
 
     def _patch_size(self) -> float:
-        """Side of a patch with its border, deg: more than a tract gains when it is grown to whole patches."""
+        """Side of a patch with its border, deg: more than the enlargement of a tract to whole patches."""
         return (self.patch_inner + self.patch_border) * self.pixel_scale / 3600
 
 
 class CellsSkyMap(RingsSkyMap):
-    """Rings whose patches are whole numbers of cells, as LSST's ``lsst_cells_v1``.
+    """Rings whose patches consist of whole cells, like LSST's ``lsst_cells_v1``.
 
-    A patch's images hold its own cells, the border cells around them, and the border of the outermost cells;
-    they go on beyond the edge of the tract.
+    The images of a patch contain its own cells, the border cells around them, and the border of the outermost cells;
+    they extend beyond the edge of the tract.
 
     Parameters
     ----------
     name, num_rings, pixel_scale, tract_overlap
-        As for `RingsSkyMap`.
+        Parameters of `RingsSkyMap`.
     cell_inner
-        Pixels on a side of a cell.
+        Side of a cell in pixels.
     cell_border
-        Pixels around a cell that its own coadd has besides.
+        Width in pixels of the border that is added to a cell for its coadd.
     patch_cells
-        Cells on a side of a patch's inner box.
+        Number of cells along a side of the inner box of a patch.
     border_cells
-        Cells that its outer box has besides on each side.
+        Number of additional cells of its outer box on each side.
     """
 
     _clip_border = False
@@ -270,16 +270,16 @@ class CellsSkyMap(RingsSkyMap):
 
 
 class SingleSkyMap(_SkyMap):
-    """One tract of one patch, number 0 both: for images on a grid of their own.
+    """One tract with one patch, both number 0, for images on their own grid.
 
     Parameters
     ----------
     name
-        Name of the map, in data ids.
+        Name of the map in data ids.
     centre
         ICRS deg of the point where the plane touches the sky: the middle of the grid, or ``centre_pixel``.
     shape
-        Pixels of the grid, (ny, nx).
+        Size of the grid (ny, nx) in pixels.
     pixel_scale
         Size of a pixel at the centre, arcsec.
     centre_pixel
@@ -329,12 +329,12 @@ class SingleSkyMap(_SkyMap):
 
 
 def make_sky_map(config: SkyMapConfig) -> RingsSkyMap | CellsSkyMap | SingleSkyMap:
-    """The sky map that a survey asks for.
+    """The sky map of a survey.
 
     Parameters
     ----------
     config
-        The section ``sky_map`` of a survey. For kind ``cells`` the pixel scale and the patches are LSST's unless
+        Section ``sky_map`` of the survey. For kind ``cells`` the pixel scale and the patches are those of LSST unless
         the file gives them.
 
     Raises
@@ -368,14 +368,14 @@ def make_sky_map(config: SkyMapConfig) -> RingsSkyMap | CellsSkyMap | SingleSkyM
 
 
 def survey_patches(survey: Survey, tracts: str = "") -> list[Patch]:
-    """The patches that a survey asks for, in the order of tracts and patch numbers.
+    """The patches of a survey, in order of tract and patch number.
 
     Parameters
     ----------
     survey
-        Its key ``tracts`` lists the patches of each tract, or says ``all``.
+        The survey, whose key ``tracts`` lists the patches of each tract, or is ``all``.
     tracts
-        Tracts to keep, as `dmu0.surveys.chosen_tracts` takes them; empty keeps all.
+        Tracts to keep, as for `dmu0.surveys.chosen_tracts`; empty keeps all.
 
     Raises
     ------
@@ -393,7 +393,7 @@ def survey_patches(survey: Survey, tracts: str = "") -> list[Patch]:
 
 
 def chosen_patches(survey: Survey, tracts: str = "") -> dict[int, list[int]]:
-    """Tract -> numbers of its patches that a survey asks for; parameters and errors as for `survey_patches`."""
+    """Tract -> numbers of its patches in a survey; parameters and errors as for `survey_patches`."""
     chosen: dict[int, list[int]] = {}
     for patch in survey_patches(survey, tracts):
         chosen.setdefault(patch.tract.id, []).append(patch.id)

@@ -1,4 +1,4 @@
-"""Tracts and patches: a tangent-plane pixel grid on part of the sky, cut into overlapping rectangles."""
+"""Tracts and patches: a tangent-plane pixel grid on part of the sky, divided into overlapping rectangles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sky_polygon(vertices: Region) -> ConvexPolygon:
     Parameters
     ----------
     vertices
-        A polygon, which comes back as it is, or at least three (RA, Dec) pairs in ICRS deg.
+        A polygon, which is returned unchanged, or at least three (RA, Dec) pairs in ICRS deg.
 
     Raises
     ------
@@ -46,11 +46,11 @@ def tangent_wcs(*, ra: float, dec: float, pixel_scale: float, x: float, y: float
     Parameters
     ----------
     ra, dec
-        Where the plane touches the sky, ICRS deg.
+        Tangent point, ICRS deg.
     pixel_scale
-        Size of a pixel at that point, arcsec.
+        Pixel size at the tangent point, arcsec.
     x, y
-        Pixel of that point; the centre of the first pixel is (0, 0).
+        Pixel position of the tangent point; the centre of the first pixel is (0, 0).
     """
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
@@ -64,7 +64,7 @@ def tangent_wcs(*, ra: float, dec: float, pixel_scale: float, x: float, y: float
 
 
 def _box_corners(box: Box, *, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of a box's corner pixels' centres, moved outwards by a margin; from (x min, y min) anticlockwise."""
+    """Positions x and y of the corner pixels of a box, moved outwards by a margin, anticlockwise from the minimum."""
     x0, x1 = box.x.min - margin, box.x.max + margin
     y0, y1 = box.y.min - margin, box.y.max + margin
     return np.array([x0, x1, x1, x0], float), np.array([y0, y0, y1, y1], float)
@@ -77,13 +77,13 @@ class Patch:
     Attributes
     ----------
     tract
-        The tract that it belongs to.
+        Tract of the patch.
     index
-        Column and row of the patch in its tract, (x, y).
+        Column and row (x, y) of the patch in its tract.
     inner_bbox
-        The pixels, in those of the tract, that are this patch's and no other's.
+        Box, in tract pixels, owned by this patch only.
     outer_bbox
-        The pixels of its images: the inner box with a border that it shares with its neighbours.
+        Box of its images: the inner box with a border that overlaps with its neighbours.
     """
 
     tract: Tract
@@ -98,12 +98,12 @@ class Patch:
 
     @property
     def name(self) -> str:
-        """The patch as ``"x,y"``, as HSC writes it in file names."""
+        """The patch as ``"x,y"``, the form in HSC file names."""
         return f"{self.index[0]},{self.index[1]}"
 
     @property
     def center(self) -> SkyCoord:
-        """The middle of the inner box, between its pixels if their number is even."""
+        """The centre of the inner box, which is between pixels if their number is even."""
         box = self.inner_bbox
         return self.tract.wcs.pixel_to_world((box.x.min + box.x.max) / 2, (box.y.min + box.y.max) / 2)
 
@@ -129,7 +129,7 @@ class Patch:
     def wcs(self) -> WCS:
         """Projection of the patch's own images: pixel (0, 0) is the first of the outer box.
 
-        For pixels that are counted over the whole tract, as the boxes are, take ``patch.tract.wcs``.
+        For pixels of the whole tract, in which the boxes are given, use ``patch.tract.wcs``.
         """
         wcs = self.tract.wcs.deepcopy()
         wcs.wcs.crpix = self.tract.wcs.wcs.crpix - [self.outer_bbox.x.min, self.outer_bbox.y.min]
@@ -142,22 +142,22 @@ class Patch:
 
 @dataclass(frozen=True, eq=False)
 class Tract:
-    """A tangent plane with a grid of patches; the sky maps make it.
+    """A tangent plane with a grid of patches, made by a sky map.
 
     Attributes
     ----------
     id
         Number of the tract in its sky map.
     ra, dec
-        Where the plane touches the sky, ICRS deg.
+        Tangent point, ICRS deg.
     wcs
-        Projection; pixel (0, 0) is the first of the tract.
+        Projection; pixel (0, 0) is the first pixel of the tract.
     num_patches
-        Columns and rows of patches, (nx, ny).
+        Number of columns and rows of patches, (nx, ny).
     patch_inner
-        Pixels of a patch's inner box in x and y.
+        Size of the inner box of a patch in x and y, in pixels.
     patch_border
-        Pixels by which the outer box exceeds the inner one on each side.
+        Number of pixels by which the outer box exceeds the inner box on each side.
     clip_border
         Whether outer boxes end at the edge of the tract.
     """
@@ -173,7 +173,7 @@ class Tract:
 
     @property
     def center(self) -> SkyCoord:
-        """Where the plane touches the sky."""
+        """The tangent point."""
         return SkyCoord(self.ra, self.dec, unit="deg")
 
     @property
@@ -206,7 +206,7 @@ class Tract:
         Parameters
         ----------
         patch
-            Its number, ``"x,y"``, or (x, y).
+            Number of the patch, ``"x,y"``, or (x, y).
 
         Raises
         ------
@@ -263,7 +263,7 @@ class Tract:
         return [patch.id for patch in candidates if polygon.intersects(patch.outer_polygon)]
 
     def _span(self, pixels: np.ndarray, *, axis: int) -> range:
-        """Columns (axis 0) or rows (axis 1) of patches whose outer boxes reach some pixel positions."""
+        """Columns (axis 0) or rows (axis 1) of patches whose outer boxes overlap some pixel positions."""
         size, border = self.patch_inner[axis], self.patch_border
         first = int(np.floor((pixels.min() - border - 1) / size))
         last = int(np.floor((pixels.max() + border + 1) / size))

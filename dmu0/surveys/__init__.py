@@ -1,4 +1,4 @@
-"""The surveys that are shipped, one YAML file each, and the keys that such a file has."""
+"""The surveys that come with the project, one YAML file each, and the keys of such a file."""
 
 from dmu0.surveys.choices import check_engine, check_jobs, chosen_tracts, normal_tracts
 from dmu0.surveys.keys import (

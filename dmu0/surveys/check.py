@@ -1,6 +1,6 @@
-"""What can be known of a survey in its first second: from its file, the names of the input files and a few headers.
+"""Fast checks of a survey before its release: its file, the names of the input files and a few headers.
 
-Errors stop a release before it begins; warnings are said, and the release goes on without what is missing.
+Errors stop a release before it starts; warnings are printed, and the release continues without the missing parts.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from dmu0.surveys.messages import nearest
 
 
 class Finding(NamedTuple):
-    """Something that is wrong with a survey.
+    """A problem with a survey.
 
     Attributes
     ----------
     key
-        The key of the survey file that it is about.
+        Key of the survey file.
     text
-        What is wrong, and what to do.
+        Description of the problem, and what to do.
     stops
-        Whether the release cannot succeed.
+        Whether the problem prevents the release.
     """
 
     key: str
@@ -44,7 +44,7 @@ def check_survey(survey: Survey) -> list[str]:
     Returns
     -------
     list of str
-        Warnings: what the release will have to do without.
+        Warnings about missing parts of the release.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def survey_warnings(survey: Survey) -> list[str]:
 
 
 def _check_tracts(survey: Survey) -> Iterator[Finding]:
-    """Tracts and patches are on the sky map."""
+    """Check that tracts and patches are on the sky map."""
     try:
         sky_map = make_sky_map(survey.sky_map)
     except ValueError as error:
@@ -94,7 +94,7 @@ def _check_tracts(survey: Survey) -> Iterator[Finding]:
 
 
 def _check_patterns(survey: Survey) -> Iterator[Finding]:
-    """Each band of files has a pattern, and no two bands have the same file."""
+    """Check that each band has a pattern, and that no two bands have the same file."""
     if survey.inputs.source == "simulate":
         return
     if survey.vista is not None and survey.vista.kind == "stacks":
@@ -122,7 +122,7 @@ def _check_coadds(section: str, half: Vista | Optical) -> Iterator[Finding]:
 
 
 def _check_files(survey: Survey) -> Iterator[Finding]:
-    """Local files are there: at least one stack, and one coadd of each band; each pattern matches something."""
+    """Check that local files exist: at least one stack, and one coadd of each band; each pattern matches a file."""
     folder = survey.input_folder
     if not folder.is_dir():
         yield Finding("inputs.folder", f"{folder} is not there{_nearest_name(folder)}", stops=True)
@@ -177,7 +177,7 @@ def _check_companions(survey: Survey, inputs: list[Input], there: set[Input]) ->
 
 
 def _check_zero_point(section: str, half: Vista | Optical, item: Input) -> Iterator[Finding]:
-    """The coadds of a band have a zero point, in the survey file or in the headers of the first that is there."""
+    """Check that the coadds of a band have a zero point, in the survey file or in the headers of the first file."""
     try:
         with fits.open(item.path, memmap=True, lazy_load_hdus=True) as hdus:
             image = next((hdu.header for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), hdus[0].header)
@@ -189,7 +189,7 @@ def _check_zero_point(section: str, half: Vista | Optical, item: Input) -> Itera
 
 
 def _nearest_name(path: Path) -> str:
-    """The name that is most like the first part of a path that is not there, among those that are."""
+    """The existing name most similar to the first part of a path that does not exist."""
     missing = path
     while not missing.parent.is_dir() and missing.parent != missing:
         missing = missing.parent

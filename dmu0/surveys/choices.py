@@ -1,4 +1,4 @@
-"""What a person chooses besides the survey file: TRACTS, ENGINE and JOBS, checked before anything runs."""
+"""The choices made in addition to the survey file, TRACTS, ENGINE and JOBS, which are checked before anything runs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _MOST_JOBS = 1024
 
 
 def chosen_tracts(survey: Survey, tracts: str | int | list[int] | tuple[int, ...] = "") -> list[int]:
-    """The tracts that are to be processed, in the order of their numbers.
+    """The tracts to be processed, in order of their numbers.
 
     Parameters
     ----------
     survey
-        The survey, whose key ``tracts`` lists all there are.
+        The survey, whose key ``tracts`` lists all tracts.
     tracts
-        Numbers separated by blanks or commas, one number, or a list of numbers, as papermill makes of them; empty: all.
+        Numbers separated by blanks or commas, one number, or a list of numbers (made by papermill); empty: all.
 
     Raises
     ------
     SurveyError
-        If a word is no number, or the survey has no such tract.
+        If a word is not a number, or the survey has no such tract.
     """
     if isinstance(tracts, list | tuple):
         words = [str(tract) for tract in tracts]
@@ -44,21 +44,21 @@ def chosen_tracts(survey: Survey, tracts: str | int | list[int] | tuple[int, ...
 
 
 def normal_tracts(survey: Survey, tracts: str | int | list[int] | tuple[int, ...] = "") -> str:
-    """A choice of tracts written in one way: numbers in order, each once, and nothing where all are chosen.
+    """A selection of tracts in normal form: unique numbers in order, or empty if all are selected.
 
-    What is chosen decides what is stale, not how it is written.
+    The selection determines which steps are stale, regardless of how it is written.
 
     Parameters
     ----------
     survey, tracts
-        As for `chosen_tracts`, with the same errors.
+        Survey and tracts, as for `chosen_tracts`, with the same errors.
     """
     wanted = chosen_tracts(survey, tracts)
     return "" if set(wanted) == set(survey.tracts) else " ".join(str(tract) for tract in wanted)
 
 
 def check_engine(engine: str) -> str:
-    """The engine that ENGINE names; empty is the survey's own.
+    """The engine given by ENGINE; empty for that of the survey.
 
     Raises
     ------
@@ -71,12 +71,12 @@ def check_engine(engine: str) -> str:
 
 
 def check_jobs(jobs: str | int) -> str:
-    """How many notebooks run at once, as JOBS says; empty is what the outer make allows.
+    """The number of notebooks to run at once, given by JOBS; empty for that of the outer make.
 
     Raises
     ------
     SurveyError
-        If it is no number from 1 to 1024.
+        If it is not a number from 1 to 1024.
     """
     text = str(jobs).strip()
     if text and not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST_JOBS):

@@ -1,4 +1,4 @@
-"""Survey definitions: one YAML file says everything that the stages need to know about a survey."""
+"""Survey definitions: one YAML file defines everything that the stages need to know about a survey."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SHIPPED = Path(__file__).resolve().parent
 
 
 _MOST_COLUMNS = 300
-"""Columns of patches in a tract; HSC has 9, and listing a hundred thousand patches would take for ever."""
+"""Largest number of columns of patches in a tract; HSC has 9, and listing a hundred thousand patches is too slow."""
 
 
 class SurveyError(ValueError):
-    """A survey file is missing, unreadable or says something impossible."""
+    """A survey file is missing, unreadable or invalid."""
 
 
 Patches = Annotated[tuple[int | str, ...] | Literal["all"], BeforeValidator(parse_patches)]
@@ -244,7 +244,7 @@ class Survey(_Section):
 
     @model_validator(mode="after")
     def _patches_are_clear(self) -> Survey:
-        """[3, 4] is two patches to YAML, and one to who has read "3,4" somewhere."""
+        """Refuse [3, 4] where it may be meant as the patch "3,4": in YAML it is a list of two patches."""
         if self._columns() > _MOST_COLUMNS:
             raise ValueError(
                 f"sky_map: patches of {self.sky_map.patch_inner} px make about {self._columns()} columns in a tract, "
@@ -260,7 +260,7 @@ class Survey(_Section):
         return self
 
     def _columns(self) -> int:
-        """About how many columns of patches a tract has."""
+        """The approximate number of columns of patches in a tract."""
         if self.sky_map.kind == "single":
             return 1
         side = 180 / (self.sky_map.num_rings + 1) + 2 * self.sky_map.tract_overlap
@@ -279,7 +279,7 @@ class Survey(_Section):
 
     @property
     def input_folder(self) -> Path:
-        """The folder below which the input files are."""
+        """The folder that contains the input files."""
         if self.inputs.folder is None:
             return self.folders[0]
         return (self.path.parent / self.inputs.folder.expanduser()).resolve()

@@ -1,4 +1,4 @@
-"""What is said of a wrong survey file: the key, its line, its value, and what was probably meant."""
+"""Error messages for survey files: the key, its line, its value, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pydantic import BaseModel, ValidationError
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
-    """A question with the nearest of some known words, or nothing where none is near."""
+    """A question with the most similar of some known words, or an empty text if none is similar."""
     close = difflib.get_close_matches(str(word).lower(), {name.lower(): name for name in known}, n=1, cutoff=0.6)
     found = {name.lower(): name for name in known}
     return f" Did you mean {found[close[0]]!r}?" if close else ""
 
 
 def describe(error: ValidationError, model: type[BaseModel], lines: Mapping[tuple[str, ...], int]) -> list[str]:
-    """One line for each wrong key: its place, what is wrong, its value and line, and what was probably meant.
+    """One line per wrong key: its path, the error, its value and line, and what was probably meant.
 
     Parameters
     ----------
     error
-        Of validating a survey.
+        Error from the validation of a survey.
     model
-        The model of the whole file.
+        Model of the whole file.
     lines
-        Line of each key, of `dmu0.surveys.yaml_file.read_yaml`.
+        Line of each key, from `dmu0.surveys.yaml_file.read_yaml`.
     """
     said: dict[str, None] = {}
     for item in error.errors():
@@ -50,7 +50,7 @@ def describe(error: ValidationError, model: type[BaseModel], lines: Mapping[tupl
 
 
 def _of_union(part: str) -> bool:
-    """Whether a part of a place is Pydantic's name for one side of a union, and no key."""
+    """Whether a part of a path is Pydantic's name for a member of a union, and not a key."""
     return bool(re.match(r"(tuple|list|dict|literal|union|function-\w+)\[", part))
 
 
@@ -64,7 +64,7 @@ def _line_of(place: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> in
 
 
 def _section(place: tuple[str, ...], model: type[BaseModel]) -> type[BaseModel] | None:
-    """The model of the section that a key is in."""
+    """The model of the section that contains a key."""
     for part in place:
         field = model.model_fields.get(part)
         sections = [] if field is None else list(_models(field.annotation))
@@ -81,7 +81,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _other_key(place: tuple[str, ...], model: type[BaseModel]) -> str:
-    """The key of the same section that is spelled most alike, or the same key of another section."""
+    """The most similar key of the same section, or the same key in another section."""
     section = _section(place[:-1], model)
     if section is None:
         return ""

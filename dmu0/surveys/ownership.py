@@ -1,4 +1,4 @@
-"""Whose data folders are: two survey files of one name would overwrite each other's products."""
+"""Ownership of data folders: two survey files with the same name would overwrite each other's products."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from dmu0.surveys.keys import Survey, SurveyError
 from dmu0.surveys.yaml_file import YamlError, read_yaml
 
 OWNER = "survey_file.txt"
-"""File in a survey's data folder of dmu0 that says which survey file the data are of."""
+"""File in a survey's data folder of dmu0 that names the survey file of the data."""
 
 
 def claim_data_folders(survey: Survey) -> None:
-    """Write down that the data folders of a survey's name belong to its file, unless they are another's.
+    """Record that the data folders of a survey's name belong to its file, unless they belong to another.
 
-    Folders whose survey file is gone, or has another name in it by now, are taken over: files are moved and renamed.
+    Folders whose survey file no longer exists, or now defines another name, are taken over, since files are moved and
+    renamed.
 
     Raises
     ------
     SurveyError
-        If another survey file that is still there has this name; the message says which.
+        If another existing survey file has this name; the message gives its path.
     """
     note = survey.folders[0] / OWNER
     owner = _read_owner(note)
@@ -36,7 +37,7 @@ def claim_data_folders(survey: Survey) -> None:
 
 
 def _written(path: Path) -> str:
-    """A path as it is written down: relative where it is of this project, which may be moved."""
+    """A path in its recorded form: relative if it is in this project, which may be moved."""
     return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
 
 
@@ -48,7 +49,7 @@ def _read_owner(note: Path) -> Path | None:
 
 
 def _name_in(path: Path) -> str | None:
-    """The name in a survey file; None where there is no such file, or it cannot be read."""
+    """The name in a survey file; None if there is no such file, or it cannot be read."""
     try:
         content, _ = read_yaml(path)
     except YamlError:

@@ -1,4 +1,4 @@
-"""Values of a survey file that people write in more than one way: patches, positions, patterns."""
+"""Values of a survey file that can be written in several ways: patches, positions, patterns."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Collection, Mapping
 from dmu0.surveys.messages import nearest
 
 PATTERN_NAMES = ("band", "filter", "tract", "patch", "patch_x", "patch_y")
-"""What file patterns may have in braces."""
+"""Names allowed in braces in file patterns."""
 
 _PATCH = re.compile(r"\d{1,6}(,\d{1,6})?")
 _SEXAGESIMAL = re.compile(r"([-+\u2212]?)(\d{1,3}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?")
 
 
 def parse_patches(value: object) -> object:
-    """The patches of a tract: ``all``, or a list of numbers and ``"x,y"``; one patch needs no list.
+    """The patches of a tract: ``all``, or a list of numbers and ``"x,y"``; a single patch needs no list.
 
     Raises
     ------
     ValueError
-        If it is something else.
+        If the value has any other form.
     """
     if isinstance(value, str) and value.strip().lower() == "all":
         return "all"
@@ -49,7 +49,7 @@ def parse_position(value: object) -> object:
     Raises
     ------
     ValueError
-        If it is off the sky, or text of another form.
+        If it is not on the sky, or is text of another form.
     """
     if not isinstance(value, list | tuple) or len(value) != 2:
         return value
@@ -63,7 +63,7 @@ def parse_position(value: object) -> object:
 
 
 def _degrees(value: object, *, hours: bool) -> object:
-    """An angle in degrees from sexagesimal text; what is no text stays what it is."""
+    """An angle in degrees from sexagesimal text; other values are returned unchanged."""
     if not isinstance(value, str) or ":" not in value:
         return value
     match = _SEXAGESIMAL.fullmatch(value.strip())
@@ -80,7 +80,7 @@ def check_bands(bands: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ..
     Raises
     ------
     ValueError
-        If one is unknown or listed twice, or there is none.
+        If one is unknown or listed twice, or if there are none.
     """
     unknown = [band for band in bands if band not in known]
     if unknown:
@@ -93,12 +93,12 @@ def check_bands(bands: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ..
 
 
 def check_keys(values: Mapping[str, object], known: Collection[str]) -> None:
-    """The keys of a section that lists something by band.
+    """Check the keys of a section that are bands.
 
     Raises
     ------
     ValueError
-        If one is no band; the message has the nearest one.
+        If one is not a band; the message gives the most similar one.
     """
     for key in values:
         if key not in known:
@@ -106,12 +106,12 @@ def check_keys(values: Mapping[str, object], known: Collection[str]) -> None:
 
 
 def check_patterns(patterns: Mapping[str, str]) -> None:
-    """File patterns by band: what is in braces is known.
+    """Check that the names in braces in file patterns are known.
 
     Raises
     ------
     ValueError
-        If a brace is not closed, or holds an unknown name; the message has the nearest one.
+        If a brace is not closed, or contains an unknown name; the message gives the most similar one.
     """
     for band, pattern in patterns.items():
         try:

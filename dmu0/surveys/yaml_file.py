@@ -1,7 +1,7 @@
-"""Survey files as text: YAML whose traps are refused or switched off, with the line of every key.
+"""Reading of survey files: YAML without its pitfalls, and with the line of every key.
 
-A key that is given twice is refused, because YAML would silently drop the first. Scalars are read as YAML 1.2 has them,
-so that 9:00:00 is text and not a number of base 60, ``no`` is a word, 2009-11-04 no date and 0755 not octal.
+A key that occurs twice is refused, because YAML would silently drop the first. Scalars follow YAML 1.2, so that 9:00:00
+is text and not a number of base 60, ``no`` is a word, 2009-11-04 is not a date and 0755 is not octal.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 import yaml
 
 _LARGEST = 100_000
-"""Values that a file may have when its aliases are written out: more is a mistake, or meant to take for ever."""
+"""Largest number of values of a file with its aliases expanded: more is a mistake, or malicious."""
 
 
 class YamlError(ValueError):
-    """A file is not YAML that can be read safely; the message names the line."""
+    """A file is not YAML that can be read safely; the message gives the line."""
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the scalars of YAML 1.2, and without keys that are given twice."""
+    """PyYAML's safe loader with the scalars of YAML 1.2, which refuses keys that occur twice."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, every key of which is given once."""
+        """A mapping in which every key occurs once."""
         if isinstance(node, yaml.MappingNode):
             lines: dict[str, int] = {}
             for key, _ in node.value:
@@ -57,7 +57,7 @@ for _tag, _pattern, _first in (
 
 
 def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
-    """An integer: leading zeros mean nothing, as in 08524."""
+    """An integer; leading zeros, as in 08524, have no meaning."""
     text = str(loader.construct_scalar(node))
     return int(text, 16) if text.startswith("0x") else int(text, 10)
 
@@ -76,12 +76,12 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     Returns
     -------
     content, lines
-        What it says, and the line of each key: ``("vista", "bands")`` to a number that counts from one.
+        Content of the file, and line of each key, as path of the key such as ``("vista", "bands")`` -> number from one.
 
     Raises
     ------
     YamlError
-        If it cannot be read, is not YAML, has a key twice, or is no mapping.
+        If the file cannot be read, is not YAML, has a key twice, or is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -122,7 +122,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _expanded(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
-    """How many values a node has with its aliases written out; refused are loops, and more than `_LARGEST`."""
+    """The number of values of a node with its aliases expanded; refuses loops, and more than `_LARGEST` values."""
     if id(node) in above:
         raise YamlError(f"line {_line(node)} holds itself, through an alias.")
     if id(node) not in known:
