@@ -251,4 +251,4 @@ def _duplicates(inventory: Table, left: np.ndarray) -> Rejection:
             rejects[numbers] = True
             for number in numbers:
                 reasons[number] = f"duplicate of exposure {exposure[number]} in {best}"
-    return _rejection("duplicates", "one stack an exposure", rejects, reasons)
+    return _rejection("duplicates", "one stack per exposure", rejects, reasons)

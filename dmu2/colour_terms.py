@@ -331,14 +331,14 @@ def choose(term: ColourTerm, fit: Fit) -> tuple[str, str]:
     design = np.stack([ends, ends**2])
     error = np.sqrt(np.einsum("ik,ij,jk->k", design, fit.covariance[1:, 1:], design))
     if error[0] > PIVOT_ERROR_MAX or error[1:].max() > 4 * PIVOT_ERROR_MAX:
-        return "published", f"the fit moves typical stars by {error[0]:.3f} mag; the limit is {PIVOT_ERROR_MAX}"
+        return "published", f"fit errors shift typical stars by {error[0]:.3f} mag; the limit is {PIVOT_ERROR_MAX}"
     # Colour zero is where both agree by definition (Vega, or a flat spectrum in AB).
     change = design.T @ (np.array(fit.coefficients[1:]) - np.array(term.coefficients[1:]))
     allowed = 3 * error + SLOPE_TOLERANCE * np.abs(ends)
     if (np.abs(change) > allowed).any():
         worst = int(np.argmax(np.abs(change) / allowed))
         return "published", f"the fit differs by {change[worst]:+.3f} mag at a colour of {ends[worst]:.2f}"
-    return "fitted", f"{fit.number} stars, moved by {change[0]:+.3f} mag at the median colour"
+    return "fitted", f"{fit.number} stars, {change[0]:+.3f} mag from the published term at the median colour"
 
 
 def table_row(term: ColourTerm, fit: Fit) -> dict[str, float | str]:

@@ -154,5 +154,5 @@ def plot_stars(reviews: Sequence[CoaddReview]) -> Figure:
     axis.set_ylabel(f'flux in {STAR_RADII[0]:.0f}" / {STAR_RADII[1]:.0f}",\nstar / PSF - 1 (%)')
     axis.set_ylim(-8, 8)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend(fontsize=7, ncols=5)
+    axis.legend(fontsize=7, ncols=10, loc="lower center", bbox_to_anchor=(0.5, 1.0), columnspacing=1, handletextpad=0)
     return figure
