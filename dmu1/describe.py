@@ -66,15 +66,15 @@ CARDS = re.compile(
     r"|MAGZPT|MAGZRR|EXTINCT|SKYLEVEL|SKYNOISE|OBSTATUS|ESOGRADE|ESO DET (CHIP NO|EXP NO|DIT|NDIT)|ESO INS FILT1 NAME"
     r"|ESO TEL AIRM (START|END)|B(UNIT|SOFTEN|OFFSET)"
 )
-"""Keywords of the cards that `describe_detector` reads, but for those of the projection."""
+"""Keywords of the cards used by `describe_detector`, except those of the projection."""
 
 
 _PLACE = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
-"""Cards in which the transformations of a survey's detectors differ."""
+"""Cards that differ between the detectors of a survey."""
 
 
 def is_wanted(keyword: str) -> bool:
-    """Whether a card is read for the inventory: one that is described here, or that may be of a projection."""
+    """Whether the inventory reads a card: one of `CARDS`, or one that may belong to a projection."""
     return may_project(keyword) or CARDS.fullmatch(keyword) is not None
 
 
@@ -171,8 +171,8 @@ def _footprint(header: Mapping[str, Any], *, nx: int, ny: int) -> dict[str, floa
 def pixels_to_icrs(header: Mapping[str, Any], *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """ICRS positions in deg of some pixels of an image.
 
-    The same as `obs_vista.world_coordinates.icrs_wcs` gives. That takes milliseconds to make, and the detectors of a
-    survey share their projection: where only its place differs (CRVAL, CRPIX and CD), an earlier one is moved there.
+    The result is that of `obs_vista.world_coordinates.icrs_wcs`, which takes milliseconds to construct. Since the
+    detectors of a survey have the same projection, an earlier one is reused if only CRVAL, CRPIX and CD differ.
     """
     cards = projection_cards(header)
     if not _is_movable(cards):
@@ -188,7 +188,7 @@ def pixels_to_icrs(header: Mapping[str, Any], *, x: np.ndarray, y: np.ndarray) -
 
 
 def _is_movable(cards: Mapping[str, Any]) -> bool:
-    """Whether a transformation is in the form that `pixels_to_icrs` can move: numbers in degrees, in ICRS, RA first."""
+    """Whether `pixels_to_icrs` can shift a transformation: numbers in degrees, in ICRS, RA first."""
     return (
         all(isinstance(cards.get(key), float | int) and np.isfinite(cards[key]) for key in _PLACE)
         and given_frame(cards) == "ICRS"
@@ -199,6 +199,6 @@ def _is_movable(cards: Mapping[str, Any]) -> bool:
 
 @lru_cache(maxsize=100)
 def _projection(cards: tuple[tuple[str, Any], ...]) -> Wcsprm | None:
-    """The transformation that some cards give, at a place to be changed; None if it has distortions of the pixels."""
+    """The transformation given by some cards, whose position is to be changed; None if it has pixel distortions."""
     wcs = icrs_wcs(dict(cards) | dict.fromkeys(_PLACE, 0.0) | {"CD1_1": 1.0, "CD2_2": 1.0})
     return None if wcs.has_distortion else wcs.wcs

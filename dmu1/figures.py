@@ -92,7 +92,7 @@ def _draw_limits(panel: Axes, name: str, table: Table, vista: Vista, bands: list
 
 
 def _sky_axes(panel: Axes, plane: SkyPlane, x: np.ndarray, y: np.ndarray) -> None:
-    """Axes of a map that are true to angle in the middle, east to the left, around some places in its plane."""
+    """Axes of a map that preserve angles at the centre, with east to the left, limited to the given positions."""
     panel.set_xlim(np.max(x), np.min(x))
     panel.set_ylim(np.min(y), np.max(y))
     panel.locator_params(axis="x", nbins=4)
@@ -100,7 +100,7 @@ def _sky_axes(panel: Axes, plane: SkyPlane, x: np.ndarray, y: np.ndarray) -> Non
 
 
 def _in_plane(corners: np.ndarray) -> tuple[SkyPlane, np.ndarray]:
-    """The plane for a map of corners (..., RA and Dec), and the corners in it."""
+    """The tangent plane of a map of corners (..., RA and Dec), and the corners projected on it."""
     plane = SkyPlane.around(corners[..., 0], corners[..., 1])
     return plane, np.stack(plane.place(corners[..., 0], corners[..., 1]), axis=-1)
 

@@ -277,13 +277,13 @@ class SingleSkyMap(_SkyMap):
     name
         Name of the map in data ids.
     centre
-        ICRS deg of the point where the plane touches the sky: the middle of the grid, or ``centre_pixel``.
+        Tangent point, ICRS deg: the centre of the grid, or ``centre_pixel``.
     shape
         Size of the grid (ny, nx) in pixels.
     pixel_scale
-        Size of a pixel at the centre, arcsec.
+        Pixel size at the centre, arcsec.
     centre_pixel
-        Pixel (x, y), counted from 0 and maybe off the grid, that is at ``centre``; the middle of the grid unless told.
+        Pixel (x, y) at ``centre``, counted from 0 and possibly outside the grid; None: the centre of the grid.
     """
 
     def __init__(

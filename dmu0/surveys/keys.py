@@ -80,12 +80,14 @@ class Cuts(_Section):
 class CalibrationLimits(_Section):
     """Limits on the statistics of the calibration; detectors outside them are excluded from coadds."""
 
-    min_stars: int = Field(12, ge=3, description="fewer matched stars: header solution instead of a fit")
-    astrometric_scatter_max: float = Field(0.1, gt=0, description="scatter about the references on one axis, arcsec")
-    zero_point_error_max: float = Field(0.05, gt=0, description="standard error of the zero point, mag")
-    psf_size_residual_max: float = Field(0.1, gt=0, description="|dT/T| of stars that were kept out of the PSF fit")
+    min_stars: int = Field(12, ge=3, description="smallest number of matched stars for a fit, else header solution")
+    astrometric_scatter_max: float = Field(
+        0.1, gt=0, description="largest scatter about references on one axis, arcsec"
+    )
+    zero_point_error_max: float = Field(0.05, gt=0, description="largest standard error of the zero point, mag")
+    psf_size_residual_max: float = Field(0.1, gt=0, description="largest |dT/T| of stars reserved from the PSF fit")
     noise_ratio_max: float = Field(
-        1.6, gt=0, description="measured over predicted noise of empty pixels, or its inverse"
+        1.6, gt=0, description="largest scatter of empty pixels over predicted noise, or inverse"
     )
 
 
