@@ -168,7 +168,7 @@ def resampled_psfs(
     inputs: Sequence[CoaddInput], nodes: Sequence[np.ndarray], used: np.ndarray, box: Box, *, order: int
 ) -> tuple[dict[int, ResampledPsf], int]:
     """The PSFs of the inputs that are ``used`` (boolean), by number, and the odd side of a stamp that holds each."""
-    numbers = np.flatnonzero(used)
+    numbers = [int(n) for n in np.flatnonzero(used)]
     size = max((stamp_size(nodes[n], inputs[n].grid, box) for n in numbers), default=1)
     return {n: ResampledPsf(nodes[n], inputs[n], size, order) for n in numbers}, size
 
@@ -182,7 +182,8 @@ def mean_psf_at(
     inputs: Sequence[CoaddInput], warped: dict[int, ResampledPsf], members: np.ndarray, x: float, y: float
 ) -> np.ndarray:
     """The PSF, of sum 1, where the inputs ``members`` (boolean) contribute: the weighted mean of theirs."""
-    total = sum(inputs[n].weight * warped[n].at(x=x, y=y) for n in np.flatnonzero(members))
+    stamps = [inputs[int(n)].weight * warped[int(n)].at(x=x, y=y) for n in np.flatnonzero(members)]
+    total = np.sum(stamps, axis=0)
     return total / total.sum()
 
 

@@ -331,7 +331,8 @@ def _input_sets(
     labels: np.ndarray,
 ) -> dict[tuple[int, int], list[tuple[int, np.ndarray]]]:
     """`CoaddPlanes.sets` of one row of cells: each set is looked up at one of its pixels."""
-    row, found = (first - box.y.start) // cell, {}
+    row = (first - box.y.start) // cell
+    found: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
     for column in range(box.x.size // cell):
         part = signature[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell]
         names, at, counts = np.unique(part, return_index=True, return_counts=True)

@@ -90,7 +90,8 @@ class Motion:
     def shift(self, *, home: np.ndarray, survey: int) -> tuple[np.ndarray, np.ndarray]:
         """Shift (x, y) in pixels from the positions in the surveys ``home`` of the objects to those in ``survey``."""
         sign = np.where(self.used & (home != survey), 1.0 if survey else -1.0, 0.0)
-        return tuple(np.where(sign != 0, sign * np.nan_to_num(offset), 0.0) for offset in (self.x, self.y))
+        x, y = (np.where(sign != 0, sign * np.nan_to_num(offset), 0.0) for offset in (self.x, self.y))
+        return x, y
 
 
 @numba.njit(nogil=True, cache=True)
@@ -274,10 +275,10 @@ def link_moved(
         np.column_stack([x[first], y[first]]), reach
     )
     candidates = []
-    for a, found in zip(first, near, strict=True):
-        for b in second[found]:
+    for a, found in zip(first.tolist(), near, strict=True):
+        for b in second[found].tolist():
             if _is_one_star(flux[[a, b]], error[[a, b]], optical, vista):
-                candidates.append((float(np.hypot(x[a] - x[b], y[a] - y[b])), int(a), int(b)))
+                candidates.append((float(np.hypot(x[a] - x[b], y[a] - y[b])), a, b))
     taken, pairs = set(), []
     for _, a, b in sorted(candidates):
         if a not in taken and b not in taken:

@@ -11,7 +11,7 @@ from dmu4.patches.band_psf import BandPsf
 
 
 @numba.njit(nogil=True, cache=True)
-def _psf_at(zone, rows, columns, y, x):
+def _psf_at(zone: np.ndarray, rows: int, columns: int, y: int, x: int) -> int:
     """Number of the PSF of one pixel; -1 where fits leave it out."""
     number = zone[y, x]
     if number == LEFT_OUT:
@@ -23,7 +23,16 @@ def _psf_at(zone, rows, columns, y, x):
 
 
 @numba.njit(nogil=True, cache=True)
-def _foreign_psfs(size, x0, y0, cell, inputs, zone, rows, columns):
+def _foreign_psfs(
+    size: np.ndarray,
+    x0: np.ndarray,
+    y0: np.ndarray,
+    cell: np.ndarray,
+    inputs: np.ndarray,
+    zone: np.ndarray,
+    rows: int,
+    columns: int,
+) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (source, PSF): the PSFs of other inputs than its own that pixels of its stamp have, one of each set."""
     sources, psfs = [0 for _ in range(0)], [0 for _ in range(0)]
     ny, nx = zone.shape

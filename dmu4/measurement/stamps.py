@@ -175,9 +175,8 @@ def gradient_transforms(transforms: dict[int, np.ndarray]) -> tuple[dict[int, np
     """Transforms of the gradients along x and along y of the kernels of `psf_transforms`, per pixel."""
     along_x = {side: one * (2j * np.pi * fft.rfftfreq(side))[None, :] for side, one in transforms.items()}
     along_y = {side: one * (2j * np.pi * fft.fftfreq(side))[:, None] for side, one in transforms.items()}
-    return tuple(
-        {side: one.astype(np.complex64) for side, one in gradients.items()} for gradients in (along_x, along_y)
-    )
+    x, y = ({side: one.astype(np.complex64) for side, one in gradients.items()} for gradients in (along_x, along_y))
+    return x, y
 
 
 def stamp_batches(

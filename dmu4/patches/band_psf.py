@@ -42,20 +42,22 @@ class BandPsf:
         cell = i * columns + j
         if self.zone is None:
             return cell
-        zone = self._look_up(x, y)
+        zone = _look_up(self.zone, x, y)
         return np.where(zone > 0, rows * columns + zone - 1, cell)
-
-    def _look_up(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        ix, iy = (np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in ((x, self.shape[1]), (y, self.shape[0])))
-        return self.zone[iy, ix].astype(np.int64)
 
     def inexact_at(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
         """Whether the PSF at array positions is not exact; None if only the PSFs of cells are known."""
-        return None if self.zone is None else self._look_up(x, y) == INEXACT
+        return None if self.zone is None else _look_up(self.zone, x, y) == INEXACT
 
     def usable(self, good: np.ndarray) -> np.ndarray:
         """The pixels [y, x] that fits may use: the good ones whose PSF is known."""
         return good if self.zone is None else good & (self.zone != LEFT_OUT)
+
+
+def _look_up(zone: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Zones of the pixels at array positions; outside, those of the nearest pixels."""
+    ix, iy = (np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in ((x, zone.shape[1]), (y, zone.shape[0])))
+    return zone[iy, ix].astype(np.int64)
 
 
 def band_psf(cells: np.ndarray, zones: PsfZones | None, shape: tuple[int, int]) -> BandPsf:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from astropy.table import Table
 from lsst.images import SkyProjection
@@ -139,9 +141,10 @@ class MeasurePatchTask(PipelineTask):
         self, butlerQC: QuantumContext, inputRefs: InputQuantizedConnection, outputRefs: OutputQuantizedConnection
     ) -> None:
         """Read coadds and peaks, measure, write the table."""
-        beside = [butlerQC.get(refs) if refs else [] for refs in (inputRefs.exposures, inputRefs.zone_maps)]
-        zones = butlerQC.get(inputRefs.zones) if inputRefs.zones else []
-        cube, projection = load_cube(butlerQC.get(inputRefs.coadds), *beside, zones)
+        counts, zone_maps, zones = (
+            butlerQC.get(refs) if refs else [] for refs in (inputRefs.exposures, inputRefs.zone_maps, inputRefs.zones)
+        )
+        cube, projection = load_cube(butlerQC.get(inputRefs.coadds), counts, zone_maps, zones)
         cube = subtract_sky(cube, meshes_of(butlerQC.get(inputRefs.sky)))
         sky_map = make_sky_map(SkyMapConfig(**butlerQC.get(inputRefs.sky_map)))
         data_id = butlerQC.quantum.dataId
@@ -192,7 +195,7 @@ class MeasurePatchTask(PipelineTask):
 
     def _measure(self, cube: PatchCube, detections: Table) -> Measurements:
         """All measurements on pixels."""
-        config = self.config
+        config = cast("MeasurePatchConfig", self.config)
         shapes = ShapeSettings(
             extended_limit=config.extendedLimit,
             min_signal_to_noise=config.shapeSignalToNoise,
