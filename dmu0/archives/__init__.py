@@ -1,4 +1,4 @@
-"""Archives: planning and fetching the input files of a survey."""
+"""Archives: planning the download of a survey's input files, and downloading them."""
 
 from dmu0.archives.fetch import STATES, download, fetch_inputs
 from dmu0.archives.plan import Plan, Step, make_plan

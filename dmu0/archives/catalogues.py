@@ -1,4 +1,4 @@
-"""Reference catalogues: PS1, 2MASS, Gaia and VISTA sources, one table a tract."""
+"""Reference catalogues: PS1, 2MASS, Gaia and VISTA sources, one table per tract."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _AND = "\n;\n"
 
 
 def catalogue_tables(archives: Archives, tracts: Iterable[Tract]) -> Iterator[Request]:
-    """One table for each reference catalogue of the survey and each tract.
+    """One table per reference catalogue of the survey and per tract.
 
     Raises
     ------
     SurveyError
-        If the file pattern of a catalogue has no place for the number of the tract.
+        If the file pattern of a catalogue has no placeholder for the tract.
     """
     references = archives.survey.references
     kinds = (("ps1", references.ps1), ("twomass", references.twomass), ("gaia", references.gaia))
@@ -40,12 +40,12 @@ def catalogue_tables(archives: Archives, tracts: Iterable[Tract]) -> Iterator[Re
 
 
 def fetch_catalogue(archives: Archives, request: Request) -> Table:
-    """The table that a request asks for.
+    """Query the table of a request.
 
     Raises
     ------
     ArchiveError
-        If it has no rows, or the service fails.
+        If the table has no rows, or the service fails.
     """
     parts = [archives.ask(request.archive, query) for query in request.query.split(_AND)]
     table = parts[0] if len(parts) == 1 else unique(vstack(parts))

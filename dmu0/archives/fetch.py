@@ -1,4 +1,4 @@
-"""Fetching what is planned: in parallel, each file in one state, all of them counted."""
+"""Download of the planned files, in parallel; every file has one state and is counted."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ from dmu0.surveys import Survey
 _LOG = logging.getLogger(__name__)
 
 STATES = ("done", "present", "absent", "failed")
-"""What can become of a file: fetched now, there before, not in the archive, or failed with a reason."""
+"""Final states of a file: fetched now, present before, not in the archive, or failed with a reason."""
 
 
 def fetch_inputs(survey: Survey, *, tracts: str = "", progress: bool = True, patience: Patience | None = None) -> Table:
-    """Fetch the input files of a survey from its archives, as far as they are not there.
+    """Download the missing input files of a survey from its archives.
 
     Parameters
     ----------
     survey
-        The survey; its ``inputs.query`` says what to ask of which archive.
+        The survey; ``inputs.query`` contains the query for each archive.
     tracts
         Numbers of tracts, separated by spaces; empty: all of the survey.
     progress
-        Show progress bars.
+        Whether to show progress bars.
     patience
-        How often to ask, how fast, and how many files at a time.
+        Number of attempts, request rate, and number of simultaneous downloads.
 
     Returns
     -------
     Table
-        One row a file: archive, kind, path, bytes, attempts, state (`STATES`) and reason.
+        One row per file: archive, kind, path, bytes, attempts, state (`STATES`) and reason.
 
     Raises
     ------
     ArchiveError
-        If another process is fetching the same survey, or no archive could be asked at all.
+        If another process is downloading the same survey, or no archive could be queried.
     """
     with closing(Archives(survey, tracts, patience or Patience())) as archives, _alone(survey.folders):
         plan = make_plan(archives, _bar("Planning", progress))
@@ -70,7 +70,7 @@ def fetch_inputs(survey: Survey, *, tracts: str = "", progress: bool = True, pat
 
 
 def download(archives: Archives, plan: Plan, *, progress: bool = True) -> Table:
-    """Fetch the files of a plan that are not there.
+    """Download the missing files of a plan.
 
     Parameters
     ----------
@@ -79,12 +79,12 @@ def download(archives: Archives, plan: Plan, *, progress: bool = True) -> Table:
     plan
         The plan, from `make_plan`.
     progress
-        Show a progress bar.
+        Whether to show a progress bar.
 
     Returns
     -------
     Table
-        As for `fetch_inputs`.
+        Table as from `fetch_inputs`.
     """
     rows = [
         (step.request.archive, step.request.kind, step.request.path, step.bytes, 0, step.state, "")
@@ -118,7 +118,7 @@ def download(archives: Archives, plan: Plan, *, progress: bool = True) -> Table:
 
 
 def _fetch_one(archives: Archives, request: Request, ledger: Ledger) -> tuple[int, int]:
-    """Fetch one file; its size and the attempts that it took."""
+    """Download one file; returns its size and the number of attempts."""
     folders = archives.survey.folders
     target = folders[0] / request.path
     if request.query:
@@ -144,7 +144,7 @@ def _fetch_one(archives: Archives, request: Request, ledger: Ledger) -> tuple[in
 
 
 def _in_parallel(function: Callable[[Request], tuple], requests: list[Request], workers: int) -> Iterator[tuple]:
-    """Results as they come; an interruption stops what has not begun."""
+    """Yield results as they are completed; an interruption cancels those that have not started."""
     with ThreadPoolExecutor(workers, thread_name_prefix="fetch") as pool:
         pending: set[Future] = {pool.submit(function, request) for request in requests}
         try:
@@ -163,7 +163,7 @@ def _bar(title: str, shown: bool) -> Callable[[Iterable[Request]], Iterable[Requ
 
 @contextmanager
 def _alone(folders: DataFolders) -> Iterator[None]:
-    """Hold the survey's lock: two processes must not write the same files."""
+    """Hold the lock of the survey, because two processes must not write the same files."""
     with (folders[0] / ".fetch.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Optical coadds: HSC files and PSF stamps by their addresses, LSST coadds from a TAP service."""
+"""Optical coadds: HSC files and PSF stamps from their addresses, LSST coadds from a TAP service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from obs_vista.bands import get_band
 
 
 def hsc_files(archives: Archives, patches: Iterable[Patch]) -> Iterator[Request]:
-    """Coadds, and PSF stamps at the patches' centres, of the public data releases of HSC-SSP."""
+    """Coadds, and PSF stamps at the centres of the patches, of the public data releases of HSC-SSP."""
     optical = archives.survey.optical
     files = (("hsc", "optical_coadd", optical.coadds), ("hsc_psf", "optical_psf", optical.psf_stamps))
     for patch in patches:
@@ -27,7 +27,7 @@ def hsc_files(archives: Archives, patches: Iterable[Patch]) -> Iterator[Request]
 
 
 def _patch_query(archives: Archives, archive: str, band: str, patch: Patch) -> str:
-    """A query or address of the survey file for one band of one patch."""
+    """The query or address in the survey file for one band of one patch."""
     names = {"band": band, "filter": get_band(band).physical_filter, "tract": patch.tract.id, "patch": patch.id}
     names |= {"patch_x": patch.index[0], "patch_y": patch.index[1], "radius": "0.02"}
     names |= {"ra": f"{patch.center.ra.deg:.7f}", "dec": f"{patch.center.dec.deg:.7f}"}
@@ -35,12 +35,12 @@ def _patch_query(archives: Archives, archive: str, band: str, patch: Patch) -> s
 
 
 def lsst_files(archives: Archives, patches: Iterable[Patch]) -> Iterator[Request]:
-    """LSST coadds that a TAP service (ObsCore with DataLink) gives for the bands of some patches.
+    """LSST coadds of the bands of some patches, from a TAP service (ObsCore with DataLink).
 
     Raises
     ------
     ArchiveError
-        If the service has more than one coadd of a band and patch, so that the query must be narrowed.
+        If the service has several coadds of a band and patch; the query must then be restricted.
     """
     optical = archives.survey.optical
     for patch in patches:

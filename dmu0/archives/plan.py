@@ -1,4 +1,4 @@
-"""The plan: which files a survey needs, what is there already, and how much is to be fetched."""
+"""The plan: which files a survey needs, which exist already, and how much has to be downloaded."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _SIZES_ASKED = 3
 
 
 class Ledger:
-    """What was downloaded: path, size, digest and address of each file, one line of JSON each.
+    """List of downloaded files: path, size, digest and address of each file, one line of JSON per file.
 
     Parameters
     ----------
     folders
-        Data folders of the survey; the ledger is ``downloads.jsonl`` in that of dmu0.
+        Data folders of the survey; the list is ``downloads.jsonl`` in that of dmu0.
     """
 
     def __init__(self, folders: DataFolders) -> None:
@@ -56,11 +56,11 @@ class Ledger:
                 self._entries[entry["path"]] = entry
 
     def size(self, path: str) -> int:
-        """Size of a file as it was downloaded; -1 if it was not."""
+        """Size of a file when it was downloaded; -1 if it was not."""
         return int(self._entries.get(path, {}).get("bytes", -1))
 
     def add(self, path: str, size: int, digest: str, address: str) -> None:
-        """Write down a file that was downloaded."""
+        """Record a downloaded file."""
         entry = {"path": path, "bytes": size, "sha256": digest, "address": address}
         with self._lock:
             with self.path.open("a") as stream:
@@ -75,11 +75,11 @@ class Step(NamedTuple):
     Attributes
     ----------
     request
-        What is asked for.
+        The request for the file.
     state
-        ``present``, ``to fetch`` or ``absent`` (the archive does not have it).
+        ``present``, ``to fetch`` or ``absent`` (not in the archive).
     bytes
-        Its size; -1 if unknown.
+        Size of the file; -1 if unknown.
     """
 
     request: Request
@@ -88,14 +88,14 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a survey needs.
+    """The files that a survey needs.
 
     Attributes
     ----------
     steps
-        One a file.
+        One step per file.
     notes
-        What could not be planned, and why, in words.
+        What could not be planned and why, in words.
     """
 
     steps: list[Step]
@@ -103,13 +103,13 @@ class Plan(NamedTuple):
 
     @property
     def to_fetch(self) -> list[Request]:
-        """The files that are not there."""
+        """The files that have to be downloaded."""
         return [step.request for step in self.steps if step.state == "to fetch"]
 
     def summary(self) -> Table:
-        """Files by archive and kind: how many are there, how many are to be fetched, and how many bytes those are.
+        """Files per archive and type: the number present, the number to download, and the bytes to download.
 
-        Where an archive does not say the size of every file, those that are known stand for the others.
+        If an archive does not give the sizes of all files, the others are estimated from the known ones.
         """
         rows = []
         steps = sorted(self.steps, key=lambda step: (step.request.archive, step.request.kind))
@@ -127,16 +127,16 @@ class Plan(NamedTuple):
 
 
 def make_plan(archives: Archives, progress: Callable[[Iterable[Request]], Iterable[Request]] = iter) -> Plan:
-    """Ask the archives what there is for a survey, and look what is there already.
+    """Query the archives for the files of a survey, and determine which exist already.
 
-    An archive that cannot be asked is left out and named in the notes; the others are planned.
+    An archive that cannot be queried is omitted and named in the notes; the others are planned.
 
     Parameters
     ----------
     archives
         The survey and its archives.
     progress
-        Wraps the requests as they are found.
+        Function that wraps the requests as they are found.
     """
     notes: list[str] = []
     found = {request.path: request for request in progress(_requests(archives, notes))}
@@ -172,7 +172,7 @@ def _requests(archives: Archives, notes: list[str]) -> Iterator[Request]:
 
 
 def _vista_requests(archives: Archives, notes: list[str]) -> Iterator[Request]:
-    """Stacks from the first of VSA and ESO that can be asked."""
+    """Stacks from the first of VSA and ESO that can be queried."""
     clients = [
         (name, client) for name, client in (("vsa", vsa_stacks), ("eso", eso_stacks)) if name in archives.queries
     ]
@@ -188,7 +188,7 @@ def _vista_requests(archives: Archives, notes: list[str]) -> Iterator[Request]:
 
 
 def _state(folders: DataFolders, request: Request, ledger: Ledger) -> str:
-    """Whether a file is there, and sound; one that is not is taken out of the way."""
+    """Whether a file exists and is intact; a damaged file is moved to quarantine."""
     path = folders[0] / request.path
     if not path.exists():
         return "to fetch"
@@ -202,7 +202,7 @@ def _state(folders: DataFolders, request: Request, ledger: Ledger) -> str:
 
 
 def _some_sizes(archives: Archives, wanted: list[Request]) -> dict[str, int]:
-    """Sizes of the first few files of each archive that does not list them, from their headers."""
+    """Sizes of the first few files of each archive that does not list sizes, from their HTTP headers."""
     sizes: dict[str, int] = {}
     files = sorted((request for request in wanted if not request.query and request.bytes < 0), key=lambda r: r.archive)
     for _, group in groupby(files, key=lambda request: (request.archive, request.kind)):
@@ -214,7 +214,7 @@ def _some_sizes(archives: Archives, wanted: list[Request]) -> dict[str, int]:
 
 
 def _ask_size(archives: Archives, request: Request) -> int:
-    """Content-Length of a file; -1 if the archive does not say, which is no failure: only an estimate is lost."""
+    """Content-Length of a file; -1 if the archive does not give it, which only affects an estimate."""
     try:
         session = archives.session(request.archive, request.address)
         answer = session.head(request.address, allow_redirects=True)
@@ -226,7 +226,7 @@ def _ask_size(archives: Archives, request: Request) -> int:
 
 
 def _butler_steps(archives: Archives, notes: list[str]) -> list[Step]:
-    """What the survey's Butler repository has; nothing of it is copied."""
+    """The coadds in the survey's Butler repository, which are not copied."""
     try:
         coadds = find_coadds(archives.survey, archives.tracts)
     except SurveyError as error:

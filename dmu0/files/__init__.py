@@ -1,1 +1,1 @@
-"""Input files: which are expected, whether they are sound, and what is recorded of them."""
+"""Input files: which are expected, whether they are intact, and what is recorded about them."""

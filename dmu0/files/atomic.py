@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: written under a temporary name, then renamed."""
+"""Files and folders that appear complete or not at all: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 SUFFIX = ".part"
-"""What names of unfinished files and folders end with."""
+"""Suffix of the names of unfinished files and folders."""
 
 JOURNAL = "FUSION_PARTS"
 """Environment variable with a file that lists unfinished folders, so that those of a killed process are found."""
@@ -21,20 +21,20 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Give a file or a folder its name when it is finished.
 
     The caller writes to the path that is yielded. It has the name of the target, because many writers choose a format
-    by it, in a hidden folder beside the target, so that renaming is atomic. Each caller has a folder of its own: of
-    several processes that write the same target at once, the last one to finish prevails, and readers see one whole
-    result or another. Missing parents are created.
+    by it, and is in a hidden folder next to the target, so that renaming is atomic. Each caller has its own folder: if
+    several processes write the same target at the same time, the last one to finish prevails, and readers always see a
+    complete result. Missing parents are created.
 
     Parameters
     ----------
     path
-        The target. A file of that name is replaced; so is a folder, though for a moment neither the old one nor the
-        new one is there, because no file system exchanges folders portably.
+        The target. An existing file is replaced; so is a folder, but for a moment neither the old nor the new one
+        exists, because folders cannot be exchanged portably.
 
     Yields
     ------
     pathlib.Path
-        Where to write. After an exception what was written there is removed, and the target stays as it was.
+        Path to write to. After an exception it is removed, and the target is unchanged.
 
     Raises
     ------
@@ -59,9 +59,9 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def list_part(folder: str | Path) -> None:
-    """Append an unfinished folder to the journal, if there is one: a line that short is written at once or not at all.
+    """Append an unfinished folder to the journal, if there is one; such a short line is written atomically.
 
-    For folders that nobody continues; those of `unfinished` that are continued must not be listed.
+    Only for folders that are not continued later: those of `unfinished` must not be listed.
     """
     journal = os.environ.get(JOURNAL)
     if journal:
@@ -70,17 +70,17 @@ def list_part(folder: str | Path) -> None:
 
 
 def remove_parts(journal: Path) -> int:
-    """Remove what processes that are gone have left unfinished, and the journal that lists it.
+    """Remove the unfinished folders left by processes that have ended, and the journal that lists them.
 
     Parameters
     ----------
     journal
-        A file that was given by the environment variable `JOURNAL`; it need not exist.
+        File given by the environment variable `JOURNAL`; it need not exist.
 
     Returns
     -------
     int
-        How many folders were removed.
+        Number of folders removed.
     """
     if not journal.exists():
         return 0
@@ -93,8 +93,8 @@ def remove_parts(journal: Path) -> int:
 
 
 def unfinished(path: Path) -> Path:
-    """The one hidden name beside a target under which a process continues what an earlier one began.
+    """The hidden path next to a target under which a process continues the work of an earlier one.
 
-    For downloads and folders that are built up under a lock; everything else is `written_whole`.
+    For downloads and for folders that are filled under a lock; everything else uses `written_whole`.
     """
     return path.with_name(f".{path.name}{SUFFIX}")

@@ -1,7 +1,8 @@
-"""Catalogue files in any of the formats that archives and people write, read as they are: nothing is guessed.
+"""Readers of catalogue files in the common formats, without interpretation of the columns.
 
-Formats are told by content, not by names. Columns of text formats stay text, because a flag ``000`` and an identifier
-of 19 digits are no numbers; `dmu0.files.columns` makes numbers, positions and flags of them by what they are.
+The format is recognized from the content, not from the name. Columns of text formats remain text, because a flag
+``000`` and an identifier of 19 digits are not numbers; `dmu0.files.columns` converts them to numbers, positions and
+flags.
 """
 
 from __future__ import annotations
@@ -33,25 +34,25 @@ READ_ERRORS = (
     *(SyntaxError, AssertionError, fits.VerifyError, zlib.error, pa.ArrowException, ExpatError, csv.Error),
     *(votable.exceptions.VOWarning, YamlParseError),
 )
-"""What reading a damaged file raises, as tried on files cut and changed at every place, and by fuzzing."""
+"""Exceptions raised by readers of damaged files, found by truncating and changing files everywhere and by fuzzing."""
 
 WARNING_FILTERS = threading.Lock()
-"""The filters of warnings belong to the whole process: threads that read files change them one after the other."""
+"""Lock for the warning filters, which belong to the whole process: threads change them one at a time."""
 
 COORDINATE_SYSTEMS = "coordinate_systems"
-"""Key of a table's metadata: name of a column to the coordinate system that a VOTable gives for it."""
+"""Key of a table's metadata: column name -> coordinate system given by a VOTable."""
 
 _SEPARATORS = ("\t", "|", ";", ",")
 _NUMBER_OR_NOTHING = re.compile(r"[-+]?[\d.][\d.eE+:\s-]*|null|none|nan|n/a|na|-+|\\N|", re.IGNORECASE)
 
 
 class CatalogueError(ValueError):
-    """A catalogue file cannot be used; the message is the reason, to be put behind the name of the file."""
+    """A catalogue file cannot be used; the message is the reason, to be appended to the file name."""
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Astropy warns of odd headers, units and versions; where files are checked, what matters becomes a reason."""
+    """Suppress Astropy's warnings about odd headers, units and versions; checks report those that matter."""
     with WARNING_FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
         warnings.simplefilter("ignore", UserWarning)
@@ -69,13 +70,13 @@ def read_catalogue_file(path: Path) -> Table:
     Returns
     -------
     Table
-        All columns of one value per row, with the units that the file gives; missing values are masked, or as text
-        formats write them. Columns of vectors are left out.
+        All scalar columns with the units given by the file; missing values are masked, or as written in text formats.
+        Vector columns are omitted.
 
     Raises
     ------
     CatalogueError
-        If the file cannot be read, holds no table or a column twice, or says that it is an error or cut short.
+        If the file cannot be read, contains no table or a duplicate column, or reports an error or truncation.
     """
     try:
         with path.open("rb") as stream:
@@ -88,7 +89,7 @@ def read_catalogue_file(path: Path) -> Table:
 
 
 def _reader(start: bytes) -> Callable[[Path], Table]:
-    """The reader of a file that begins so."""
+    """The reader for a file, chosen from its first bytes."""
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"SIMPLE  ="):
         return _read_fits
@@ -112,7 +113,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _refuse_twice(names: Sequence[str]) -> None:
-    """No column may be there twice: nobody could say which is meant."""
+    """Refuse duplicate columns: it would be unknown which one is meant."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise CatalogueError(f"has the column {twice[0]!r} {Counter(names)[twice[0]]} times")
@@ -130,7 +131,7 @@ def _read_fits(path: Path) -> Table:
 
 
 def _read_votable(path: Path) -> Table:
-    """The first table of a VOTable; one that says that its query failed, or was cut short, is refused."""
+    """The first table of a VOTable; the result of a failed or truncated query is refused."""
     with without_warnings():
         content = votable.parse(path, verify="ignore")
         _check_status(content)
@@ -147,7 +148,7 @@ def _read_votable(path: Path) -> Table:
 
 
 def _check_status(content: VOTableFile) -> None:
-    """Refuse the answer to a query that failed, or that has only some of the rows (DALI 1.1, section 4.4.1)."""
+    """Refuse the result of a query that failed or that has only some of the rows (DALI 1.1, section 4.4.1)."""
     for info in _infos(content):
         value = str(info.value).upper()
         if str(info.name).upper() != "QUERY_STATUS" or value == "OK":
@@ -216,13 +217,13 @@ def _read_ecsv(path: Path) -> Table:
 
 
 def _read_ipac(path: Path) -> Table:
-    """IRSA's format; it says types, units and marks of missing values itself."""
+    """IRSA's format, which defines types, units and missing values."""
     with without_warnings():
         return _scalar_columns(Table.read(path, format="ascii.ipac"))
 
 
 def _read_text(path: Path) -> Table:
-    """Columns of text, named by the first line, or by the last comment before lines of numbers only."""
+    """Text columns, named by the first line, or by the last comment if all lines contain only numbers."""
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         head = [line.rstrip("\r\n") for _, line in zip(range(1000), stream, strict=False)]
     layout = _Layout(head)
@@ -244,7 +245,7 @@ def _read_text(path: Path) -> Table:
 
 
 class _Layout:
-    """How a text table is laid out, from its first lines.
+    """The layout of a text table, from its first lines.
 
     Attributes
     ----------
@@ -253,9 +254,9 @@ class _Layout:
     names
         Names of the columns.
     units
-        Name of a column to its unit, where a line of units follows the names, as VizieR writes it.
+        Column name -> unit, if a line of units follows the names, as in files from VizieR.
     skip
-        Lines before the first row.
+        Number of lines before the first row.
     """
 
     def __init__(self, lines: list[str]) -> None:
@@ -287,13 +288,13 @@ class _Layout:
 
 
 def _only_numbers(line: str) -> bool:
-    """Whether a line holds values only, so that the names are in the comment above it."""
+    """Whether a line contains only values, so that the names are in the comment above it."""
     words = re.split(r"[\t|;,]", line) if re.search(r"[\t|;,]", line) else line.split()
     return all(_NUMBER_OR_NOTHING.fullmatch(word.strip().strip('"')) for word in words)
 
 
 def _split_blanks(path: Path, layout: _Layout) -> list[np.ndarray]:
-    """Columns of a table that is separated by blanks; each line must have a value for each column."""
+    """Columns of a table separated by blanks; each line must have a value for every column."""
     rows = []
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         for number, line in enumerate(stream, start=1):
@@ -307,5 +308,5 @@ def _split_blanks(path: Path, layout: _Layout) -> list[np.ndarray]:
 
 
 def _scalar_columns(table: Table) -> Table:
-    """The columns of one value per row: numbers and text."""
+    """The columns with one value per row: numbers and text."""
     return table[[name for name in table.colnames if table[name].ndim == 1]]

@@ -1,8 +1,8 @@
-"""Checksums of input files: computed once for each state of a file, so that thousands are compared in a second.
+"""Checksums of input files, computed once per state of a file, so that thousands are compared in a second.
 
-Whether a file has to be read again is decided by its size, the times of its last change and its inode. The time of the
-last change of content can be set by whoever copies a file; that of its inode cannot, so that a file that is replaced by
-another of the same name, size and date is noticed.
+A file is read again if its size, its modification or change time, or its inode differ. The modification time can be set
+when a file is copied; the change time of the inode cannot, so that replacing a file by another one of the same name,
+size and date is noticed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _TICK = 10_000_000
 
 
 class FileState(NamedTuple):
-    """What tells, without reading a file, that it is as it was.
+    """Properties of a file from which a change is noticed without reading it.
 
     Attributes
     ----------
     bytes
-        Its size.
+        Size of the file.
     modified
-        Time of the last change of its content, ns since 1970; programs can set it.
+        Time of the last change of the content in ns since 1970; programs can set it.
     changed
-        Time of the last change of its inode, ns since 1970.
+        Time of the last change of the inode in ns since 1970.
     inode
         Number of the inode.
     """
@@ -46,19 +46,19 @@ class FileState(NamedTuple):
 
 
 def file_state(path: Path) -> FileState:
-    """The state of a file, or of the one that a link leads to.
+    """The state of a file, or of the target of a link.
 
     Raises
     ------
     OSError
-        If it is not there, or cannot be reached.
+        If the file does not exist or cannot be accessed.
     """
     found = path.stat()
     return FileState(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
 def is_regular(path: Path) -> bool:
-    """Whether a path leads to a file with content: reading a pipe would wait for ever."""
+    """Whether a path is a regular file; reading a pipe would never return."""
     return stat.S_ISREG(path.stat().st_mode)
 
 
@@ -90,23 +90,23 @@ class Checksums:
             self._is_new = True  # cut short by a full disk, say: written anew
 
     def known(self, path: Path, state: FileState) -> str:
-        """The checksum of a file in a state, or nothing if it has to be read."""
+        """The checksum of a file in the given state; None if the file has to be read."""
         before, digest = self._known.get(str(path), (None, ""))
         return digest if before == state else ""
 
     def remember(self, path: Path, state: FileState, digest: str) -> None:
-        """Keep the checksum of a file that was in a state when it was read."""
+        """Store the checksum of a file with the state in which it was read."""
         if time.time_ns() - max(state.changed, state.modified) > _TICK and self.known(path, state) != digest:
             self._known[str(path)] = state, digest
             self._is_new = True
 
     def digest(self, path: Path) -> str:
-        """The checksum of a file, read if its state is new.
+        """The checksum of a file, which is read if its state is new.
 
         Raises
         ------
         OSError
-            If it cannot be read.
+            If the file cannot be read.
         """
         state = file_state(path)
         found = self.known(path, state)
@@ -116,7 +116,7 @@ class Checksums:
         return found
 
     def write(self) -> None:
-        """Write what is new, whole or not at all."""
+        """Write the new checksums, atomically."""
         if self._is_new:
             with written_whole(self._path) as part:
                 part.write_text(json.dumps(self._known, indent=0), encoding="utf-8")

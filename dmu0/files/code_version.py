@@ -1,4 +1,4 @@
-"""Which code this is: the package's version, the git commit of the checkout, and whether its files were changed."""
+"""The version of the code: the package's version, the git commit, and whether files were changed since."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PACKAGE = "lsst-ir-fusion"
 """Name of the package."""
 
 UNKNOWN = "unknown"
-"""Stands for what cannot be told."""
+"""Value of what cannot be determined."""
 
 
 @dataclass(frozen=True)
 class CodeVersion:
-    """Which code made something.
+    """The version of the code that made a product.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class CodeVersion:
         The 40 hexadecimal digits of the git commit; ``unknown`` outside a git checkout.
     modified
         ``yes`` if files that git tracks differ from the commit, otherwise ``no``; ``unknown`` without a commit.
-        Files that git does not track do not count: a survey of one's own, say.
+        Untracked files, for example your own survey files, are ignored.
     """
 
     version: str
@@ -39,18 +39,18 @@ class CodeVersion:
     modified: str = UNKNOWN
 
     def words(self) -> dict[str, str]:
-        """Name -> value, as products say it: the part of their provenance that is of no one survey."""
+        """Name -> value as recorded in products: the part of their provenance that is common to all surveys."""
         return {"software": f"{PACKAGE} {self.version}", "commit": self.commit, "modified": self.modified}
 
     def __str__(self) -> str:
-        """For people: ``lsst-ir-fusion 0.1.0, commit 0123456789ab, modified``."""
+        """Readable text such as ``lsst-ir-fusion 0.1.0, commit 0123456789ab, modified``."""
         commit = "no commit known" if self.commit == UNKNOWN else f"commit {self.commit[:12]}"
         return f"{PACKAGE} {self.version}, {commit}" + (", modified" if self.modified == "yes" else "")
 
 
 @cache
 def code_version() -> CodeVersion:
-    """The version of the code that runs; git is asked once per process."""
+    """The version of the running code; git is called once per process."""
     return read_code_version(PROJECT)
 
 
@@ -60,7 +60,7 @@ def read_code_version(folder: Path) -> CodeVersion:
     Parameters
     ----------
     folder
-        The folder that holds dmu0 ... dmu5: a git checkout, an unpacked archive or a folder of installed packages.
+        Folder that contains dmu0 ... dmu5: a git checkout, an unpacked archive or a folder of installed packages.
     """
     version = _package_version(folder)
     found = _git(folder, "rev-parse", "--show-toplevel", "HEAD")
@@ -72,7 +72,7 @@ def read_code_version(folder: Path) -> CodeVersion:
 
 
 def _package_version(folder: Path) -> str:
-    """The version in ``pyproject.toml``, or of the installed package where that file is not beside the code."""
+    """The version in ``pyproject.toml``, or that of the installed package if that file is missing."""
     project = folder / "pyproject.toml"
     if project.is_file():
         return str(tomllib.loads(project.read_text())["project"]["version"])
@@ -83,7 +83,7 @@ def _package_version(folder: Path) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> list[str] | None:
-    """The lines that git prints; None if there is no git, or it refuses."""
+    """The lines printed by git; None if git is missing or fails."""
     # Hooks set variables that make git look at another repository; status must not take the index's lock.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     command = ["git", "-C", str(folder), "--no-optional-locks", *arguments]

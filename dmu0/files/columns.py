@@ -1,7 +1,7 @@
-"""Columns of catalogues as numbers, flags, dates and positions, whatever type, unit and mark of absence they come with.
+"""Columns of catalogues as numbers, flags, dates and positions, for any type, unit and marker of missing values.
 
-Units are read: a column that has one is converted, and one whose unit cannot be meant is refused. A value that its
-quantity cannot have, such as the -999, -99.99, 99 and 0 that archives write for missing magnitudes, is missing.
+Columns with a unit are converted; those with an impossible unit are refused. Values outside the possible range of a
+quantity, such as the -999, -99.99, 99 and 0 that archives write for missing magnitudes, are missing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ POSITION_COLUMNS = (
     ("ALPHA_J2000", "DELTA_J2000"),
     ("GLON", "GLAT"),
 )
-"""Names of right ascension and declination (or galactic longitude and latitude), in the order they are looked for."""
+"""Names of right ascension and declination (or Galactic longitude and latitude), in order of preference."""
 
 _MISSING = ("", "null", "none", "nan", "--", "-", "---", "n/a", "na", "<na>", "\\n", "...", "masked")
 # Case tells bands apart in short names: gmag is PS1's and Gmag Gaia's.
@@ -49,7 +49,7 @@ _SEXAGESIMAL_UNITS = {"h:m:s": 15.0, "hms": 15.0, "hh:mm:ss": 15.0, "d:m:s": 1.0
 
 
 def find_column(table: Table, names: Sequence[str]) -> str | None:
-    """The first of some columns that a table has; upper and lower case count only where no other name is meant."""
+    """The first of some columns that a table has; case is ignored unless names differ only by case."""
     folded = {name.strip().lower(): name for name in table.colnames}
     for name in names:
         if name in table.colnames:
@@ -60,13 +60,13 @@ def find_column(table: Table, names: Sequence[str]) -> str | None:
 
 
 def unit_of(table: Table, name: str) -> str:
-    """The unit of a column as the file spells it, without quotes; empty if it has none."""
+    """The unit of a column as written in the file, without quotes; empty if it has none."""
     unit = table[name].unit
     return "" if unit is None else re.sub(r"^UnrecognizedUnit\((.*)\)$", r"\1", str(unit)).strip(" \"'")
 
 
 def text(table: Table, name: str) -> np.ndarray:
-    """A column as text without blanks around it; what is missing is empty."""
+    """A column as text without surrounding blanks; missing values are empty."""
     column = np.ma.asarray(table[name])
     mask = np.ma.getmaskarray(column)
     values = np.asarray(column.data)
@@ -93,25 +93,25 @@ def numbers(
     default: float = np.nan,
     factor: float = 1.0,
 ) -> np.ndarray:
-    """The first of some columns that is there, as float64.
+    """The first existing column of several, as float64.
 
     Parameters
     ----------
     table
         The table.
     names
-        Names of the column.
+        Possible names of the column.
     valid
-        Least and greatest value that the quantity can have, after the factor; others are missing.
+        Smallest and largest possible value, after multiplication by the factor; others are missing.
     default
-        What missing values become, and all values where there is no such column.
+        Replacement of missing values, and of all values if there is no such column.
     factor
-        What the values are multiplied by.
+        Factor by which the values are multiplied.
 
     Raises
     ------
     CatalogueError
-        If a value is text that is neither a number nor a mark of a missing one.
+        If a value is text that is neither a number nor a marker of a missing value.
     """
     name = find_column(table, names)
     if name is None:
@@ -122,7 +122,7 @@ def numbers(
 
 
 def _floats(table: Table, name: str) -> np.ndarray:
-    """A column as float64, NaN where it is missing or infinite."""
+    """A column as float64; missing and infinite values are NaN."""
     column = np.ma.asarray(table[name])
     if column.dtype.kind in "biuf":
         values = column.astype(float).filled(np.nan)
@@ -147,7 +147,7 @@ def _is_number(word: str) -> bool:
 def angles(
     table: Table, names: Sequence[str], *, to: u.UnitBase, assumed: str, valid: tuple[float, float], default: float
 ) -> np.ndarray:
-    """Small angles, such as errors of positions, in a unit of choice; columns without a unit are in ``assumed``."""
+    """Small angles, such as position errors, in a chosen unit; columns without a unit are in ``assumed``."""
     name = find_column(table, names)
     if name is None:
         return np.full(len(table), default)
@@ -159,12 +159,12 @@ def angles(
 
 
 def conversion(spelled: str, to: str, *, what: str) -> float:
-    """The factor from a unit as a file spells it to one of ours.
+    """The factor from a unit as written in a file to another unit.
 
     Raises
     ------
     CatalogueError
-        If the unit is unknown, or of another quantity.
+        If the unit is unknown or belongs to another quantity.
     """
     with without_warnings():
         for form in (None, "vounit", "cds", "fits"):
@@ -176,7 +176,7 @@ def conversion(spelled: str, to: str, *, what: str) -> float:
 
 
 def rates(table: Table, names: Sequence[str], *, to: str, valid: tuple[float, float]) -> np.ndarray:
-    """Proper motions and their errors, NaN where unknown; columns without a unit are in the one that is wanted."""
+    """Proper motions and their errors, NaN if unknown; columns without a unit are in the requested one."""
     name = find_column(table, names)
     if name is None:
         return np.full(len(table), np.nan)
@@ -190,15 +190,15 @@ def positions(table: Table, preferred: Sequence[tuple[str, str]] = ()) -> tuple[
     Parameters
     ----------
     table
-        A catalogue, as its file is.
+        Catalogue as read from its file.
     preferred
-        Pairs of column names that are looked for before `POSITION_COLUMNS`.
+        Pairs of column names that are tried before `POSITION_COLUMNS`.
 
     Raises
     ------
     CatalogueError
-        If there are no such columns, their unit is no angle or their frame is none that is known, or no row of a
-        table that has rows is on the sky.
+        If there are no such columns, their unit is not an angle, their frame is unknown, or no row of a non-empty
+        table has a valid position.
     """
     pairs = (*preferred, *POSITION_COLUMNS)
     found = ((find_column(table, (first,)), find_column(table, (second,))) for first, second in pairs)
@@ -229,7 +229,7 @@ def _from_galactic(longitude: np.ndarray, latitude: np.ndarray) -> tuple[np.ndar
 
 
 def _position_degrees(table: Table, name: str, *, hours: bool) -> np.ndarray:
-    """One coordinate in degrees, from numbers in the column's unit, or from sexagesimal text."""
+    """One coordinate in degrees, from numbers in the unit of the column or from sexagesimal text."""
     spelled = unit_of(table, name).lower()
     words = text(table, name) if np.ma.asarray(table[name]).dtype.kind in "USO" else np.empty(0, str)
     written = any(_SEXAGESIMAL.fullmatch(word) and not _is_number(word) for word in words.tolist())
@@ -262,10 +262,10 @@ def _sexagesimal_degrees(table: Table, name: str, words: np.ndarray, *, factor: 
 
 
 def epochs(table: Table, names: Sequence[str], *, default: float) -> np.ndarray:
-    """Dates as MJD, from MJD, Julian dates, Julian years, seconds of 1970 or text (2009-11-04); what else is missing.
+    """Dates as MJD, from MJD, Julian dates, Julian years, seconds since 1970 or text (2009-11-04); others are missing.
 
-    The scales do not overlap: years are below 2200, MJD of 1950 to 2100 are 33000 to 88000, Julian dates above two
-    million, and seconds of any date since 1971 above 30 million.
+    The ranges do not overlap: years are below 2200, MJDs of 1950 to 2100 are 33000 to 88000, Julian dates exceed two
+    million, and seconds of any date since 1971 exceed 30 million.
     """
     name = find_column(table, names)
     if name is None:
@@ -288,7 +288,7 @@ def epochs(table: Table, names: Sequence[str], *, default: float) -> np.ndarray:
 
 
 def _dates(words: np.ndarray, *, default: float) -> np.ndarray:
-    """MJD of calendar dates; text that is no date is missing."""
+    """MJD of calendar dates; NaN for text that is not a date."""
     found = np.full(len(words), float(default))
     different, row = np.unique(words, return_inverse=True)
     for number, word in enumerate(different.tolist()):
@@ -304,7 +304,7 @@ def _dates(words: np.ndarray, *, default: float) -> np.ndarray:
 
 
 def flags(table: Table, names: Sequence[str], *, width: int) -> np.ndarray | None:
-    """A flag of one character per band as text, or None; software that took 000 for the number 0 lost its zeros."""
+    """A flag of one character per band as text, or None; zeros lost by software that read 000 as 0 are restored."""
     name = find_column(table, names)
     if name is None:
         return None

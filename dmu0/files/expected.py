@@ -19,7 +19,19 @@ _SUFFIX = re.compile(r"\.fits?(\.fz)?$")
 
 
 class Input(NamedTuple):
-    """An input file that a survey has or should have."""
+    """An input file that a survey has or should have.
+
+    Attributes
+    ----------
+    path
+        Path of the file.
+    kind
+        Type of file (`dmu0.files.integrity.KINDS`).
+    band
+        Label of the band; empty if unknown or not applicable.
+    tract, patch
+        Numbers of tract and patch; -1 if not applicable.
+    """
 
     path: Path
     kind: str
@@ -29,10 +41,10 @@ class Input(NamedTuple):
 
 
 def find_inputs(survey: Survey) -> list[Input]:
-    """The input files of a survey: those that its patterns find, and those that must exist.
+    """The input files of a survey: those that match its patterns, and those that must exist.
 
-    Coadds and PSFs of the survey's patches and the confidence maps of stacks are listed whether they exist or not. No
-    file is listed twice, also where two patterns or links lead to it.
+    Coadds and PSFs of the survey's patches and confidence maps of stacks are listed whether they exist or not. Each
+    file is listed once, even if two patterns or links lead to it.
     """
     found: dict[str, Input] = {}
     for item in (*_vista_inputs(survey), *_optical_inputs(survey), *_catalogues(survey)):
@@ -41,7 +53,7 @@ def find_inputs(survey: Survey) -> list[Input]:
 
 
 def unmatched_patterns(survey: Survey) -> list[tuple[str, str]]:
-    """Key and pattern of stacks and reference catalogues that match no file; coadds are listed by `find_inputs`."""
+    """Key and pattern of stacks and reference catalogues without any file; coadds are listed by `find_inputs`."""
     references = survey.references
     patterns = [(f"references.{name}", getattr(references, name)) for name in ("ps1", "twomass", "gaia", "vista")]
     if survey.vista is not None and survey.vista.kind == "stacks":
@@ -50,7 +62,7 @@ def unmatched_patterns(survey: Survey) -> list[tuple[str, str]]:
 
 
 def confidence_path(survey: Survey, stack: Path) -> Path | None:
-    """Where the confidence map of a stack is, or should be; None if the survey has none."""
+    """The path of the confidence map of a stack, whether it exists or not; None if the survey has none."""
     if survey.vista is None or survey.vista.confidence is None:
         return None
     stem = _SUFFIX.sub("", stack.name)
@@ -89,7 +101,7 @@ def _catalogues(survey: Survey) -> Iterator[Input]:
 
 
 def _coadds(survey: Survey, kind: str, bands: Iterable[str], patterns: dict[str, str]) -> Iterator[Input]:
-    """One file for each band and patch; one for each band where the pattern does not name the patch."""
+    """One file per band and patch, or one per band if the pattern does not name the patch."""
     patches = survey_patches(survey)
     for band in bands:
         pattern = patterns.get(band, patterns.get("default"))
@@ -105,12 +117,12 @@ def _coadds(survey: Survey, kind: str, bands: Iterable[str], patterns: dict[str,
 
 
 def fill_pattern(pattern: str, *, band: str, filter_name: str, patch: Patch | None = None) -> str:
-    """A file pattern or address with the names of a band and a patch filled in.
+    """A file pattern or address with the names of band and patch filled in.
 
     Raises
     ------
     KeyError
-        If the pattern has a placeholder that is none of {band}, {filter}, {tract}, {patch}, {patch_x}, {patch_y}.
+        If a placeholder is not one of {band}, {filter}, {tract}, {patch}, {patch_x}, {patch_y}.
     """
     names: dict[str, str | int] = {"band": band, "filter": filter_name}
     if patch is not None:
@@ -122,9 +134,9 @@ def fill_pattern(pattern: str, *, band: str, filter_name: str, patch: Patch | No
 
 
 def _choose(folder: Path, pattern: str, band: str, patch: Patch | None = None) -> str:
-    """The file of a band: under the first of the filter's names for which it exists, or else the usual name.
+    """The file of a band: that of the first filter name for which a file exists, or else of the usual name.
 
-    Asked through `os.path`, for which what may not be looked at is not there; `pathlib` raises an error.
+    `os.path` is used because it treats inaccessible files as missing; `pathlib` raises an error.
     """
     properties = get_band(band)
     filters = dict.fromkeys((properties.physical_filter, *properties.aliases))
@@ -133,7 +145,7 @@ def _choose(folder: Path, pattern: str, band: str, patch: Patch | None = None) -
 
 
 def _glob(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """Files that match any of some patterns relative to a folder, or absolute."""
+    """Files that match any of some patterns, which are absolute or relative to a folder."""
     found: list[Path] = []
     for pattern in patterns:
         root = Path(Path(pattern).anchor) if Path(pattern).is_absolute() else folder

@@ -1,4 +1,4 @@
-"""Is a file what its name says? Checks from the first bytes to the pixels, each with a reason in words."""
+"""Checks that a file is what its name says, from the first bytes to the pixels, with reasons in words."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from obs_vista.linearity import linear_pixels
 from obs_vista.world_coordinates import icrs_wcs
 
 IMAGE_KINDS = ("vista_stack", "vista_confidence", "vista_coadd", "optical_coadd", "optical_psf")
-"""Kinds of input that are FITS images."""
+"""Types of input that are FITS images."""
 
 CATALOGUE_KINDS = ("ps1", "twomass", "gaia", "vista_catalogue")
-"""Kinds of input that are tables: FITS, Parquet, VOTable or text."""
+"""Types of input that are tables: FITS, Parquet, VOTable or text."""
 
 KINDS = (*IMAGE_KINDS, *CATALOGUE_KINDS)
-"""All kinds of input."""
+"""All types of input."""
 
 _FITS_BLOCK = 2880
 _FITS_MAGIC = b"SIMPLE  ="
@@ -40,14 +40,14 @@ _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?")
 
 
 class _Fault(Exception):
-    """A file is not what it should be; the message is the reason."""
+    """A file failed a check; the message is the reason."""
 
 
 def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
     """Check one input file.
 
-    Looks at the first bytes, the structure, checksums where the file has them, sizes, positions and pixels. Nothing is
-    written, and no error is raised for a bad file.
+    The checks cover the first bytes, the structure, checksums if the file has them, sizes, positions and pixels.
+    Nothing is written, and no error is raised for a bad file.
 
     Parameters
     ----------
@@ -56,17 +56,17 @@ def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
     kind
         One of `KINDS`.
     needs_wcs
-        Whether a coadd must have positions; False where the survey file gives nominal ones. Stacks always need them.
+        Whether a coadd must have a WCS; False if the survey file gives a nominal one. Stacks always need it.
 
     Returns
     -------
     str
-        Why the file cannot be used; empty if it can.
+        Reason why the file cannot be used; empty if it can.
 
     Raises
     ------
     ValueError
-        If the kind is unknown.
+        If the type is unknown.
     """
     if kind not in KINDS:
         raise ValueError(f"There is no kind of input {kind!r}; kinds are {', '.join(KINDS)}.")
@@ -87,10 +87,9 @@ def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
 
 
 def observation_date(path: Path) -> str:
-    """When the exposure of an image began, from the first of its headers that has the card DATE-OBS.
+    """Start of the exposure of an image, from DATE-OBS in its primary header or that of the first extension.
 
-    The primary header and that of the first extension are looked at. Times of files say when they were copied, and
-    the card DATE when somebody wrote them; neither is a date of the data.
+    The time of the file (when it was copied) and the card DATE (when it was written) are not dates of the data.
 
     Parameters
     ----------
@@ -100,7 +99,7 @@ def observation_date(path: Path) -> str:
     Returns
     -------
     str
-        ISO 8601 to the second, UTC; empty if the card is missing or not in the form of the FITS standard.
+        ISO 8601 in UTC to the second; empty if the card is missing or does not follow the FITS standard.
     """
     with _opened(path, disable_image_compression=True) as hdus:
         for hdu in islice(hdus, 2):
@@ -111,7 +110,7 @@ def observation_date(path: Path) -> str:
 
 
 def _check_first_bytes(path: Path, kind: str) -> None:
-    """Empty files, web pages under a FITS name, and other formats."""
+    """Detect empty files, web pages with a FITS name, and other formats."""
     if not path.exists():
         raise _Fault("is not there")
     if not is_regular(path):
@@ -131,7 +130,7 @@ def _check_first_bytes(path: Path, kind: str) -> None:
 
 @contextmanager
 def _opened(path: Path, **options: bool) -> Iterator[fits.HDUList]:
-    """A FITS file that may be damaged, closed again whatever happens."""
+    """Open a FITS file that may be damaged; it is closed in any case."""
     with path.open("rb") as stream, WARNING_FILTERS, warnings.catch_warnings():
         # Astropy warns of truncation, wrong checksums and odd headers; here they are looked for, and become reasons.
         warnings.simplefilter("ignore", AstropyUserWarning)
@@ -140,7 +139,7 @@ def _opened(path: Path, **options: bool) -> Iterator[fits.HDUList]:
 
 
 def _check_structure(path: Path) -> None:
-    """All HDUs are complete, there is nothing odd behind them, and the data are those that their checksums are of."""
+    """Check that all HDUs are complete, that nothing odd follows them, and that checksums match."""
     size = path.stat().st_size
     end = 0
     with _opened(path, disable_image_compression=True, checksum=True, lazy_load_hdus=False) as hdus:
@@ -161,7 +160,7 @@ def _check_structure(path: Path) -> None:
 
 
 def _check_images(path: Path, kind: str, *, needs_wcs: bool) -> None:
-    """Dimensions, positions and pixels of the images that a kind of file must hold."""
+    """Check dimensions, positions and pixels of the images that a type of file must contain."""
     with _opened(path) as hdus:
         match kind:
             case "vista_stack":
@@ -199,7 +198,7 @@ def _check_shape(hdu: fits.ImageHDU, name: str) -> None:
 
 
 def _check_pixels(pixels: np.ndarray, name: str) -> None:
-    """Some pixels are finite, and they are not all the same."""
+    """Check that some pixels are finite and that not all have the same value."""
     finite = np.isfinite(pixels)
     if not finite.any():
         raise _Fault(f"{name} has no finite pixel")
@@ -218,7 +217,7 @@ def _check_confidence(pixels: np.ndarray, name: str) -> None:
 
 
 def _check_wcs(header: fits.Header, name: str, *, pixel_scale: tuple[float, float]) -> None:
-    """The positions are finite, and the pixels of a sensible size (arcsec)."""
+    """Check that positions are finite and the pixel size (arcsec) is plausible."""
     try:
         wcs = icrs_wcs(header)
     except ValueError as error:
@@ -240,7 +239,7 @@ def _check_psf(hdu: fits.ImageHDU) -> None:
 
 
 def _check_coadd(hdus: fits.HDUList, *, needs_wcs: bool) -> None:
-    """An image, and with it, where they are named so, a mask and a variance of the same size."""
+    """Check the image of a coadd, and its mask and variance of the same size if extensions have these names."""
     image = _first_image(hdus)
     _check_shape(image, "the image")
     for hdu in hdus:
@@ -256,7 +255,7 @@ def _check_coadd(hdus: fits.HDUList, *, needs_wcs: bool) -> None:
 
 
 def _check_catalogue(path: Path) -> None:
-    """The table can be read to its end, has rows, and positions on the sky."""
+    """Check that the table can be read completely, has rows, and has positions on the sky."""
     with path.open("rb") as stream:
         start = stream.read(9)
     if start.startswith(_FITS_MAGIC):
@@ -289,7 +288,7 @@ def check_pair(stack: Path, confidence: Path) -> str:
 
 
 def _detector_shapes(path: Path) -> dict[int, tuple[int, int]]:
-    """Detector -> rows and columns, from the headers as they are: images made of them take three times as long."""
+    """Detector -> rows and columns, from the headers alone; constructing images takes three times as long."""
     shapes = {}
     with fits.open(path, disable_image_compression=True) as hdus:
         for detector, number in detector_extensions(hdus).items():

@@ -1,4 +1,4 @@
-"""The manifest: one row for every input file of a survey, with what it is and whether it can be used."""
+"""The manifest: one row per input file of a survey, with its type and whether it can be used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COLUMNS = (
 
 STATES = ("ok", "quarantined", "missing")
 QUARANTINE = "quarantine"
-"""Folder, below a survey's data folder of dmu0, of the files that failed; each has its reason beside it."""
+"""Folder for files that failed, in a survey's data folder of dmu0; each has a text file with the reason."""
 
 _PARALLEL_FROM = 40  # files: starting processes costs a few seconds, about what checking so many does
 
@@ -50,19 +50,19 @@ def check_inputs(
 ) -> Table:
     """Check all input files of a survey and write its manifest.
 
-    Files that passed before and have the checksum that they had are not checked again; a checksum is computed anew
-    where size, times or inode changed (`dmu0.files.checksums`). Of surveys whose files we
-    fetched or simulated, files that fail are moved to the folder `QUARANTINE` with a text that says why, so that they
-    are fetched again; files of local surveys stay where they are, whatever they are.
+    Files that passed before and have the same checksum are not checked again; a checksum is recomputed if size, times
+    or inode changed (`dmu0.files.checksums`). Downloaded or simulated files that fail are moved to the folder
+    `QUARANTINE` with a text file that contains the reason, so that they are fetched again; files of local surveys are
+    never moved.
 
     Parameters
     ----------
     survey
         The survey.
     progress
-        Wraps the results as they come, given their number: ``lambda rows, total: tqdm(rows, total=total)``.
+        Function that wraps the results, given their number: ``lambda rows, total: tqdm(rows, total=total)``.
     workers
-        Processes that read files; chosen by the number of new files unless told.
+        Number of processes that read files; by default chosen from the number of new files.
 
     Returns
     -------
@@ -104,13 +104,13 @@ def _map(function: Callable[[_Job], Row], jobs: list[_Job], workers: int) -> Ite
 
 
 def _recorded(path: Path, folders: DataFolders) -> str:
-    """How a file is written in the manifest; bytes of its name that are no UTF-8 are spelled out."""
+    """The name of a file in the manifest; bytes that are not UTF-8 are escaped."""
     name = str(path.relative_to(folders[0])) if path.is_relative_to(folders[0]) else str(path.absolute())
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 class _Job(NamedTuple):
-    """What a process has to know to check a file.
+    """The input of a process that checks a file.
 
     Attributes
     ----------
@@ -119,9 +119,9 @@ class _Job(NamedTuple):
     folders
         Data folders of the survey.
     needs_wcs
-        Whether coadds must have positions.
+        Whether coadds must have a WCS.
     known
-        Row of the last manifest, if the file passed and has the same content; None: it is to be read.
+        Row of the last manifest if the file passed and has the same content; None if it has to be read.
     """
 
     item: Input
@@ -131,7 +131,7 @@ class _Job(NamedTuple):
 
 
 def _known_of(item: Input, folders: DataFolders, known: dict[str, Row], checksums: Checksums) -> Row | None:
-    """The row of a file in the last manifest, if it passed and its checksum is known to be still the same."""
+    """The row of a file in the last manifest, if it passed and its checksum is known to be unchanged."""
     row = known.get(_recorded(item.path, folders))
     try:
         unchanged = row is not None and checksums.known(item.path, file_state(item.path)) == row["sha256"]
@@ -141,10 +141,10 @@ def _known_of(item: Input, folders: DataFolders, known: dict[str, Row], checksum
 
 
 def _check(job: _Job) -> Row:
-    """The manifest row of one file: it is in one state, with a reason in words, whatever is under its name.
+    """The manifest row of one file, with one state and a reason in words, whatever the file contains.
 
-    Besides the columns, ``read_in`` is the state in which the file was read, and ``stays`` says that its content is not
-    known to be bad, so that it is left where it is.
+    In addition to the columns, ``read_in`` is the state in which the file was read, and ``stays`` says that its content
+    is not known to be bad, so that it is not moved.
     """
     path = job.item.path
     row: Row = {"path": _recorded(path, job.folders), "kind": job.item.kind, "band": job.item.band}
@@ -172,7 +172,7 @@ def _check(job: _Job) -> Row:
 
 
 def _read(job: _Job, before: FileState) -> Row:
-    """What reading a file tells: its checksum, whether it is sound, and that it did not change meanwhile."""
+    """Read a file: its checksum, whether it passes, and whether it changed in the meantime."""
     path = job.item.path
     bad: Row = {"state": "quarantined", "stays": 1}
     try:
@@ -189,7 +189,7 @@ def _read(job: _Job, before: FileState) -> Row:
 
 
 def _check_pairs(survey: Survey, rows: list[Row], known: dict[str, Row]) -> None:
-    """Quarantine confidence maps that do not fit their stacks, in place."""
+    """Quarantine confidence maps that do not match their stacks; changes the rows in place."""
     by_path = {str(row["path"]): row for row in rows}
     for row in rows:
         stack = survey.folders.input_path(str(row["path"]))
@@ -206,7 +206,7 @@ def _check_pairs(survey: Survey, rows: list[Row], known: dict[str, Row]) -> None
 
 
 def quarantine(folders: DataFolders, path: Path, reason: str, *, kind: str, name: str | None = None) -> Path:
-    """Move a bad file, of those that we fetched or made, out of the way, and write down why.
+    """Move a bad downloaded or simulated file to the quarantine folder, and write the reason next to it.
 
     Parameters
     ----------
@@ -217,19 +217,19 @@ def quarantine(folders: DataFolders, path: Path, reason: str, *, kind: str, name
     reason
         What is wrong with it.
     kind
-        What it was to be (`dmu0.files.integrity.KINDS`).
+        Expected type of the file (`dmu0.files.integrity.KINDS`).
     name
-        The name that it should have had, if it has a temporary one.
+        Final name of the file, if it has a temporary one.
 
     Returns
     -------
     Path
-        Where it is now: at the same place below `QUARANTINE`; the reason is beside it, with ``.reason`` at the end.
+        The new path: the same relative path below `QUARANTINE`; the file with the reason ends with ``.reason``.
 
     Raises
     ------
     ValueError
-        If the file is not in the survey's data folder: input files of others are never moved.
+        If the file is not in the survey's data folder: the user's own files are never moved.
     """
     if not path.is_relative_to(folders[0]):
         raise ValueError(f"{path} is not in {folders[0]}: files that are not ours are not moved.")
@@ -241,7 +241,7 @@ def quarantine(folders: DataFolders, path: Path, reason: str, *, kind: str, name
 
 
 def _quarantined_before(folders: DataFolders, present: set[str]) -> list[Row]:
-    """Rows of files that failed in an earlier run and were not replaced since."""
+    """Rows of files that failed in an earlier run and have not been replaced since."""
     root = folders[0] / QUARANTINE
     old = {str(row["path"]): row for row in _old_rows(folders)}
     rows = []
@@ -258,7 +258,7 @@ def _quarantined_before(folders: DataFolders, present: set[str]) -> list[Row]:
 
 
 def _only_one_row_a_file(rows: list[Row]) -> list[Row]:
-    """One row a path: what is in quarantine is not missing as well."""
+    """Keep one row per path: a file in quarantine is not also missing."""
     chosen: dict[str, Row] = {}
     for row in rows:
         if row["path"] not in chosen or row["state"] == "quarantined":
@@ -281,7 +281,7 @@ def _manifest_path(folders: DataFolders) -> Path:
 
 
 def write_manifest(folders: DataFolders, manifest: Table) -> Path:
-    """Write a manifest to the survey's data folder of dmu0; it appears whole or not at all."""
+    """Write a manifest to the survey's data folder of dmu0, atomically."""
     return write_table(manifest, _manifest_path(folders))
 
 
@@ -291,7 +291,7 @@ def read_manifest(folders: DataFolders) -> Table:
     Raises
     ------
     FileNotFoundError
-        If there is none yet.
+        If it does not exist yet.
     """
     path = _manifest_path(folders)
     if not path.exists():
@@ -302,7 +302,7 @@ def read_manifest(folders: DataFolders) -> Table:
 
 
 def _old_rows(folders: DataFolders) -> list[Row]:
-    """The rows of the last manifest; none if there is none, or it has other columns."""
+    """The rows of the last manifest; empty if it does not exist or has other columns."""
     if not _manifest_path(folders).exists():
         return []
     manifest = read_manifest(folders)
@@ -314,12 +314,12 @@ def _old_rows(folders: DataFolders) -> list[Row]:
 
 
 def read_usable(folders: DataFolders) -> list[Row]:
-    """Rows of the input files that can be used; none if there is no manifest yet, or it has other columns."""
+    """Rows of the input files that can be used; empty if the manifest does not exist or has other columns."""
     return [row for row in _old_rows(folders) if row["state"] == "ok"]
 
 
 def count_states(manifest: Table) -> Table:
-    """How many files of each kind are in each state; the counts add up to the rows of the manifest."""
+    """Number of files of each type in each state; the counts add up to the rows of the manifest."""
     kinds = [kind for kind in KINDS if kind in manifest["kind"]]
     counts = Table({"kind": np.array(kinds, dtype=np.str_)})
     for state in STATES:
@@ -331,7 +331,7 @@ def count_states(manifest: Table) -> Table:
 
 
 def changed_inputs(folders: DataFolders) -> list[str]:
-    """Input files whose content is no longer that of the manifest: inputs must never change."""
+    """Input files whose content differs from that in the manifest: inputs must never change."""
     changed = []
     for row in _old_rows(folders):
         path = folders.input_path(str(row["path"]))

@@ -1,4 +1,4 @@
-"""Words of provenance in the metadata of files, and read from them: Parquet, FITS, VOTable, lines of text."""
+"""Provenance in the metadata of files, written and read: Parquet, FITS, VOTable, lines of text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from astropy.io.votable.tree import Info, VOTableFile
 from dmu0.files.code_version import PACKAGE
 
 PREFIX = f"{PACKAGE}."
-"""Before the names of Parquet's key-values, which other software shares."""
+"""Prefix of the keys in the metadata of Parquet, which other software uses too."""
 
 CARDS = {
     "software": "CREATOR",
@@ -28,22 +28,22 @@ CARDS = {
     "inputs_sha256": "INPUTSHA",
     "newest_input": "NEWINPUT",
 }
-"""What provenance says -> FITS keyword."""
+"""Item of the provenance -> FITS keyword."""
 
 
 def in_lines(words: Mapping[str, str]) -> str:
-    """One line per word, ``name: value``, for collections of a Butler and for people."""
+    """One line per item, ``name: value``, for Butler collections and for display."""
     return "\n".join(f"{name}: {value}" for name, value in words.items())
 
 
 def from_lines(text: str) -> dict[str, str]:
-    """What `in_lines` wrote; lines of others are left out."""
+    """The items written by `in_lines`; other lines are ignored."""
     pairs = (line.partition(": ") for line in text.splitlines())
     return {name: value for name, _, value in pairs if name in CARDS}
 
 
 def into_parquet(table: pa.Table, words: Mapping[str, str]) -> pa.Table:
-    """An Arrow table whose schema has the words among its key-values, their names after `PREFIX`."""
+    """An Arrow table with the items in the metadata of its schema, their names prefixed with `PREFIX`."""
     metadata = dict(table.schema.metadata or {})
     return table.replace_schema_metadata(metadata | {PREFIX + name: value for name, value in words.items()})
 
@@ -55,22 +55,22 @@ def into_header(header: fits.Header, words: Mapping[str, str]) -> None:
 
 
 def into_votable(votable: VOTableFile, words: Mapping[str, str]) -> None:
-    """Append an INFO element per word to a VOTable."""
+    """Append an INFO element per item to a VOTable."""
     votable.infos.extend(Info(name=name, value=value) for name, value in words.items())
 
 
 def read_provenance(path: Path) -> dict[str, str]:
-    """The words of provenance in a file; empty if it has none.
+    """The provenance in a file; empty if it has none.
 
     Parameters
     ----------
     path
-        A Parquet file, a FITS file (its primary header is read) or a VOTable, told apart by the end of the name.
+        A Parquet file, a FITS file (its primary header is read) or a VOTable, according to the suffix.
 
     Raises
     ------
     ValueError
-        If the name ends otherwise.
+        If the suffix is unknown.
     """
     match path.suffix:
         case ".parquet":

@@ -1,8 +1,8 @@
-"""Who made a product: code, schema, survey, sky map and inputs, in words that `dmu0.files.metadata` puts into files.
+"""Provenance of a product: code, schema, survey, sky map and inputs, which `dmu0.files.metadata` writes into files.
 
-Nothing here depends on when, where or by whom a product is written: the same code makes the same file of the same
-inputs, byte for byte. A product keeps the provenance of the run that made it; a later commit that changes no code
-does not make it stale.
+Nothing here depends on when, where or by whom a product is written: the same code and inputs give the same file, byte
+for byte. A product keeps the provenance of the run that made it; a later commit that changes no code does not make it
+stale.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dmu0.surveys import Survey
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made a product of a survey.
+    """The provenance of a product of a survey.
 
     Attributes
     ----------
@@ -39,13 +39,13 @@ class Provenance:
     sky_map
         Name of the sky map.
     sky_map_sha1
-        Digest of what defines the sky map (``digest`` of the maps of `dmu0.sky.skymap`).
+        Digest of the definition of the sky map (``digest`` of the maps of `dmu0.sky.skymap`).
     inputs_sha256
-        SHA-256 over the sorted SHA-256 digests of all usable inputs in the manifest, one per line; ``unknown`` before
-        there is a manifest. Coadds that stay in a Butler repository of others are not among them.
+        SHA-256 over the sorted SHA-256 digests of all usable inputs in the manifest, one per line; ``unknown`` without
+        a manifest. Coadds read from an external Butler repository are not included.
     newest_input
-        Start of the latest exposure among the usable inputs, ISO 8601 in UTC, as the headers say it (DATE-OBS):
-        times of files change when they are copied. ``unknown`` where no header says it, as in coadds.
+        Start of the latest exposure among the usable inputs, ISO 8601 in UTC, from DATE-OBS in the headers, because
+        the times of files change when they are copied. ``unknown`` if no header has it, as for coadds.
     """
 
     software: str
@@ -60,12 +60,12 @@ class Provenance:
     newest_input: str
 
     def words(self) -> dict[str, str]:
-        """Name -> value of everything, in order."""
+        """Name -> value of all items, in order."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def gather_provenance(survey: Survey) -> Provenance:
-    """The provenance of a product that is made now, by this code, of a survey's inputs."""
+    """The provenance of a product made now by this code from the inputs of a survey."""
     usable = read_usable(survey.folders)
     digests = sorted(str(row["sha256"]) for row in usable)
     return Provenance(

@@ -1,4 +1,4 @@
-"""Tables on disk: Parquet with units and descriptions, and text for people; there whole or not at all."""
+"""Tables on disk, written atomically: Parquet with units and descriptions, and readable text (ECSV)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from dmu0.files.metadata import into_parquet
 
 
 def write_table(table: Table, path: Path, words: Mapping[str, str] | None = None) -> Path:
-    """Write a table as Parquet, whole or not at all.
+    """Write a table as Parquet, atomically.
 
     Parameters
     ----------
     table
         The table.
     path
-        Name of the file.
+        Path of the file.
     words
-        Its provenance (`dmu0.files.provenance.Provenance.words`); the version of the code if None.
+        Provenance (`dmu0.files.provenance.Provenance.words`); if None, the version of the code.
 
     Raises
     ------
@@ -44,19 +44,19 @@ def write_table(table: Table, path: Path, words: Mapping[str, str] | None = None
 
 
 def write_ecsv(table: Table, path: Path) -> Path:
-    """Write a small table as text that people can read (ECSV), whole or not at all."""
+    """Write a small table as readable text (ECSV), atomically."""
     with written_whole(path) as part:
         table.write(part, format="ascii.ecsv")
     return path
 
 
 def read_table(path: Path) -> Table:
-    """Read a table that `write_table` wrote.
+    """Read a table written by `write_table`.
 
     Raises
     ------
     FileNotFoundError
-        If it is not there; the message says what to run.
+        If it does not exist; the message says what to run.
     """
     if not path.exists():
         stage = next((part for part in path.parts[::-1] if re.fullmatch(r"dmu\d", part)), "an earlier stage")
