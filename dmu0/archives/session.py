@@ -1,4 +1,4 @@
-"""How archives are spoken to: time limits, patience, a steady rate, and logins that are never in a file of ours."""
+"""Connections to archives: time limits, repeated attempts, a limited rate, and logins that are never stored here."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ LOGINS = MappingProxyType(
         "lsst": ("", "RSP_TOKEN"),
     }
 )
-"""Environment variables with the user and the password (or the token) of each archive that may want them."""
+"""Environment variables with the user and the password (or the token) of each archive that may require them."""
 
 
 class ArchiveError(RuntimeError):
-    """An archive did not give what was asked for, and asking again would not help."""
+    """An archive failed to deliver what was requested, and another attempt would not help."""
 
 
 class AbsentError(ArchiveError):
@@ -38,25 +38,25 @@ class AbsentError(ArchiveError):
 
 
 class LoginError(ArchiveError):
-    """An archive wants a login: there is none, or it was refused or has expired."""
+    """An archive requires a login, which is missing, was refused or has expired."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How an archive is asked, and how often.
+    """Settings for requests to an archive.
 
     Attributes
     ----------
     attempts
-        Times that a request is made before it counts as failed.
+        Number of attempts before a request counts as failed.
     first_delay, longest_delay
-        Seconds before the second attempt, and at most before any; the delay doubles from one to the next.
+        Seconds before the second attempt, which double with every further attempt, and their maximum.
     connect_timeout, read_timeout
-        Seconds without an answer, and without a byte, after which a connection counts as lost.
+        Seconds without a connection, and without data, after which a connection counts as lost.
     per_second
-        Requests to one host in a second, at most.
+        Largest number of requests per second to one host.
     workers
-        Files that are downloaded at the same time.
+        Number of files downloaded at the same time.
     """
 
     attempts: int = 5
@@ -73,14 +73,14 @@ class Patience:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}.")
 
     def delay(self, attempt: int, *, asked: float = 0.0) -> float:
-        """Seconds to wait after the given attempt (1, 2, ...): twice as long each time, and no two clients alike.
+        """Seconds to wait after the given attempt (1, 2, ...), doubled each time, with a random part.
 
         Parameters
         ----------
         attempt
             Number of the attempt that failed.
         asked
-            Seconds that the server asked for (Retry-After); kept to unless longer than `longest_delay`.
+            Seconds requested by the server (Retry-After), respected up to `longest_delay`.
         """
         backoff = self.first_delay * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)
         return min(max(backoff, asked), self.longest_delay)
@@ -88,7 +88,7 @@ class Patience:
 
 @dataclass
 class RateLimiter:
-    """Keeps requests to each host apart, over all threads."""
+    """Limits the rate of requests to each host, over all threads."""
 
     per_second: float
     _next: dict[str, float] = field(default_factory=dict)
@@ -105,7 +105,7 @@ class RateLimiter:
 
 
 class _Adapter(HTTPAdapter):
-    """Gives every request time limits, also those that other packages make through our session."""
+    """Adds time limits to every request, including those that other packages make through our session."""
 
     def __init__(self, patience: Patience, limiter: RateLimiter) -> None:
         self._timeout = (patience.connect_timeout, patience.read_timeout)
@@ -131,12 +131,12 @@ class _TokenAuth(requests.auth.AuthBase):
 
 
 def find_login(archive: str, host: str) -> tuple[str, str] | None:
-    """User and password for an archive: from the environment, or else from netrc; None if there are none.
+    """User and password for an archive, from the environment or else from netrc; None if there are none.
 
     Raises
     ------
     LoginError
-        If netrc cannot be read, because of its syntax or its permissions.
+        If netrc cannot be read because of its syntax or permissions.
     """
     user, password = LOGINS.get(archive, ("", ""))
     if password and os.environ.get(password):
@@ -151,7 +151,7 @@ def find_login(archive: str, host: str) -> tuple[str, str] | None:
 
 
 def make_session(archive: str, host: str, patience: Patience, limiter: RateLimiter) -> requests.Session:
-    """A session with time limits, a steady rate, and the archive's login where there is one.
+    """A session with time limits, a limited rate, and the login of the archive if there is one.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def make_session(archive: str, host: str, patience: Patience, limiter: RateLimit
 
 
 def _vsa_session(user: str, password: str) -> requests.Session:
-    """A session that is logged in to the VISTA Science Archive; the community is in VSA_COMMUNITY."""
+    """A session logged in to the VISTA Science Archive; the community is taken from VSA_COMMUNITY."""
     from astroquery.vsa import VsaClass  # on demand: few have a login there, and astroquery takes its time
 
     archive = VsaClass(username=user, password=password, community=os.environ.get("VSA_COMMUNITY", ""))
@@ -184,7 +184,7 @@ def _vsa_session(user: str, password: str) -> requests.Session:
 
 
 def login_hint(archive: str, host: str) -> str:
-    """What a user can do who has no login, or an expired one."""
+    """Advice for users without a login or with an expired one."""
     names = " and ".join(name for name in LOGINS.get(archive, ()) if name)
     return f"set {names}, or add {host} to netrc" if names else f"add {host} to netrc"
 
@@ -196,18 +196,18 @@ def ask_repeatedly(
     passing: tuple[type[Exception], ...],
     wait: Callable[[float], None],
 ) -> Answer:
-    """Call something until it succeeds, waiting longer each time; the last error is raised as `ArchiveError`.
+    """Call a function until it succeeds, waiting longer each time; the last error is raised as `ArchiveError`.
 
     Parameters
     ----------
     ask
-        What to call.
+        Function to call.
     patience
-        How often, and how long to wait.
+        Number of attempts and delays between them.
     passing
-        Errors that may pass; others are raised at once.
+        Exceptions that may be temporary; others are raised at once.
     wait
-        Waits for some seconds.
+        Function that waits for some seconds.
     """
     for attempt in range(1, patience.attempts + 1):
         try:

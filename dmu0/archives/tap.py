@@ -1,4 +1,4 @@
-"""Tables from TAP services: asked again when a service fails, refused when they are cut short."""
+"""Tables from TAP services: queries are repeated if a service fails, truncated results are refused."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from dmu0.archives.session import ArchiveError, LoginError, Patience, ask_repeat
 from dmu0.files.atomic import written_whole
 
 MAXREC = 20_000_000
-"""Rows that are asked for at most; services have limits of their own, below which a table must not be cut."""
+"""Largest number of rows requested; services have their own limits, and truncated tables are refused."""
 
 
 _JOB_TIMEOUT = 3600.0  # seconds that a queued query may take
 
 
 class _CutShort(ArchiveError):
-    """A table has as many rows as the service gives, and not all."""
+    """A table was truncated at the row limit of the service."""
 
 
 class _Closing:
-    """A session whose answers are all closed in the end: PyVO leaves those open that it cannot make sense of."""
+    """A session that closes all responses at the end, because PyVO leaves those open that it cannot parse."""
 
     def __init__(self, session: requests.Session) -> None:
         self._session = session
@@ -57,7 +57,7 @@ class _Closing:
 
 
 class _Passing(Exception):
-    """A failure of a service that may pass."""
+    """A failure of a service that may be temporary."""
 
 
 def run_query(
@@ -69,28 +69,28 @@ def run_query(
     archive: str = "",
     wait: Callable[[float], None] = time.sleep,
 ) -> Table:
-    """The whole result of an ADQL query.
+    """The complete result of an ADQL query.
 
     Parameters
     ----------
     service
         Address of the TAP service.
     query
-        ADQL.
+        Query in ADQL.
     session, patience, archive, wait
-        As for `dmu0.archives.transfer.download_file`.
+        Parameters as in `dmu0.archives.transfer.download_file`.
 
     Returns
     -------
     Table
-        Without masks: missing numbers are NaN or -1, missing words "".
+        Table without masks: missing numbers are NaN or -1, missing text is "".
 
     Raises
     ------
     ArchiveError
-        If the service cannot answer the query, cut the answer short, or failed too often.
+        If the service cannot process the query, truncated the result, or failed too often.
     LoginError
-        If the service wants another login.
+        If the service requires another login.
     """
 
     def ask(mode: Callable[[str, str, requests.Session], pyvo.dal.TAPResults]) -> Table:
@@ -124,7 +124,7 @@ def _ask_once(
     session: requests.Session,
     archive: str,
 ) -> Table:
-    """One request; errors sorted into those that may pass and those that will not."""
+    """Make one request, and distinguish temporary from permanent errors."""
     host = requests.utils.urlparse(service).hostname or service
     try:
         with _Closing(session) as closing:
@@ -158,7 +158,7 @@ def _first_line(error: Exception) -> str:
 
 
 def without_masks(table: Table) -> Table:
-    """The table with missing values as NaN, -1, False or "" in place of masks; words as strings, not objects."""
+    """The table with missing values as NaN, -1, False or "" instead of masks; text as strings, not objects."""
     plain = Table(meta=table.meta)
     for name in table.colnames:
         column = table[name]
@@ -176,12 +176,12 @@ def without_masks(table: Table) -> Table:
 
 
 def save_table(table: Table, target: Path, *, check: Callable[[Path], str]) -> None:
-    """Write a table as FITS with checksums; it gets its name when it passes its check.
+    """Write a table as FITS with checksums; the file gets its name when it passes the check.
 
     Raises
     ------
     ArchiveError
-        If it cannot be written as FITS, or does not pass.
+        If the table cannot be written as FITS, or the file does not pass.
     """
     plain = table.copy()
     plain.meta = {}
@@ -200,7 +200,7 @@ def save_table(table: Table, target: Path, *, check: Callable[[Path], str]) -> N
 
 
 def _is_fits_unit(unit: u.UnitBase | None) -> bool:
-    """Whether FITS can express a unit; services use some that it cannot."""
+    """Whether a unit can be written in FITS; services also use others."""
     if unit is None:
         return True
     try:
@@ -211,7 +211,7 @@ def _is_fits_unit(unit: u.UnitBase | None) -> bool:
 
 
 def datalink(address: str, *, session: requests.Session, patience: Patience, wait: Callable[[float], None]) -> Table:
-    """The files that a DataLink address lists.
+    """The files listed by a DataLink address.
 
     Raises
     ------

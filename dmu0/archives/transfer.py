@@ -1,4 +1,4 @@
-"""Downloading one file: resumed where it broke off, checked before it gets its name, fetched again when it is bad."""
+"""Download of one file: resumed after interruptions, checked before it gets its name, repeated if the file is bad."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _PAGE = (b"<!doctype html", b"<html", b"<head")
 
 
 class Received(NamedTuple):
-    """A file that was downloaded.
+    """A downloaded file.
 
     Attributes
     ----------
     bytes
-        Its size.
+        Size of the file.
     sha256
-        Its digest.
+        Digest of the file.
     attempts
-        Requests that it took.
+        Number of requests made.
     """
 
     bytes: int
@@ -41,7 +41,7 @@ class Received(NamedTuple):
 
 
 class _Passing(Exception):
-    """A failure that may pass: asking again is worth while."""
+    """A failure that may be temporary, so that another attempt is worthwhile."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
@@ -61,28 +61,28 @@ def download_file(
 ) -> Received:
     """Download a file.
 
-    Bytes go to a hidden file beside the target; where the connection breaks or the process dies, it is continued later.
-    Only a file that is complete and passes its check gets its name.
+    Data are written to a hidden file next to the target; if the connection breaks or the process dies, the download is
+    continued later. Only a complete file that passes its check gets its name.
 
     Parameters
     ----------
     session, address, target
-        Session of the archive, address of the file there, and where it goes.
+        Session of the archive, address of the file there, and path to write to.
     check
-        Says why a file cannot be used; empty if it can.
+        Function that returns the reason why a file cannot be used; empty if it can.
     reject
-        Takes a complete file that cannot be used out of the way, and keeps the reason.
+        Function that moves a complete but unusable file away, and records the reason.
     patience
-        How often to ask.
+        Number of attempts and delays between them.
     archive
         Name of the archive, for messages.
     wait
-        Waits for some seconds.
+        Function that waits for some seconds.
 
     Raises
     ------
     LoginError
-        If the archive wants another login.
+        If the archive requires another login.
     AbsentError
         If the archive does not have the file.
     ArchiveError
@@ -110,7 +110,7 @@ def download_file(
 
 
 def _receive(session: requests.Session, address: str, part: Path, tag: Path, archive: str) -> None:
-    """One request: the rest of a file, or all of it."""
+    """Make one request, for the remaining part of a file or all of it."""
     have = part.stat().st_size if part.exists() else 0
     headers = {}
     if have:
@@ -132,7 +132,7 @@ def _receive(session: requests.Session, address: str, part: Path, tag: Path, arc
 
 
 def _judge(response: requests.Response, archive: str) -> None:
-    """Raise what an answer's status, or a web page in place of the file, means."""
+    """Raise the error indicated by the status of a response, or by a web page instead of the file."""
     status = response.status_code
     host = requests.utils.urlparse(response.url).hostname or ""
     if status in (401, 403):
@@ -152,7 +152,7 @@ def _judge(response: requests.Response, archive: str) -> None:
 
 
 def _finish_without_bytes(response: requests.Response, part: Path, have: int) -> None:
-    """There is nothing behind what we have: it is all, or it is another file's."""
+    """Handle an empty remainder: the file is complete, or the partial file belongs to another version."""
     whole = response.headers.get("Content-Range", "").rpartition("/")[2]
     if whole != str(have):
         part.unlink()
@@ -160,7 +160,7 @@ def _finish_without_bytes(response: requests.Response, part: Path, have: int) ->
 
 
 def _write(response: requests.Response, part: Path, tag: Path, have: int) -> None:
-    """Write an answer's bytes behind what is there, or from the start, and see that none is missing."""
+    """Write the content of a response after the existing part, or from the start, and check that it is complete."""
     start = have if response.status_code == requests.codes.partial_content else 0
     if start:
         sent = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))

@@ -16,14 +16,14 @@ from dmu0.surveys import Survey
 
 
 def stack_path(survey: Survey, name: str) -> str | None:
-    """Where a stack goes so that the survey's patterns find it; None if no pattern does.
+    """The path of a stack that matches the survey's patterns; None if no pattern matches.
 
     Parameters
     ----------
     survey
         The survey.
     name
-        The archive's name of the file; its folder does not count, and .fits.fz and .fits count as .fit.
+        Name of the file in the archive; its folder is ignored, and .fits.fz and .fits are treated as .fit.
     """
     if survey.vista is None:
         return None
@@ -36,18 +36,18 @@ def stack_path(survey: Survey, name: str) -> str | None:
 
 
 def _map_path(survey: Survey, path: str) -> str:
-    """Where the confidence map of a stack goes."""
+    """The path of the confidence map of a stack."""
     stem, suffix = re.fullmatch(r"(.*?)((?:\.fits?)?(?:\.fz)?)", path).groups()
     return f"{stem}{survey.vista.confidence}{suffix}"
 
 
 def vsa_stacks(archives: Archives, tracts: Iterable[Tract]) -> Iterator[Request]:
-    """Stacks and maps that the VISTA Science Archive has of some tracts; each once, also where tracts share it.
+    """Stacks and confidence maps of some tracts in the VISTA Science Archive; each is listed once.
 
     Raises
     ------
     ArchiveError
-        If the query does not give the columns fileName, confidenceName and multiframeID.
+        If the result lacks the columns fileName, confidenceName and multiframeID.
     """
     survey, seen = archives.survey, set()
     for tract in tracts:
@@ -68,14 +68,14 @@ def vsa_stacks(archives: Archives, tracts: Iterable[Tract]) -> Iterator[Request]
 
 
 def _vsa_address(archives: Archives, name: object, number: object) -> str:
-    """Where the VISTA Science Archive gives out a file; names may carry a server's name before a colon."""
+    """The address of a file in the VISTA Science Archive; names may have the name of a server before a colon."""
     file = str(name).strip().rpartition(":")[2]
     files = archives.queries.get("vsa_files", VSA_FILES)
     return f"{files}?{urlencode({'file': file, 'MFID': int(number), 'rID': 0})}"
 
 
 def eso_stacks(archives: Archives, tracts: Iterable[Tract]) -> Iterator[Request]:
-    """Stacks and weight maps that ESO has of some tracts; the files of a product are in its DataLink."""
+    """Stacks and weight maps of some tracts in the ESO archive; the files of a product are in its DataLink."""
     survey, seen = archives.survey, set()
     for tract in tracts:
         for query in archives.cone_queries("eso", tract):
@@ -88,7 +88,7 @@ def eso_stacks(archives: Archives, tracts: Iterable[Tract]) -> Iterator[Request]
 
 
 def _eso_product(archives: Archives, survey: Survey, address: str) -> Iterator[Request]:
-    """The science file of a product and its weight map; nothing if it is not a stack that the survey wants."""
+    """The science file of a product and its weight map; empty if it is not a stack of the survey."""
     session = archives.session("eso", address)
     links = datalink(address, session=session, patience=archives.patience, wait=archives.wait)
     science = [link for link in links if str(link["semantics"]) == "#this"]

@@ -1,4 +1,4 @@
-"""What is to be asked of the archives: one request for every file, and what they have in common."""
+"""Requests to the archives: one per file, and what they have in common."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SERVICES = MappingProxyType(
 """TAP service of each query of a survey file; the key ``<query>_service`` in the survey file names a mirror."""
 
 VSA_FILES = "http://vsa.roe.ac.uk/cgi-bin/fits_download.cgi"
-"""Where the VISTA Science Archive gives out files; the key ``vsa_files`` in the survey file names a mirror."""
+"""Address of the files of the VISTA Science Archive; the key ``vsa_files`` in the survey file names a mirror."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,17 @@ class Request:
     Attributes
     ----------
     archive
-        Key of the survey file's query that it comes from: vsa, eso, hsc, hsc_psf, ps1, twomass, gaia, vista, lsst.
+        Key of the query in the survey file: vsa, eso, hsc, hsc_psf, ps1, twomass, gaia, vista, lsst.
     kind
-        What it is (`dmu0.files.integrity.KINDS`).
+        Type of file (`dmu0.files.integrity.KINDS`).
     path
-        Where it goes, relative to the survey's data folder of dmu0.
+        Path to write to, relative to the survey's data folder of dmu0.
     address
-        Where it is: an address, or the TAP service that answers the query.
+        Address of the file, or of the TAP service for the query.
     query
-        ADQL whose result it is; empty if it is a file.
+        Query in ADQL whose result is written; empty for files.
     bytes
-        Its size, if the archive says it; -1 if not.
+        Size of the file; -1 if the archive does not give it.
     """
 
     archive: str
@@ -68,18 +68,18 @@ class Request:
 
 @dataclass
 class Archives:
-    """What the clients share: the survey, its tracts, sessions with the archives, and how patient to be.
+    """The state shared by the clients: the survey, its tracts, sessions with the archives, and request settings.
 
     Attributes
     ----------
     survey
-        The survey whose inputs are asked for.
+        The survey whose inputs are requested.
     tracts
         Numbers of the tracts, separated by spaces; empty: all of the survey.
     patience
-        How often to ask, and how fast.
+        Number of attempts, delays and request rate.
     wait
-        Waits for some seconds.
+        Function that waits for some seconds.
     """
 
     survey: Survey
@@ -102,7 +102,7 @@ class Archives:
         return list({patch.tract.id: patch.tract for patch in self.patches}.values())
 
     def session(self, archive: str, address: str) -> requests.Session:
-        """The session with a host of an archive; logged in, if there is a login."""
+        """The session with a host of an archive, logged in if there is a login."""
         login = archive.split("_")[0]
         host = urlsplit(address).hostname or ""
         if (login, host) not in self._sessions:
@@ -115,7 +115,7 @@ class Archives:
             session.close()
 
     def service(self, archive: str) -> str:
-        """Address of the TAP service that answers a query."""
+        """Address of the TAP service for a query."""
         return self.queries.get(f"{archive}_service", SERVICES[archive])
 
     def fill(self, archive: str, **names: object) -> str:
@@ -124,7 +124,7 @@ class Archives:
         Raises
         ------
         SurveyError
-            If it has an unknown placeholder.
+            If the query has an unknown placeholder.
         """
         try:
             return self.queries[archive].format(**names)
@@ -135,7 +135,7 @@ class Archives:
             ) from error
 
     def cone_queries(self, archive: str, tract: Tract) -> list[str]:
-        """A query of the survey file for the circle round a tract: two where right ascension begins anew."""
+        """The query of the survey file for the circle around a tract; two queries if it crosses RA 0."""
         ra, dec, radius = tract_circle(tract)
         names = {"dec": f"{dec:.6f}", "radius": f"{radius:.6f}", "tract": tract.id, "filters": self._filters()}
         starts = [ra]
@@ -152,13 +152,13 @@ class Archives:
         return run_query(service, query, session=session, patience=self.patience, archive=archive, wait=self.wait)
 
     def _filters(self) -> str:
-        """The archives' names of the survey's VISTA bands, as an ADQL list."""
+        """The names of the survey's VISTA bands in the archives, as an ADQL list."""
         bands = self.survey.vista.bands if self.survey.vista else ()
         return ", ".join(f"'{get_band(band).aliases[0]}'" for band in bands)
 
 
 def tract_circle(tract: Tract) -> tuple[float, float, float]:
-    """Right ascension, declination and radius (ICRS deg) of a circle that holds a tract."""
+    """Right ascension, declination and radius (ICRS deg) of a circle that contains a tract."""
     corners = tract.corners()
     corners = corners if isinstance(corners, SkyCoord) else SkyCoord(corners)
     radius = tract.center.separation(corners).max()

@@ -1,1 +1,1 @@
-"""Coadds as others publish them."""
+"""Readers of published coadds."""

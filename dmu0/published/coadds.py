@@ -1,4 +1,4 @@
-"""Optical coadds as published, HSC's, LSST's and plain FITS images: one reader, and one form, for every stage."""
+"""Published coadds of HSC and LSST and plain FITS images: one reader and one format for all stages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = (
 
 
 def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
-    """Read a published coadd from a FITS file of either kind, with the planes that it has.
+    """Read a published coadd from a FITS file of either type, with the available planes.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
     Raises
     ------
     OpticalError
-        If the file cannot be read, or lacks an image or a usable zero point.
+        If the file cannot be read, or has no image or no usable zero point.
     """
     try:
         with fits.open(path, memmap=False) as hdus:
@@ -56,7 +56,7 @@ def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
 
 
 def read_source(source: dict[str, str | float | None], data_id: dict[str, int | str]) -> OpticalCoadd:
-    """Read the published coadd that a dataset of the pipeline names.
+    """Read the published coadd named by a dataset of the pipeline.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def read_source(source: dict[str, str | float | None], data_id: dict[str, int | 
     Raises
     ------
     OpticalError
-        If its kind is unknown, or the file is not what it should be.
+        If the kind is unknown, or the file cannot be used.
     """
     kind, path = source["kind"], Path(str(source["path"]))
     if kind == "hsc":

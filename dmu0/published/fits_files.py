@@ -1,4 +1,4 @@
-"""Published coadds in FITS files: HSC's calexp with mask and variance, and images that come with less."""
+"""Published coadds in FITS files: HSC calexps with mask and variance, and images that may lack them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from obs_vista.masks import BIT
 from obs_vista.photometry import nanojansky_per_count
 
 PLANES = ("IMAGE", "MASK", "VARIANCE")
-"""Names of the planes, in EXTTYPE or EXTNAME, and their order in files that have neither."""
+"""Names of the planes in EXTTYPE or EXTNAME, and their order in files that have neither."""
 
 
 def read_hsc(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
-    """Read an HSC calexp: image, mask with ``MP_`` planes, variance, zero point and the patch's place in its tract.
+    """Read an HSC calexp: image, mask with ``MP_`` planes, variance, zero point and position in the tract.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def read_hsc(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
     Raises
     ------
     OpticalError
-        If a part or the zero point is missing, or makes no sense.
+        If a plane or the zero point is missing or invalid.
     """
     with fits.open(path, memmap=False) as hdus:
         parts = named_planes(hdus)
@@ -50,19 +50,19 @@ def read_plain(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
     """Read an image that may lack mask and variance; the variance is then the local scatter of its sky.
 
     Pixels on the asinh scale of Pan-STARRS are converted. Without a mask, pixels without data are those that are not
-    finite, BLANK among them, and blocks of one and the same value that is not positive (`empty_pixels`).
+    finite, including BLANK, and blocks of a constant value that is not positive (`empty_pixels`).
 
     Parameters
     ----------
     path
-        The file. Extensions MASK and VARIANCE are used where they are named so, in EXTTYPE or EXTNAME.
+        The file. Extensions named MASK and VARIANCE in EXTTYPE or EXTNAME are used.
     zero_point
         AB magnitude of one count by the survey file; None: from the headers (`published_zero_point`).
 
     Raises
     ------
     OpticalError
-        If there is no image or no zero point, or either makes no sense.
+        If the image or the zero point is missing or invalid.
     """
     with fits.open(path, memmap=False) as hdus:
         parts = named_planes(hdus)
@@ -79,7 +79,7 @@ def _is_plane(hdu: fits.ImageHDU) -> bool:
 
 
 def named_planes(hdus: fits.HDUList) -> dict[str, fits.ImageHDU]:
-    """The extensions that say what they are: by EXTTYPE before EXTNAME, the first of each kind."""
+    """The extensions named by EXTTYPE or else EXTNAME, the first of each name."""
     parts: dict[str, fits.ImageHDU] = {}
     for key in ("EXTTYPE", "EXTNAME"):
         for hdu in hdus:
@@ -92,7 +92,7 @@ def named_planes(hdus: fits.HDUList) -> dict[str, fits.ImageHDU]:
 def _read_planes(
     parts: dict[str, fits.ImageHDU], primary: fits.Header, path: Path, zero_point: float | None
 ) -> OpticalCoadd:
-    """The coadd of some planes, of which all but the image may be missing."""
+    """The coadd made of some planes; all except the image may be missing."""
     header, stored = parts["IMAGE"].header, np.asarray(parts["IMAGE"].data, np.float32)
     try:
         values = np.asarray(linear_pixels(stored, header), np.float32)
@@ -131,12 +131,12 @@ def _origin(header: fits.Header) -> tuple[int, int] | None:
 
 
 def sky_variance(image: np.ndarray, empty: np.ndarray, *, box: int = 128) -> np.ndarray:
-    """Variance of the sky [y, x] from its clipped scatter in boxes; photon noise of sources is not in it.
+    """Variance of the sky [y, x] from its clipped scatter in boxes, without the photon noise of sources.
 
     Parameters
     ----------
     image
-        [y, x].
+        Image [y, x].
     empty
         Pixels without data [y, x].
     box

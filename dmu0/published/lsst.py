@@ -17,14 +17,14 @@ def read_lsst(butler: Butler, data_id: dict[str, int | str]) -> OpticalCoadd:
     Parameters
     ----------
     butler
-        Butler of the repository, with the collection to look in.
+        Butler of the repository, with the collection to search.
     data_id
-        skymap, tract, patch and band.
+        Data id: skymap, tract, patch and band.
 
     Raises
     ------
     OpticalError
-        If its unit is not a flux density.
+        If the unit of the coadd is not a flux density.
     """
     coadd = butler.get("deep_coadd", data_id)
     try:

@@ -1,4 +1,4 @@
-"""Which coadds of a survey an LSST Butler repository has; they are read where they are."""
+"""The coadds of a survey in an LSST Butler repository, which are read in place."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from dmu0.surveys import Survey, SurveyError
 
 
 def find_coadds(survey: Survey, tracts: str = "") -> dict[tuple[int, int, str], str]:
-    """Which coadds of the survey's patches its Butler repository has.
+    """The coadds of the survey's patches in its Butler repository.
 
     Parameters
     ----------
     survey
-        The survey; its keys ``optical.butler`` and ``optical.collection`` say where to look.
+        The survey; its keys ``optical.butler`` and ``optical.collection`` name repository and collection.
     tracts
         Numbers of the tracts, separated by spaces; empty: all of the survey.
 
     Returns
     -------
     dict
-        (tract, patch, band) -> address of the coadd; "" where the repository has none.
+        (tract, patch, band) -> address of the coadd; "" if the repository has none.
 
     Raises
     ------
     SurveyError
-        If the repository cannot be opened, or does not have the collection.
+        If the repository cannot be opened or lacks the collection.
     """
     optical, patches = survey.optical, chosen_patches(survey, tracts)
     wanted = {(tract, patch, band): "" for tract in patches for patch in patches[tract] for band in optical.bands}

@@ -1,4 +1,4 @@
-"""Mask planes of published coadds in our bits: any integer mask whose header names its planes."""
+"""Mask planes of published coadds, converted to our bits, for any integer mask whose header names its planes."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from obs_vista.cards import card_value
 from obs_vista.masks import BIT
 
 THEIR_NAMES = MappingProxyType({"SENSOR_EDGE": "EDGE", "CROSSTALK": "SUSPECT", "UNMASKEDNAN": "NO_DATA"})
-"""Planes of HSC that have another name here; others keep theirs, and those unknown here are left out."""
+"""Planes of HSC that have a different name here; others keep their names, and unknown ones are omitted."""
 
 
 def translate_mask(mask: np.ndarray, header: fits.Header) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Our mask bits of a mask whose header names the planes (MP_<name> = number of the bit).
+    """Convert a mask whose header names the planes (MP_<name> = number of the bit) to our bits.
 
-    Any set of planes will do: one that is not there is never set, one that is not known here is left out.
+    Any set of planes is accepted: a missing plane is never set, an unknown plane is omitted.
 
     Parameters
     ----------
     mask
-        [y, x], integers of any size, or floating-point numbers that are whole.
+        Mask [y, x] of integers of any size, or floating-point numbers with integer values.
     header
         Header of the mask.
 
     Returns
     -------
     mask, left_out
-        Int32 with the bits of `BIT`, and the names that were left out.
+        Int32 mask with the bits of `BIT`, and the names of the omitted planes.
 
     Raises
     ------
     OpticalError
-        If the mask is not of whole numbers, or a card MP_<name> is not the number of a bit.
+        If the mask does not contain integers, or a card MP_<name> is not the number of a bit.
     """
     words = _bit_words(mask)
     found, left_out = np.zeros(mask.shape, np.int32), []
@@ -55,7 +55,7 @@ def translate_mask(mask: np.ndarray, header: fits.Header) -> tuple[np.ndarray, t
 
 
 def _bit_words(mask: np.ndarray) -> np.ndarray:
-    """A mask as unsigned integers of the same bits: the sign of an integer is a bit like the others."""
+    """A mask as unsigned integers with the same bits, because the sign of an integer is a bit like the others."""
     mask = np.asarray(mask)
     if mask.dtype.kind == "f":
         whole = mask.astype(np.int64, casting="unsafe") if np.isfinite(mask).all() else None

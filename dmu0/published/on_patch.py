@@ -10,23 +10,23 @@ from dmu0.sky.tract import Patch
 from obs_vista.masks import BIT
 
 MAX_MISALIGNMENT = 0.02
-"""Pixels by which the world coordinates of an image may differ from those of its patch."""
+"""Largest difference in pixels between the world coordinates of an image and those of its patch."""
 
 
 def on_patch(coadd: OpticalCoadd, patch: Patch, *, name: str) -> OpticalCoadd:
-    """Cut or pad a coadd to the outer box of a patch, whose pixels it must already be on.
+    """Crop or pad a coadd to the outer box of a patch; it must already be on the pixels of the patch.
 
     An image without world coordinates must have the shape of the box.
 
     Parameters
     ----------
     name
-        What to call it in an error.
+        Name of the coadd in error messages.
 
     Raises
     ------
     OpticalError
-        If its pixels are not those of the patch's tract.
+        If the pixels of the coadd are not those of the tract.
     """
     box, shape = patch.outer_bbox, coadd.image.shape
     if coadd.wcs is None and coadd.origin is None:

@@ -1,4 +1,4 @@
-"""The form that every published coadd is read into: image, variance and mask that agree on where there are no data."""
+"""The common format of published coadds: image, variance and mask, which agree on pixels without data."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from obs_vista.masks import BIT, bits
 from obs_vista.world_coordinates import icrs_wcs
 
 UNRELIABLE = bits("NO_DATA", "BAD", "SAT")
-"""Planes on which no flux is to be measured: no value, a defect, or more light than the detector could count."""
+"""Planes of pixels that cannot be used for fluxes: no data, a defect, or saturation."""
 
 
 class OpticalError(ValueError):
-    """A published coadd cannot be used; the message names the file and what is wrong with it."""
+    """A published coadd cannot be used; the message names the file and the reason."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,19 @@ class OpticalCoadd:
     Attributes
     ----------
     image
-        float32 [y, x], nJy; NaN without data.
+        Image [y, x] as float32 in nJy; NaN without data.
     variance
-        float32 [y, x], nJy^2; infinite without data.
+        Variance [y, x] as float32 in nJy^2; infinite without data.
     mask
-        int32 [y, x], bits of `BIT`.
+        Mask [y, x] as int32 with bits of `BIT`.
     wcs
-        Projection of its own pixels into ICRS, or None if the file has none.
+        WCS of its own pixels in ICRS; None if the file has none.
     origin
-        Tract pixel (x, y) of its first pixel as the file says, or None.
+        Tract pixel (x, y) of the first pixel according to the file; None if unknown.
     left_out
-        Mask planes of the file that have no meaning here.
+        Mask planes of the file that are unknown here.
     psf
-        Stamps (cell row, cell column, y, x), if the coadd came with them.
+        PSF stamps (cell row, cell column, y, x), if the file has them.
     """
 
     image: np.ndarray
@@ -52,18 +52,18 @@ class OpticalCoadd:
 
     @property
     def unreliable(self) -> np.ndarray:
-        """Pixels on which no flux is to be measured [y, x]: those of the planes `UNRELIABLE`."""
+        """Pixels [y, x] that cannot be used for fluxes: those of the planes `UNRELIABLE`."""
         return (self.mask & UNRELIABLE) != 0
 
 
 def with_agreed_gaps(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, **rest: object) -> OpticalCoadd:
-    """A coadd whose planes agree on pixels without data: NaN, infinite variance and NO_DATA all say so.
+    """A coadd whose planes agree on pixels without data: NaN, infinite variance and NO_DATA.
 
     Parameters
     ----------
     image, variance, mask
-        Planes [y, x] of `OpticalCoadd`. A pixel has no data where image or variance are not finite, the variance is
-        not positive, or the mask says NO_DATA.
+        Planes [y, x] of `OpticalCoadd`. A pixel has no data if image or variance are not finite, if the variance is
+        not positive, or if NO_DATA is set.
     rest
         Other attributes of `OpticalCoadd`.
     """
@@ -76,12 +76,12 @@ def with_agreed_gaps(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, 
 
 
 def celestial_wcs(header: fits.Header) -> WCS | None:
-    """The projection in a header, into ICRS; None if it has none.
+    """The WCS in a header, converted to ICRS; None if it has none.
 
     Raises
     ------
     ValueError
-        If it cannot be read or turned into ICRS (`icrs_wcs`).
+        If the WCS cannot be read or converted to ICRS (`icrs_wcs`).
     """
     if all(card_value(header, key) is None for key in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2")):
         return None

@@ -1,4 +1,4 @@
-"""PSF stamps of published coadds: of any shape, brought to one form with the star on the middle pixel."""
+"""PSF stamps of published coadds of any shape, converted to square stamps with the star on the central pixel."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from dmu0.published.planes import OpticalError
 from dmu0.robust_statistics import SIGMA_TO_FWHM
 
 TOLERANCE = 0.05
-"""Distance of the star from the middle pixel, px along an axis, up to which a stamp stays as it is: it costs 0.1% of
-a PSF flux at the seeing of HSC."""
+"""Largest distance of the star from the central pixel, px along an axis, for a stamp to be left unchanged: it costs
+0.1% of a PSF flux at the seeing of HSC."""
 
 MAX_OFFSET = 1.0
-"""Distance from the middle of the stamp, px along an axis, up to which a star is moved there; stamps that were cut from
-even to odd sizes, or around a star's own position, are off by up to a pixel, and others show something else."""
+"""Largest distance of the star from the centre of the stamp, px along an axis, for it to be shifted there. Stamps
+cropped from even to odd sizes, or around the position of a star, are off by up to a pixel; others are not PSFs."""
 
 
 class PsfStamp(NamedTuple):
@@ -26,9 +26,9 @@ class PsfStamp(NamedTuple):
     Attributes
     ----------
     stamp
-        (y, x), square and of odd size, of sum 1, its star on the middle pixel.
+        Square stamp (y, x) of odd size and unit sum, with the star on the central pixel.
     note
-        What was changed to make it so; empty if nothing was.
+        Description of the changes made to the stamp in the file; empty if there were none.
     """
 
     stamp: np.ndarray
@@ -36,12 +36,12 @@ class PsfStamp(NamedTuple):
 
 
 def read_psf(path: Path) -> PsfStamp:
-    """Read the stamp of a PSF from the first image of a FITS file.
+    """Read a PSF stamp from the first image of a FITS file.
 
     Raises
     ------
     OpticalError
-        If it is not the image of a star near its middle; the message names the file.
+        If it is not the image of a star near its centre; the message names the file.
     """
     with fits.open(path) as hdus:
         found = [hdu for hdu in hdus if hdu.is_image and hdu.data is not None]
@@ -53,11 +53,11 @@ def read_psf(path: Path) -> PsfStamp:
 
 
 def as_stamp(pixels: np.ndarray) -> PsfStamp:
-    """A stamp in the form of `PsfStamp`.
+    """Convert a stamp to a `PsfStamp`.
 
-    Rectangular and even stamps are padded with zeros. A star off the middle pixel is moved there: by whole pixels, and
-    by a phase in Fourier space for the rest, which is exact for a PSF that is sampled well enough. Wings may be
-    negative, and the sum any positive number.
+    Rectangular and even stamps are padded with zeros. A star off the central pixel is shifted there by whole pixels,
+    and by a phase in Fourier space for the remaining fraction, which is exact for a well-sampled PSF. Wings may be
+    negative; the sum may be any positive number.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def as_stamp(pixels: np.ndarray) -> PsfStamp:
     Raises
     ------
     OpticalError
-        If there is no star, or it is more than `MAX_OFFSET` from the middle.
+        If there is no star, or if it is more than `MAX_OFFSET` from the centre.
     """
     if pixels.ndim < 2 or any(length != 1 for length in pixels.shape[:-2]) or min(pixels.shape[-2:]) < 5:
         raise OpticalError(f"the PSF must be an image of at least 5 x 5 pixels; its shape is {pixels.shape}.")
@@ -95,7 +95,7 @@ def as_stamp(pixels: np.ndarray) -> PsfStamp:
 
 
 def _centroid(stamp: np.ndarray) -> tuple[float, float]:
-    """Centroid of a star under a round Gaussian weight of its own width, which follows it to its place.
+    """Centroid of a star with a round Gaussian weight of its own width, which is iteratively centred on the star.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _centroid(stamp: np.ndarray) -> tuple[float, float]:
 
 
 def _moved(stamp: np.ndarray, *, x: float, y: float, size: int) -> np.ndarray:
-    """A stamp in a square of odd size, with (x, y) on its middle pixel."""
+    """A stamp in a square of odd size, with (x, y) on its central pixel."""
     margin = size  # of zeros all round, for what leaves on one side must not come back on the other
     wide = np.zeros((3 * size, 3 * size))
     start = [margin + size // 2 - round(position) for position in (y, x)]

@@ -1,12 +1,12 @@
-"""The zero point of a published coadd: one precedence for every stage and every kind of file.
+"""The zero point of a published coadd, in the same order of precedence for all stages and types of file.
 
-1. The survey file's, under ``zero_points``: whoever writes it there has looked at the files, and it is the only way to
-   put a wrong or missing card right.
-2. FLUXMAG0, the counts of a source of magnitude 0, which HSC and LSST write.
+1. ``zero_points`` in the survey file: its author has inspected the files, and this is the only way to correct a wrong
+   or missing card.
+2. FLUXMAG0, the counts of a source of magnitude 0, written by HSC and LSST.
 3. MAGZERO, the AB magnitude of one count.
 
-Cards are those of the image's header, else of the primary. A card that is there but cannot be meant (zero, negative,
-text, not finite) is refused, not passed over; so are two cards that disagree.
+Cards are taken from the header of the image, else from the primary header. An invalid card (zero, negative, text, not
+finite) is refused, not ignored; so are two cards that disagree.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from obs_vista.cards import CardError, card_number, refuse_contradictions
 from obs_vista.photometry import zero_point_of
 
 MAX_DISAGREEMENT = 0.01
-"""Magnitudes by which FLUXMAG0 and MAGZERO of one file may differ: MAGZERO is often rounded."""
+"""Largest difference in mag between FLUXMAG0 and MAGZERO of one file: MAGZERO is often rounded."""
 
 
 def published_zero_point(image: fits.Header, primary: fits.Header, *, path: Path, survey: float | None = None) -> float:
@@ -30,11 +30,11 @@ def published_zero_point(image: fits.Header, primary: fits.Header, *, path: Path
     Parameters
     ----------
     image, primary
-        Header of the image, and of the primary HDU of its file, which may be the same.
+        Header of the image, and that of the primary HDU of its file, which may be the same.
     path
         The file, for messages.
     survey
-        The zero point that the survey file gives for the band; None if it gives none.
+        Zero point of the band in the survey file; None if it has none.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def published_zero_point(image: fits.Header, primary: fits.Header, *, path: Path
 
 
 def _positive(image: fits.Header, primary: fits.Header, keyword: str) -> float | None:
-    """A card that must be positive, of the image or else of the primary; None if neither has it."""
+    """A card that must be positive, from the image or else the primary header; None if neither has it."""
     for header in (image, primary):
         refuse_contradictions(header)
         value = card_number(header, keyword, default=np.nan)
