@@ -27,7 +27,8 @@ from dmu3.inputs import (
     read_detector_row,
     without_outliers,
 )
-from dmu3.swarp import Coadd, CoaddError, choose_engine, coadd, wcs_header
+from dmu3.swarp import Coadd, CoaddError, choose_engine, coadd
+from dmu3.swarp_projection import wcs_header
 from obs_vista.photometry import AB_ZERO_POINT
 
 log = logging.getLogger(__name__)

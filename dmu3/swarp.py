@@ -18,6 +18,9 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_area
 from reproject import reproject_adaptive, reproject_interp
 
+from dmu0.sky.tpv import ProjectionError
+from dmu3.swarp_projection import swarp_header, wcs_header
+
 Engine = Literal["swarp", "reproject"]
 
 
@@ -125,24 +128,6 @@ def coadd(
     return _coadd_reproject(inputs, wcs=wcs, shape=shape, back_size=back_size)
 
 
-def wcs_header(wcs: WCS) -> fits.Header:
-    """The cards of a transformation, with CD matrix and PV coefficients in the form read by SWarp and SExtractor."""
-    header = wcs.to_header()
-    cards = fits.Header()
-    for key in ("CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", "CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"):
-        cards[key] = header[key]
-    matrix = wcs.pixel_scale_matrix
-    for row in (1, 2):
-        for column in (1, 2):
-            cards[f"CD{row}_{column}"] = matrix[row - 1, column - 1]
-    for key in header:
-        if key.startswith("PV"):
-            cards[key] = header[key]
-    cards["RADESYS"] = "ICRS"
-    cards["EQUINOX"] = 2000.0
-    return cards
-
-
 # SWarp. FSCALASTRO_TYPE FIXED conserves flux where pixels change size; RESCALE_WEIGHTS N keeps our inverse variances.
 _SETTINGS = {
     "COMBINE_TYPE": "WEIGHTED",
@@ -168,7 +153,10 @@ def _coadd_swarp(
     """`coadd` with SWarp, in its own folder: uncompressed inputs with few cards, so that none is misread."""
     names = []
     for number, item in enumerate(inputs):
-        header = wcs_header(item.wcs)
+        try:
+            header = swarp_header(item.wcs, item.image.shape)
+        except ProjectionError as error:
+            raise CoaddError(f"{item.name}: {error}") from error
         weight = np.where(np.isfinite(item.image), item.weight, 0)
         image = np.where(weight > 0, item.image, 0)
         fits.writeto(work / f"in{number:04d}.fits", image.astype(np.float32), header)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -10,6 +11,8 @@ from scipy.spatial import cKDTree
 
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.sphere import mean_position, tangent_offsets
+from dmu0.sky.tpv import is_linear, tpv_header
+from obs_vista.world_coordinates import icrs_wcs
 
 MAS = 3.6e6
 """Milliarcseconds in a degree."""
@@ -157,6 +160,9 @@ def fit_astrometry(
     min_stars
         Smallest number of matches; with fewer the transformation of the header is kept.
     """
+    if not is_linear(wcs, shape):
+        given = {"error": error, "brightness": brightness, "references": references, "pixel_scale": pixel_scale}
+        return _fit_distorted(wcs, x=x, y=y, shape=shape, min_stars=min_stars, **given)
     star, reference, _ = match(wcs, x=x, y=y, brightness=brightness, references=references)
     if len(star) < min_stars:
         reason = f"{len(star)} stars match the reference catalogue, {min_stars} are needed"
@@ -179,6 +185,32 @@ def fit_astrometry(
         used = kept
     result = Astrometry(refined, "refined", used=used)
     return _describe(result, wcs, x, y, references, star, reference, shape)
+
+
+def _fit_distorted(wcs: WCS, *, x: np.ndarray, y: np.ndarray, shape: tuple[int, int], **given: Any) -> Astrometry:
+    """`fit_astrometry` of a WCS whose plane is not linear in the pixels (SIP, TPV): the distortion is kept.
+
+    Stars are moved to where a linear transformation about the middle of the image has their positions; its linear terms
+    are fitted, and distortion and fit together are written as TPV.
+    """
+    (ny, nx), middle = shape, ((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    flat = WCS(naxis=2)
+    flat.wcs.ctype, flat.wcs.radesys = ["RA---TAN", "DEC--TAN"], "ICRS"
+    flat.wcs.crval, flat.wcs.crpix = wcs.all_pix2world(*middle, 0), np.add(middle, 1)
+    edges = np.array([[0, middle[1]], [nx - 1, middle[1]], [middle[0], 0], [middle[0], ny - 1]])
+    plane = np.array(tangent_offsets(*wcs.all_pix2world(*edges.T, 0), centre=tuple(flat.wcs.crval)))
+    flat.wcs.cd = np.column_stack([(plane[:, 1] - plane[:, 0]) / (nx - 1), (plane[:, 3] - plane[:, 2]) / (ny - 1)])
+    flat.wcs.set()
+
+    def undistorted(a: np.ndarray, b: np.ndarray) -> list[np.ndarray]:
+        return flat.all_world2pix(*wcs.all_pix2world(a, b, 0), 0)
+
+    u, v = undistorted(x, y)
+    result = fit_astrometry(flat, x=u, y=v, shape=shape, **given)
+    if result.state == "header":
+        return replace(result, wcs=wcs)
+    cards = tpv_header(lambda a, b: result.wcs.all_pix2world(*undistorted(a, b), 0), shape, name=wcs.wcs.ctype[0])
+    return replace(result, wcs=icrs_wcs(cards))
 
 
 def _refit(

@@ -18,7 +18,8 @@ from dmu3.inputs import (
     read_detector,
     without_outliers,
 )
-from dmu3.swarp import Coadd, InputImage, wcs_header
+from dmu3.swarp import Coadd, InputImage
+from dmu3.swarp_projection import wcs_header
 
 
 def detector_header() -> fits.Header:

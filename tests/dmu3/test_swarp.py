@@ -8,7 +8,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from dmu0.sky.tract import tangent_wcs
-from dmu3.swarp import CoaddError, InputImage, choose_engine, coadd, find_swarp, wcs_header
+from dmu3.swarp import CoaddError, InputImage, choose_engine, coadd, find_swarp
+from dmu3.swarp_projection import wcs_header
 
 ENGINES = [
     pytest.param("swarp", marks=pytest.mark.skipif(find_swarp() is None, reason="SWarp is not installed")),

@@ -8,6 +8,7 @@ from astropy.wcs import WCS
 from lsst.images import Box, DetectorFrame, SkyProjection
 
 from dmu4.detectors.astrometry import Astrometry, Positions, fit_astrometry, match, offsets
+from obs_vista.world_coordinates import icrs_wcs
 from tests.scenes.detectors import PIXEL_SCALE, SyntheticDetector, make_detector_scene
 
 
@@ -148,3 +149,44 @@ def test_right_ascension_zero(truth: SyntheticDetector) -> None:
     wcs.wcs.set()
     sky = wcs.all_pix2world([[10.0, 10.0]], 0)[0]
     assert np.abs(offsets(wcs, np.array([10.0]), np.array([10.0]), np.array([sky[0] - 360]), sky[1:])).max() < 1e-3
+
+
+SIP = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 3e-5, "B_1_1": 4e-5}
+TPV = {"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "PV1_1": 1.001, "PV1_4": 0.3, "PV2_1": 0.999, "PV2_5": -0.2}
+
+
+@pytest.mark.parametrize("kind", [SIP, TPV], ids=["SIP", "TPV"])
+@pytest.mark.parametrize(("ra", "dec"), [(34.5, -5.0), (359.999, -5.0), (120.0, -89.9)])
+def test_distortions_are_kept(kind: dict, ra: float, dec: float, rng: np.random.Generator) -> None:
+    """A header that is off by 0.9 arcsec and turned comes back, SIP to 0.1 mas, for LSST's images too.
+
+    TPV to 2 mas: its matrix, which is wrong here, acts before the polynomials, the fit behind them.
+    """
+    limit = 0.1 if kind is SIP else 2
+    cards = {"NAXIS1": 336, "NAXIS2": 320, "CRPIX1": 120.0, "CRPIX2": 200.0, "CRVAL1": ra, "CRVAL2": dec}
+    cards |= {"CD1_1": 9.4e-5, "CD1_2": 2e-6, "CD2_1": -2e-6, "CD2_2": 9.4e-5} | kind
+    x, y = rng.uniform(0, 335, 80), rng.uniform(0, 319, 80)
+    sky = icrs_wcs(cards).all_pix2world(x, y, 0)
+    wrong = cards | {"CRVAL2": dec + 2.5e-4, "CD1_2": 2.1e-6, "CD2_1": -1.9e-6, "CD2_2": 9.41e-5}
+    references = Positions(*sky, np.full(80, 1e-3))
+    given = {"error": np.full(80, 1e-3), "brightness": rng.uniform(1, 2, 80), "shape": (320, 336), "pixel_scale": 0.34}
+    fit = fit_astrometry(icrs_wcs(wrong), x=x, y=y, references=references, **given)
+    assert fit.state == "refined"
+    grid = np.meshgrid(np.linspace(0, 335, 5), np.linspace(0, 319, 5))
+    true = icrs_wcs(cards).pixel_to_world(*grid)
+    assert fit.wcs.pixel_to_world(*grid).separation(true).mas.max() < limit
+    frame = DetectorFrame(instrument="VIRCAM", detector=3, visit=1, bbox=Box.factory[0:320, 0:336])
+    projection = SkyProjection.from_fits_wcs(fit.wcs, frame, pixel_bounds=Box.factory[0:320, 0:336])
+    found = projection.pixel_to_sky(x=grid[0].ravel(), y=grid[1].ravel())
+    assert found.separation(true.ravel()).mas.max() < limit
+
+
+def test_distorted_headers_stay_without_stars() -> None:
+    """With too few stars the transformation of the header stays as it is, distortion and all."""
+    cards = {"NAXIS1": 336, "NAXIS2": 320, "CRPIX1": 120.0, "CRPIX2": 200.0, "CRVAL1": 34.5, "CRVAL2": -5.0}
+    wcs = icrs_wcs(cards | {"CD1_1": 9.4e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 9.4e-5} | SIP)
+    nothing = np.empty(0)
+    given = {"error": nothing, "brightness": nothing, "references": Positions(nothing, nothing, nothing)}
+    fit = fit_astrometry(wcs, x=nothing, y=nothing, shape=(320, 336), pixel_scale=0.34, **given)
+    assert fit.state == "header"
+    assert fit.wcs is wcs
