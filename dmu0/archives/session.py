@@ -88,7 +88,13 @@ class Patience:
 
 @dataclass
 class RateLimiter:
-    """Limits the rate of requests to each host, over all threads."""
+    """Limits the rate of requests to each host, over all threads.
+
+    Attributes
+    ----------
+    per_second
+        Largest number of requests per second to one host.
+    """
 
     per_second: float
     _next: dict[str, float] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""``python -m dmu0.sample``: make the sample tile, if it is not there."""
+"""``python -m dmu0.sample``: make the sample tile if it does not exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reference catalogues of the sample: PS1 as MAST delivers it, 2MASS as VizieR does."""
+"""Reference catalogues of the sample, in the formats of MAST (PS1) and VizieR (2MASS)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PS1_GOOD, _PS1_EXTENDED = 4, 1
 
 
 def _magnitude_errors(magnitude: np.ndarray, limit: float, at_limit: float, floor: float) -> np.ndarray:
-    """Photometric error: a floor, and noise of the sky that reaches ``at_limit`` mag at the limit."""
+    """Photometric error: a floor, and sky noise that amounts to ``at_limit`` mag at the limit."""
     return np.hypot(floor, at_limit * 10 ** (0.4 * (magnitude - limit)))
 
 
@@ -34,16 +34,16 @@ def _magnitudes(sky: Table) -> dict[str, np.ndarray]:
 
 
 def _position(sky: Table, mjd: float, scatter: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Measured position (deg) at an epoch, with a scatter (mas) on each axis."""
+    """Measured position (deg) at an epoch, with a scatter (mas) along each axis."""
     ra, dec = positions_at(sky, mjd)
     east, north = rng.normal(0, 1, (2, len(sky))) * scatter / 3.6e6
     return (ra + east / np.cos(np.radians(dec))) % 360, dec + north
 
 
 def ps1_catalogue(sky: Table, scene: Scene, *, seed: int) -> Table:
-    """Mean objects of PS1 that are brighter than 5 sigma in i.
+    """Mean objects of PS1 above 5 sigma in i.
 
-    Magnitudes follow from the HSC ones by the colour terms; -999 marks what is missing, as in the archive.
+    Magnitudes are computed from those of HSC with the colour terms; missing values are -999, as in the archive.
     """
     rng = np.random.default_rng([seed, 8])
     hsc = _magnitudes(sky)

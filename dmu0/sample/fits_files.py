@@ -1,4 +1,4 @@
-"""Writing FITS files that come out the same, byte for byte, whenever they are written."""
+"""Writers of FITS files that are reproducible byte for byte."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dmu0.files.atomic import written_whole
 
 
 def write_fits(path: Path, hdus: list) -> None:
-    """Write a FITS file, whole or not at all."""
+    """Write a FITS file, atomically."""
     with written_whole(path) as part:
         fits.HDUList(hdus).writeto(part, output_verify="exception")
 
@@ -22,13 +22,13 @@ def rice_hdu(data: np.ndarray, header: fits.Header, *, scale: float | None = Non
     Parameters
     ----------
     data
-        Integer pixels [y, x] as they are stored.
+        Integer pixels [y, x] as stored.
     header
-        Its cards.
+        Cards of the header.
     scale
-        BSCALE: value of one step, if it is not 1.
+        BSCALE, the value of one step, if it is not 1.
     when
-        Date that the checksums are stamped with.
+        Date written with the checksums.
     """
     hdu = fits.CompImageHDU(data, header, compression_type="RICE_1", tile_shape=(1, data.shape[1]))
     if scale is not None:

@@ -1,4 +1,4 @@
-"""HSC files of the sample: coadds of one band and patch with mask and variance, and stamps of the PSF."""
+"""HSC files of the sample: coadds of one band and patch with mask and variance, and PSF stamps."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ _STAMP = 43
 
 @dataclass(frozen=True)
 class OpticalField:
-    """The coadd of a band over all patches: neighbouring patches are cut from it, and agree where they overlap.
+    """The coadd of a band over all patches; patches are cut from it, so that they agree where they overlap.
 
     Attributes
     ----------
     band
-        Its label.
+        Label of the band.
     box
-        Tract pixels that it covers.
+        Box of tract pixels covered.
     image, variance
-        float32 [y, x], counts and counts^2.
+        Image and variance [y, x] as float32, in counts and counts^2.
     mask
-        int32 [y, x], bits of `MASK_PLANES`.
+        Mask [y, x] as int32 with bits of `MASK_PLANES`.
     psf
-        How the PSF changes over the box.
+        PSF as a function of position in the box.
     """
 
     band: str
@@ -72,21 +72,21 @@ class OpticalField:
 
 
 def pixel_noise(band: str, pixel_scale: float) -> float:
-    """Noise of a pixel (counts) at which 5 sigma in a 2-arcsec aperture is the band's depth."""
+    """Noise of a pixel (counts) for which 5 sigma in a 2-arcsec aperture is the depth of the band."""
     aperture = np.pi / pixel_scale**2
     return float(10 ** (0.4 * (27 - OPTICAL_DEPTH[band])) / 5 / np.sqrt(aperture))
 
 
 def _correlated_noise(shape: tuple[int, int], a: float, rng: np.random.Generator) -> np.ndarray:
-    """Unit noise [y, x] whose neighbouring pixels are correlated by a kernel (a, 1, a) on both axes."""
+    """Unit noise [y, x] with neighbouring pixels correlated by a kernel (a, 1, a) along both axes."""
     kernel = np.array([a, 1.0, a]) / np.sqrt(1 + 2 * a**2)
     noise = rng.standard_normal(shape)
     return convolve1d(convolve1d(noise, kernel, axis=0, mode="wrap"), kernel, axis=1, mode="wrap")
 
 
 def _mask(counts: np.ndarray, significance: np.ndarray, bright: tuple[float, float]) -> np.ndarray:
-    """Mask [y, x]: what is detected, what is saturated, the circle around the bright star, edges of the field and of
-    the sensors in it."""
+    """Mask [y, x]: detected pixels, saturated pixels, the circle around the bright star, edges of the field and of its
+    sensors."""
     saturated = counts > SATURATION
     # Charge bleeds along a column, and the pipeline interpolates over it.
     saturated |= binary_dilation(saturated, np.ones((61, 1), bool)) & (counts > SATURATION / 60)
@@ -112,17 +112,17 @@ def make_field(band: str, box: Box, wcs: WCS, sky: Table, scene: Scene, *, seed:
     Parameters
     ----------
     band
-        Its label.
+        Label of the band.
     box
-        Tract pixels to cover.
+        Box of tract pixels to cover.
     wcs
-        From sky to tract pixels.
+        WCS of the tract.
     sky
         The true sources.
     scene
         The settings.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
     """
     rng = np.random.default_rng([seed, 7, list(OPTICAL_DEPTH).index(band)])
     scale = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
@@ -159,7 +159,7 @@ def make_field(band: str, box: Box, wcs: WCS, sky: Table, scene: Scene, *, seed:
 
 
 def _grid_cards(wcs: WCS, box: Box) -> fits.Header:
-    """World coordinates of a box of a tract: the projection in its pixels, and its place in the tract."""
+    """Cards of the WCS of a box of a tract: the projection in its pixels, and its position in the tract."""
     header = fits.Header()
     crpix, crval, cd = wcs.wcs.crpix, wcs.wcs.crval, wcs.pixel_scale_matrix
     header["WCSAXES"] = (2, "Number of WCS axes")
@@ -202,7 +202,7 @@ def write_patch(path: Path, field: OpticalField, patch: Patch) -> None:
 
 
 def write_psf(path: Path, field: OpticalField, patch: Patch) -> None:
-    """Write the stamp of the PSF at a patch's centre, 43 px wide, of sum 1."""
+    """Write the PSF stamp at the centre of a patch, 43 px wide, with unit sum."""
     box = patch.outer_bbox
     centre = 0.5 * (box.x.start + box.x.stop - 1), 0.5 * (box.y.start + box.y.stop - 1)
     hdu = fits.PrimaryHDU(field.psf.stamp(*(float(p) for p in field.field_position(*centre)), size=_STAMP))
@@ -215,6 +215,6 @@ def write_psf(path: Path, field: OpticalField, patch: Patch) -> None:
 
 
 def file_name(patterns: dict[str, str], band: str, patch: Patch) -> str:
-    """The file name that the patterns of the survey file give to a band of a patch."""
+    """The file name of a band of a patch according to the patterns of the survey file."""
     pattern = patterns.get(band, patterns.get("default", ""))
     return fill_pattern(pattern, band=band, filter_name=get_band(band).physical_filter, patch=patch)

@@ -1,4 +1,4 @@
-"""Making the sample tile: simulate the sky and write it as the archives deliver it."""
+"""Production of the sample tile: the sky is simulated and written in the formats of the archives."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import Survey
 
 _RECORD = "sample.json"
-"""Says what was made from which settings; written last."""
+"""File that records the settings and products; written last."""
 
 _STAGING = unfinished(Path("sample")).name
 """Folder in which a sample is made."""
 
 
 def sample_digest(survey: Survey) -> str:
-    """A digest of everything that the sample depends on: its settings, and the modules that make it."""
+    """A digest of everything that determines the sample: its settings and the modules that make it."""
     settings = survey.model_dump(mode="json", include={"inputs", "sky_map", "tracts"})
     settings["bands"] = survey.bands
     settings["scene"] = asdict(Scene.from_changes(survey.inputs.scene))
@@ -51,7 +51,7 @@ def sample_digest(survey: Survey) -> str:
 
 
 def is_current(survey: Survey) -> bool:
-    """Whether the sample is there, complete, and made from the present settings."""
+    """Whether the sample exists, is complete, and was made with the current settings."""
     record = survey.folders[0] / _RECORD
     if not record.exists():
         return False
@@ -61,7 +61,7 @@ def is_current(survey: Survey) -> bool:
 
 
 def _write_optical(folder: Path, survey: Survey, tract_id: int, band: str, sky: Table, scene: Scene) -> None:
-    """Simulate a band of the patches of a tract, and write them."""
+    """Simulate one band of the patches of a tract, and write them."""
     tract = make_sky_map(survey.sky_map).tract(tract_id)  # made here: a WCS loses digits on its way to a process
     patches = [tract.patch(patch) for patch in survey.tracts[tract_id]]
     field = make_field(band, _hull(patches), tract.wcs, sky, scene, seed=survey.inputs.seed)
@@ -72,7 +72,7 @@ def _write_optical(folder: Path, survey: Survey, tract_id: int, band: str, sky: 
 
 
 def _hull(patches: list) -> Box:
-    """The smallest box that holds the outer boxes of some patches."""
+    """The smallest box that contains the outer boxes of some patches."""
     boxes = [patch.outer_bbox for patch in patches]
     return Box.factory[
         min(box.y.start for box in boxes) : max(box.y.stop for box in boxes),
@@ -90,7 +90,7 @@ def field_centre(survey: Survey) -> SkyCoord:
 
 
 def half_width(survey: Survey, scene: Scene) -> float:
-    """Half the width in arcsec of the square that has sources: all detectors and patches, and a margin."""
+    """Half the width in arcsec of the square with sources, which covers all detectors and patches with a margin."""
     focal_plane = 2 * scene.detector_pitch * VISTA_PIXEL + scene.dither
     tract_id, patches = next(iter(survey.tracts.items()))
     tract = make_sky_map(survey.sky_map).tract(tract_id)
@@ -99,18 +99,18 @@ def half_width(survey: Survey, scene: Scene) -> float:
 
 
 def make_sample(survey: Survey, *, force: bool = False, progress: bool = True) -> list[str]:
-    """Write the sample tile into the data folder of dmu0, unless it is there already.
+    """Write the sample tile into the data folder of dmu0, unless it exists already.
 
-    Everything is written below a temporary folder first, so that readers see the old sample or the new one.
+    Everything is first written to a temporary folder, so that readers see either the old or the new sample.
 
     Parameters
     ----------
     survey
         A survey whose inputs are simulated.
     force
-        Make it again even if it is current.
+        Whether to make it again even if it is current.
     progress
-        Show a progress bar.
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def make_sample(survey: Survey, *, force: bool = False, progress: bool = True) -
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process makes this sample; a killed one holds no lock."""
+    """Wait until no other process is making this sample; a killed process holds no lock."""
     with (folder / ".sample.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
@@ -146,7 +146,7 @@ def _remove(folders: Iterable[Path]) -> None:
 
 
 def _publish(staging: Path, folder: Path, record: dict) -> None:
-    """Put finished folders in place of old ones, and the record last."""
+    """Replace the old folders by the finished ones, and the record last."""
     (folder / _RECORD).unlink(missing_ok=True)
     for part in sorted(staging.iterdir()):
         if (folder / part.name).exists():
@@ -157,7 +157,7 @@ def _publish(staging: Path, folder: Path, record: dict) -> None:
 
 
 def _write_sample(folder: Path, survey: Survey, *, progress: bool) -> None:
-    """Simulate all files of the sample below a folder."""
+    """Simulate all files of the sample in a folder."""
     scene, seed, centre = Scene.from_changes(survey.inputs.scene), survey.inputs.seed, field_centre(survey)
     sky = make_sky(scene, centre, half=half_width(survey, scene), seed=seed)
     visits = plan_visits(scene, survey.vista.bands if survey.vista else (), centre, seed=seed)

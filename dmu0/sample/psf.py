@@ -1,4 +1,4 @@
-"""The PSF of the synthetic sky: how its size and shape change over the field and from one image to the next."""
+"""The PSF of the synthetic sky: its size and shape vary over the field and between images."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from dmu0.sample.render import render
 
 @dataclass(frozen=True)
 class FieldPsf:
-    """A PSF that changes smoothly over a field, pixel response included.
+    """A PSF that varies smoothly over a field; the pixel response is included.
 
     Attributes
     ----------
     fwhm
-        At the field's centre, px.
+        FWHM at the centre of the field in px.
     growth
-        Relative growth of the FWHM per squared distance from the centre, and its gradients in u and v.
+        Relative increase of the FWHM per squared distance from the centre, and its gradients in u and v.
     ellipticity
-        (e1, e2) at the centre, e = (a^2 - b^2) / (a^2 + b^2), along and at 45 deg to the x axis.
+        Ellipticity (e1, e2) at the centre, e = (a^2 - b^2) / (a^2 + b^2), along and at 45 deg to the x axis.
     astigmatism
         Gradients of (e1, e2) in u and v: de1/du, de1/dv, de2/du, de2/dv.
     """
@@ -41,13 +41,13 @@ class FieldPsf:
         return e1 + e1u * u + e1v * v, e2 + e2u * u + e2v * v
 
     def covariance(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """Covariances (xx, xy, yy) in px^2 of a Gaussian whose sigma is the FWHM; one row a position."""
+        """Covariances (xx, xy, yy) in px^2 of a Gaussian whose sigma is the FWHM; one row per position."""
         e1, e2 = self.shape(u, v)
         area = self.size(u, v) ** 2 / np.sqrt(1 - e1**2 - e2**2)
         return np.stack([area * (1 + e1), area * e2, area * (1 - e1)], axis=-1)
 
     def stamp(self, u: float, v: float, *, size: int) -> np.ndarray:
-        """The PSF [y, x] at a field position, centred in a square of odd size, of sum 1."""
+        """The PSF [y, x] at a field position, centred in a square of odd size, with unit sum."""
         image = np.zeros((size, size))
         centre = np.full(1, (size - 1) / 2)
         nothing = np.zeros((1, 3))
@@ -57,14 +57,14 @@ class FieldPsf:
 
 
 def random_psf(rng: np.random.Generator, *, fwhm: float, variation: float) -> FieldPsf:
-    """A PSF of given FWHM at the field's centre (px), and of random shape and field dependence.
+    """A PSF of given FWHM with random shape and variation over the field.
 
     Parameters
     ----------
     rng
-        Random numbers.
+        Random number generator.
     fwhm
-        At the field's centre, px.
+        FWHM at the centre of the field in px.
     variation
         Typical ellipticity and relative change of size from the centre to the edge of the field.
     """

@@ -1,4 +1,4 @@
-"""Draw point sources and galaxies on a pixel grid as sums of elliptical Gaussians, whose fluxes are exact."""
+"""Rendering of point sources and galaxies on a pixel grid as sums of elliptical Gaussians with exact fluxes."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ BULGE_VARIANCE = np.array(
 
 @njit(nogil=True, cache=True)
 def add_gaussian(image, x, y, flux, cxx, cxy, cyy, floor):
-    """Add one elliptical Gaussian, out to where it falls below ``floor``.
+    """Add one elliptical Gaussian where it exceeds ``floor``.
 
     Parameters
     ----------
     image
-        Array [y, x] that is added to.
+        Image [y, x], changed in place.
     x, y
-        Centre, px.
+        Centre in px.
     flux
-        Integral, in the image's unit.
+        Total flux in the unit of the image.
     cxx, cxy, cyy
-        Covariance, px^2.
+        Covariance in px^2.
     floor
-        Surface brightness below which nothing is drawn, in the image's unit.
+        Lowest surface brightness that is drawn, in the unit of the image.
     """
     det = cxx * cyy - cxy * cxy
     peak = flux / (2.0 * math.pi * math.sqrt(det))
@@ -84,19 +84,19 @@ def render(image, x, y, flux, bulge_fraction, disk, bulge, psf, floor):
     Parameters
     ----------
     image
-        Array [y, x], float64, that is added to.
+        Image [y, x] as float64, changed in place.
     x, y
-        Positions, px.
+        Positions in px.
     flux
-        Total fluxes, in the image's unit.
+        Total fluxes in the unit of the image.
     bulge_fraction
         Fraction of the flux in the bulge; negative for a point source.
     disk, bulge
-        Covariances (xx, xy, yy) of a Gaussian of the half-light radius, px^2, one row a source.
+        Covariances (xx, xy, yy) of a Gaussian whose sigma is the half-light radius, px^2, one row per source.
     psf
-        Covariances (xx, xy, yy) of a Gaussian whose sigma is the FWHM of the PSF, px^2, one row a source.
+        Covariances (xx, xy, yy) of a Gaussian whose sigma is the FWHM of the PSF, px^2, one row per source.
     floor
-        Surface brightness below which a component is not drawn.
+        Lowest surface brightness of a component that is drawn.
     """
     for s in range(len(x)):
         for p in range(len(PSF_FRACTION)):
@@ -126,13 +126,13 @@ def profile_covariance(
     Parameters
     ----------
     radius
-        Along the major axis, arcsec.
+        Radius along the major axis in arcsec.
     axis_ratio
-        Minor over major axis.
+        Ratio of minor to major axis.
     angle
-        Position angle of the major axis, deg east of north.
+        Position angle of the major axis in deg east of north.
     sky_to_pixel
-        2 x 2 matrix that takes (east, north) in arcsec to (x, y) in px.
+        2 x 2 matrix from (east, north) in arcsec to (x, y) in px.
     """
     major, minor = radius**2, (radius * axis_ratio) ** 2
     sin, cos = np.sin(np.radians(angle)), np.cos(np.radians(angle))
@@ -145,13 +145,13 @@ def profile_covariance(
 
 
 def enclosed_fraction(radius: np.ndarray | float, fwhm: float) -> np.ndarray:
-    """Fraction of the flux of a round PSF of some FWHM inside a radius of the same unit."""
+    """Fraction of the flux of a round PSF within a radius in the same unit as its FWHM."""
     radius = np.asarray(radius, float)[..., np.newaxis]
     return (PSF_FRACTION * -np.expm1(-0.5 * (radius / (PSF_SIGMA * fwhm)) ** 2)).sum(-1)
 
 
 def noise_area(fwhm_px: float) -> float:
-    """Equivalent noise area of the PSF in px: variance of an optimal flux over the variance of a pixel."""
+    """Equivalent noise area of the PSF in px: the variance of an optimal flux over that of a pixel."""
     variance = (PSF_SIGMA * fwhm_px) ** 2
     pairs = np.outer(PSF_FRACTION, PSF_FRACTION) / (2 * np.pi * np.add.outer(variance, variance))
     return float(1 / pairs.sum())

@@ -1,4 +1,4 @@
-"""The settings of the synthetic sky: what is on it, and how it is observed."""
+"""Settings of the synthetic sky: its sources, and how they are observed."""
 
 from __future__ import annotations
 
@@ -19,40 +19,87 @@ VISTA_PIXEL = 9.48e-5 * 3600
 
 @dataclass(frozen=True)
 class Scene:
-    """What is on the sky and how well it is seen; any number can be changed in the survey file, key ``inputs.scene``.
+    """The contents and observing conditions of the sky; the key ``inputs.scene`` of the survey file changes any number.
 
-    Stars are denser than in most real fields and 2MASS is deeper, because a detector here covers a thirtieth of the
-    sky of a real one and yet has to have stars enough for its own calibration.
+    The density of stars is higher than in most real fields and 2MASS is deeper, because a detector here covers a
+    thirtieth of the area of a real one and still needs enough stars for its own calibration.
+
+    Attributes
+    ----------
+    star_density
+        Number of stars per mag and square arcmin.
+    star_bright, star_faint
+        Magnitudes in i of the brightest ordinary star and of the faintest one.
+    galaxy_density
+        Number of galaxies per square arcmin down to the faint limit.
+    galaxy_bright, galaxy_faint
+        Magnitudes in i of the brightest and faintest galaxies.
+    galaxy_slope
+        Slope of the number counts of galaxies, d log10(counts) / d mag.
+    paired
+        Fraction of the galaxies at 0.8 to 3 arcsec from another one.
+    locus_scatter
+        Intrinsic scatter of the colours of stars in mag.
+    motion
+        Typical proper motion of a star along one axis in mas/yr.
+    bright_star
+        Magnitude in i of the one saturated star.
+    detector_pixels
+        Native size of a VISTA detector; a stack is larger by twice its largest jitter.
+    detector_pitch
+        Distance between the centres of neighbouring detectors in pixels.
+    dither
+        Size of the offsets between pawprints in arcsec.
+    noise_excess
+        Noise of stacks over the ideal noise, as in real stacks, from sky frames and destriping.
+    wcs_shift
+        Error of the header position along one axis in arcsec.
+    wcs_linear
+        Error of the scales and rotation in the header.
+    zero_point_error
+        Error of MAGZPT in the header in mag.
+    detector_zero_point
+        Scatter of the zero points of the detectors about that of their stack in mag.
+    sky_residual
+        Amplitude of the residuals of sky subtraction over the noise of a pixel.
+    optical_correlation
+        Noise correlation of neighbouring pixels of optical coadds: a of a 3-px kernel (a, 1, a) along both axes.
+    halo
+        Fraction of the flux of the saturated star in its halo.
+    ps1_limit
+        Magnitude in i at which the error of PS1 is 0.2.
+    twomass_limit
+        Vega magnitude in J at which the error of 2MASS is 0.11; 1.5 mag deeper than the real survey.
     """
 
     # the sky
-    star_density: float = 2.8  # stars per mag and square arcmin
-    star_bright: float = 16.0  # i mag of the brightest ordinary star
-    star_faint: float = 25.0  # i mag
-    galaxy_density: float = 110.0  # galaxies to the faint limit per square arcmin
-    galaxy_bright: float = 17.5  # i mag
-    galaxy_faint: float = 26.0  # i mag
-    galaxy_slope: float = 0.32  # d log10(counts) / d mag
-    paired: float = 0.12  # fraction of the galaxies that lie 0.8 to 3 arcsec from another one
-    locus_scatter: float = 0.02  # mag, intrinsic scatter of a star's colour
-    motion: float = 6.0  # mas/yr, typical proper motion of a star on one axis
-    bright_star: float = 11.8  # i mag of the one saturated star
+    star_density: float = 2.8
+    star_bright: float = 16.0
+    star_faint: float = 25.0
+    galaxy_density: float = 110.0
+    galaxy_bright: float = 17.5
+    galaxy_faint: float = 26.0
+    galaxy_slope: float = 0.32
+    paired: float = 0.12
+    locus_scatter: float = 0.02
+    motion: float = 6.0
+    bright_star: float = 11.8
     # VISTA
-    detector_pixels: float = 370.0  # native size; a stack is larger by twice its largest jitter
-    detector_pitch: float = 405.0  # px between the centres of neighbouring detectors
-    dither: float = 14.0  # arcsec between pawprints
-    noise_excess: float = 1.45  # over the ideal noise: sky frames, destriping, so that stacks come out as real ones do
-    wcs_shift: float = 0.08  # arcsec, error of the header position on one axis
-    wcs_linear: float = 3e-5  # error of the header's scales and rotation
-    zero_point_error: float = 0.008  # mag, error of the header's MAGZPT
-    detector_zero_point: float = 0.008  # mag, scatter of the detectors about their stack's zero point
-    sky_residual: float = 0.6  # amplitude of what sky subtraction leaves, over the noise of a pixel
+    detector_pixels: float = 370.0
+    detector_pitch: float = 405.0
+    dither: float = 14.0
+    noise_excess: float = 1.45
+    wcs_shift: float = 0.08
+    wcs_linear: float = 3e-5
+    zero_point_error: float = 0.008
+    detector_zero_point: float = 0.008
+    sky_residual: float = 0.6
     # optical coadds
-    optical_correlation: float = 0.04  # of neighbouring pixels' noise, as a 3-px kernel (a, 1, a) on both axes
-    halo: float = 0.01  # of the saturated star's flux
+    optical_correlation: float = 0.04
+    halo: float = 0.01
     # catalogues
-    ps1_limit: float = 22.3  # i mag where the error is 0.2
-    twomass_limit: float = 17.3  # J Vega where the error is 0.11: 1.5 mag deeper than the real survey
+    ps1_limit: float = 22.3
+    twomass_limit: float = 17.3
 
     @classmethod
     def from_changes(cls, changes: dict[str, float]) -> Scene:
@@ -72,20 +119,41 @@ class Scene:
 
 @dataclass(frozen=True)
 class VistaSetting:
-    """How a VISTA band is observed: sky and exposure of one DIT, and how many of them make a stack.
+    """Observation of a VISTA band: sky and exposure time of one DIT, and the number of DITs in a stack.
 
-    Exposures repeat more often than in real surveys, so that three pawprints give the depth of a whole one.
+    There are more exposures than in real surveys, so that three pawprints reach the depth of a complete survey.
+
+    Attributes
+    ----------
+    dit
+        Exposure time of one DIT in seconds.
+    ndit
+        Number of DITs in an exposure.
+    nicomb
+        Number of exposures in a stack.
+    sky
+        Sky level of one DIT in ADU.
+    zero_point
+        Vega magnitude of 1 ADU/s.
+    seeing
+        FWHM of the three good pawprints in arcsec.
+    night
+        Date of the first pawprint.
+    flat
+        Date of the flat field.
+    wavelength
+        Wavelength of the filter in nm, as in the header.
     """
 
-    dit: float  # s
+    dit: float
     ndit: int
     nicomb: int
-    sky: float  # ADU in one DIT
-    zero_point: float  # Vega, of 1 ADU/s
-    seeing: tuple[float, float, float]  # arcsec, FWHM of the three good pawprints
-    night: str  # date of the first pawprint
-    flat: str  # date of the flat field
-    wavelength: float  # nm, of the filter, as its header says
+    sky: float
+    zero_point: float
+    seeing: tuple[float, float, float]
+    night: str
+    flat: str
+    wavelength: float
 
 
 VISTA_SETTINGS = MappingProxyType(
@@ -99,10 +167,10 @@ VISTA_SETTINGS = MappingProxyType(
 )
 
 OPTICAL_DEPTH = MappingProxyType({"g": 26.5, "r": 26.2, "i": 26.0, "z": 25.3, "y": 24.7})
-"""AB magnitude of 5 sigma in a 2-arcsec aperture, were the noise of the pixels independent."""
+"""AB magnitude of 5 sigma in a 2-arcsec aperture for independent pixel noise."""
 
 OPTICAL_SEEING = MappingProxyType({"g": 0.78, "r": 0.72, "i": 0.58, "z": 0.66, "y": 0.70})
-"""FWHM in arcsec."""
+"""FWHM of the PSF of the optical coadds in arcsec."""
 
 OPTICAL_MJD = 57357.0
 """Epoch of the optical coadds and of the positions in the truth table, MJD TAI (2015-12-01)."""
@@ -110,22 +178,56 @@ OPTICAL_MJD = 57357.0
 
 @dataclass(frozen=True)
 class Visit:
-    """One VISTA pawprint stack as it is observed."""
+    """The observation of one VISTA pawprint stack.
 
-    number: int  # in the night's files
+    Attributes
+    ----------
+    number
+        Running number of the file in the night.
+    band
+        Label of the band.
+    exposure
+        ESO DET EXP NO of the first exposure.
+    mjd
+        Start of the first exposure, MJD in UTC.
+    east, north
+        Pointing relative to the centre of the field in arcsec.
+    angle
+        Position angle of the rotator in deg.
+    psf
+        PSF over the field.
+    zero_point
+        Vega magnitude of 1 ADU/s at airmass 1.
+    sky
+        Sky level of one DIT in ADU.
+    dit, ndit, nicomb
+        Exposure time of one DIT in seconds, DITs per exposure, and exposures per stack.
+    jitter
+        Offset of each exposure in pixels.
+    airmass
+        Airmass of the observation.
+    obstatus, esograde
+        Status and grade of the observation, as in the headers.
+    trail
+        Whether a satellite crosses the field.
+    noise_excess
+        Noise over the ideal noise.
+    """
+
+    number: int
     band: str
-    exposure: int  # ESO DET EXP NO of the first exposure
-    mjd: float  # UTC, of the first exposure
-    east: float  # arcsec, pointing from the field's centre
+    exposure: int
+    mjd: float
+    east: float
     north: float
-    angle: float  # deg, position angle of the rotator
+    angle: float
     psf: FieldPsf
-    zero_point: float  # Vega, of 1 ADU/s at unit airmass
-    sky: float  # ADU in one DIT
+    zero_point: float
+    sky: float
     dit: float
     ndit: int
     nicomb: int
-    jitter: tuple[tuple[float, float], ...]  # px, of each exposure
+    jitter: tuple[tuple[float, float], ...]
     airmass: float
     obstatus: str = "Completed"
     esograde: str = "A"
@@ -144,12 +246,12 @@ class Visit:
 
     @property
     def margin(self) -> int:
-        """Pixels by which a stack reaches beyond its detector on every side."""
+        """Margin of a stack around its detector on every side, in pixels."""
         return int(np.ceil(np.abs(np.array(self.jitter)).max())) + 1
 
 
 def plan_visits(scene: Scene, bands: tuple[str, ...], centre: SkyCoord, *, seed: int) -> list[Visit]:
-    """The stacks of the sample: three good pawprints a band, and one that was aborted.
+    """The stacks of the sample: three good pawprints per band, and an aborted one.
 
     Parameters
     ----------
@@ -158,9 +260,9 @@ def plan_visits(scene: Scene, bands: tuple[str, ...], centre: SkyCoord, *, seed:
     bands
         VISTA bands to observe.
     centre
-        Of the field.
+        Centre of the field.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
     """
     visits = []
     pattern = ((-0.5, -0.45), (0.55, -0.1), (-0.1, 0.6))

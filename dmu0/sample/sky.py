@@ -38,7 +38,7 @@ def _fluxes(magnitudes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _stars(scene: Scene, half: float, rng: np.random.Generator) -> Table:
-    """Stars of a square of half-width ``half`` (arcsec), at offsets east and north."""
+    """Stars in a square of half-width ``half`` (arcsec), at offsets east and north."""
     area = (2 * half / 60) ** 2
     count = round(scene.star_density * (scene.star_faint - scene.star_bright) * area)
     i = rng.uniform(scene.star_bright, scene.star_faint, count)
@@ -66,7 +66,7 @@ def _stars(scene: Scene, half: float, rng: np.random.Generator) -> Table:
 
 
 def _galaxies(scene: Scene, half: float, rng: np.random.Generator) -> Table:
-    """Galaxies of a square of half-width ``half`` (arcsec), at offsets east and north."""
+    """Galaxies in a square of half-width ``half`` (arcsec), at offsets east and north."""
     count = round(scene.galaxy_density * (2 * half / 60) ** 2)
     low, high = (10 ** (scene.galaxy_slope * mag) for mag in (scene.galaxy_bright, scene.galaxy_faint))
     i = np.log10(rng.uniform(low, high, count)) / scene.galaxy_slope
@@ -98,7 +98,7 @@ def _galaxies(scene: Scene, half: float, rng: np.random.Generator) -> Table:
 
 
 def make_sky(scene: Scene, centre: SkyCoord, *, half: float, seed: int) -> Table:
-    """All sources of a square on the sky.
+    """All sources in a square on the sky.
 
     Parameters
     ----------
@@ -107,14 +107,14 @@ def make_sky(scene: Scene, centre: SkyCoord, *, half: float, seed: int) -> Table
     centre
         Centre of the square.
     half
-        Half its width, arcsec.
+        Half of its width in arcsec.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
 
     Returns
     -------
     Table
-        Identity, position, profile, proper motion and total flux (nJy) in every band; bulge_fraction is -1 for stars.
+        Identifier, position, profile, proper motion and total flux (nJy) in each band; bulge_fraction is -1 for stars.
     """
     stars = _stars(scene, half, np.random.default_rng([seed, 2]))
     galaxies = _galaxies(scene, half, np.random.default_rng([seed, 3]))

@@ -1,4 +1,4 @@
-"""Colours of the synthetic sources: a stellar locus, and galaxy spectra integrated through the bands."""
+"""Colours of the synthetic sources: a stellar locus, and galaxy spectra integrated over the bands."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def star_magnitudes(
 ) -> dict[str, np.ndarray]:
     """AB magnitudes of stars in all bands.
 
-    VISTA Z and Y follow from J and Ks by the published 2MASS transformations, and join the optical locus where VISTA
-    Z lies, between HSC i and z in wavelength.
+    VISTA Z and Y are computed from J and Ks with the published 2MASS transformations, and connected to the optical
+    locus at VISTA Z, which lies between HSC i and z in wavelength.
 
     Parameters
     ----------
     g_i
-        Colour g-i, AB.
+        Colour g-i (AB).
     i
-        Magnitude in i, AB.
+        Magnitude in i (AB).
     rng
-        Random numbers.
+        Random number generator.
     scatter
-        Standard deviation of a star about the locus in each colour, mag.
+        Standard deviation of stars about the locus in each colour in mag.
     """
     colour = {
         name: np.interp(g_i, LOCUS["g-i"], values) + rng.normal(0, scatter, len(g_i))
@@ -104,11 +104,11 @@ def galaxy_magnitudes(
     redshift
         Redshift.
     young
-        Fraction of the light at 0.6 um that comes from the young population.
+        Fraction of the light at 0.6 um from the young population.
     attenuation
-        By dust at 0.55 um, mag; it falls with wavelength as its power -0.9.
+        Dust attenuation at 0.55 um in mag, proportional to wavelength to the power -0.9.
     i
-        Magnitude in i, AB.
+        Magnitude in i (AB).
     """
     flux = {}
     for band in SAMPLE_BANDS:
@@ -123,7 +123,7 @@ def galaxy_magnitudes(
 
 
 def twomass_magnitudes(vj: np.ndarray, vh: np.ndarray, vk: np.ndarray) -> dict[str, np.ndarray]:
-    """2MASS J, H, Ks (Vega) of sources of given VISTA magnitudes (AB): the published transformations, inverted."""
+    """2MASS J, H, Ks (Vega) for given VISTA magnitudes (AB), from the inverted published transformations."""
     j, h, k = (mag - VISTA_BANDS[band].vega_to_ab for band, mag in (("vj", vj), ("vh", vh), ("vk", vk)))
     slope = {band: TWOMASS_TO_VISTA[band][1] for band in ("vj", "vh", "vk")}
     jk = (j - k) / (1 + slope["vj"] - slope["vk"])
@@ -131,9 +131,9 @@ def twomass_magnitudes(vj: np.ndarray, vh: np.ndarray, vk: np.ndarray) -> dict[s
 
 
 def ps1_magnitudes(hsc: dict[str, np.ndarray], *, rounds: int = 30) -> dict[str, np.ndarray]:
-    """PS1 magnitudes (AB) that the HSC colour terms turn into given HSC magnitudes, by iteration.
+    """PS1 magnitudes (AB) for which the HSC colour terms give the HSC magnitudes, by iteration.
 
-    Colours are held within the range -1 to 1.5 of the colour terms, beyond which their parabolas mislead.
+    Colours are limited to the range -1 to 1.5 of the colour terms, because their parabolas cannot be extrapolated.
     """
     ps1 = {band: np.array(hsc[band], float) for band in PS1_TO_HSC}
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""VISTA files of the sample: pawprint stacks and their confidence maps, as the CASU pipeline writes them."""
+"""VISTA files of the sample: pawprint stacks and their confidence maps in the format of the CASU pipeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DETECTORS = range(1, 17)
 
 
 def _image_hdu(stack: Stack, header: fits.Header, when: str) -> fits.CompImageHDU:
-    """The image of a detector in steps of a thirtieth of its noise."""
+    """The image of a detector, quantized in steps of a thirtieth of its noise."""
     scale = round(stack.sky_noise / 30, 4)
     return rice_hdu(np.round(stack.image / scale).astype(np.int32), header, scale=scale, when=when)
 
@@ -38,9 +38,9 @@ def write_visit(folder: Path, visit: Visit, sky: Table, centre: SkyCoord, scene:
     Parameters
     ----------
     folder
-        Where the two files go.
+        Folder for the two files.
     visit
-        How the stack is observed.
+        Observation of the stack.
     sky
         The true sources.
     centre
@@ -48,12 +48,12 @@ def write_visit(folder: Path, visit: Visit, sky: Table, centre: SkyCoord, scene:
     scene
         The settings.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
 
     Returns
     -------
     list of dict
-        The truth of each detector: zero point, PSF, and the parameters of the true projection.
+        The truth for each detector: zero point, PSF, and the parameters of the true projection.
     """
     when = Time(visit.mjd, format="mjd").isot[:19]
     magzpt = round(

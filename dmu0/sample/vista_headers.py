@@ -1,4 +1,4 @@
-"""The header cards of CASU pawprint stacks: ESO's description of the observation, and CASU's of its reduction."""
+"""Header cards of CASU pawprint stacks: ESO's description of the observation, and CASU's of the reduction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dmu0.sample.vista_pixels import EXTINCTION, Stack
 from obs_vista.bands import get_band
 
 _CORE_RADIUS = 1.0
-"""CASU's core radius, arcsec; aperture 3 is the core, and 1 to 7 have these multiples of it."""
+"""CASU's core radius in arcsec; aperture 3 has this radius, and apertures 1 to 7 have these multiples of it."""
 _APERTURES = (0.5, 2**-0.5, 1.0, 2**0.5, 2.0, 2 * 2**0.5, 4.0)
 
 _GAINCOR = (
@@ -40,7 +40,7 @@ _GAINCOR = (
     1.099,
     0.883,
 )
-"""CASU's gain correction of detectors 1 to 16: the gain of the mean detector over each one's."""
+"""CASU's gain correction of detectors 1 to 16: the mean gain over the gain of each detector."""
 
 
 @cache
@@ -54,7 +54,7 @@ def _card(keyword: str, value: object, comment: str) -> fits.Card:
 
 @cache
 def _fixed_cards(part: str) -> dict[str, tuple[object, str]]:
-    """Values and comments by keyword of the primary header or of an extension."""
+    """Keyword -> value and comment, for the primary header or an extension."""
     cards = {keyword: (value, comment) for keyword, value, comment in _cards()[part]}
     if part == "extension":
         values = {"DELAY": 7, "ENABLE": 1, "FILTER1": 0, "FILTER2": 0, "HEADER": 1, "NAME": "VISTA-AQ-GRP"}
@@ -65,13 +65,13 @@ def _fixed_cards(part: str) -> dict[str, tuple[object, str]]:
 
 @lru_cache(4096)
 def _card_text(keyword: str, value: object, comment: str, _type: type) -> str:
-    """A card as 80 characters, its comment cut to what fits; cached, because most cards are in every header."""
+    """A card as 80 characters, with a truncated comment; cached, because most cards are in every header."""
     bare = str(_card(keyword, value, "")).rstrip()
     return str(_card(keyword, value, comment[: max(77 - max(len(bare), 30), 0)].rstrip()))
 
 
 def _header(part: str, values: dict[str, object], added: dict[str, tuple[object, str]]) -> fits.Header:
-    """A header: fixed cards, some with other values, and some more."""
+    """A header: fixed cards, some with changed values, and additional cards."""
     fixed = _fixed_cards(part)
     cards = fixed | {keyword: (value, fixed[keyword][1]) for keyword, value in values.items()} | added
     # The type is part of the cache's key: 1, 1.0 and True are equal, and yet are different cards.
@@ -87,12 +87,12 @@ def _sexagesimal(angle: float) -> float:
 
 
 def primary_header(visit: Visit, centre: SkyCoord) -> fits.Header:
-    """The primary header of a stack: the pointing (FK5), the observation and the observatory.
+    """The primary header of a stack: pointing (FK5), observation and observatory.
 
     Parameters
     ----------
     visit
-        How the stack was observed.
+        Observation of the stack.
     centre
         Centre of the field.
     """
@@ -148,7 +148,7 @@ def primary_header(visit: Visit, centre: SkyCoord) -> fits.Header:
 
 
 def _apertures(fwhm: float) -> dict[str, tuple[float, str]]:
-    """APCOR1 ... APCOR7 of a PSF of some FWHM in px."""
+    """APCOR1 ... APCOR7 for the FWHM of a PSF in px."""
     radii = np.array(_APERTURES) * _CORE_RADIUS / VISTA_PIXEL
     corrections = -2.5 * np.log10(enclosed_fraction(radii, fwhm))
     return {
@@ -167,20 +167,20 @@ def _position_cards(stack: Stack) -> dict[str, object]:
 
 
 def extension_header(visit: Visit, stack: Stack, detector: int, scene: Scene, *, magzpt: float) -> fits.Header:
-    """The header of one detector of a stack: ZPN projection (ICRS) and CASU's figures.
+    """The header of one detector of a stack: ZPN projection (ICRS) and CASU's measurements.
 
     Parameters
     ----------
     visit
-        How the stack was observed.
+        Observation of the stack.
     stack
-        Its pixels and what was measured on them.
+        Pixels of the stack and the measurements on them.
     detector
-        1 to 16.
+        Number of the detector, 1 to 16.
     scene
         The settings.
     magzpt
-        Zero point that CASU found for the stack, Vega.
+        Zero point of the stack measured by CASU (Vega).
     """
     rng = np.random.default_rng([visit.exposure, detector])
     start, setting = Time(visit.mjd, format="mjd", scale="utc"), VISTA_SETTINGS[visit.band]

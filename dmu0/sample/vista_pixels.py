@@ -1,4 +1,4 @@
-"""The pixels of a CASU pawprint stack: where the sky falls on a detector, and the noise of averaged exposures."""
+"""Pixels of a CASU pawprint stack: the projection of the sky on a detector, and the noise of averaged exposures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from obs_vista.photometry import flux_of
 from obs_vista.zero_points import ab_zero_point
 
 EXTINCTION = 0.05
-"""mag per airmass, as CASU assumes in every band."""
+"""Extinction in mag per airmass assumed by CASU in every band."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Stack:
     Attributes
     ----------
     image
-        float64 [y, x], ADU of one DIT, sky included; 0 where no exposure has data.
+        Image [y, x] as float64 in ADU of one DIT, including the sky; 0 where no exposure has data.
     confidence
-        int16 [y, x]: 100 where every exposure counts, 0 where none does.
+        Confidence [y, x] as int16: 100 where all exposures contribute, 0 where none does.
     true_wcs, header_wcs
-        Where the pixels are, and where the header says that they are.
+        True WCS, and the WCS in the header.
     sky_level, sky_noise
-        Median and robust scatter of the pixels without sources, ADU.
+        Median and robust scatter of the pixels without sources in ADU.
     zero_point
-        True zero point (Vega, 1 ADU/s, unit airmass) of this detector.
+        True zero point (Vega, 1 ADU/s, airmass 1) of this detector.
     fwhm, ellipticity
-        Of the PSF at the detector's centre: px, and 1 - b/a.
+        FWHM in px and ellipticity 1 - b/a of the PSF at the centre of the detector.
     stars
         Number of stars brighter than 20 times their noise.
     """
@@ -59,7 +59,7 @@ class Stack:
 
 
 def detector_offset(detector: int, scene: Scene) -> tuple[float, float]:
-    """Place of a detector's centre in px from the optical axis: four rows of four, 1 to 4 along x, then along y."""
+    """Offset of the centre of a detector from the optical axis in px: four rows of four, 1 to 4 along x, then y."""
     column, row = (detector - 1) % 4, (detector - 1) // 4
     return (column - 1.5) * scene.detector_pitch, (row - 1.5) * scene.detector_pitch
 
@@ -87,7 +87,7 @@ def stack_wcs(visit: Visit, centre: SkyCoord, detector: int, scene: Scene) -> WC
 
 
 def perturbed_wcs(wcs: WCS, scene: Scene, rng: np.random.Generator) -> WCS:
-    """A projection that is off by the errors of a real astrometric fit: a shift, and small linear terms."""
+    """A projection with the errors of a real astrometric fit: a shift and small linear terms."""
     wrong = wcs.deepcopy()
     middle = (np.array(wcs.array_shape[::-1]) + 1) / 2
     linear = np.eye(2) + rng.normal(0, scene.wcs_linear, (2, 2))
@@ -101,7 +101,7 @@ def perturbed_wcs(wcs: WCS, scene: Scene, rng: np.random.Generator) -> WCS:
 
 
 def bad_pixels(detector: int, scene: Scene, *, seed: int) -> np.ndarray:
-    """Defects of a detector in its native pixels, bool [y, x]: dead columns, a dead patch, scattered dead pixels."""
+    """Bad native pixels of a detector, bool [y, x]: dead columns, a dead patch, scattered dead pixels."""
     rng = np.random.default_rng([seed, 4, detector])
     size = int(scene.detector_pixels)
     bad = rng.random((size, size)) < 0.001
@@ -116,7 +116,7 @@ def bad_pixels(detector: int, scene: Scene, *, seed: int) -> np.ndarray:
 
 @njit(nogil=True, cache=True)
 def _add_exposure(total, count, noise, bad, shift_x, shift_y, margin):
-    """Add one exposure to a stack by bilinear interpolation, leaving out what touches a bad pixel or lies outside."""
+    """Add one exposure to a stack by bilinear interpolation, except next to bad pixels and outside the detector."""
     size = noise.shape[0]
     whole_x, whole_y = int(np.floor(shift_x)), int(np.floor(shift_y))
     ax, ay = shift_x - whole_x, shift_y - whole_y
@@ -139,20 +139,20 @@ def _add_exposure(total, count, noise, bad, shift_x, shift_y, margin):
 def stacked_noise(
     sigma: np.ndarray, visit: Visit, bad: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Noise of a stack, and how many exposures count in each pixel.
+    """Noise of a stack, and the number of exposures in each pixel.
 
-    Each exposure has independent noise in its own pixels; shifting by a fraction of a pixel correlates neighbours.
+    Each exposure has independent noise in its own pixels; shifts by fractions of a pixel correlate neighbouring pixels.
 
     Parameters
     ----------
     sigma
-        Noise of one exposure on the stack's pixels [y, x], ADU.
+        Noise of one exposure on the pixels of the stack [y, x] in ADU.
     visit
-        Gives the jitter.
+        Observation of the stack, which contains the jitter.
     bad
-        Defects in native pixels.
+        Bad native pixels.
     rng
-        Random numbers.
+        Random number generator.
     """
     total = np.zeros(sigma.shape, np.float32)
     count = np.zeros(sigma.shape, np.int32)
@@ -166,7 +166,7 @@ def stacked_noise(
 
 
 def _sky(visit: Visit, shape: tuple[int, int], noise: float, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """The sky and what its subtraction leaves: a plane, broad waves, and row stripes that destriping missed."""
+    """The sky and the residuals of its subtraction: a plane, broad waves, and stripes along rows left by destriping."""
     # Waves some 100 px long, from a few random values through cubic splines.
     waves = 0.4 * zoom(rng.standard_normal((6, 6)), np.array(shape) / 6, mode="nearest", grid_mode=True)
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
@@ -175,7 +175,7 @@ def _sky(visit: Visit, shape: tuple[int, int], noise: float, scene: Scene, rng: 
 
 
 def _draw_trail(image: np.ndarray, wcs: WCS, centre: SkyCoord, amount: float) -> None:
-    """A satellite's trail across the field, 2 px wide, through a point east of the centre at 35 deg."""
+    """Draw a satellite trail across the field, 2 px wide, through a point east of the centre at 35 deg."""
     step = np.linspace(-600, 600, 6000)
     east, north = 40 + step * np.cos(np.radians(35)), -20 + step * np.sin(np.radians(35))
     x, y = wcs.all_world2pix(centre.ra.deg + east / 3600 / np.cos(centre.dec.rad), centre.dec.deg + north / 3600, 0)
@@ -185,16 +185,16 @@ def _draw_trail(image: np.ndarray, wcs: WCS, centre: SkyCoord, amount: float) ->
 
 
 def counts_of(flux_ab: np.ndarray, visit: Visit, zero_point: float) -> np.ndarray:
-    """Counts in one DIT of sources of some flux density in nJy, by CASU's convention (`obs_vista.zero_points`).
+    """Counts in one DIT of sources with given flux densities, in CASU's convention (`obs_vista.zero_points`).
 
     Parameters
     ----------
     flux_ab
         Flux densities in nJy.
     visit
-        How the stack was observed.
+        Observation of the stack.
     zero_point
-        Vega magnitude of one count per second at airmass 1, which MAGZPT estimates.
+        Vega magnitude of one count per second at airmass 1, which is estimated by MAGZPT.
     """
     magnitude = ab_zero_point(
         magzpt=zero_point,
@@ -230,7 +230,7 @@ def _sources(visit: Visit, sky: Table, wcs: WCS, zero_point: float, detector: in
 
 
 def _halo(sky: Table, wcs: WCS, visit: Visit, zero_point: float, scene: Scene) -> np.ndarray:
-    """Scattered light around the brightest star [y, x], ADU: an exponential of 12 arcsec."""
+    """Scattered light around the brightest star [y, x] in ADU: an exponential profile of scale 12 arcsec."""
     flux_ab = np.array(sky[f"flux_{visit.band}"])
     star = int(np.argmax(np.where(np.array(sky["type"]) == "star", flux_ab, 0)))
     x, y = wcs.all_world2pix(sky["ra"][star], sky["dec"][star], 0)
@@ -246,17 +246,17 @@ def make_stack(visit: Visit, sky: Table, centre: SkyCoord, detector: int, scene:
     Parameters
     ----------
     visit
-        How the stack was observed.
+        Observation of the stack.
     sky
         The true sources.
     centre
         Centre of the field.
     detector
-        1 to 16.
+        Number of the detector, 1 to 16.
     scene
         The settings.
     seed
-        Of the random numbers; every detector of every visit has its own stream, so that order does not matter.
+        Seed of the random numbers; each detector of each visit has its own stream, so that the order is irrelevant.
     """
     rng = np.random.default_rng([seed, 5, visit.exposure, detector])
     camera = get_detector(detector)
