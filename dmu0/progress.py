@@ -1,6 +1,6 @@
-"""Progress bars of notebooks, whose newest state is also written down, for who waits in a terminal or a log.
+"""Progress bars of notebooks, whose current state is also written to a file, for display in a terminal or a log.
 
-The workflow tells a notebook of a file by the environment variable `FILE`; without it the bars are tqdm's own.
+The workflow names the file in the environment variable `FILE`; without it, these are ordinary tqdm bars.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from tqdm.auto import tqdm as _Bar
 from dmu0.files.atomic import written_whole
 
 FILE = "FUSION_PROGRESS"
-"""Environment variable with the file in which the state of a notebook's outermost bar is kept."""
+"""Environment variable with the file for the state of a notebook's outermost bar."""
 
 _BETWEEN = 0.5
-"""Seconds between two notes of one bar: what waits looks once per second."""
+"""Seconds between two updates of the file, which is read once per second."""
 
 
 class tqdm(_Bar):
-    """A bar of `tqdm.auto`, with the same parameters, that leaves a note of where it stands."""
+    """A bar of `tqdm.auto`, with the same parameters, that also writes its state to the file."""
 
     _noted = 0.0
 
     def display(self, *args: Any, **options: Any) -> Any:
-        """Draw the bar, and write down where it stands."""
+        """Draw the bar, and write its state."""
         self._note()
         return super().display(*args, **options)
 
     def close(self) -> None:
-        """End the bar, and remove its note."""
+        """Close the bar, and remove its state."""
         path = os.environ.get(FILE)
         if path and self._noted:
             Path(path).unlink(missing_ok=True)
@@ -41,7 +41,7 @@ class tqdm(_Bar):
         super().close()
 
     def _note(self) -> None:
-        """Keep title, count, total and the seconds that are left; bars inside another one are not noted."""
+        """Write title, count, total and the remaining seconds; nested bars are not written."""
         path = os.environ.get(FILE)
         now = time.monotonic()
         if not path or self.disable or self.pos != 0 or now - self._noted < _BETWEEN:

@@ -1,4 +1,4 @@
-"""Pixels that are not proportional to flux: asinh scales are converted, magnitudes and logarithms refused."""
+"""Pixels that are not proportional to flux: asinh scales are converted, magnitudes and logarithms are refused."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _NOT_LINEAR = re.compile(r"\bmag(nitudes?)?\b|\bmag/|\bdex\b|\blog|asinh|luptitu
 
 
 def linear_pixels(pixels: np.ndarray, header: Mapping) -> np.ndarray:
-    """Pixels on a linear scale; those that are linear already come back as they are.
+    """Pixels on a linear scale; linear pixels are returned unchanged.
 
-    Stacks of Pan-STARRS1 hold v = 2.5 log10(e) asinh((f - BOFFSET) / (2 BSOFTEN)) of the counts f, in images and
-    variance maps alike (Waters et al. 2020, ApJS 251, 4, section 3.9), which has the inverse
+    Stacks of Pan-STARRS1 contain v = 2.5 log10(e) asinh((f - BOFFSET) / (2 BSOFTEN)) for counts f, both in images and
+    in variance maps (Waters et al. 2020, ApJS 251, 4, section 3.9). The inverse is
     f = BOFFSET + 2 BSOFTEN sinh(v / (2.5 log10(e))).
 
     Parameters
     ----------
     pixels
-        Of any shape.
+        Pixels of any shape.
     header
-        Header of the image that they are of.
+        Header of their image.
 
     Raises
     ------
     CardError
-        If BUNIT says that they are magnitudes or logarithms, or one of BSOFTEN and BOFFSET is missing or impossible.
+        If the unit in BUNIT is magnitudes or a logarithm, or one of BSOFTEN and BOFFSET is missing or invalid.
     """
     unit = card_value(header, "BUNIT")
     if unit is not None and _NOT_LINEAR.search(str(unit)):
@@ -45,12 +45,12 @@ def linear_pixels(pixels: np.ndarray, header: Mapping) -> np.ndarray:
 
 
 def refuse_nonlinear(header: Mapping) -> None:
-    """Refuse an image whose pixels are not linear, where they are not read through `linear_pixels`.
+    """Refuse an image whose pixels are not linear, where `linear_pixels` is not used.
 
     Raises
     ------
     CardError
-        If they are not.
+        If the pixels are not linear.
     """
     linear_pixels(np.zeros(0), header)
     softening = card_value(header, "BSOFTEN")

@@ -1,9 +1,9 @@
-"""The cards of a header that wcslib is given: all that may be of a projection, without left-overs and contradictions.
+"""Selection of header cards for wcslib: all that may belong to a projection, without remnants and contradictions.
 
-Which cards are a projection, wcslib decides: what is left out here is what the FITS standard gives another meaning.
-Headers often hold the remains of a second description, by another program or in an older form. One that says nothing
-(a unit matrix), says the same, or has no meaning beside the first by the standard is dropped; one that says something
-else is an error, for it cannot be known which of the two is meant.
+wcslib decides which cards define a projection; only cards with another meaning in the FITS standard are excluded here.
+Headers often contain the remains of a second description, from another program or in an older form. It is dropped if it
+contains no information (a unit matrix), agrees with the first, or is to be ignored according to the standard; if it
+differs, this is an error, because it is unknown which of the two is meant.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ NO_PROJECTION = re.compile(
     r"|(DARK|FLAT|GAIN|LIN|NDIT|PER|PHOT)COR|CIR_.*|NUM(BRMS|STDS|ZPT)|STDCRMS|WCSPASS|(RA|DEC)ZP\d+|SKYSUB|DESTRIPE"
     r"|STRPRMS|DRIBBLE|PROV\d+|NIGHT(ZPT|ZRR|NUM)|ORIGFILE|OBSTATUS|ESOGRADE|AIRMASS|RA|DEC|LTV\d|MP_.*"
 )
-"""Keywords that do not say where a pixel is on the sky. Of one that is missing here wcslib decides itself."""
+"""Keywords that are not part of a projection. wcslib itself decides about those that are missing here."""
 
 SIP_CARD = re.compile(r"[AB]P?_(ORDER|\d_\d)")
-"""Keywords of the polynomials of SIP, which astropy reads and wcslib must not see."""
+"""Keywords of the SIP polynomials, which are read by astropy and must not be passed to wcslib."""
 
 _FRAME = ("RADESYS", "RADECSYS")
 _EQUINOX = re.compile(r"\s*([BJ]?)\s*(\d{4}(?:\.\d*)?)\s*", re.IGNORECASE)
 _AGREEMENT = 1e-6
-"""Fraction of the matrix by which two forms of it may differ: both are written with some digits."""
+"""Largest relative difference between two forms of the matrix, which are written with a limited number of digits."""
 
 
 @lru_cache(maxsize=4096)
 def may_project(keyword: str) -> bool:
-    """Whether a card may be of a projection, as far as its keyword tells."""
+    """Whether a card may belong to a projection, according to its keyword."""
     return 0 < len(keyword) <= 8 and " " not in keyword and not NO_PROJECTION.fullmatch(keyword)
 
 
 def projection_cards(header: Mapping) -> dict[str, Value]:
-    """The cards of a header that may describe a projection, as they are.
+    """The cards of a header that may belong to a projection, unchanged.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def projection_cards(header: Mapping) -> dict[str, Value]:
 
 
 def given_frame(header: Mapping) -> str | None:
-    """The frame that a header names, or None; the standard's RADESYS before the older RADECSYS."""
+    """The frame named in a header, or None; RADESYS of the standard precedes the older RADECSYS."""
     for keyword in _FRAME:
         value = card_value(header, keyword)
         if value is not None:
@@ -77,15 +77,15 @@ def given_frame(header: Mapping) -> str | None:
 
 
 def given_equinox(header: Mapping) -> float | None:
-    """The equinox that a header names, years; None if it names none.
+    """The equinox named in a header, in years; None if there is none.
 
-    EQUINOX may have a B or a J before the year. The older EPOCH counts only where it is 1950 or 2000: other years are
+    EQUINOX may have a B or a J before the year. The older EPOCH is used only if it is 1950 or 2000: other years are
     dates of observations.
 
     Raises
     ------
     CardError
-        If EQUINOX is no year.
+        If EQUINOX is not a year.
     """
     value = card_value(header, "EQUINOX")
     if value is None:
@@ -98,17 +98,17 @@ def given_equinox(header: Mapping) -> float | None:
 
 
 def settled(values: Mapping[str, Value]) -> dict[str, Value]:
-    """The cards of one projection: frame in one form, one matrix, no parameters of another projection.
+    """The cards of a single projection: one form of the frame, one matrix, no parameters of another projection.
 
     Parameters
     ----------
     values
-        As `projection_cards` gives.
+        Cards from `projection_cards`.
 
     Raises
     ------
     CardError
-        If there is no projection, or the cards describe two.
+        If there is no projection, or if the cards describe two.
     """
     cards = dict(values)
     for keyword in ("CTYPE1", "CTYPE2"):
@@ -132,7 +132,7 @@ def settled(values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _matrix(cards: Mapping[str, Value], form: str) -> np.ndarray | None:
-    """A matrix of two axes in one of its forms, CD1_1, PC1_1 or PC001001; None if no element is given."""
+    """The matrix of two axes in one of its forms, CD1_1, PC1_1 or PC001001; None if there are no elements."""
     elements = {(i, j): form.format(i=i, j=j) for i in (1, 2) for j in (1, 2)}
     if not any(name in cards for name in elements.values()):
         return None
@@ -151,7 +151,7 @@ def _finite(cards: Mapping[str, Value], name: str) -> float:
 
 
 def _settle_matrix(cards: dict[str, Value]) -> None:
-    """Leave one of CD, PC with CDELT, PC00i00j with CDELT, and CROTA with CDELT."""
+    """Keep only one of CD, PC with CDELT, PC00i00j with CDELT, and CROTA with CDELT."""
     cd, pc, old = (_matrix(cards, form) for form in ("CD{i}_{j}", "PC{i}_{j}", "PC{i:03d}{j:03d}"))
     if pc is not None and old is not None:
         if not _same(pc, old) and not _same(old, np.eye(2)):
@@ -196,7 +196,7 @@ def _drop(cards: dict[str, Value], form: str) -> None:
 
 
 def _settle_parameters(cards: dict[str, Value]) -> None:
-    """Tell parameters of projections (PVi_m, PROJPm) and distortions (SIP) from those that another projection left."""
+    """Keep the parameters of the projection (PVi_m, PROJPm) and distortion (SIP), and drop those of another one."""
     types = [str(cards[keyword]).strip().upper() for keyword in ("CTYPE1", "CTYPE2")]
     on_axis = [[keyword for keyword in cards if re.fullmatch(rf"PV{axis}_\d+", keyword)] for axis in (1, 2)]
     if any(on_axis):  # before PVi_m was standard, the coefficients of ZPN were in PROJPm

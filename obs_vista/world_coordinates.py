@@ -1,4 +1,4 @@
-"""From pixels to ICRS: the one way in which a header's world coordinates are read, by wcslib, for any projection."""
+"""The transformation from pixels to ICRS: the only reader of world coordinates in headers, using wcslib."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from obs_vista.cards import CardError, Value, refuse_contradictions
 from obs_vista.wcs_cards import SIP_CARD, as_text, projection_cards, settled
 
 MAX_CHANGE = 1e-3
-"""Arcsec by which a position may differ after a transformation was written in another form."""
+"""Largest change of a position in arcsec when a transformation is converted to another form."""
 
 _CARD_PROBLEM = re.compile(r"value was expected|[Ii]nvalid|[Bb]ad ", re.DOTALL)
 
 
 def icrs_wcs(header: Mapping) -> WCS:
-    """The transformation from pixels to ICRS that a header gives; the one function for headers of any origin.
+    """The transformation from pixels to ICRS in a header, for headers of any origin.
 
-    Any celestial projection that wcslib knows is read (TAN, ZPN, TPV, SIP, ZEA, CAR ...), with its matrix as CD, PC,
-    PC00i00j or CROTA, units of degrees, arcsec or radians, axes in either order, further axes beside the two of the
-    image, and positions in ICRS, FK5, FK4 (any equinox) or galactic coordinates.
+    All celestial projections of wcslib are supported (TAN, ZPN, TPV, SIP, ZEA, CAR ...), with the matrix as CD, PC,
+    PC00i00j or CROTA, units of degrees, arcsec or radians, axes in either order, additional axes, and positions in
+    ICRS, FK5, FK4 (any equinox) or Galactic coordinates.
 
     Parameters
     ----------
     header
         Header of the image (`obs_vista.headers.merged_header` for an extension that inherits), or a dictionary of its
-        values. Cards that describe no projection are not looked at, however odd.
+        values. Cards that do not belong to a projection are ignored, however odd.
 
     Returns
     -------
     WCS
         Right ascension is always the first world axis and declination the second, ICRS degrees:
         ``ra, dec = wcs.all_pix2world(x, y, 0)`` and ``x, y = wcs.all_world2pix(ra, dec, 0)``, with x = y = 0 at the
-        middle of the first pixel. Distortions (SIP, TPV) are part of it: take the ``all_`` functions, never ``wcs_``,
-        ``wcs.wcs.crval`` or ``wcs.wcs.cd`` for positions. ``pixel_shape`` is (nx, ny) where the header says.
+        centre of the first pixel. Distortions (SIP, TPV) are included: use the ``all_`` functions, never ``wcs_``,
+        ``wcs.wcs.crval`` or ``wcs.wcs.cd`` for positions. ``pixel_shape`` is (nx, ny) if the header gives it.
 
     Raises
     ------
     CardError
-        If there is no celestial transformation, its frame cannot be turned into ICRS, a card of it is given twice or
-        is no number, or two descriptions disagree. A ValueError that does not name the file, which the caller knows.
+        If there is no celestial transformation, its frame cannot be converted to ICRS, one of its cards is duplicate
+        or not a number, or two descriptions disagree. This ValueError does not name the file, which the caller knows.
     """
     if isinstance(header, fits.Header):
         refuse_contradictions(header)
@@ -66,15 +66,15 @@ def icrs_wcs(header: Mapping) -> WCS:
 
 
 def celestial_frame(wcs: WCS) -> BaseCoordinateFrame:
-    """The frame of a transformation's positions: ICRS, FK5 or FK4 of some equinox, or galactic.
+    """The frame of a transformation: ICRS, FK5 or FK4 of some equinox, or Galactic.
 
-    Where no card names it, an equinox of 1984 or later means FK5, an earlier one FK4, and none ICRS (FITS standard
+    If no card names it, an equinox of 1984 or later means FK5, an earlier one FK4, and no equinox ICRS (FITS standard
     4.0, section 8.3).
 
     Raises
     ------
     CardError
-        If it is another one (ecliptic, geocentric apparent).
+        If the frame is another one (ecliptic, geocentric apparent).
     """
     frame = None
     if wcs.wcs.lngtyp == "GLON":  # whatever RADESYS says: it is of equatorial positions
@@ -91,7 +91,7 @@ def celestial_frame(wcs: WCS) -> BaseCoordinateFrame:
 
 
 def _image_shape(header: Mapping) -> tuple[int, int] | None:
-    """(nx, ny) of the image, also where it is compressed; None where the header does not say."""
+    """Shape (nx, ny) of the image, compressed or not; None if the header does not give it."""
     shape = [header.get(f"ZNAXIS{axis}", header.get(f"NAXIS{axis}")) for axis in (1, 2)]
     if any(isinstance(length, bool) or not isinstance(length, int | np.integer) or length <= 0 for length in shape):
         return None
@@ -99,12 +99,12 @@ def _image_shape(header: Mapping) -> tuple[int, int] | None:
 
 
 def _read(cards: Mapping[str, Value]) -> WCS:
-    """What wcslib makes of some cards: two celestial axes.
+    """The two celestial axes read from some cards by wcslib.
 
     Raises
     ------
     CardError
-        If it cannot, or a card is not of the type that it needs; the message is wcslib's.
+        If wcslib fails, or a card has the wrong type; the message is that of wcslib.
     """
     text = as_text(cards)
     with warnings.catch_warnings(record=True) as said:
@@ -128,7 +128,7 @@ def _read(cards: Mapping[str, Value]) -> WCS:
 
 
 class _Sample(NamedTuple):
-    """Some pixels of an image, counted from 0, and where they are on the sky."""
+    """Some pixels of an image, counted from 0, and their positions on the sky."""
 
     x: np.ndarray
     y: np.ndarray
@@ -136,7 +136,7 @@ class _Sample(NamedTuple):
 
 
 def _sample(wcs: WCS, frame: BaseCoordinateFrame, shape: tuple[int, int] | None) -> _Sample:
-    """Pixels all over an image, in ICRS; around the reference pixel where its size is unknown."""
+    """Pixels distributed over an image, in ICRS; around the reference pixel if its size is unknown."""
     if shape is None:
         (x0, y0), (width, height) = wcs.wcs.crpix - 1001, (2000, 2000)
     else:
@@ -154,12 +154,12 @@ def _sample(wcs: WCS, frame: BaseCoordinateFrame, shape: tuple[int, int] | None)
 def _in_icrs(wcs: WCS, cards: Mapping[str, Value], frame: BaseCoordinateFrame, shape: tuple[int, int] | None) -> WCS:
     """The same transformation with axes RA and Dec in ICRS.
 
-    Frames differ by a rotation of the sphere, but for the aberration that FK4 leaves in, which a linear term takes.
+    Frames differ by a rotation of the sphere, except for the aberration terms of FK4, which a linear term absorbs.
 
     Raises
     ------
     CardError
-        If the new form gives other positions.
+        If the new form gives different positions.
     """
     sample = _sample(wcs, frame, shape)
     new = _longitude_first(wcs, cards)
@@ -183,7 +183,7 @@ def _in_icrs(wcs: WCS, cards: Mapping[str, Value], frame: BaseCoordinateFrame, s
 
 
 def _longitude_first(wcs: WCS, cards: Mapping[str, Value]) -> WCS:
-    """A copy whose first world axis is the longitude; the pixel axes stay what they are."""
+    """A copy whose first world axis is the longitude; the pixel axes are unchanged."""
     if wcs.wcs.lng == 0:
         return wcs.deepcopy()
     if str(cards["CTYPE1"]).endswith("-TPV"):
@@ -209,9 +209,10 @@ def _longitude_first(wcs: WCS, cards: Mapping[str, Value]) -> WCS:
 
 
 def _turn_zenithal(wcs: WCS, frame: BaseCoordinateFrame) -> None:
-    """Turn a zenithal transformation, whose native pole is at CRVAL, into ICRS, in place.
+    """Convert a zenithal transformation, whose native pole is at CRVAL, to ICRS, in place.
 
-    The pole moves, and north turns there by an angle, which goes into the matrix, so that no LONPOLE is needed.
+    CRVAL changes, and the direction of north there is rotated; this rotation is applied to the matrix, so that no
+    LONPOLE is needed.
     """
     pole = SkyCoord(*wcs.wcs.crval, unit="deg", frame=frame)
     north = pole.directional_offset_by(0 * u.deg, 1 * u.arcmin)
@@ -222,7 +223,7 @@ def _turn_zenithal(wcs: WCS, frame: BaseCoordinateFrame) -> None:
 
 
 def _multiply_matrix(wcs: WCS, factor: np.ndarray) -> None:
-    """Put a linear transformation of the projection plane behind that from pixels, in place."""
+    """Multiply the matrix by a linear transformation of the projection plane, in place."""
     if wcs.wcs.has_cd():
         wcs.wcs.cd = factor @ wcs.wcs.cd
         return
@@ -231,11 +232,10 @@ def _multiply_matrix(wcs: WCS, factor: np.ndarray) -> None:
 
 
 def _turn_native(wcs: WCS, sample: _Sample) -> None:
-    """Turn any transformation into ICRS, in place, by the place of the new pole in the projection's own coordinates.
+    """Convert any transformation to ICRS, in place, from the position of the new pole in native coordinates.
 
-    The rotation between the two spheres is the one that sends the native positions of some pixels to their ICRS
-    positions (Kabsch 1976, Acta Cryst. A32, 922); CRVAL, LONPOLE and LATPOLE follow from it (Calabretta & Greisen
-    2002, section 2.4).
+    The rotation between the two spheres maps the native positions of some pixels to their ICRS positions (Kabsch 1976,
+    Acta Cryst. A32, 922); CRVAL, LONPOLE and LATPOLE follow from it (Calabretta & Greisen 2002, section 2.4).
     """
     native = wcs.wcs.p2s(np.column_stack(wcs.pix2foc(sample.x + 1, sample.y + 1, 1)), 1)
     vectors = _unit_vectors(native["phi"], native["theta"])
@@ -256,7 +256,7 @@ def _unit_vectors(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
 
 
 def _absorb_linear(wcs: WCS, sample: _Sample) -> None:
-    """Change matrix and reference pixel, in place, so that some pixels are, by least squares, where they should be."""
+    """Fit matrix and reference pixel, in place, to the positions of some pixels by least squares."""
     # Counted from 1: with 0, astropy takes one off the coordinates of the plane too.
     now = wcs.wcs.p2s(np.column_stack(wcs.pix2foc(sample.x + 1, sample.y + 1, 1)), 1)["imgcrd"]
     wanted = wcs.wcs.s2p(np.column_stack([sample.sky.ra.deg, sample.sky.dec.deg]), 1)["imgcrd"]

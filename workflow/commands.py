@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def plan(survey: Survey, tracts: str) -> dict[str, StepState]:
-    """Write the make fragment that lists the steps to run; returns them, and says so when there are none."""
+    """Write the make fragment that lists the steps to run; returns them, and prints a message if there are none."""
     states = release_states(survey, tracts=tracts)
     todo = {item.step.name: item for item in states if item.state != "done"}
     lines = []
@@ -46,7 +46,7 @@ def plan(survey: Survey, tracts: str) -> dict[str, StepState]:
 
 
 def run(survey: Survey, tracts: str, notebook: str) -> int:
-    """Execute one notebook; one line when it starts, one when it ends."""
+    """Execute one notebook; prints one line at the start and one at the end."""
     die_with_parent()
     steps = load_steps()
     name = Path(notebook).with_suffix("").as_posix()
@@ -67,7 +67,7 @@ def run(survey: Survey, tracts: str, notebook: str) -> int:
 
 
 def check(survey: Survey, tracts: str) -> int:
-    """Say what a survey is made of, what it lacks and what its release will cost; nothing is read but headers."""
+    """Describe a survey, its missing inputs and the expected cost of its release; only headers are read."""
     from dmu0.surveys.overview import overview  # sky maps and FITS are slow to import
 
     costs = say_warnings(survey, tracts)
@@ -78,7 +78,7 @@ def check(survey: Survey, tracts: str) -> int:
 
 
 def survey_from(folder: str, target: str) -> int:
-    """Write a survey file for a folder of FITS files; an existing file is not touched."""
+    """Write a survey file for a folder of FITS files; an existing file is not changed."""
     from dmu0.draft.sorting import sort_folder
     from dmu0.draft.text import DraftError, draft, name_of
     from dmu0.files.atomic import written_whole
@@ -105,7 +105,7 @@ def survey_from(folder: str, target: str) -> int:
 
 
 def say_warnings(survey: Survey, tracts: str) -> Outlook:
-    """Check a survey before its release, and say what the release will have to do without; returns its costs."""
+    """Check a survey before its release, and print warnings about missing parts; returns the expected cost."""
     from dmu0.surveys.check import check_survey
     from workflow.outlook import outlook
 
@@ -116,7 +116,7 @@ def say_warnings(survey: Survey, tracts: str) -> Outlook:
 
 
 def release(survey: Survey, tracts: str, jobs: str) -> int:
-    """Plan, let make run what is left to do, and write the index; the exit code is make's.
+    """Plan, let make run the remaining steps, and write the index; returns the exit code of make.
 
     Make runs as a child of this process, so that killing the outer make stops the whole release.
     """
@@ -140,7 +140,7 @@ def release(survey: Survey, tracts: str, jobs: str) -> int:
 
 
 def say_failures(survey: Survey, tracts: str) -> None:
-    """End with what failed and what to do: other steps may have said much since."""
+    """Print the failures and what to do at the end, because other steps may have printed much since."""
     states = release_states(survey, tracts=tracts)
     done = sum(item.state == "done" for item in states)
     for item in states:
@@ -161,7 +161,7 @@ def _row(item: StepState, survey: Survey) -> str:
 
 
 def status(survey: Survey, tracts: str) -> int:
-    """Print each step's state and duration; exit 1 when a step failed."""
+    """Print the state and duration of each step; returns 1 if a step failed."""
     states = release_states(survey, tracts=tracts)
     print(f"{survey.name}: {survey.title}")
     for item in states:
@@ -178,7 +178,7 @@ def status(survey: Survey, tracts: str) -> int:
 
 
 def _print_provenance(survey: Survey, states: list[StepState]) -> None:
-    """Who made what there is, and what this checkout would say of a product that it made now."""
+    """Print the provenance of the existing products, and that of products made by this checkout now."""
     from dmu0.files.provenance import gather_provenance  # astropy is slow to import
 
     makers = Counter(item.record.made_by or "code that did not say its version" for item in states if item.record)
@@ -192,7 +192,7 @@ def _print_provenance(survey: Survey, states: list[StepState]) -> None:
 
 
 def index(survey: Survey, tracts: str, *, quiet: bool = False) -> int:
-    """Write the index page of the release and, unless quiet, say where it is."""
+    """Write the index page of the release and, unless quiet, print its path."""
     from workflow.pages import write_index  # nbconvert is slow to import
 
     states = release_states(survey, tracts=tracts)

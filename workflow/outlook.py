@@ -1,4 +1,4 @@
-"""How long a release will take and how much disk it will fill: by what was measured, here or on the sample."""
+"""Expected duration and disk space of a release, from measurements on the same survey or on the sample."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from workflow.progress import in_words
 from workflow.records import Record, read_record
 
 SAMPLE = "sample"
-"""The survey whose costs are known."""
+"""The survey with known cost."""
 
 SAMPLE_DISK = 1210.0
-"""MB below all data folders of the sample, measured on 2026-11-28; its inputs, 260 MB of it, are made."""
+"""MB in all data folders of the sample, measured on 2026-11-28; this includes 260 MB of simulated inputs."""
 
 OVERHEAD = 5.0
-"""Seconds that a notebook takes with nothing to do, for its kernel and imports; measured on two busy cores."""
+"""Seconds for the kernel and the imports of a notebook, measured on two busy cores."""
 
 OF_DETECTORS = re.compile(r"dmu0/2_.*|dmu1/[12]_.*|dmu2/1_.*|dmu4/[12]_.*")
-"""Steps whose time goes with the pixels of single images; that of the others goes with those of patches and bands."""
+"""Steps whose time scales with the pixels of single images; the others scale with those of patches and bands."""
 
 _RUNS_IN = re.compile(r"^\|\s*Runs in\s*\|\s*within (\d+) s on the sample", re.M)
 
@@ -38,9 +38,9 @@ class Work(NamedTuple):
     Attributes
     ----------
     detectors
-        Pixels of single images, in millions.
+        Millions of pixels of single images.
     patches
-        Pixels of patches times bands, in millions.
+        Millions of pixels of patches, times bands.
     """
 
     detectors: float
@@ -48,18 +48,18 @@ class Work(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """What a release is expected to cost.
+    """The expected cost of a release.
 
     Attributes
     ----------
     seconds
-        Time of all notebooks, on two cores.
+        Duration of all notebooks on two cores.
     disk
-        MB below its data folders.
+        MB in its data folders.
     free
-        MB that are free there.
+        MB free on that disk.
     source
-        What the numbers come from.
+        Origin of the estimate.
     """
 
     seconds: float
@@ -73,7 +73,7 @@ class Outlook(NamedTuple):
         return f"  expected  {cost} ({self.source}); {_megabytes(self.free)} are free"
 
     def warning(self) -> str:
-        """A warning if the disk is too small; empty if it is not."""
+        """A warning if the disk is too small; empty otherwise."""
         if self.disk <= self.free:
             return ""
         return (
@@ -88,16 +88,16 @@ def _megabytes(size: float) -> str:
 def outlook(survey: Survey, tracts: str = "") -> Outlook:
     """Estimate time and disk of a release.
 
-    Times come from the records of the survey itself where all its steps were done before, else from those of the
-    sample in this checkout, scaled by the numbers of pixels, else from the cards of the notebooks, which give measured
-    times on the sample.
+    Times are taken from the records of the survey itself if all its steps were done before; else from those of the
+    sample in this checkout, scaled by the number of pixels; else from the first cells of the notebooks, which give
+    times measured on the sample.
 
     Parameters
     ----------
     survey
         The survey.
     tracts
-        Tracts to work on; empty: all of the survey.
+        Tracts to process; empty: all of the survey.
     """
     free = shutil.disk_usage(PROJECT).free / 1e6
     own = _records(survey.folders)
@@ -120,11 +120,11 @@ def outlook(survey: Survey, tracts: str = "") -> Outlook:
 
 
 _SAMPLE_WORK = Work(detectors=16 * 16 * 370**2 / 1e6, patches=4 * 10 * 900**2 / 1e6)
-"""Of the sample: 16 stacks of 16 detectors, and 4 patches in 10 bands."""
+"""Size of the sample: 16 stacks of 16 detectors, and 4 patches in 10 bands."""
 
 
 def card_seconds() -> dict[str, float]:
-    """Step -> seconds on the sample, as the card of each notebook says."""
+    """Step -> seconds on the sample, from the first cell of each notebook."""
     found = {}
     for name, step in load_steps().items():
         match = _RUNS_IN.search(read_cells(step.path)[0][1])
@@ -134,7 +134,7 @@ def card_seconds() -> dict[str, float]:
 
 
 def work(survey: Survey, tracts: str = "") -> Work:
-    """How many pixels a release has to process; single images are counted as far as they are there."""
+    """The number of pixels that a release has to process; only existing single images are counted."""
     patches = survey_patches(survey, tracts)
     stacks = [item.path for item in find_inputs(survey) if item.kind == "vista_stack"]
     detectors = 0.0
@@ -157,7 +157,7 @@ def _records(folders: DataFolders) -> dict[str, Record] | None:
 
 
 def _disk(folders: DataFolders) -> float:
-    """MB of the files below the data folders of a survey."""
+    """MB of the files in the data folders of a survey."""
     total = 0
     for stage in range(6):
         for folder, _, names in os.walk(folders[stage]):

@@ -1,4 +1,4 @@
-"""What the running steps of a release are doing: one line that is rewritten on a terminal, a line a minute in a log."""
+"""Progress of the running steps of a release: one updated line on a terminal, one line per minute in a log."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from workflow.records import is_running, progress_file
 
 _CLEAR = "\r\x1b[K"
 _ON_TERMINAL, _IN_LOG = 1.0, 60.0
-"""Seconds between two looks."""
+"""Seconds between updates."""
 
 
 def in_words(seconds: float) -> str:
-    """A duration as a person says it: 8 s, 3 min, 2.5 h."""
+    """A duration in readable form: 8 s, 3 min, 2.5 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def read_progress(record: Path) -> str:
-    """Where the outermost progress bar of a running step stands: what, how many of how many, time left.
+    """The state of the outermost progress bar of a running step: title, count, total, time left.
 
     Parameters
     ----------
     record
-        The record of the step, an executed notebook that is being made.
+        Record of the step: the executed notebook that is being made.
 
     Returns
     -------
     str
-        Empty if the step shows no bar at the moment.
+        Text of the state; empty if the step currently shows no bar.
     """
     try:
         note = json.loads(progress_file(record).read_text())
@@ -49,7 +49,7 @@ def read_progress(record: Path) -> str:
 
 
 def running_steps(records: Mapping[str, Path]) -> list[str]:
-    """The steps that run, each with where its progress bar stands, as lines.
+    """One line per running step, with the state of its progress bar.
 
     Parameters
     ----------
@@ -60,23 +60,23 @@ def running_steps(records: Mapping[str, Path]) -> list[str]:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a line; on a terminal the line of progress makes room for it."""
+    """Print a line above the line of progress on a terminal."""
     stream = sys.stdout if stream is None else stream
     print(f"{_CLEAR if stream.isatty() else ''}{text}", file=stream, flush=True)
 
 
 @contextlib.contextmanager
 def shown_progress(records: Mapping[str, Path], *, name: str, stream: TextIO | None = None) -> Iterator[None]:
-    """Show what the running steps of a release are doing, as long as the context lasts.
+    """Show the progress of the running steps of a release within a context.
 
     Parameters
     ----------
     records
-        Name of a step -> its record, of the steps that may run.
+        Name of a step -> its record, for the steps that may run.
     name
         Name of the survey.
     stream
-        Where to show it; standard output unless told.
+        Stream to write to; by default standard output.
     """
     stream = sys.stdout if stream is None else stream
     ended = threading.Event()

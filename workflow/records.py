@@ -46,7 +46,19 @@ class Record:
 
 @dataclass(frozen=True)
 class StepState:
-    """Where one step of a release stands: ``done``, ``stale``, ``failed``, ``running`` or ``to do``."""
+    """The state of one step of a release.
+
+    Attributes
+    ----------
+    step
+        The step.
+    state
+        ``done``, ``stale``, ``failed``, ``running`` or ``to do``.
+    record
+        Record of the last successful run; None if there is none.
+    why
+        Reason for the state; empty if there is none.
+    """
 
     step: Step
     state: str
@@ -65,39 +77,39 @@ def failed_notebook(notebook: Path) -> Path:
 
 
 def failure_note(notebook: Path) -> Path:
-    """The line that says why the last run failed."""
+    """The path of the file with the reason why the last run failed."""
     return failed_notebook(notebook).with_suffix(".txt")
 
 
 def remove_failure(notebook: Path) -> None:
-    """Remove what an earlier run that failed has left: its notebook, page and note."""
+    """Remove the files of an earlier failed run: its notebook, page and reason."""
     failed = failed_notebook(notebook)
     for path in (failed, failed.with_suffix(".html"), failure_note(notebook)):
         path.unlink(missing_ok=True)
 
 
 def lock_file(notebook: Path) -> Path:
-    """The file that a process which makes an executed notebook holds locked."""
+    """The path of the file that is locked while a process makes an executed notebook."""
     return notebook.with_name(f".{notebook.stem}.lock")
 
 
 def progress_file(notebook: Path) -> Path:
-    """The file in which a running step keeps where it stands (`dmu0.progress`)."""
+    """The path of the file with the progress of a running step (`dmu0.progress`)."""
     return notebook.with_name(f".{notebook.stem}.progress")
 
 
 def parts_file(notebook: Path) -> Path:
-    """The file in which a running step lists what it has begun to write (`dmu0.files.atomic`)."""
+    """The path of the file in which a running step lists its unfinished files (`dmu0.files.atomic`)."""
     return notebook.with_name(f".{notebook.stem}.parts")
 
 
 def worker_mark(notebook: Path) -> str:
-    """The variable of the environment, ``NAME=value``, of all processes that work for an executed notebook."""
+    """The environment variable, ``NAME=value``, of all processes that work for an executed notebook."""
     return f"{MARK}={notebook}"
 
 
 def is_running(notebook: Path) -> bool:
-    """Whether a process is making an executed notebook at this moment; one that was killed holds no lock."""
+    """Whether a process is currently making an executed notebook; a killed process holds no lock."""
     try:
         with lock_file(notebook).open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -130,7 +142,7 @@ def _why_stale(record: Record, wanted: str, upstream: dict[str, str]) -> str:
 
 
 def _not_done(step: Step, notebook: Path) -> StepState:
-    """The state of a step without a record: it failed, with the reason that was kept, or is to do."""
+    """The state of a step without a record: failed, with the recorded reason, or to do."""
     if not failed_notebook(notebook).exists():
         return StepState(step, "to do", None)
     note = failure_note(notebook)

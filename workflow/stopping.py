@@ -1,4 +1,4 @@
-"""What happens when a release is stopped: everything ends within a second, and nothing unfinished stays behind."""
+"""Interruption of a release: all processes end within a second, and unfinished files are removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workflow.progress import say
 from workflow.records import parts_file, progress_file, worker_mark
 
 STOPPED = "stopped; run it again to go on"
-"""What is said after Ctrl-C."""
+"""Message after Ctrl-C."""
 
 _OF_MAKE = re.compile(
     r"make(\[\d+\])?: (\*\*\* (\[.*\] (Error \d+|Interrupt|Terminated|Killed)|Waiting for unfinished jobs|Deleting )"
@@ -26,7 +26,7 @@ _OF_MAKE = re.compile(
 
 
 def die_with_parent() -> None:
-    """Ask Linux to stop this process when make is killed, so that no notebook runs on unseen."""
+    """Ask Linux to stop this process when make is killed, so that no notebook continues unnoticed."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1  # <sys/prctl.h>
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
@@ -35,14 +35,15 @@ def die_with_parent() -> None:
 
 
 def stop_step_on_signals(record: Path) -> None:
-    """From now on an interrupt or a request to end stops this process and all that work for a record, at once.
+    """Install handlers of SIGINT and SIGTERM that stop this process and all others of a record at once.
 
-    Notebooks are not asked first, which takes them seconds: what they have begun to write is listed, and removed here.
+    Notebooks are killed without being asked first, which would take seconds; the files that they have begun to write
+    are listed, and removed here.
 
     Parameters
     ----------
     record
-        The record of the one step that this process runs.
+        Record of the step that this process runs.
     """
 
     def stop(number: int, frame: object) -> None:
@@ -60,9 +61,9 @@ def stop_step_on_signals(record: Path) -> None:
 
 
 def end_stopped(number: int) -> int:
-    """End a release that was stopped, with one line; the exit code.
+    """End an interrupted release with one line; returns the exit code.
 
-    Make, whose recipe this is, is interrupted as well, as Ctrl-C does: it then has nothing to add about an error.
+    Make, which runs this process, is interrupted as well, as by Ctrl-C, so that it prints no error message.
     """
     if number == signal.SIGINT and "MAKELEVEL" in os.environ:
         os.kill(os.getppid(), signal.SIGINT)
@@ -71,19 +72,19 @@ def end_stopped(number: int) -> int:
 
 
 def run_make(command: list[str], *, folder: Path) -> tuple[int, int]:
-    """Run make as a child that ends with this process, and pass on what it says but for the names of its targets.
+    """Run make as a child that ends with this process, and pass on its output except the names of its targets.
 
     Parameters
     ----------
     command
         The command.
     folder
-        Where to run it.
+        Folder to run it in.
 
     Returns
     -------
     code, stopped
-        The exit code, and the signal by which somebody stopped it, or 0.
+        The exit code, and the signal that stopped it, or 0.
     """
     # The jobserver's pipe stays open. Make ends with this process, and what make runs ends with make.
     child = subprocess.Popen(

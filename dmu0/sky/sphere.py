@@ -1,7 +1,7 @@
-"""Means, offsets and flat coordinates of positions on the sphere, right across RA 0 and at the poles.
+"""Means, offsets and plane coordinates of positions on the sphere, also across RA 0 and at the poles.
 
-Right ascensions are not to be averaged, subtracted or sorted as numbers are: 359.9 and 0.1 deg are neighbours, and at a
-pole all of them are. These functions are the ones to use instead.
+Right ascensions must not be averaged, subtracted or sorted like numbers: 359.9 and 0.1 deg are neighbours, and at a
+pole all of them are. Use these functions instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 T = TypeVar("T", float, np.ndarray)
 
 POLAR = 80.0
-"""Declination, deg, beyond which a map in RA and Dec is too distorted to be read, and offsets are drawn instead."""
+"""Absolute declination in deg above which maps show offsets, because RA and Dec would be too distorted."""
 
 
 def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
@@ -24,22 +24,22 @@ def unit_vectors(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
 
 
 def _full_circle(angle: T) -> T:
-    """Degrees from 0 to 360, 360 itself left out: the remainder of a tiny negative number is 360."""
+    """Degrees in the range 0 <= x < 360; the remainder of a tiny negative number would be 360."""
     return angle % 360 % 360
 
 
 def mean_position(ra: np.ndarray, dec: np.ndarray) -> tuple[float, float]:
-    """The middle of positions: RA (0 to 360) and Dec of the mean of their unit vectors, deg.
+    """The mean of positions: RA (0 to 360) and Dec of the mean of their unit vectors, deg.
 
     Parameters
     ----------
     ra, dec
-        Positions in degrees; those that are not finite are left out.
+        Positions in degrees; those that are not finite are ignored.
 
     Returns
     -------
     ra, dec
-        NaN if there is no position.
+        Mean position; NaN if there are no positions.
     """
     ra, dec = np.ravel(np.asarray(ra, float)), np.ravel(np.asarray(dec, float))
     known = np.isfinite(ra) & np.isfinite(dec)
@@ -50,7 +50,7 @@ def mean_position(ra: np.ndarray, dec: np.ndarray) -> tuple[float, float]:
 
 
 def tangent_offsets(ra: np.ndarray, dec: np.ndarray, *, centre: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets east and north of a point in the plane that touches the sphere there (gnomonic projection), deg.
+    """Offsets east and north of a point in the tangent plane at this point (gnomonic projection), deg.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def tangent_offsets(ra: np.ndarray, dec: np.ndarray, *, centre: tuple[float, flo
     Returns
     -------
     east, north
-        NaN for positions 90 deg or more away, which the plane does not have.
+        Offsets; NaN for positions 90 deg or more away, which have no projection.
     """
     a0, d0 = np.radians(centre)
     a, d = np.radians(np.asarray(ra, float)) - a0, np.radians(np.asarray(dec, float))
@@ -76,7 +76,7 @@ def tangent_offsets(ra: np.ndarray, dec: np.ndarray, *, centre: tuple[float, flo
 def tangent_positions(
     east: np.ndarray, north: np.ndarray, *, centre: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """RA (0 to 360) and Dec, deg, of offsets as `tangent_offsets` gives."""
+    """RA (0 to 360) and Dec, deg, of offsets from `tangent_offsets`."""
     a0, d0 = np.radians(centre)
     x, y = np.radians(east), np.radians(north)
     denominator = np.cos(d0) - y * np.sin(d0)
@@ -86,7 +86,7 @@ def tangent_positions(
 
 
 def sky_area(ra: np.ndarray, dec: np.ndarray) -> float:
-    """Area in square degrees of the rectangle, along east and north of their mean, that holds some positions."""
+    """Area in square degrees of the rectangle, along east and north of their mean, that contains some positions."""
     east, north = tangent_offsets(ra, dec, centre=mean_position(ra, dec))
     return float((np.nanmax(east) - np.nanmin(east)) * (np.nanmax(north) - np.nanmin(north)))
 
@@ -97,9 +97,9 @@ def unwrapped(ra: np.ndarray, *, about: float | None = None) -> np.ndarray:
     Parameters
     ----------
     ra
-        Degrees, of any shape.
+        Right ascensions in degrees, of any shape.
     about
-        RA that is to be in the middle; that of the positions if None. Where there is no jump they stay as they are.
+        RA at the centre of the range; by default that of the positions. Without a jump they are unchanged.
     """
     ra = np.asarray(ra, float)
     known = ra[np.isfinite(ra)]
@@ -111,14 +111,14 @@ def unwrapped(ra: np.ndarray, *, about: float | None = None) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SkyPlane:
-    """Flat coordinates of a part of the sky for maps: RA and Dec, or near a pole offsets from the middle.
+    """Plane coordinates for maps of a part of the sky: RA and Dec, or offsets from the centre near a pole.
 
     Attributes
     ----------
     ra, dec
-        Middle of the part, deg.
+        Centre of the map in deg.
     polar
-        Whether the coordinates are offsets east and north of the middle instead of RA and Dec.
+        Whether the coordinates are offsets east and north of the centre instead of RA and Dec.
     """
 
     ra: float
@@ -127,14 +127,14 @@ class SkyPlane:
 
     @classmethod
     def around(cls, ra: np.ndarray, dec: np.ndarray) -> SkyPlane:
-        """The plane for some positions, deg: of RA and Dec unless one of them is beyond `POLAR`."""
+        """The plane for some positions (deg): RA and Dec unless a declination is beyond `POLAR`."""
         dec = np.asarray(dec, float)
         known = dec[np.isfinite(dec)]
         middle = mean_position(ra, dec)
         return cls(*middle, polar=bool(known.size and np.abs(known).max() > POLAR))
 
     def place(self, ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """x and y, deg: x grows with RA and does not jump, y grows with Dec (at the middle, if polar)."""
+        """x and y in deg: x increases with RA and does not jump, y increases with Dec (at the centre, if polar)."""
         if self.polar:
             return tangent_offsets(ra, dec, centre=(self.ra, self.dec))
         ra = np.asarray(ra, float)
@@ -142,7 +142,7 @@ class SkyPlane:
         return np.where(jumps, unwrapped(ra, about=self.ra), ra), np.asarray(dec, float)
 
     def sky(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """RA (0 to 360) and Dec, deg, of places in the plane."""
+        """RA (0 to 360) and Dec in deg of positions in the plane."""
         if self.polar:
             return tangent_positions(x, y, centre=(self.ra, self.dec))
         return _full_circle(np.asarray(x, float)), np.asarray(y, float)

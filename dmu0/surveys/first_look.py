@@ -1,4 +1,4 @@
-"""What an image file says of itself in its headers: size, place on the sky, filter, zero point; no pixel is read."""
+"""Properties of an image file from its headers: size, position on the sky, filter, zero point; no pixel is read."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from obs_vista.headers import detector_extensions, merged_header
 from obs_vista.translator import VircamTranslator
 
 PLANES = {"MASK": "mask", "VARIANCE": "variance", "WEIGHT": "weight", "IMAGE": "image"}
-"""What EXTTYPE or EXTNAME call the planes of a coadd."""
+"""Names of the planes of a coadd in EXTTYPE or EXTNAME."""
 
 
 class FirstLook(NamedTuple):
-    """What the headers of an image file say.
+    """Properties of an image file from its headers.
 
     Attributes
     ----------
     path
-        The file.
+        Path of the file.
     shape
-        (ny, nx) of its first image, px.
+        Shape (ny, nx) of its first image in px.
     images
-        How many two-dimensional images it holds.
+        Number of two-dimensional images.
     planes
-        Which of image, mask, variance and weight its extensions are called.
+        Names of its extensions among image, mask, variance and weight.
     detectors
-        Numbers of the VIRCAM detectors in it; empty if it is no file of that camera.
+        Numbers of its VIRCAM detectors; empty if the file is from another camera.
     header
-        Header of the first image, with what it lacks from the primary.
+        Header of the first image, supplemented by the primary header.
     wcs
-        Projection of the first image into ICRS; None if it has none.
+        WCS of the first image in ICRS; None if it has none.
     pixel_scale
-        Side of a pixel, arcsec; NaN without a projection.
+        Pixel size in arcsec; NaN without a WCS.
     zero_point
-        AB magnitude of one count by FLUXMAG0 or MAGZERO; NaN where there is neither, or it cannot be meant.
+        AB magnitude of one count from FLUXMAG0 or MAGZERO; NaN if both are missing or invalid.
     """
 
     path: Path
@@ -59,12 +59,12 @@ class FirstLook(NamedTuple):
 
     @property
     def projection(self) -> WCS:
-        """The projection of an image that has one.
+        """The WCS of an image.
 
         Raises
         ------
         NotAnImageError
-            If it has none.
+            If the image has none.
         """
         if self.wcs is None:
             raise NotAnImageError(f"{self.path} has no world coordinates")
@@ -72,7 +72,7 @@ class FirstLook(NamedTuple):
 
 
 class NotAnImageError(ValueError):
-    """A file has no image whose header can be read; the message is the reason."""
+    """A file has no image with a readable header; the message is the reason."""
 
 
 def look_at(path: Path) -> FirstLook:
@@ -81,7 +81,7 @@ def look_at(path: Path) -> FirstLook:
     Raises
     ------
     NotAnImageError
-        If it is no FITS file, damaged, or holds no image.
+        If it is not a FITS file, is damaged, or contains no image.
     """
     try:
         with WARNING_FILTERS, warnings.catch_warnings():
@@ -125,7 +125,7 @@ def _look(path: Path, hdus: fits.HDUList) -> FirstLook:
 
 
 def vista_filter(look: FirstLook) -> str | None:
-    """The physical filter of a VIRCAM image, by the rule of the pipeline; None if no card names one of its filters."""
+    """The physical filter of a VIRCAM image, by the rule of the pipeline; None if no card names a known filter."""
     try:
         return VircamTranslator(look.header).to_physical_filter()
     except (KeyError, ValueError):
@@ -133,7 +133,7 @@ def vista_filter(look: FirstLook) -> str | None:
 
 
 def outlines(path: Path) -> list[np.ndarray]:
-    """Corners of every image of a file that has a projection: arrays (4, 2) of ICRS RA and Dec, deg, going round."""
+    """Corners of every image of a file that has a WCS: arrays (4, 2) of ICRS RA and Dec in deg, in cyclic order."""
     found = []
     with WARNING_FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)

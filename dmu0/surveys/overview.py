@@ -1,4 +1,4 @@
-"""What a survey is made of, in a few lines for the terminal: files, pixel grids, zero points, bands, patches."""
+"""Overview of a survey in a few lines for the terminal: files, pixel grids, zero points, bands, patches."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dmu0.surveys.keys import Optical, Survey, Vista
 from obs_vista.bands import vista_band
 
 MOST_STACKS = 100
-"""Stacks whose headers are read: those of a large survey would take minutes."""
+"""Largest number of stacks whose headers are read: those of a large survey would take minutes."""
 
 
 def overview(survey: Survey) -> list[str]:
-    """Describe a survey by its file and what is there of its inputs.
+    """Describe a survey from its file and its existing inputs.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def overview(survey: Survey) -> list[str]:
     Returns
     -------
     list of str
-        Lines: where its files are, its sky map, each band, each reference catalogue.
+        Lines on its files, its sky map, each band, and each reference catalogue.
     """
     patches = survey_patches(survey)
     inputs = find_inputs(survey) if survey.input_folder.is_dir() else []
@@ -61,7 +61,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _inputs(survey: Survey, there: set[Input]) -> str:
-    """Where the files come from, and how many and how large they are."""
+    """The source, number and size of the files."""
     size = sum(item.path.stat().st_size for item in there) / 1e6
     found = f"{_counted(len(there), 'file')}, {size:.0f} MB"
     match survey.inputs.source:
@@ -86,7 +86,7 @@ def _grid(patches: list[Patch]) -> str:
 def _coadd_lines(
     half: Optical | Vista, kind: str, inputs: list[Input], there: set[Input], patches: list[Patch]
 ) -> Iterator[str]:
-    """One line per band that comes as coadds."""
+    """One line per band with published coadds."""
     if half.kind == "lsst":
         for band in half.bands:
             yield _row(band, f"coadds of the Butler repository {half.butler}, {half.collection}")
@@ -115,7 +115,7 @@ def _describe(half: Optical | Vista, item: Input, patches: Iterable[Patch]) -> s
 
 
 def grid_of(look: FirstLook, patch: Patch | None) -> str:
-    """Whether the pixels of an image are those of the sky map, in words."""
+    """Text that says whether the pixels of an image are those of the sky map."""
     if look.wcs is None:
         return "without world coordinates"
     own = f'of {look.pixel_scale:.4g}"'
@@ -125,7 +125,7 @@ def grid_of(look: FirstLook, patch: Patch | None) -> str:
 
 
 def is_on_grid(look: FirstLook, patch: Patch) -> bool:
-    """Whether the corners of an image are whole pixels of a patch's tract, within `MAX_MISALIGNMENT`."""
+    """Whether the corners of an image coincide with pixels of the tract of a patch, within `MAX_MISALIGNMENT`."""
     ny, nx = look.shape
     x, y = np.array([0, nx - 1, 0, nx - 1], float), np.array([0, 0, ny - 1, ny - 1], float)
     a, b = patch.tract.wcs.all_world2pix(*look.projection.all_pix2world(x, y, 0), 0, quiet=True)
@@ -134,7 +134,7 @@ def is_on_grid(look: FirstLook, patch: Patch) -> bool:
 
 
 def _stack_lines(vista: Vista, stacks: list[Path]) -> Iterator[str]:
-    """One line per band that comes as stacks; of many stacks the headers of some are read."""
+    """One line per band with stacks; if there are many, only some headers are read."""
     chosen = stacks[:: max(1, -(-len(stacks) // MOST_STACKS))]
     counts: Counter[str] = Counter()
     images: Counter[str] = Counter()
