@@ -15,7 +15,7 @@ from dmu0.files.expected import Input, find_inputs
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.sphere import SkyPlane
 from dmu0.surveys import Survey
-from obs_vista.bands import BAND_ORDER
+from obs_vista.bands import in_band_order
 from obs_vista.headers import detector_extensions
 
 _POSITION_COLUMNS = (("raMean", "decMean"), ("RAJ2000", "DEJ2000"), ("ra", "dec"), ("RA", "DEC"))
@@ -89,7 +89,7 @@ def colour_picture(survey: Survey, *, patch: int = 0) -> tuple[np.ndarray, str] 
     if not there:
         return None
     where, bands = sorted(there.items())[min(patch, len(there) - 1)]
-    labels = [band for band in BAND_ORDER if band in bands]
+    labels = list(in_band_order(bands))
     chosen = [labels[-1], labels[len(labels) // 2], labels[0]] if len(labels) > 3 else labels[::-1]
     if {"g", "r", "i"} <= set(labels):
         chosen = ["i", "r", "g"]

@@ -76,7 +76,7 @@ def list_inputs(survey: Survey) -> Table:
         path = item.path.relative_to(folder) if item.path.is_relative_to(folder) else item.path
         rows.append((item.kind, item.band, str(path), _size(item.path)))
     longest = max((len(row[2]) for row in rows), default=1)
-    return Table(rows=rows or None, names=["kind", "band", "path", "bytes"], dtype=["U16", "U2", f"U{longest}", "i8"])
+    return Table(rows=rows or None, names=["kind", "band", "path", "bytes"], dtype=["U16", "U8", f"U{longest}", "i8"])
 
 
 def _size(path: Path) -> int:

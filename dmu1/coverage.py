@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -199,32 +199,55 @@ def vista_jobs(images: Table, overlaps: Table, patches: Sequence[Patch]) -> Tabl
     return _table(JOB_COLUMNS, rows)
 
 
-def coadd_jobs(manifest: Table, kind: str, source: str, patches: Sequence[Patch]) -> Table:
+def coadd_jobs(
+    manifest: Table,
+    kind: str,
+    source: str,
+    patches: Sequence[Patch],
+    *,
+    outline: Callable[[Table.Row], np.ndarray | None] | None = None,
+) -> Table:
     """The published coadds, with one row per patch and band with a good file in the manifest.
 
     Parameters
     ----------
     manifest
-        Table with path, kind, band, tract, patch, state. A file without tract and patch (-1) applies to all patches.
+        Table with path, kind, band, tract, patch, state. A file without tract and patch (-1) applies to all patches
+        that it reaches.
     kind
         Type of file, optical_coadd or vista_coadd.
     source
         Value of the column source.
     patches
         Patches of interest.
+    outline
+        Gives the corners of a file of any patch (ICRS deg, shape (4, 2)), None if it has no world coordinates, and then
+        it reaches all of them; without a function no file has any.
 
     Notes
     -----
     Files are counted in the manifest, not on disk, where stray copies would be counted as well.
     """
-    wanted = {(patch.tract.id, patch.id) for patch in patches}
-    counts: dict[tuple[int, int, str], int] = {}
+    wanted = {(patch.tract.id, patch.id): patch for patch in patches}
+    found: dict[tuple[int, int, str], list[np.ndarray | None]] = {}
     for row in manifest[(manifest["kind"] == kind) & (manifest["state"] == "ok")]:
         place = (int(row["tract"]), int(row["patch"]))
-        for tract, patch in wanted if place == (-1, -1) else {place} & wanted:
-            key = (tract, patch, str(row["band"]))
-            counts[key] = counts.get(key, 0) + 1
-    return _table(JOB_COLUMNS, [(*key, source, count, 1.0) for key, count in sorted(counts.items())])
+        corners = outline(row) if outline is not None and place == (-1, -1) else None
+        for where in wanted if place == (-1, -1) else {place} & wanted.keys():
+            if corners is None or reaches(corners, wanted[where]):
+                found.setdefault((*where, str(row["band"])), []).append(corners)
+    rows = []
+    for (tract, patch, band), corners_of in sorted(found.items(), key=lambda item: item[0]):
+        outlines = [corners for corners in corners_of if corners is not None]
+        whole = len(outlines) < len(corners_of)
+        share = 1.0 if whole else covered_fraction(np.array(outlines), wanted[tract, patch])
+        rows.append((tract, patch, band, source, len(corners_of), share))
+    return _table(JOB_COLUMNS, rows)
+
+
+def reaches(corners: np.ndarray, patch: Patch) -> bool:
+    """Whether an image with these corners (ICRS deg, shape (4, 2)) has sky in common with a patch."""
+    return bool(sky_polygon(corners).intersects(patch.outer_polygon))
 
 
 def judge_patches(jobs: Table, patches: Sequence[Patch], survey: Survey) -> Table:
@@ -250,7 +273,7 @@ def judge_patches(jobs: Table, patches: Sequence[Patch], survey: Survey) -> Tabl
             f"no {name}"
             for name, wanted, found in (
                 ("VISTA images", survey.vista is not None, vista),
-                ("optical coadds", survey.optical is not None, optical),
+                ("optical coadds", bool(survey.optical), optical),
             )
             if wanted and not found
         ]

@@ -20,7 +20,7 @@ from dmu0.sky.sphere import SkyPlane
 from dmu0.surveys import Vista
 from dmu1.coverage import image_corners
 from dmu1.selection import zero_point_limits
-from obs_vista.bands import BAND_ORDER
+from obs_vista.bands import BAND_ORDER, in_band_order
 
 ACCEPTED, REJECTED = "#006BA4", "#C85200"
 """Blue and vermilion of the colour-blind-safe Tableau palette."""
@@ -36,7 +36,7 @@ QUANTITIES = {
 
 def bands_present(table: Table) -> list[str]:
     """The bands of a table, from blue to red."""
-    return [band for band in BAND_ORDER if band in set(table["band"])]
+    return list(in_band_order(map(str, table["band"])))
 
 
 def plot_quality(selected: Table, vista: Vista) -> Figure:

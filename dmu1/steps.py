@@ -14,6 +14,7 @@ from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu1.coverage import coadd_jobs, jobs_to_do, judge_patches, patch_overlaps, vista_jobs
 from dmu1.inventory import empty_inventory, stack_files, update_inventory
+from dmu1.mosaics import Outlines, with_mosaics
 from dmu1.selection import select
 from dmu1.sky_maps import BandMaps, band_maps, map_nside, patches_moc, point_source_depth, write_maps, write_moc
 
@@ -112,8 +113,11 @@ def make_coverage(survey: Survey, tracts: str = "") -> Coverage:
     images = selected[selected["accepted"]]
     patches = survey_patches(survey, tracts)
     overlaps = patch_overlaps(images, patches)
-    parts = [vista_jobs(images, overlaps, patches), coadd_jobs(manifest, "vista_coadd", "vista", patches)]
-    parts.append(_optical_jobs(survey, manifest, patches))
+    mosaics, outline = with_mosaics(manifest, survey), Outlines(survey)
+    parts = [vista_jobs(images, overlaps, patches)]
+    for kind, source in (("vista_coadd", "vista"), ("optical_coadd", "optical")):
+        parts.append(coadd_jobs(mosaics, kind, source, patches, outline=outline))
+    parts.append(_served_jobs(survey, patches))
     jobs = vstack(parts)
     jobs.sort(["tract", "patch", "source", "band"])
     judged = judge_patches(jobs, patches, survey)
@@ -123,13 +127,12 @@ def make_coverage(survey: Survey, tracts: str = "") -> Coverage:
     return Coverage(images, patches, overlaps, jobs, judged)
 
 
-def _optical_jobs(survey: Survey, manifest: Table, patches: Sequence[Patch]) -> Table:
-    """The optical coadds: those in the manifest or, if they are in a Butler, one per patch and band."""
-    if survey.optical is None or survey.optical.kind != "lsst":
-        return coadd_jobs(manifest, "optical_coadd", "optical", patches)
-    names = ("kind", "band", "tract", "patch", "state")
-    promised = Table(rows=[("optical_coadd", band, -1, -1, "ok") for band in survey.optical.bands], names=names)
-    return coadd_jobs(promised, "optical_coadd", "optical", patches)
+def _served_jobs(survey: Survey, patches: Sequence[Patch]) -> Table:
+    """The optical coadds that a Butler serves: one per patch and band."""
+    served = [band for band, optical in survey.optical_bands.items() if optical.kind == "lsst"]
+    names, types = ("kind", "band", "tract", "patch", "state"), (str, str, int, int, str)
+    rows = [("optical_coadd", band, -1, -1, "ok") for band in served]
+    return coadd_jobs(Table(rows=rows or None, names=names, dtype=types), "optical_coadd", "optical", patches)
 
 
 def make_maps(survey: Survey, coverage: Coverage) -> dict[str, BandMaps]:

@@ -96,7 +96,7 @@ MIN_STARS = 40
 """Smallest number of stars of a fit."""
 
 TABLE_COLUMNS = (
-    ("system", "U8"), ("band", "U4"), ("colour", "U24"), ("magnitudes", "U4"),
+    ("system", "U8"), ("band", "U8"), ("colour", "U24"), ("magnitudes", "U4"),
     ("slope", "f8"), ("slope_err", "f8"), ("curvature", "f8"), ("curvature_err", "f8"),
     ("intercept", "f8"), ("intercept_err", "f8"), ("n", "i8"), ("scatter", "f8"),
     ("colour_min", "f8"), ("colour_max", "f8"), ("colour_median", "f8"),

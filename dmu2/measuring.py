@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from astropy.table import Table, vstack
 
+from dmu0.published.coadds import plain_file, survey_source
 from dmu0.surveys import Survey
 from dmu2.colour_terms import PUBLISHED, ColourTerm, Fit, apply, fit_term, table_row, terms_table
 from dmu2.stars import (
@@ -88,7 +89,7 @@ def files_to_measure(
         chosen = choose_stacks(selected, survey.vista.bands, exposures=exposures)
         for recorded in dict.fromkeys(chosen["path"].tolist()):
             files.append(ImageFile(survey.folders.input_path(recorded), chosen[chosen["path"] == recorded]))
-    for band in survey.optical.bands if survey.optical else ():
+    for band in survey.optical_bands:
         paths = coadds["path"][np.asarray(coadds["band"]) == band].tolist()
         step = max(len(paths) / coadds_per_band, 1)
         for number in np.unique(np.arange(0, len(paths), step).astype(int)):
@@ -138,7 +139,7 @@ def _images(survey: Survey, file: ImageFile) -> Iterator[StarImage | str]:
         yield from read_stacks(file.rows, file.path, system=survey.vista.magnitudes, confidence=confidence)
         return
     try:
-        yield read_coadd(file.path, file.band, zero_point=survey.optical.zero_points.get(file.band))
+        yield read_coadd(file.path, file.band, file=plain_file(survey_source(survey, file.path, file.band)))
     except ImageUnusable as error:
         yield str(error)
 
@@ -170,5 +171,5 @@ def fit_bands(survey: Survey, measurements: Table, merged: Table) -> tuple[dict[
         if len(stars):
             fits[band] = BandFit(term, fit, points)
         rows.append(table_row(term, fit))
-    empty = Table(names=("image", "offset", "stars", "band"), dtype=("U96", "f8", "i8", "U4"))
+    empty = Table(names=("image", "offset", "stars", "band"), dtype=("U96", "f8", "i8", "U8"))
     return fits, terms_table(rows), vstack(offsets) if offsets else empty

@@ -15,7 +15,7 @@ from dmu2.refcat import HTM_LEVEL, ORIGINAL_FLUXES, SURVEY_BANDS, empty_shard, s
 _RAD_PER_MAS = float(np.radians(1 / 3.6e6))
 
 REPORT_COLUMNS = (
-    ("shard", "i8"), ("band", "U4"), ("stars", "i8"), ("bright", "i8"), ("median_error", "f8"),
+    ("shard", "i8"), ("band", "U8"), ("stars", "i8"), ("bright", "i8"), ("median_error", "f8"),
     ("state", "U8"), ("fallback", "U24"),
 )  # fmt: skip
 """Columns of ``refcat/report.ecsv``; bright stars have flux errors below `BRIGHT_ERROR`."""

@@ -23,14 +23,14 @@ from obs_vista.zero_points import header_zero_point
 MEASUREMENT_COLUMNS = (
     ("star", "i8", "row of the star in matched.parquet"),
     ("image", "U96", "file, extension of the image"),
-    ("band", "U4", "band"),
+    ("band", "U8", "band"),
     ("flux", "f8", "total flux, nJy AB, by the zero point of the header"),
     ("fluxErr", "f8", "its standard error, nJy"),
 )
 """Columns of the measurements, which have one row per star and image."""
 
 IMAGE_COLUMNS = (
-    ("image", "U96"), ("band", "U4"), ("stars", "i8"), ("aperture_correction", "f8"), ("correction_err", "f8"),
+    ("image", "U96"), ("band", "U8"), ("stars", "i8"), ("aperture_correction", "f8"), ("correction_err", "f8"),
     ("state", "U8"), ("reason", "U160"),
 )  # fmt: skip
 """Columns of the table of images: each is done, skipped or failed, with a reason."""
@@ -160,7 +160,9 @@ def _stack_image(row: Row, hdus: fits.HDUList, maps: fits.HDUList | None, *, nam
     )
 
 
-def read_coadd(path: Path, band: str, *, zero_point: float | None = None) -> StarImage:
+def read_coadd(
+    path: Path, band: str, *, zero_point: float | None = None, file: published.PlainFile | None = None
+) -> StarImage:
     """Read a published coadd with `dmu0.published`, in nJy.
 
     Parameters
@@ -170,7 +172,9 @@ def read_coadd(path: Path, band: str, *, zero_point: float | None = None) -> Sta
     band
         Band of the coadd.
     zero_point
-        AB magnitude of one count according to the survey file; None: from the headers.
+        AB magnitude of one count by the survey file; None: from the headers.
+    file
+        More of what the survey says of it; ``zero_point`` is then that of ``file``.
 
     Raises
     ------
@@ -178,7 +182,7 @@ def read_coadd(path: Path, band: str, *, zero_point: float | None = None) -> Sta
         If the file is unreadable, or has no zero point or projection.
     """
     try:
-        coadd = published.read_coadd(path, zero_point=zero_point)
+        coadd = published.read_coadd(path, zero_point=zero_point, file=file)
     except published.OpticalError as error:
         raise ImageUnusable(str(error)) from error
     if coadd.wcs is None:

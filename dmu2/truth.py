@@ -41,7 +41,7 @@ def compare_with_truth(table: Table, truth: Table, *, radius: float = MATCH_RADI
     ra, dec = sky_positions(point)
     pairs = match_to_truth(stars, ra, dec, radius=radius, epoch=epoch)
     found, expected = point[pairs.second], stars[pairs.first]
-    out = Table(names=("band", "stars", "offset", "pull"), dtype=("U4", "i8", "f8", "f8"))
+    out = Table(names=("band", "stars", "offset", "pull"), dtype=("U8", "i8", "f8", "f8"))
     for band in SURVEY_BANDS:
         if f"flux_{band}" not in truth.colnames:
             continue

@@ -166,7 +166,7 @@ def _positions(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Windowed centroid in the band of the highest signal to noise, if it is within a pixel or so of the peak."""
     x, y = np.array(found["x"], float), np.array(found["y"], float)
-    name = np.full(len(found), "", dtype="U2")
+    name = np.full(len(found), "", dtype="U8")
     best = np.zeros(len(found))
     for band in coadds:
         rows = measured[band]

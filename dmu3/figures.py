@@ -13,11 +13,12 @@ from dmu0.surveys import Survey
 from dmu3.catalogues import aperture_name
 from dmu3.steps import image_path, read_baseline
 from dmu3.truth import FluxComparison
-from obs_vista.bands import BAND_ORDER
+from obs_vista.bands import BAND_ORDER, in_band_order, plain_band
 from obs_vista.photometry import magnitude_of
 
 COLOURS = dict(zip(BAND_ORDER, plt.get_cmap("cividis")(np.linspace(0, 0.95, len(BAND_ORDER))), strict=True))
 MARKERS = dict(zip(BAND_ORDER, "osDv^<>ph*X", strict=True))
+"""Of plain labels; the band of a second survey looks like that of the first, in another column or curve."""
 
 
 def stretch(image: np.ndarray, noise: float) -> np.ndarray:
@@ -74,11 +75,11 @@ def plot_noise(states: Table) -> Figure:
     """Pixel noise of every patch and band, as the magnitude of one sigma."""
     figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
     done = states[states["state"] == "done"]
-    bands = [band for band in BAND_ORDER if band in set(done["band"])]
+    bands = in_band_order(map(str, done["band"]))
     for place, band in enumerate(bands):
         depth = magnitude_of(done["noise"][done["band"] == band])
         spread = np.linspace(-0.2, 0.2, len(depth)) if len(depth) > 1 else np.zeros(1)
-        axis.plot(place + spread, depth, MARKERS[band], color=COLOURS[band], mec="k", mew=0.5)
+        axis.plot(place + spread, depth, MARKERS[plain_band(band)], color=COLOURS[plain_band(band)], mec="k", mew=0.5)
     axis.set_xticks(range(len(bands)), bands)
     axis.set_ylabel("1 sigma of a pixel (AB mag)")
     axis.set_xlabel("band (one point per patch)")
@@ -95,7 +96,8 @@ def plot_counts(table: Table, bands: tuple[str, ...], *, width: float = 0.5) -> 
         counts, _ = np.histogram(magnitude_of(flux[flux > 5 * error]), edges)
         if counts.any():
             middle = edges[:-1] + width / 2
-            axis.plot(middle, counts, marker=MARKERS[band], ms=4, color=COLOURS[band], label=band)
+            plain = plain_band(band)
+            axis.plot(middle, counts, marker=MARKERS[plain], ms=4, color=COLOURS[plain], label=band)
     axis.set_yscale("symlog", linthresh=1)
     axis.set_xlabel("Kron magnitude (AB)")
     axis.set_ylabel(f"objects per {width} mag")

@@ -218,7 +218,9 @@ class OpticalPixels:
     wcs: WCS | None
 
 
-def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalPixels:
+def read_coadd(
+    path: Path, *, zero_point: float | None = None, file: published.PlainFile | None = None
+) -> OpticalPixels:
     """Read a published coadd with `dmu0.published`: an HSC ``calexp``, or an image with fewer planes.
 
     Parameters
@@ -226,7 +228,9 @@ def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalPixels:
     path
         FITS file.
     zero_point
-        AB magnitude of a pixel value of one according to the survey file; None: from the headers.
+        AB magnitude of a pixel value of one by the survey file; None: from the headers.
+    file
+        More of what the survey says of it; ``zero_point`` is then that of ``file``.
 
     Raises
     ------
@@ -234,7 +238,7 @@ def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalPixels:
         If there is no image, or no usable zero point.
     """
     try:
-        coadd = published.read_coadd(path, zero_point=zero_point)
+        coadd = published.read_coadd(path, zero_point=zero_point, file=file)
     except published.OpticalError as error:
         raise InputError(str(error)) from error
     good = np.isfinite(coadd.image)

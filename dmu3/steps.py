@@ -16,8 +16,10 @@ from astropy.table import Column, Table
 from dmu0.files.atomic import written_whole
 from dmu0.files.metadata import CARDS
 from dmu0.files.provenance import gather_provenance
+from dmu0.published.coadds import plain_file, survey_source
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
+from dmu1.mosaics import coadds_of_patches
 from dmu3.inputs import (
     InputError,
     OpenFiles,
@@ -27,7 +29,7 @@ from dmu3.inputs import (
     read_detector_row,
     without_outliers,
 )
-from dmu3.swarp import Coadd, CoaddError, choose_engine, coadd
+from dmu3.swarp import Coadd, CoaddError, InputImage, choose_engine, coadd
 from dmu3.swarp_projection import wcs_header
 from obs_vista.photometry import AB_ZERO_POINT
 
@@ -129,10 +131,14 @@ def make_images(
     """
     with OpenFiles() as files:
         cards = {CARDS[name]: value for name, value in gather_provenance(survey).words().items()}
-        sources = _Sources(survey, manifest, selected, coverage, choose_engine(engine), files, cards)
+        patches = survey_patches(survey, tracts)
+        coadds = {
+            (patch.tract.id, patch.id, band): rows for patch, band, rows in coadds_of_patches(manifest, survey, patches)
+        }
+        sources = _Sources(survey, manifest, selected, coverage, choose_engine(engine), files, cards, coadds)
         # Neighbouring patches share images: one band after the other, the files of a band are opened once.
         for band in survey.bands:
-            for patch in survey_patches(survey, tracts):
+            for patch in patches:
                 yield _make_image(sources, patch=patch, band=band)
 
 
@@ -147,6 +153,7 @@ class _Sources:
     engine: str
     files: OpenFiles
     cards: dict[str, str]
+    coadds: dict[tuple[int, int, str], list[Table.Row]]
 
 
 @dataclass(frozen=True)
@@ -223,19 +230,27 @@ def _from_stacks(sources: _Sources, *, patch: Patch, band: str) -> _Made:
 def _from_coadd(sources: _Sources, *, patch: Patch, band: str) -> _Made:
     """Convert the published coadd of the patch."""
     survey = sources.survey
-    row = find_coadd(sources.manifest, tract=patch.tract.id, patch=patch.id, band=band)
-    if row is None:
-        return _Made(None, reason="the inputs have no coadd of this band and patch")
-    if row["state"] != "ok":
+    rows = sources.coadds.get((patch.tract.id, patch.id, band))
+    if rows is None:
+        row = find_coadd(sources.manifest, tract=patch.tract.id, patch=patch.id, band=band)
+        if row is None:
+            return _Made(None, reason="the inputs have no coadd of this band and patch")
+        if row["state"] == "ok":
+            return _Made(None, reason=f"{row['path']} does not reach the patch")
         return _Made(None, reason=f"{row['path']} is {row['state']}: {row['reason']}")
-    path = survey.folders.input_path(str(row["path"]))
-    points = (survey.optical.zero_points if survey.optical else {}) | (survey.vista.zero_points if survey.vista else {})
-    pixels = read_coadd(path, zero_point=points.get(band))
     grid = {"wcs": patch.wcs, "shape": patch.outer_bbox.shape}
-    placed = place_on_grid(pixels, **grid, name=path.name)
-    if isinstance(placed, Coadd):
-        return _Made(placed, "coadd", 1)
-    return _Made(coadd([placed], **grid, engine=sources.engine), "resampled", 1)
+    placed = []
+    for row in rows:
+        path = survey.folders.input_path(str(row["path"]))
+        pixels = read_coadd(path, file=plain_file(survey_source(survey, path, band)))
+        placed.append(place_on_grid(pixels, **grid, name=path.name))
+    if len(placed) == 1 and isinstance(placed[0], Coadd):
+        return _Made(placed[0], "coadd", 1)
+    images = [
+        one if isinstance(one, InputImage) else InputImage(one.image, one.weight, patch.wcs, "a tile on the grid")
+        for one in placed
+    ]
+    return _Made(coadd(images, **grid, engine=sources.engine), "resampled", len(images))
 
 
 def find_coadd(manifest: Table, *, tract: int, patch: int, band: str) -> Table.Row | None:

@@ -219,7 +219,7 @@ def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str
         ratio = np.asarray(ours[f"{band}_ap06Flux"], float)[good] / flux[good]
         middle = float(np.median(ratio)) if len(ratio) else np.nan
         rows.append((band, len(ratio), middle, robust_scatter(ratio)))
-    return Table(rows=rows, names=["band", "n", "ratio", "scatter"], dtype=["U2", int, float, float])
+    return Table(rows=rows, names=["band", "n", "ratio", "scatter"], dtype=["U8", int, float, float])
 
 
 @dataclass(frozen=True)
@@ -271,4 +271,4 @@ def summarise_bands(catalogue: Table, bands: Sequence[str]) -> Table:
         detected = int(np.sum(catalogue[f"{band}_detected"]))
         rows.append((band, measured, above, detected, usable, float(np.median(depth)) if len(depth) else float("nan")))
     names = ["band", "measured", "above_5_sigma", "detected", "usable", "depth5"]
-    return Table(rows=rows, names=names, dtype=["U2", int, int, int, float, float])
+    return Table(rows=rows, names=names, dtype=["U8", int, int, int, float, float])

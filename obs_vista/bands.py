@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 
@@ -63,21 +66,69 @@ OPTICAL_BANDS = MappingProxyType(
 )
 
 BAND_ORDER = (*OPTICAL_BANDS, *VISTA_BANDS)
-"""All labels, optical first, each from blue to red."""
+"""All plain labels, optical first, each from blue to red."""
+
+SURVEY_NAME = r"[a-z][a-z0-9]{1,6}"
+"""Pattern of the name of an optical survey, which makes labels of its bands: 2 to 7 small letters and digits, so that
+no label can be taken for a plain one, and none is longer than `LABEL_LENGTH`."""
+
+LABEL_LENGTH = 8
+"""Longest label: columns of text that hold labels are as wide."""
+
+_OWN_LABEL = re.compile(rf"([{''.join(OPTICAL_BANDS)}])({SURVEY_NAME})")
 
 
-def get_band(name: str) -> Band:
-    """The band of a label.
+def own_label(band: str, survey: str) -> str:
+    """The label of a band that two optical surveys have, for the second of them: ``g`` of ``kids`` is ``gkids``."""
+    return band + survey
+
+
+def plain_band(label: str) -> str:
+    """The plain label of the filter behind a label: ``g`` of ``gkids``, and every plain label itself.
 
     Raises
     ------
     KeyError
-        If the label is not in `BAND_ORDER`.
+        If the label is not that of a band.
     """
-    for bands in (OPTICAL_BANDS, VISTA_BANDS):
-        if name in bands:
-            return bands[name]
-    raise KeyError(f"There is no band {name!r}; choose from {', '.join(BAND_ORDER)}.")
+    if label in BAND_ORDER:
+        return label
+    if own := _OWN_LABEL.fullmatch(label):
+        return own[1]
+    raise KeyError(f"There is no band {label!r}; choose from {', '.join(BAND_ORDER)}.")
+
+
+def in_band_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels, each once: optical first, each from blue to red, a plain label before those of the same filter.
+
+    Raises
+    ------
+    KeyError
+        If a label is not that of a band.
+    """
+    return tuple(sorted(set(labels), key=lambda label: (BAND_ORDER.index(plain_band(label)), label)))
+
+
+def band_number(label: str) -> int:
+    """A number of each label, for seeds: the place of a plain label in `BAND_ORDER`, a large number for others."""
+    place = BAND_ORDER.index(plain_band(label))
+    return place if label in BAND_ORDER else place + (zlib.crc32(label.encode()) % (1 << 15) << 48)
+
+
+def get_band(name: str) -> Band:
+    """The band of a label; one of `own_label` has the wavelength of the plain one, and a filter of its own.
+
+    Raises
+    ------
+    KeyError
+        If the label is not that of a band.
+    """
+    plain = plain_band(name)
+    band = VISTA_BANDS[plain] if plain in VISTA_BANDS else OPTICAL_BANDS[plain]
+    if plain == name:
+        return band
+    survey = name.removeprefix(plain)
+    return replace(band, name=name, physical_filter=f"{plain}-{survey}".upper(), aliases=())
 
 
 def vista_band(upstream: str) -> str:

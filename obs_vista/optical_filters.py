@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from lsst.daf.butler import FormatterV2, Registry
 from lsst.pipe.base import Instrument
 from lsst.utils.introspection import get_full_type_name
 
-from obs_vista.bands import OPTICAL_BANDS
+from obs_vista.bands import OPTICAL_BANDS, get_band
 
 
 class OpticalFilters(Instrument):
@@ -32,9 +33,13 @@ class OpticalFilters(Instrument):
         }
         with registry.transaction():
             registry.syncDimensionData("instrument", record, update=update)
-            for band in OPTICAL_BANDS.values():
-                filter_record = {"instrument": name, "name": band.physical_filter, "band": band.name}
-                registry.syncDimensionData("physical_filter", filter_record, update=update)
+            self.register_bands(registry, OPTICAL_BANDS, update=update)
+
+    def register_bands(self, registry: Registry, labels: Iterable[str], *, update: bool = False) -> None:
+        """Insert the filters of some bands, whose labels may be a survey's own, into a registry with the instrument."""
+        for band in map(get_band, labels):
+            record = {"instrument": self.getName(), "name": band.physical_filter, "band": band.name}
+            registry.syncDimensionData("physical_filter", record, update=update)
 
     def getRawFormatter(self, dataId: Any) -> type[FormatterV2]:
         """Not available, since there are no raw images.

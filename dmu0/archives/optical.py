@@ -7,28 +7,37 @@ from collections.abc import Iterable, Iterator
 from dmu0.archives.session import ArchiveError
 from dmu0.archives.tap import datalink
 from dmu0.archives.wanted import Archives, Request
-from dmu0.files.expected import fill_pattern
+from dmu0.files.coadd_files import fill_pattern
 from dmu0.sky.tract import Patch
-from dmu0.surveys import SurveyError
-from obs_vista.bands import get_band
+from dmu0.surveys import Optical, Survey, SurveyError
+from obs_vista.bands import get_band, plain_band
 
 
 def hsc_files(archives: Archives, patches: Iterable[Patch]) -> Iterator[Request]:
     """Coadds, and PSF stamps at the centres of the patches, of the public data releases of HSC-SSP."""
-    optical = archives.survey.optical
-    files = (("hsc", "optical_coadd", optical.coadds), ("hsc_psf", "optical_psf", optical.psf_stamps))
+    bands = _bands_of(archives.survey, "hsc")
     for patch in patches:
-        for band in optical.bands:
-            for archive, kind, patterns in files:
+        for band, optical in bands.items():
+            for archive, kind, patterns in (
+                ("hsc", "optical_coadd", optical.coadds),
+                ("hsc_psf", "optical_psf", optical.psf_stamps),
+            ):
                 pattern = patterns.get(band, patterns.get("default"))
                 if archive in archives.queries and pattern is not None:
-                    path = fill_pattern(pattern, band=band, filter_name=get_band(band).physical_filter, patch=patch)
+                    path = fill_pattern(pattern, band=band, patch=patch)
                     yield Request(archive, kind, path, _patch_query(archives, archive, band, patch))
+
+
+def _bands_of(survey: Survey, kind: str) -> dict[str, Optical]:
+    """The bands that an archive has: those of the sections of its kind, or all where there is no such section."""
+    bands = survey.optical_bands
+    return {band: optical for band, optical in bands.items() if optical.kind == kind} or bands
 
 
 def _patch_query(archives: Archives, archive: str, band: str, patch: Patch) -> str:
     """The query or address in the survey file for one band of one patch."""
-    names = {"band": band, "filter": get_band(band).physical_filter, "tract": patch.tract.id, "patch": patch.id}
+    plain = plain_band(band)
+    names = {"band": plain, "filter": get_band(plain).physical_filter, "tract": patch.tract.id, "patch": patch.id}
     names |= {"patch_x": patch.index[0], "patch_y": patch.index[1], "radius": "0.02"}
     names |= {"ra": f"{patch.center.ra.deg:.7f}", "dec": f"{patch.center.dec.deg:.7f}"}
     return archives.fill(archive, **names)
@@ -42,9 +51,9 @@ def lsst_files(archives: Archives, patches: Iterable[Patch]) -> Iterator[Request
     ArchiveError
         If the service has several coadds of a band and patch; the query must then be restricted.
     """
-    optical = archives.survey.optical
+    bands = _bands_of(archives.survey, "lsst")
     for patch in patches:
-        for band in optical.bands:
+        for band, optical in bands.items():
             pattern = optical.coadds.get(band, optical.coadds.get("default"))
             if pattern is None:
                 raise SurveyError(f"{archives.survey.path}: optical.coadds has no pattern for the band {band}.")
@@ -57,5 +66,5 @@ def lsst_files(archives: Archives, patches: Iterable[Patch]) -> Iterator[Request
                 links = datalink(address, session=session, patience=archives.patience, wait=archives.wait)
                 (link,) = [link for link in links if str(link["semantics"]) == "#this"][:1] or [None]
                 if link is not None:
-                    path = fill_pattern(pattern, band=band, filter_name=get_band(band).physical_filter, patch=patch)
+                    path = fill_pattern(pattern, band=band, patch=patch)
                     yield Request("lsst", "optical_coadd", path, str(link["access_url"]))

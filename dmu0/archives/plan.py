@@ -148,7 +148,7 @@ def make_plan(archives: Archives, progress: Callable[[Iterable[Request]], Iterab
         here = archives.survey.folders[0] / path
         size = here.stat().st_size if states[path] == "present" else sizes.get(path, request.bytes)
         steps.append(Step(request, states[path], size))
-    if archives.survey.optical is not None and archives.survey.optical.kind == "lsst":
+    if any(optical.kind == "lsst" for optical in archives.survey.optical):
         steps += _butler_steps(archives, notes)
     return Plan(steps, notes)
 
@@ -159,9 +159,9 @@ def _requests(archives: Archives, notes: list[str]) -> Iterator[Request]:
     sources = []
     if archives.survey.vista is not None and archives.survey.vista.kind == "stacks":
         sources.append(_vista_requests(archives, notes))
-    if archives.survey.optical is not None and {"hsc", "hsc_psf"} & set(archives.queries):
+    if archives.survey.optical and {"hsc", "hsc_psf"} & set(archives.queries):
         sources.append(hsc_files(archives, archives.patches))
-    if archives.survey.optical is not None and "lsst" in archives.queries:
+    if archives.survey.optical and "lsst" in archives.queries:
         sources.append(lsst_files(archives, archives.patches))
     sources.append(catalogue_tables(archives, tracts))
     for source in sources:

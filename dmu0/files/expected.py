@@ -8,11 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from dmu0.files.coadd_files import coadd_files, stamp_files
 from dmu0.files.integrity import CATALOGUE_KINDS, KINDS
-from dmu0.sky.skymap import survey_patches
-from dmu0.sky.tract import Patch
-from dmu0.surveys import Survey
-from obs_vista.bands import get_band
+from dmu0.surveys import Optical, Survey, Vista
 
 _DATA_NAME = re.compile(r"\.(fits?(\.fz|\.gz)?|parquet|csv|ecsv|vot|xml|votable|tbl|tsv|txt)$", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.fits?(\.fz)?$")
@@ -73,7 +71,7 @@ def _vista_inputs(survey: Survey) -> Iterator[Input]:
     if survey.vista is None:
         return
     if survey.vista.kind == "coadds":
-        yield from _coadds(survey, "vista_coadd", survey.vista.bands, survey.vista.coadds)
+        yield from _coadd_inputs(survey, "vista_coadd", survey.vista)
         return
     suffix = survey.vista.confidence
     for path in _glob(survey.input_folder, survey.vista.stacks):
@@ -86,10 +84,22 @@ def _vista_inputs(survey: Survey) -> Iterator[Input]:
 
 
 def _optical_inputs(survey: Survey) -> Iterator[Input]:
-    # Coadds of kind lsst stay in their Butler repository: there are no files to check.
-    if survey.optical is not None and survey.optical.kind != "lsst":
-        yield from _coadds(survey, "optical_coadd", survey.optical.bands, survey.optical.coadds)
-        yield from _coadds(survey, "optical_psf", survey.optical.bands, survey.optical.psf_stamps)
+    for optical in survey.optical:
+        # Coadds of kind lsst stay in their Butler repository: there are no files to check.
+        if optical.kind != "lsst":
+            yield from _coadd_inputs(survey, "optical_coadd", optical)
+            for stamp in stamp_files(survey, optical):
+                yield Input(stamp.path, "optical_psf", stamp.band, stamp.tract, stamp.patch)
+
+
+def _coadd_inputs(survey: Survey, kind: str, half: Optical | Vista) -> Iterator[Input]:
+    """Coadds, and the weight and variance maps that belong to them."""
+    for coadd in coadd_files(survey, half):
+        where = (coadd.band, coadd.tract, coadd.patch)
+        yield Input(coadd.path, kind, *where)
+        for path, map_kind in ((coadd.weight, "coadd_weight"), (coadd.variance, "coadd_variance")):
+            if path is not None:
+                yield Input(path, map_kind, *where)
 
 
 def _catalogues(survey: Survey) -> Iterator[Input]:
@@ -98,50 +108,6 @@ def _catalogues(survey: Survey) -> Iterator[Input]:
     for kind, pattern in zip(CATALOGUE_KINDS, patterns, strict=True):
         for path in _glob(survey.input_folder, () if pattern is None else (pattern,)):
             yield Input(path, kind)
-
-
-def _coadds(survey: Survey, kind: str, bands: Iterable[str], patterns: dict[str, str]) -> Iterator[Input]:
-    """One file per band and patch, or one per band if the pattern does not name the patch."""
-    patches = survey_patches(survey)
-    for band in bands:
-        pattern = patterns.get(band, patterns.get("default"))
-        if pattern is None:
-            continue
-        if "{tract}" not in pattern and "{patch" not in pattern:
-            where = (patches[0].tract.id, patches[0].id) if len(patches) == 1 else (-1, -1)
-            yield Input(survey.input_folder / _choose(survey.input_folder, pattern, band), kind, band, *where)
-            continue
-        for patch in patches:
-            name = _choose(survey.input_folder, pattern, band, patch)
-            yield Input(survey.input_folder / name, kind, band, patch.tract.id, patch.id)
-
-
-def fill_pattern(pattern: str, *, band: str, filter_name: str, patch: Patch | None = None) -> str:
-    """A file pattern or address with the names of band and patch filled in.
-
-    Raises
-    ------
-    KeyError
-        If a placeholder is not one of {band}, {filter}, {tract}, {patch}, {patch_x}, {patch_y}.
-    """
-    names: dict[str, str | int] = {"band": band, "filter": filter_name}
-    if patch is not None:
-        names |= {"tract": patch.tract.id, "patch": patch.id, "patch_x": patch.index[0], "patch_y": patch.index[1]}
-    try:
-        return pattern.format(**names)
-    except KeyError as error:
-        raise KeyError(f"The pattern {pattern!r} has the unknown placeholder {error}.") from error
-
-
-def _choose(folder: Path, pattern: str, band: str, patch: Patch | None = None) -> str:
-    """The file of a band: that of the first filter name for which a file exists, or else of the usual name.
-
-    `os.path` is used because it treats inaccessible files as missing; `pathlib` raises an error.
-    """
-    properties = get_band(band)
-    filters = dict.fromkeys((properties.physical_filter, *properties.aliases))
-    names = [fill_pattern(pattern, band=band, filter_name=name, patch=patch) for name in filters]
-    return next((name for name in names if os.path.lexists(folder / name)), names[0])
 
 
 def _glob(folder: Path, patterns: Iterable[str]) -> list[Path]:

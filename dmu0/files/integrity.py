@@ -23,7 +23,10 @@ from obs_vista.headers import detector_extensions, merged_header
 from obs_vista.linearity import linear_pixels
 from obs_vista.world_coordinates import icrs_wcs
 
-IMAGE_KINDS = ("vista_stack", "vista_confidence", "vista_coadd", "optical_coadd", "optical_psf")
+IMAGE_KINDS = (
+    *("vista_stack", "vista_confidence", "vista_coadd", "optical_coadd", "coadd_weight", "coadd_variance"),
+    "optical_psf",
+)
 """Types of input that are FITS images."""
 
 CATALOGUE_KINDS = ("ps1", "twomass", "gaia", "vista_catalogue")
@@ -175,6 +178,8 @@ def _check_images(path: Path, kind: str, *, needs_wcs: bool) -> None:
                     _check_confidence(hdu.data, name)
             case "optical_psf":
                 _check_psf(_first_image(hdus))
+            case "coadd_weight" | "coadd_variance":
+                _check_map(_first_image(hdus), kind.removeprefix("coadd_"))
             case _:
                 _check_coadd(hdus, needs_wcs=needs_wcs)
 
@@ -236,6 +241,14 @@ def _check_psf(hdu: fits.ImageHDU) -> None:
         as_stamp(np.asarray(hdu.data, float))
     except OpticalError as error:
         raise _Fault(str(error).removesuffix(".")) from error
+
+
+def _check_map(hdu: fits.ImageHDU, name: str) -> None:
+    """A weight or variance map has values above zero somewhere."""
+    _check_shape(hdu, f"the {name} map")
+    pixels = hdu.data
+    if not (pixels[np.isfinite(pixels)] > 0).any():
+        raise _Fault(f"the {name} map has no value above zero")
 
 
 def _check_coadd(hdus: fits.HDUList, *, needs_wcs: bool) -> None:

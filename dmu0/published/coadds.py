@@ -6,31 +6,41 @@ from pathlib import Path
 
 from astropy.io import fits
 from lsst.daf.butler import Butler
+from lsst.images import Box
 
-from dmu0.published.fits_files import PLANES, named_planes, read_hsc, read_plain, sky_variance
+from dmu0.files.coadd_files import coadd_files
+from dmu0.published.fits_files import PLANES, PlainFile, named_planes, read_geometry, read_hsc, read_plain
 from dmu0.published.lsst import read_lsst
 from dmu0.published.masks import translate_mask
-from dmu0.published.on_patch import on_patch
+from dmu0.published.noise import sky_variance
+from dmu0.published.on_patch import is_on_grid, on_patch
 from dmu0.published.planes import OpticalCoadd, OpticalError
 from dmu0.published.psf import PsfStamp, read_psf
+from dmu0.published.zero_point import CasuScale
+from dmu0.surveys import Survey, Vista
 
 __all__ = (
     "OpticalCoadd",
     "OpticalError",
+    "PlainFile",
     "PsfStamp",
+    "is_on_grid",
     "on_patch",
+    "plain_file",
     "read_coadd",
+    "read_geometry",
     "read_hsc",
     "read_lsst",
     "read_plain",
     "read_psf",
     "read_source",
     "sky_variance",
+    "survey_source",
     "translate_mask",
 )
 
 
-def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
+def read_coadd(path: Path, *, zero_point: float | None = None, file: PlainFile | None = None) -> OpticalCoadd:
     """Read a published coadd from a FITS file of either type, with the available planes.
 
     Parameters
@@ -39,12 +49,15 @@ def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
         The file: an HSC calexp, or an image with or without extensions MASK and VARIANCE.
     zero_point
         AB magnitude of one count by the survey file; None: from the headers.
+    file
+        More of what the survey says of it; ``zero_point`` is then that of ``file``.
 
     Raises
     ------
     OpticalError
         If the file cannot be read, or has no image or no usable zero point.
     """
+    file = PlainFile(path, zero_point) if file is None else file
     try:
         with fits.open(path, memmap=False) as hdus:
             images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
@@ -52,18 +65,68 @@ def read_coadd(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
             whole = set(PLANES) == set(named_planes(hdus)) or (not named_planes(hdus) and len(images) == len(PLANES))
     except OSError as error:
         raise OpticalError(f"{path}: {error}") from error
-    return (read_hsc if whole else read_plain)(path, zero_point=zero_point)
+    if whole and file.weight is None and file.variance is None:
+        return read_hsc(path, zero_point=file.zero_point)
+    return read_plain(path, file=file)
 
 
-def read_source(source: dict[str, str | float | None], data_id: dict[str, int | str]) -> OpticalCoadd:
+Source = dict[str, str | float | None]
+"""Names a published coadd: kind (hsc, fits or lsst), path, zero_point and, as far as there are any, weight_path,
+variance_path, and band and magnitudes for `CasuScale`; for lsst, path is the repository and collection is needed."""
+
+
+def survey_source(survey: Survey, path: Path, band: str) -> Source:
+    """What a survey says of one of its published coadds.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    path
+        The file, one of `dmu0.files.coadd_files.coadd_files`.
+    band
+        Label of its band.
+    """
+    optical = survey.optical_bands.get(band)
+    half = optical or survey.vista
+    source: Source = {"kind": optical.kind if optical else "fits", "path": str(path), "zero_point": None}
+    if half is None:
+        return source
+    source["zero_point"] = half.zero_points.get(band)
+    if isinstance(half, Vista):
+        source |= {"band": band, "magnitudes": half.magnitudes}
+    if half.weights or half.variances:
+        for found in coadd_files(survey, half):
+            if found.band == band and found.path == path:
+                maps = {"weight_path": found.weight, "variance_path": found.variance}
+                source |= {name: str(value) for name, value in maps.items() if value is not None}
+    return source
+
+
+def plain_file(source: Source) -> PlainFile:
+    """The file of a source, as `read_plain` takes it."""
+    weight, variance = (source.get(name) for name in ("weight_path", "variance_path"))
+    magnitudes = source.get("magnitudes")
+    return PlainFile(
+        path=Path(str(source["path"])),
+        zero_point=source.get("zero_point"),
+        weight=None if weight is None else Path(str(weight)),
+        variance=None if variance is None else Path(str(variance)),
+        casu=None if magnitudes is None else CasuScale(str(source["band"]), str(magnitudes)),
+    )
+
+
+def read_source(source: Source, data_id: dict[str, int | str], *, box: Box | None = None) -> OpticalCoadd:
     """Read the published coadd named by a dataset of the pipeline.
 
     Parameters
     ----------
     source
-        kind (hsc, fits or lsst), path, zero_point; for lsst, path is the repository and collection is needed.
+        The coadd.
     data_id
         skymap, tract, patch and band.
+    box
+        Pixels of its file to read; None: all. A coadd of kind lsst is always read whole.
 
     Raises
     ------
@@ -72,9 +135,9 @@ def read_source(source: dict[str, str | float | None], data_id: dict[str, int | 
     """
     kind, path = source["kind"], Path(str(source["path"]))
     if kind == "hsc":
-        return read_hsc(path, zero_point=source.get("zero_point"))
+        return read_hsc(path, zero_point=source.get("zero_point"), box=box)
     if kind == "fits":
-        return read_plain(path, zero_point=source.get("zero_point"))
+        return read_plain(path, file=plain_file(source), box=box)
     if kind == "lsst":
         return read_lsst(Butler.from_config(str(path), collections=source["collection"]), data_id)
     raise OpticalError(f"{path}: its kind is {kind!r}; known are hsc, lsst and fits.")

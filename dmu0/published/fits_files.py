@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
-import sep
 from astropy.io import fits
+from astropy.wcs import WCS
+from lsst.images import Box
 
 from dmu0.published.masks import translate_mask
+from dmu0.published.noise import sky_variance, weight_variance
 from dmu0.published.planes import OpticalCoadd, OpticalError, celestial_wcs, with_agreed_gaps
-from dmu0.published.zero_point import published_zero_point
+from dmu0.published.zero_point import CasuScale, published_zero_point
 from obs_vista.cards import CardError
 from obs_vista.gaps import empty_pixels
 from obs_vista.linearity import linear_pixels
@@ -20,8 +25,34 @@ from obs_vista.photometry import nanojansky_per_count
 PLANES = ("IMAGE", "MASK", "VARIANCE")
 """Names of the planes in EXTTYPE or EXTNAME, and their order in files that have neither."""
 
+OTHER_NAMES = MappingProxyType({"SCI": "IMAGE", "MSK": "MASK", "VAR": "VARIANCE", "WGT": "WEIGHT"})
+"""Names of planes in DES's coadds, among others."""
 
-def read_hsc(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
+
+@dataclass(frozen=True)
+class PlainFile:
+    """A FITS image, and what its survey says of it.
+
+    Attributes
+    ----------
+    path
+        The file. Extensions MASK, VARIANCE and WEIGHT are used where they are named so, in EXTTYPE or EXTNAME.
+    zero_point
+        AB magnitude of one count by the survey file; None: from the headers (`published_zero_point`).
+    weight, variance
+        Files of its weight map and its variance map, before any extension; None: it has none.
+    casu
+        Band and system of MAGZPT, if it is an image of VISTA; None: that card means nothing.
+    """
+
+    path: Path
+    zero_point: float | None = None
+    weight: Path | None = None
+    variance: Path | None = None
+    casu: CasuScale | None = None
+
+
+def read_hsc(path: Path, *, zero_point: float | None = None, box: Box | None = None) -> OpticalCoadd:
     """Read an HSC calexp: image, mask with ``MP_`` planes, variance, zero point and position in the tract.
 
     Parameters
@@ -30,6 +61,8 @@ def read_hsc(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
         The file.
     zero_point
         AB magnitude of one count by the survey file; None: from the headers (`published_zero_point`).
+    box
+        Pixels of the file to read; None: all.
 
     Raises
     ------
@@ -43,39 +76,71 @@ def read_hsc(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
                 parts[kind] = hdus[place]
             if kind not in parts:
                 raise OpticalError(f"{path}: there is no {kind} extension among its {len(hdus)}.")
-        return _read_planes(parts, hdus[0].header, path, zero_point)
+        parts.pop("WEIGHT", None)
+        return _read_planes(parts, hdus[0].header, PlainFile(path, zero_point), box)
 
 
-def read_plain(path: Path, *, zero_point: float | None = None) -> OpticalCoadd:
-    """Read an image that may lack mask and variance; the variance is then the local scatter of its sky.
+def read_plain(
+    path: Path, *, zero_point: float | None = None, file: PlainFile | None = None, box: Box | None = None
+) -> OpticalCoadd:
+    """Read an image that may lack mask and variance; the variance is then that of its sky.
 
-    Pixels on the asinh scale of Pan-STARRS are converted. Without a mask, pixels without data are those that are not
-    finite, including BLANK, and blocks of a constant value that is not positive (`empty_pixels`).
+    With a weight map the variance is its inverse, times a factor that makes it the local scatter of the sky; without
+    one it is that scatter itself. Pixels on the asinh scale of Pan-STARRS are converted. Without a mask, pixels without
+    data are those that are not finite, including BLANK, and blocks of a constant value that is not positive
+    (`empty_pixels`); and those of a weight of 0.
 
     Parameters
     ----------
     path
-        The file. Extensions named MASK and VARIANCE in EXTTYPE or EXTNAME are used.
+        The file.
     zero_point
         AB magnitude of one count by the survey file; None: from the headers (`published_zero_point`).
+    file
+        More of what the survey says of it; ``zero_point`` is then that of ``file``.
+    box
+        Pixels of the file to read; None: all.
 
     Raises
     ------
     OpticalError
-        If the image or the zero point is missing or invalid.
+        If the image or the zero point is missing or invalid, or a map is of another size.
     """
+    file = PlainFile(path, zero_point) if file is None else file
     with fits.open(path, memmap=False) as hdus:
         parts = named_planes(hdus)
-        if "IMAGE" not in parts:
-            others = [hdu for hdu in hdus if _is_plane(hdu) and all(hdu is not part for part in parts.values())]
-            if not others:
-                raise OpticalError(f"{path}: there is no two-dimensional image in it.")
-            parts["IMAGE"] = others[0]
-        return _read_planes(parts, hdus[0].header, path, zero_point)
+        parts["IMAGE"] = _image_of(hdus, parts, path)
+        return _read_planes(parts, hdus[0].header, file, box)
+
+
+def read_geometry(path: Path) -> tuple[WCS | None, tuple[int, int]]:
+    """Projection of the image of a file into ICRS, None if it has none, and its shape (ny, nx); no pixel is read.
+
+    Raises
+    ------
+    OpticalError
+        If there is no image, or its projection makes no sense.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        image = _image_of(hdus, named_planes(hdus), path)
+        try:
+            return celestial_wcs(image.header), (int(image.shape[0]), int(image.shape[1]))
+        except ValueError as error:
+            raise OpticalError(f"{path}: {error}") from error
+
+
+def _image_of(hdus: fits.HDUList, parts: Mapping[str, fits.ImageHDU], path: Path) -> fits.ImageHDU:
+    """The extension named IMAGE, or else the first that is an image and nothing else by its name."""
+    if "IMAGE" in parts:
+        return parts["IMAGE"]
+    others = [hdu for hdu in hdus if _is_plane(hdu) and all(hdu is not part for part in parts.values())]
+    if not others:
+        raise OpticalError(f"{path}: there is no two-dimensional image in it.")
+    return others[0]
 
 
 def _is_plane(hdu: fits.ImageHDU) -> bool:
-    return hdu.is_image and hdu.data is not None and hdu.data.ndim == 2
+    return bool(hdu.is_image and hdu.header.get("NAXIS") == 2)
 
 
 def named_planes(hdus: fits.HDUList) -> dict[str, fits.ImageHDU]:
@@ -84,43 +149,80 @@ def named_planes(hdus: fits.HDUList) -> dict[str, fits.ImageHDU]:
     for key in ("EXTTYPE", "EXTNAME"):
         for hdu in hdus:
             kind = str(hdu.header.get(key, "")).strip().upper()
-            if kind in PLANES and kind not in parts and _is_plane(hdu):
+            kind = OTHER_NAMES.get(kind, kind)
+            if kind in (*PLANES, "WEIGHT") and kind not in parts and _is_plane(hdu):
                 parts[kind] = hdu
     return parts
 
 
+def _pixels(hdu: fits.ImageHDU, box: Box | None) -> np.ndarray:
+    """The pixels of an extension, or those of a box, of which no others are read."""
+    return hdu.data if box is None else hdu.section[box.y.start : box.y.stop, box.x.start : box.x.stop]
+
+
 def _read_planes(
-    parts: dict[str, fits.ImageHDU], primary: fits.Header, path: Path, zero_point: float | None
+    parts: dict[str, fits.ImageHDU], primary: fits.Header, file: PlainFile, box: Box | None
 ) -> OpticalCoadd:
     """The coadd made of some planes; all except the image may be missing."""
-    header, stored = parts["IMAGE"].header, np.asarray(parts["IMAGE"].data, np.float32)
+    path, header, shape = file.path, parts["IMAGE"].header, parts["IMAGE"].shape
+    for kind, part in parts.items():
+        if part.shape != shape:
+            raise OpticalError(f"{path}: its {kind} is {part.shape} (ny, nx), its IMAGE {shape}.")
+    zero_point = published_zero_point(header, primary, path=path, survey=file.zero_point, casu=file.casu)
+    scale = np.float32(nanojansky_per_count(zero_point))
+    stored = np.asarray(_pixels(parts["IMAGE"], box), np.float32)
     try:
         values = np.asarray(linear_pixels(stored, header), np.float32)
-    except CardError as error:
-        raise OpticalError(f"{path}: {error}") from error
-    for kind, part in parts.items():
-        if part.data.shape != values.shape:
-            raise OpticalError(f"{path}: its {kind} is {part.data.shape} (ny, nx), its IMAGE {values.shape}.")
-    scale = np.float32(nanojansky_per_count(published_zero_point(header, primary, path=path, survey=zero_point)))
-    try:
         wcs = celestial_wcs(header)
         left_out: tuple[str, ...] = ()
         if "MASK" in parts:
-            mask, left_out = translate_mask(parts["MASK"].data, parts["MASK"].header)
+            mask, left_out = translate_mask(_pixels(parts["MASK"], box), parts["MASK"].header)
         else:
             mask = np.where(empty_pixels(stored), BIT["NO_DATA"], np.int32(0))
     except ValueError as error:
         raise OpticalError(f"{path}: {error}") from error
     values = values * scale
+    variance = _variance(values, mask, parts, file, scale, box)
+    corner = (0, 0) if box is None else (box.x.start, box.y.start)
+    return with_agreed_gaps(values, variance, mask, wcs=wcs, origin=_origin(header), left_out=left_out, corner=corner)
+
+
+def _variance(
+    values: np.ndarray,
+    mask: np.ndarray,
+    parts: Mapping[str, fits.ImageHDU],
+    file: PlainFile,
+    scale: np.float32,
+    box: Box | None,
+) -> np.ndarray:
+    """Variance in nJy^2 of pixels in nJy: from a map beside the file, from an extension, or from the sky."""
+    empty = ~np.isfinite(values) | ((mask & BIT["NO_DATA"]) != 0)
+    whole = parts["IMAGE"].shape
+    if file.variance is not None:
+        return _read_map(file.variance, whole, file.path, box) * scale**2
+    if file.weight is not None:
+        return weight_variance(values, _read_map(file.weight, whole, file.path, box), empty, name=str(file.weight))
     if "VARIANCE" in parts:
         try:
-            variance = np.asarray(linear_pixels(parts["VARIANCE"].data, parts["VARIANCE"].header), np.float32)
+            pixels = linear_pixels(_pixels(parts["VARIANCE"], box), parts["VARIANCE"].header)
         except CardError as error:
-            raise OpticalError(f"{path}, VARIANCE: {error}") from error
-        variance = variance * scale**2
-    else:
-        variance = sky_variance(values, ~np.isfinite(values) | ((mask & BIT["NO_DATA"]) != 0))
-    return with_agreed_gaps(values, variance, mask, wcs=wcs, origin=_origin(header), left_out=left_out)
+            raise OpticalError(f"{file.path}, VARIANCE: {error}") from error
+        return np.asarray(pixels, np.float32) * scale**2
+    if "WEIGHT" in parts:
+        weight = np.asarray(_pixels(parts["WEIGHT"], box), np.float32)
+        return weight_variance(values, weight, empty, name=f"{file.path}: WEIGHT")
+    return sky_variance(values, empty)
+
+
+def _read_map(path: Path, shape: tuple[int, int], image: Path, box: Box | None) -> np.ndarray:
+    """A weight or variance map of an image of some shape (ny, nx), or its pixels in a box."""
+    with fits.open(path, memmap=False) as hdus:
+        found = next((hdu for hdu in hdus if _is_plane(hdu)), None)
+        if found is None:
+            raise OpticalError(f"{path}: there is no two-dimensional image in it; it is to be the map of {image}.")
+        if found.shape != shape:
+            raise OpticalError(f"{path}: it is {found.shape} (ny, nx), the image {image} of which it is a map {shape}.")
+        return np.asarray(_pixels(found, box), np.float32)
 
 
 def _origin(header: fits.Header) -> tuple[int, int] | None:
@@ -128,23 +230,3 @@ def _origin(header: fits.Header) -> tuple[int, int] | None:
     if "LTV1" not in header or "LTV2" not in header:
         return None
     return -round(header["LTV1"]), -round(header["LTV2"])
-
-
-def sky_variance(image: np.ndarray, empty: np.ndarray, *, box: int = 128) -> np.ndarray:
-    """Variance of the sky [y, x] from its clipped scatter in boxes, without the photon noise of sources.
-
-    Parameters
-    ----------
-    image
-        Image [y, x].
-    empty
-        Pixels without data [y, x].
-    box
-        Side of a box in pixels.
-    """
-    if empty.all():
-        return np.full(image.shape, np.inf, np.float32)
-    scale = float(np.nanstd(np.where(empty, np.nan, image))) or 1.0
-    pixels = np.ascontiguousarray(np.where(empty, 0, image) / scale, np.float32)
-    rms = sep.Background(pixels, mask=empty, bw=box, bh=box, fw=3, fh=3).rms() * scale
-    return np.square(rms, dtype=np.float32)

@@ -8,6 +8,7 @@ from lsst.daf.butler import Butler
 
 from dmu0.published.masks import THEIR_NAMES
 from dmu0.published.planes import OpticalCoadd, OpticalError, with_agreed_gaps
+from obs_vista.bands import plain_band
 from obs_vista.masks import BIT, from_mask
 
 
@@ -26,7 +27,7 @@ def read_lsst(butler: Butler, data_id: dict[str, int | str]) -> OpticalCoadd:
     OpticalError
         If the unit of the coadd is not a flux density.
     """
-    coadd = butler.get("deep_coadd", data_id)
+    coadd = butler.get("deep_coadd", data_id | {"band": plain_band(str(data_id["band"]))})
     try:
         scale = (1 * coadd.unit).to_value(u.nJy)
     except (u.UnitConversionError, TypeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from astropy.wcs import WCS
 from lsst.images import Box
 
 from dmu0.published.planes import OpticalCoadd, OpticalError
@@ -11,6 +12,36 @@ from obs_vista.masks import BIT
 
 MAX_MISALIGNMENT = 0.02
 """Largest difference in pixels between the world coordinates of an image and those of its patch."""
+
+
+def misalignment(wcs: WCS, shape: tuple[int, int], patch: Patch) -> tuple[tuple[int, int], float]:
+    """How far the pixels of an image are from those of a patch's tract.
+
+    Parameters
+    ----------
+    wcs, shape
+        Projection of the image into ICRS, and its rows and columns.
+    patch
+        The patch.
+
+    Returns
+    -------
+    origin, worst
+        Tract pixel (x, y) that the first pixel is nearest to, and the largest distance in pixels of a corner from where
+        it should then be; infinite where a corner is not on the tract's projection at all.
+    """
+    ny, nx = shape
+    x, y = np.array([0, nx - 1, 0, nx - 1], float), np.array([0, 0, ny - 1, ny - 1], float)
+    a, b = patch.tract.wcs.world_to_pixel(wcs.pixel_to_world(x, y))
+    if not np.isfinite([a, b]).all():
+        return (0, 0), float("inf")
+    x0, y0 = round(float(np.mean(a - x))), round(float(np.mean(b - y)))
+    return (x0, y0), float(np.max(np.hypot(a - x - x0, b - y - y0)))
+
+
+def is_on_grid(wcs: WCS | None, shape: tuple[int, int], patch: Patch) -> bool:
+    """Whether an image is on the pixels of a patch's tract; one without world coordinates is taken to be."""
+    return wcs is None or misalignment(wcs, shape, patch)[1] <= MAX_MISALIGNMENT
 
 
 def on_patch(coadd: OpticalCoadd, patch: Patch, *, name: str) -> OpticalCoadd:
@@ -53,13 +84,9 @@ def on_patch(coadd: OpticalCoadd, patch: Patch, *, name: str) -> OpticalCoadd:
 
 def _origin(coadd: OpticalCoadd, patch: Patch, name: str) -> tuple[int, int]:
     """Tract pixel of the first pixel, from the world coordinates of the corners."""
-    ny, nx = coadd.image.shape
-    x, y = np.array([0, nx - 1, 0, nx - 1], float), np.array([0, 0, ny - 1, ny - 1], float)
-    a, b = patch.tract.wcs.world_to_pixel(coadd.wcs.pixel_to_world(x, y))
-    x0, y0 = round(float(np.mean(a - x))), round(float(np.mean(b - y)))
-    worst = float(np.max(np.hypot(a - x - x0, b - y - y0)))
+    (x0, y0), worst = misalignment(coadd.wcs, coadd.image.shape, patch)
     if worst > MAX_MISALIGNMENT:
         raise OpticalError(f"{name}: its pixels are off those of {patch} by up to {worst:.2f} px.")
-    if coadd.origin is not None and coadd.origin != (x0, y0):
+    if coadd.origin is not None and coadd.origin != (x0, y0) and patch.tract.num_patches != (1, 1):
         raise OpticalError(f"{name}: LTV says it begins at {coadd.origin}, its world coordinates say {(x0, y0)}.")
     return x0, y0

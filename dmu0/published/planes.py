@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -40,6 +41,9 @@ class OpticalCoadd:
         Mask planes of the file that are unknown here.
     psf
         PSF stamps (cell row, cell column, y, x), if the file has them.
+    corner
+        Pixel (x, y) of its file that is the first one here: not (0, 0) where a part of a file was read. ``wcs`` counts
+        the pixels of the file.
     """
 
     image: np.ndarray
@@ -49,6 +53,7 @@ class OpticalCoadd:
     origin: tuple[int, int] | None = None
     left_out: tuple[str, ...] = ()
     psf: np.ndarray | None = None
+    corner: tuple[int, int] = (0, 0)
 
     @property
     def unreliable(self) -> np.ndarray:
@@ -56,7 +61,7 @@ class OpticalCoadd:
         return (self.mask & UNRELIABLE) != 0
 
 
-def with_agreed_gaps(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, **rest: object) -> OpticalCoadd:
+def with_agreed_gaps(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, **rest: Any) -> OpticalCoadd:
     """A coadd whose planes agree on pixels without data: NaN, infinite variance and NO_DATA.
 
     Parameters

@@ -4,6 +4,7 @@
    or missing card.
 2. FLUXMAG0, the counts of a source of magnitude 0, written by HSC and LSST.
 3. MAGZERO, the AB magnitude of one count.
+4. Of images of VISTA, MAGZPT with what belongs to it, as for stacks (`obs_vista.zero_points`): tiles of CASU have it.
 
 Cards are taken from the header of the image, else from the primary header. An invalid card (zero, negative, text, not
 finite) is refused, not ignored; so are two cards that disagree.
@@ -12,19 +13,44 @@ finite) is refused, not ignored; so are two cards that disagree.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
 
 from dmu0.published.planes import OpticalError
-from obs_vista.cards import CardError, card_number, refuse_contradictions
+from obs_vista.cards import CardError, card_number, card_value, refuse_contradictions
+from obs_vista.headers import merged_header
 from obs_vista.photometry import zero_point_of
+from obs_vista.zero_points import header_zero_point
 
 MAX_DISAGREEMENT = 0.01
 """Largest difference in mag between FLUXMAG0 and MAGZERO of one file: MAGZERO is often rounded."""
 
 
-def published_zero_point(image: fits.Header, primary: fits.Header, *, path: Path, survey: float | None = None) -> float:
+class CasuScale(NamedTuple):
+    """What MAGZPT of a published image of VISTA is.
+
+    Attributes
+    ----------
+    band
+        Label of the band.
+    magnitudes
+        System of MAGZPT, ``Vega`` or ``AB``.
+    """
+
+    band: str
+    magnitudes: str
+
+
+def published_zero_point(
+    image: fits.Header,
+    primary: fits.Header,
+    *,
+    path: Path,
+    survey: float | None = None,
+    casu: CasuScale | None = None,
+) -> float:
     """AB magnitude of one count of a published coadd.
 
     Parameters
@@ -35,6 +61,8 @@ def published_zero_point(image: fits.Header, primary: fits.Header, *, path: Path
         The file, for messages.
     survey
         Zero point of the band in the survey file; None if it has none.
+    casu
+        What MAGZPT is, where the image is of VISTA; None: that card means nothing.
 
     Raises
     ------
@@ -47,12 +75,16 @@ def published_zero_point(image: fits.Header, primary: fits.Header, *, path: Path
         return float(survey)
     try:
         flux_mag0, magzero = (_positive(image, primary, keyword) for keyword in ("FLUXMAG0", "MAGZERO"))
-    except CardError as error:
+        if flux_mag0 is None and magzero is None and casu is not None:
+            merged = merged_header(None if primary is image else primary, image)
+            if card_value(merged, "MAGZPT") is not None:
+                return header_zero_point(merged, band=casu.band, magnitudes=casu.magnitudes).magnitude
+    except ValueError as error:
         raise OpticalError(f"{path}: {error} Or give zero_points in the survey file.") from error
     if flux_mag0 is None and magzero is None:
         raise OpticalError(
-            f"{path}: its zero point is unknown: no FLUXMAG0 and no MAGZERO in its headers; give it in the survey file"
-            " under zero_points."
+            f"{path}: its zero point is unknown: no FLUXMAG0 and no MAGZERO{' and no MAGZPT' if casu else ''} in its "
+            "headers; give it in the survey file under zero_points."
         )
     if flux_mag0 is None:
         return magzero

@@ -13,13 +13,12 @@ from astropy.wcs import WCS
 from lsst.images import Box
 from scipy.ndimage import binary_dilation, convolve1d, gaussian_filter
 
-from dmu0.files.expected import fill_pattern
+from dmu0.files.coadd_files import fill_pattern
 from dmu0.sample.fits_files import write_fits
 from dmu0.sample.psf import FieldPsf, random_psf
 from dmu0.sample.render import profile_covariance, render
 from dmu0.sample.scene import OPTICAL_DEPTH, OPTICAL_SEEING, Scene
 from dmu0.sky.tract import Patch
-from obs_vista.bands import get_band
 from obs_vista.photometry import nanojansky_per_count
 
 FLUXMAG0 = 10 ** (0.4 * 27)
@@ -217,4 +216,4 @@ def write_psf(path: Path, field: OpticalField, patch: Patch) -> None:
 def file_name(patterns: dict[str, str], band: str, patch: Patch) -> str:
     """The file name of a band of a patch according to the patterns of the survey file."""
     pattern = patterns.get(band, patterns.get("default", ""))
-    return fill_pattern(pattern, band=band, filter_name=get_band(band).physical_filter, patch=patch)
+    return fill_pattern(pattern, band=band, patch=patch)

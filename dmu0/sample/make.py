@@ -41,8 +41,8 @@ def sample_digest(survey: Survey) -> str:
     settings = survey.model_dump(mode="json", include={"inputs", "sky_map", "tracts"})
     settings["bands"] = survey.bands
     settings["scene"] = asdict(Scene.from_changes(survey.inputs.scene))
-    if survey.optical:
-        settings["optical"] = survey.optical.model_dump(mode="json", include={"coadds", "psf_stamps"})
+    for optical in survey.optical:
+        settings["optical"] = optical.model_dump(mode="json", include={"coadds", "psf_stamps"})
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in sorted(Path(__file__).parent.iterdir()):
         if path.suffix in (".py", ".yaml"):
@@ -65,7 +65,7 @@ def _write_optical(folder: Path, survey: Survey, tract_id: int, band: str, sky: 
     tract = make_sky_map(survey.sky_map).tract(tract_id)  # made here: a WCS loses digits on its way to a process
     patches = [tract.patch(patch) for patch in survey.tracts[tract_id]]
     field = make_field(band, _hull(patches), tract.wcs, sky, scene, seed=survey.inputs.seed)
-    coadds, stamps = survey.optical.coadds, survey.optical.psf_stamps
+    coadds, stamps = survey.optical_bands[band].coadds, survey.optical_bands[band].psf_stamps
     for patch in patches:
         write_patch(folder / file_name(coadds, band, patch), field, patch)
         write_psf(folder / file_name(stamps, band, patch), field, patch)
@@ -166,7 +166,7 @@ def _write_sample(folder: Path, survey: Survey, *, progress: bool) -> None:
         stacks = [pool.submit(write_visit, folder / "vista", visit, sky, centre, scene, seed=seed) for visit in visits]
         coadds = [
             pool.submit(_write_optical, folder, survey, tract, band, sky, scene)
-            for band in (survey.optical.bands if survey.optical else ())
+            for band in survey.optical_bands
             for tract in survey.tracts
         ]
         jobs = stacks + coadds

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from obs_vista.bands import plain_band
+
 TEMPLATE = Path(__file__).with_name("object.yaml")
 """The file that defines every column, in Felis."""
 
@@ -100,7 +102,7 @@ def _band_column(column: dict[str, Any], band: str) -> dict[str, Any]:
     text = column["description"].replace("{band}", band)
     new = {**column, "name": name, "@id": f"#object.{name}", "description": text}
     if "phot." in column.get("ivoa:ucd", ""):
-        new["ivoa:ucd"] = f"{column['ivoa:ucd']};{_SPECTRAL[band]}"
+        new["ivoa:ucd"] = f"{column['ivoa:ucd']};{_SPECTRAL[plain_band(band)]}"
     return new
 
 

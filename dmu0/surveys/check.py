@@ -14,7 +14,7 @@ from astropy.io import fits
 
 from dmu0.files.expected import Input, find_inputs, unmatched_patterns
 from dmu0.published.planes import OpticalError
-from dmu0.published.zero_point import published_zero_point
+from dmu0.published.zero_point import CasuScale, published_zero_point
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys.keys import Optical, Survey, SurveyError, Vista
 from dmu0.surveys.messages import nearest
@@ -64,11 +64,6 @@ def check_survey(survey: Survey) -> list[str]:
     return [f"{survey.path}: {item.key}: {item.text}" for item in findings]
 
 
-def optical_sections(survey: Survey) -> tuple[Optical, ...]:
-    """The optical halves of a survey."""
-    return () if survey.optical is None else (survey.optical,)
-
-
 def survey_warnings(survey: Survey) -> list[str]:
     """What a release has had to do without, said on its page; also of a survey whose files are not there any more."""
     try:
@@ -102,7 +97,7 @@ def _check_patterns(survey: Survey) -> Iterator[Finding]:
             yield Finding("vista.stacks", "no file pattern is given; list at least one", stops=True)
     elif survey.vista is not None:
         yield from _check_coadds("vista", survey.vista)
-    for optical in optical_sections(survey):
+    for optical in survey.optical:
         if optical.kind != "lsst":
             yield from _check_coadds("optical", optical)
 
@@ -136,7 +131,7 @@ def _check_files(survey: Survey) -> Iterator[Finding]:
     else:
         for key, pattern in unmatched_patterns(survey):
             yield Finding(key, f"no file in {folder} matches {pattern}{_nearest_name(folder / pattern)}", stops=False)
-    halves = [("optical", optical, "optical_coadd") for optical in optical_sections(survey)]
+    halves: list[tuple[str, Vista | Optical, str]] = [("optical", half, "optical_coadd") for half in survey.optical]
     halves += [("vista", survey.vista, "vista_coadd")] if survey.vista is not None else []
     for section, half, kind in halves:
         yield from _check_bands(section, half, [item for item in inputs if item.kind == kind], there)
@@ -167,6 +162,8 @@ def _check_companions(survey: Survey, inputs: list[Input], there: set[Input]) ->
     for kind, key, without in (
         ("vista_confidence", "vista.confidence", "their stacks are not used; null says that there are none"),
         ("optical_psf", "optical.psf_stamps", "the PSF is made of stars there"),
+        ("coadd_weight", "weights", "their coadds are not used"),
+        ("coadd_variance", "variances", "their coadds are not used"),
     ):
         wanted = [item for item in inputs if item.kind == kind]
         missing = [item for item in wanted if item not in there]
@@ -178,10 +175,12 @@ def _check_companions(survey: Survey, inputs: list[Input], there: set[Input]) ->
 
 def _check_zero_point(section: str, half: Vista | Optical, item: Input) -> Iterator[Finding]:
     """Check that the coadds of a band have a zero point, in the survey file or in the headers of the first file."""
+    casu = CasuScale(item.band, half.magnitudes) if isinstance(half, Vista) else None
+    zero_point = half.zero_points.get(item.band)
     try:
         with fits.open(item.path, memmap=True, lazy_load_hdus=True) as hdus:
             image = next((hdu.header for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), hdus[0].header)
-            published_zero_point(image, hdus[0].header, path=item.path, survey=half.zero_points.get(item.band))
+            published_zero_point(image, hdus[0].header, path=item.path, survey=zero_point, casu=casu)
     except OpticalError as error:
         yield Finding(f"{section}.zero_points", f"{item.band}: {error}", stops=True)
     except (OSError, ValueError, TypeError, IndexError, KeyError, fits.VerifyError):

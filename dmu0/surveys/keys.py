@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from dmu0.files.paths import PROJECT, DataFolders
 from dmu0.surveys.messages import describe, nearest
+from dmu0.surveys.optical import Optical, as_list, with_own_labels
+from dmu0.surveys.section import Section, ZeroPoint
 from dmu0.surveys.values import check_bands, check_keys, check_patterns, parse_patches, parse_position
 from dmu0.surveys.yaml_file import YamlError, read_yaml
-from obs_vista.bands import BAND_ORDER, OPTICAL_BANDS, VISTA_BANDS
+from obs_vista.bands import VISTA_BANDS, in_band_order
 
 SHIPPED = Path(__file__).resolve().parent
 """The surveys that come with the project."""
@@ -28,16 +30,10 @@ class SurveyError(ValueError):
 
 Patches = Annotated[tuple[int | str, ...] | Literal["all"], BeforeValidator(parse_patches)]
 Position = Annotated[tuple[float, float], BeforeValidator(parse_position)]
-ZeroPoint = Annotated[float, Field(ge=-60, le=60)]
 Side = Annotated[int, Field(ge=1, le=200_000)]
 
 
-class _Section(BaseModel):
-    # allow_inf_nan: a limit that is no number would switch itself off, for nothing compares with NaN.
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Inputs(_Section):
+class Inputs(Section):
     """The source of the input files."""
 
     source: Literal["simulate", "archive", "local"] = Field(
@@ -60,7 +56,7 @@ class Inputs(_Section):
         return self
 
 
-class Cuts(_Section):
+class Cuts(Section):
     """Limits that a VISTA detector image must meet to be used; null disables a cut."""
 
     seeing_max: float | None = Field(1.7, gt=0, description="largest FWHM of the stars, arcsec")
@@ -77,7 +73,7 @@ class Cuts(_Section):
     esograde_reject: tuple[str, ...] = Field(("R",), description="values of ESOGRADE that reject an image")
 
 
-class CalibrationLimits(_Section):
+class CalibrationLimits(Section):
     """Limits on the statistics of the calibration; detectors outside them are excluded from coadds."""
 
     min_stars: int = Field(12, ge=3, description="smallest number of matched stars for a fit, else header solution")
@@ -91,7 +87,7 @@ class CalibrationLimits(_Section):
     )
 
 
-class Vista(_Section):
+class Vista(Section):
     """The near-infrared data."""
 
     kind: Literal["stacks", "coadds"] = Field(
@@ -104,7 +100,18 @@ class Vista(_Section):
     noise: Literal["confidence", "skynoise"] = Field(
         "confidence", description="source of the variance: confidence maps, or SKYNOISE alone"
     )
-    coadds: dict[str, str] = Field(default_factory=dict, description="for kind coadds: band -> file pattern")
+    coadds: dict[str, str] = Field(
+        default_factory=dict, description="for kind coadds: band -> file pattern, as for optical"
+    )
+    weights: dict[str, str] = Field(
+        default_factory=dict,
+        description="for kind coadds: band or default -> pattern of weight or confidence maps: inverse variance up to "
+        "a factor, which is measured, and 0 without data; a wildcard matches the same text as in coadds",
+    )
+    variances: dict[str, str] = Field(
+        default_factory=dict,
+        description="for kind coadds: band or default -> pattern of variance maps, in squares of the image's unit",
+    )
     zero_points: dict[str, ZeroPoint] = Field(
         default_factory=dict, description="for kind coadds: band -> AB zero point"
     )
@@ -119,54 +126,14 @@ class Vista(_Section):
 
     @model_validator(mode="after")
     def _by_band(self) -> Vista:
-        check_keys(self.coadds, (*VISTA_BANDS, "default"))
-        check_keys(self.zero_points, tuple(VISTA_BANDS))
-        check_patterns(self.coadds)
-        return self
-
-
-class Optical(_Section):
-    """The optical data: published coadds."""
-
-    kind: Literal["hsc", "lsst", "fits"] = Field(
-        description="HSC calexp files, an LSST Butler repository, or plain FITS images"
-    )
-    bands: tuple[str, ...] = Field(description="optical bands to use, of u g r i z y")
-    coadds: dict[str, str] = Field(
-        default_factory=dict,
-        description="band or default -> file pattern with {tract} {patch} {patch_x} {patch_y} {band} {filter}",
-    )
-    psf_stamps: dict[str, str] = Field(
-        default_factory=dict,
-        description="band -> pattern of PSF stamps; without one the PSF is measured on stars of the coadd",
-    )
-    zero_points: dict[str, ZeroPoint] = Field(
-        default_factory=dict, description="band -> AB zero point, which overrides the headers"
-    )
-    butler: str | None = Field(None, description="for kind lsst: repository")
-    collection: str | None = Field(None, description="for kind lsst: collection that contains deep_coadd")
-
-    @field_validator("bands")
-    @classmethod
-    def _known(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
-        return check_bands(bands, tuple(OPTICAL_BANDS))
-
-    @model_validator(mode="after")
-    def _by_band(self) -> Optical:
-        for patterns in (self.coadds, self.psf_stamps):
-            check_keys(patterns, (*OPTICAL_BANDS, "default"))
+        for patterns in (self.coadds, self.weights, self.variances):
+            check_keys(patterns, (*VISTA_BANDS, "default"))
             check_patterns(patterns)
-        check_keys(self.zero_points, tuple(OPTICAL_BANDS))
-        return self
-
-    @model_validator(mode="after")
-    def _lsst_has_butler(self) -> Optical:
-        if self.kind == "lsst" and (self.butler is None or self.collection is None):
-            raise ValueError("kind 'lsst' needs the keys 'butler' and 'collection'")
+        check_keys(self.zero_points, tuple(VISTA_BANDS))
         return self
 
 
-class SkyMapConfig(_Section):
+class SkyMapConfig(Section):
     """The pixel grid of the coadds."""
 
     kind: Literal["rings", "cells", "single"] = Field(
@@ -197,7 +164,7 @@ class SkyMapConfig(_Section):
         return self
 
 
-class References(_Section):
+class References(Section):
     """Photometric and astrometric reference catalogues: file patterns, or null for none."""
 
     ps1: str | None = Field(None, description="PanSTARRS1, in the format of VizieR II/349")
@@ -210,7 +177,7 @@ class References(_Section):
     )
 
 
-class Engine(_Section):
+class Engine(Section):
     """How the pipeline is run, and the database of its registry."""
 
     kind: Literal["local", "bps"] = Field("local", description="processes on this machine, or a batch system")
@@ -220,7 +187,7 @@ class Engine(_Section):
     registry: str | None = Field(None, description="database of the Butler registry; null: SQLite")
 
 
-class Survey(_Section):
+class Survey(Section):
     """A survey as defined by its YAML file."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=32)] = Field(
@@ -229,7 +196,9 @@ class Survey(_Section):
     title: str = Field(description="title of the pages, one line")
     inputs: Inputs = Field(description="source of the input files")
     vista: Vista | None = Field(None, description="near-infrared data; at least one of vista and optical is required")
-    optical: Optical | None = Field(None, description="optical data")
+    optical: Annotated[tuple[Optical, ...], BeforeValidator(as_list)] = Field(
+        (), description="optical data: one section, or a list of sections for data of several surveys"
+    )
     sky_map: SkyMapConfig = Field(description="the pixel grid of the coadds")
     tracts: dict[Annotated[int, Field(ge=0)], Patches] = Field(
         min_length=1, description='tract -> its patches, as numbers or "x,y", or all'
@@ -238,10 +207,17 @@ class Survey(_Section):
     engine: Engine = Field(Engine(), description="how the pipeline is run")
     path: Path = Field(exclude=True, description="the survey file itself; not a key of the file")
 
+    @field_validator("optical")
+    @classmethod
+    def _labels_differ(cls, optical: tuple[Optical, ...]) -> tuple[Optical, ...]:
+        return with_own_labels(optical)
+
     @model_validator(mode="after")
     def _has_images(self) -> Survey:
-        if self.vista is None and self.optical is None:
+        if self.vista is None and not self.optical:
             raise ValueError("at least one of 'vista' and 'optical' is needed")
+        if self.inputs.source == "simulate" and len(self.optical) > 1:
+            raise ValueError("inputs.source 'simulate' makes one optical survey; 'optical' must be one section")
         return self
 
     @model_validator(mode="after")
@@ -271,8 +247,13 @@ class Survey(_Section):
     @property
     def bands(self) -> tuple[str, ...]:
         """Labels of all bands, from blue to red."""
-        have = {*(self.optical.bands if self.optical else ()), *(self.vista.bands if self.vista else ())}
-        return tuple(band for band in BAND_ORDER if band in have)
+        return in_band_order((*self.optical_bands, *(self.vista.bands if self.vista else ())))
+
+    @property
+    def optical_bands(self) -> dict[str, Optical]:
+        """Label of each optical band, from blue to red, and the section that it is of."""
+        found = {band: optical for optical in self.optical for band in optical.bands}
+        return {band: found[band] for band in in_band_order(found)}
 
     @property
     def folders(self) -> DataFolders:

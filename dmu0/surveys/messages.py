@@ -35,6 +35,7 @@ def describe(error: ValidationError, model: type[BaseModel], lines: Mapping[tupl
         # A key that nobody knows may look like anything.
         unknown = item["type"] == "extra_forbidden"
         place = tuple(str(part) for part in item["loc"] if unknown or not _of_union(str(part)))
+        place = _as_written(place, lines)
         key = ".".join(part for part in place if part != "[key]") or "(whole file)"
         hint = ""
         if unknown:
@@ -54,6 +55,14 @@ def _of_union(part: str) -> bool:
     return bool(re.match(r"(tuple|list|dict|literal|union|function-\w+)\[", part))
 
 
+def _as_written(place: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> tuple[str, ...]:
+    """A place without the number 0 of a list of which the file has the one member alone, as of ``optical``."""
+    for k, part in enumerate(place):
+        if part == "0" and place[:k] in lines and place[: k + 1] not in lines:
+            return _as_written((*place[:k], *place[k + 1 :]), lines)
+    return place
+
+
 def _line_of(place: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> int:
     """The line of a key, or of the nearest one above it; 0 if none is known."""
     place = tuple(part for part in place if part != "[key]")
@@ -66,6 +75,8 @@ def _line_of(place: tuple[str, ...], lines: Mapping[tuple[str, ...], int]) -> in
 def _section(place: tuple[str, ...], model: type[BaseModel]) -> type[BaseModel] | None:
     """The model of the section that contains a key."""
     for part in place:
+        if part.isdigit():  # of a list of sections
+            continue
         field = model.model_fields.get(part)
         sections = [] if field is None else list(_models(field.annotation))
         if not sections:

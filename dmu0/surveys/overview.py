@@ -13,7 +13,6 @@ from dmu0.files.integrity import CATALOGUE_KINDS
 from dmu0.published.on_patch import MAX_MISALIGNMENT
 from dmu0.sky.skymap import survey_patches
 from dmu0.sky.tract import Patch
-from dmu0.surveys.check import optical_sections
 from dmu0.surveys.first_look import FirstLook, NotAnImageError, look_at, vista_filter
 from dmu0.surveys.keys import Optical, Survey, Vista
 from obs_vista.bands import vista_band
@@ -39,7 +38,7 @@ def overview(survey: Survey) -> list[str]:
     inputs = find_inputs(survey) if survey.input_folder.is_dir() else []
     there = {item for item in inputs if item.path.is_file()}
     lines = [f"{survey.name}: {survey.title}", _row("inputs", _inputs(survey, there)), _row("sky map", _grid(patches))]
-    for optical in optical_sections(survey):
+    for optical in survey.optical:
         lines += _coadd_lines(optical, "optical_coadd", inputs, there, patches)
     if survey.vista is not None:
         vista = survey.vista

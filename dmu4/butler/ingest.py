@@ -13,9 +13,11 @@ from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Fil
 from dmu0.files.manifest import read_manifest
 from dmu0.files.metadata import in_lines
 from dmu0.files.provenance import gather_provenance
+from dmu0.published.coadds import survey_source
 from dmu0.published.lsst_butler import find_coadds
-from dmu0.sky.skymap import chosen_patches
+from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey
+from dmu1.mosaics import COADD_KINDS, coadds_of_patches
 from dmu2.refcat import read_shard
 from dmu4.butler.repository import (
     INPUTS,
@@ -83,6 +85,7 @@ def make_repository(survey: Survey, *, run: str, tracts: str = "") -> Repository
     with Butler.from_config(str(repository_folder(survey)), writeable=True) as butler:
         VIRCAM().register(butler.registry, update=True)
         OpticalFilters().register(butler.registry, update=True)
+        OpticalFilters().register_bands(butler.registry, survey.optical_bands, update=True)
         register_sky_map(butler, survey, tracts)
         for name, (dimensions, storage) in DATASET_TYPES.items():
             butler.registry.registerDatasetType(DatasetType(name, dimensions, storage, universe=butler.dimensions))
@@ -159,31 +162,52 @@ def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, re
         for row in usable
         if str(row["kind"]) == "optical_psf"
     }
-    patches = chosen_patches(survey, tracts)
+    used, unusable = set(), _unusable_maps(manifest, survey)
+    patches = survey_patches(survey, tracts)
+    wanted = {(patch.tract.id, patch.id) for patch in patches}
+    for patch, band, rows in coadds_of_patches(usable, survey, patches):
+        used |= {str(row["path"]) for row in rows}
+        tiles = []
+        for row in rows:
+            tile = survey_source(survey, survey.folders.input_path(str(row["path"])), band)
+            lacking = [str(tile[name]) for name in ("weight_path", "variance_path") if tile.get(name) in unusable]
+            if lacking:  # without its map, what is no data could not be told
+                why = f"its map {Path(lacking[0]).name} {unusable[lacking[0]]}"
+                report.left_out.append((Path(str(row["path"])).name, why))
+            else:
+                tiles.append(tile)
+        if not tiles:
+            continue
+        key = (band, patch.tract.id, patch.id)
+        stamp = stamps.get(key, stamps.get((band, -1, -1)))
+        source = tiles[0] | {"psf_path": stamp, "psf": "stamps" if stamp else "stars"}
+        if len(tiles) > 1:
+            source["others"] = tiles[1:]
+        _put_source(butler, source, report, tract=patch.tract.id, patch=patch.id, band=band, run=run)
     for row in usable:
-        if str(row["kind"]) not in {"optical_coadd", "vista_coadd"}:
-            continue
-        band, tract, patch = str(row["band"]), int(row["tract"]), int(row["patch"])
-        if patch not in patches.get(tract, []):
-            report.left_out.append((Path(str(row["path"])).name, f"tract {tract}, patch {patch} is not asked for"))
-            continue
-        half = survey.optical if str(row["kind"]) == "optical_coadd" else survey.vista
-        source = {
-            "kind": getattr(half, "kind", "fits") if half is survey.optical else "fits",
-            "path": str(survey.folders.input_path(str(row["path"]))),
-            "psf_path": stamps.get((band, tract, patch)),
-            "zero_point": half.zero_points.get(band),
-            "psf": "stamps" if (band, tract, patch) in stamps else "stars",
-        }
-        _put_source(butler, source, report, tract=tract, patch=patch, band=band, run=run)
-    if survey.optical is not None and survey.optical.kind == "lsst":
+        if str(row["kind"]) in COADD_KINDS and str(row["path"]) not in used:
+            where = f"tract {row['tract']}, patch {row['patch']} is not asked for"
+            if row["tract"] < 0 or (int(row["tract"]), int(row["patch"])) in wanted:
+                where = "it reaches no patch that is asked for"
+            report.left_out.append((Path(str(row["path"])).name, where))
+    if any(optical.kind == "lsst" for optical in survey.optical):
         _put_butler_sources(butler, survey, tracts, run, report)
+
+
+def _unusable_maps(manifest: Table, survey: Survey) -> dict[str, str]:
+    """Weight and variance maps that cannot be used, and why."""
+    return {
+        str(survey.folders.input_path(str(row["path"]))): f"is {row['state']}: {row['reason']}"
+        for row in manifest
+        if str(row["kind"]) in ("coadd_weight", "coadd_variance") and str(row["state"]) != "ok"
+    }
 
 
 def _put_butler_sources(butler: Butler, survey: Survey, tracts: str, run: str, report: RepositoryReport) -> None:
     """Store the repository and collection of each coadd in another Butler; coadds that it lacks are excluded."""
-    repository, collection = str(survey.optical.butler), str(survey.optical.collection)
     for (tract, patch, band), where in find_coadds(survey, tracts).items():
+        optical = survey.optical_bands[band]
+        repository, collection = str(optical.butler), str(optical.collection)
         if not where:
             report.left_out.append(
                 (f"deep_coadd of tract {tract}, patch {patch}, {band}", f"{repository} has none in {collection}")

@@ -41,6 +41,8 @@ def noise_correlation(image: np.ndarray, sigma: np.ndarray | float, good: np.nda
     if use.sum() < 50 * size**2:
         return correlation
     scaled = np.where(use, scaled - scaled[use].mean(), 0.0)
+    if not scaled.any():  # an image without noise
+        return correlation
     for dy, dx, value in _lagged_means(scaled.astype(np.float32), use, max_lag):
         correlation[max_lag + int(dy), max_lag + int(dx)] = correlation[max_lag - int(dy), max_lag - int(dx)] = value
     return correlation / correlation[max_lag, max_lag]

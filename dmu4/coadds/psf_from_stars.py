@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from lsst.images import Box
 
@@ -42,11 +44,81 @@ def psf_from_stars(
         Stamp of sum 1, and number of stars used. With fewer than `MIN_STARS` stars, the stamp is a Gaussian of the most
         common size of the sources (or of the initial estimate), and the number is 0.
     """
+    fwhm, stars = _measured_stars(image, variance, mask, fwhm=fwhm, size=size, max_stars=max_stars)
+    if len(stars.stamps) < MIN_STARS:
+        return _gaussian(fwhm, size), 0
+    return _average(stars.stamps, stars.weights, fwhm), len(stars.stamps)
+
+
+def cell_psfs_from_stars(
+    image: np.ndarray,
+    variance: np.ndarray,
+    mask: np.ndarray,
+    *,
+    cell: int,
+    fwhm: float = 4.0,
+    size: int = 41,
+    max_stars: int = 600,
+    nearest: int = 24,
+) -> tuple[np.ndarray, str]:
+    """Measure the PSF of every cell of an image, where there are stars enough to see it change.
+
+    The PSF of a cell is the mean of the stars that are nearest to its centre. It is taken only if it tells the stars
+    better than one PSF for all does: each star is predicted from its neighbours, itself left out, and the squared
+    residuals within twice the seeing, over the noise, are summed over all stars.
+
+    Parameters
+    ----------
+    image, variance, mask
+        Pixels [y, x], their variance and mask bits; the sides are whole numbers of cells.
+    cell
+        Side of a cell in pixels.
+    fwhm
+        A guess at the seeing, in pixels.
+    size
+        Odd side of the stamps.
+    max_stars
+        The brightest this many are used.
+    nearest
+        Number of stars behind the PSF of a cell; with fewer than twice as many, one PSF is for all.
+
+    Returns
+    -------
+    stamps, source
+        Stamps of sum 1 (cell row, cell column, y, x), and in words what they are from.
+    """
+    fwhm, stars = _measured_stars(image, variance, mask, fwhm=fwhm, size=size, max_stars=max_stars)
+    shape, number = (image.shape[0] // cell, image.shape[1] // cell), len(stars.stamps)
+    if number < MIN_STARS:
+        everywhere, source = _gaussian(fwhm, size), "a Gaussian, because there are too few stars"
+    else:
+        everywhere, source = _average(stars.stamps, stars.weights, fwhm), f"{number} stars"
+    if number < 2 * nearest or not _changes(stars, everywhere, fwhm, nearest):
+        return np.broadcast_to(everywhere, (*shape, size, size)), source
+    stamps = np.empty((*shape, size, size))
+    for row, column in np.ndindex(*shape):
+        near = _nearest(stars.positions, ((column + 0.5) * cell - 0.5, (row + 0.5) * cell - 0.5), nearest)
+        stamps[row, column] = _average(stars.stamps[near], stars.weights[near], fwhm)
+    return stamps, f"{number} stars, the nearest {nearest} for each cell"
+
+
+class _Stars(NamedTuple):
+    """Stars of an image: stamps of flux 1 [star, y, x], weights in a mean, and positions (x, y) [star, 2]."""
+
+    stamps: np.ndarray
+    weights: np.ndarray
+    positions: np.ndarray
+
+
+def _measured_stars(
+    image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, fwhm: float, size: int, max_stars: int
+) -> tuple[float, _Stars]:
+    """Seeing in pixels, and the stars of an image."""
     sigma = np.sqrt(np.where(np.isfinite(variance), variance, 1e30))
-    fwhm, stars = _find(image, sigma, mask, fwhm, max_stars)
+    fwhm, found = _find(image, sigma, mask, fwhm, max_stars)
     half = size // 2
-    stamps, weights = [], []
-    for x, y, snr in stars:
+    stamps, weights, positions = [], [], []
+    for x, y, snr in found:
         stamp = _centred(image, mask, x=x, y=y, half=half)
         if stamp is None:
             continue
@@ -54,18 +126,43 @@ def psf_from_stars(
         if flux > 0:
             stamps.append(stamp / flux)
             weights.append(min(snr, 300.0) ** 2)
-    if len(stamps) < MIN_STARS:
-        stamp = np.exp(-0.5 * (_distance(half) / (fwhm / SIGMA_TO_FWHM)) ** 2)
-        return stamp / stamp.sum(), 0
-    stack, weights = np.array(stamps), np.array(weights)
+            positions.append((x, y))
+    return fwhm, _Stars(np.array(stamps), np.array(weights), np.array(positions))
+
+
+def _gaussian(fwhm: float, size: int) -> np.ndarray:
+    """A Gaussian stamp of sum 1."""
+    stamp = np.exp(-0.5 * (_distance(size // 2) / (fwhm / SIGMA_TO_FWHM)) ** 2)
+    return stamp / stamp.sum()
+
+
+def _average(stack: np.ndarray, weights: np.ndarray, fwhm: float) -> np.ndarray:
+    """The mean of some stars, of sum 1, without what only one of them has."""
     # Pixels with light of a neighbour deviate from the median of the stars and are rejected.
     middle = np.median(stack, axis=0)
     scatter = robust_scatter(stack, about=middle, axis=0) + 1e-12
     use = weights[:, None, None] * (np.abs(stack - middle) < 4 * scatter)
     stamp = (stack * use).sum(0) / np.maximum(use.sum(0), 1e-30)
     # Beyond four times the seeing there is only noise: the wings are smoothly reduced to zero.
-    stamp *= np.clip((5 * fwhm - _distance(half)) / fwhm, 0, 1)
-    return stamp / stamp.sum(), len(stamps)
+    stamp *= np.clip((5 * fwhm - _distance(stack.shape[-1] // 2)) / fwhm, 0, 1)
+    return stamp / stamp.sum()
+
+
+def _nearest(positions: np.ndarray, place: tuple[float, float], number: int) -> np.ndarray:
+    """The stars that are nearest to a place (x, y)."""
+    return np.argsort(np.hypot(*(positions - place).T), kind="stable")[:number]
+
+
+def _changes(stars: _Stars, everywhere: np.ndarray, fwhm: float, nearest: int) -> bool:
+    """Whether stars are more like the mean of their neighbours than like that of all."""
+    core = _distance(everywhere.shape[-1] // 2) < 2 * fwhm
+    worse = 0.0
+    for star, (stamp, weight, place) in enumerate(zip(*stars, strict=True)):
+        near = _nearest(stars.positions, tuple(place), nearest + 1)
+        near = near[near != star][:nearest]
+        by_neighbours = stamp - _average(stars.stamps[near], stars.weights[near], fwhm)
+        worse += weight * float(np.sum(by_neighbours[core] ** 2 - (stamp - everywhere)[core] ** 2))
+    return worse < 0
 
 
 def _find(
@@ -99,9 +196,20 @@ def _centred(image: np.ndarray, mask: np.ndarray, *, x: float, y: float, half: i
     part = (slice(j - reach, j + reach + 1), slice(i - reach, i + reach + 1))
     if (mask[part] & (BIT["NO_DATA"] | BIT["SAT"])).any():
         return None
-    pixels = np.ascontiguousarray(image[part], np.float32)
-    box = Box.factory[-half : half + 1, -half : half + 1]
-    grid = coordinate_grid(box, lambda a, b: (a + reach + x - i, b + reach + y - j))
-    shifted, _, _ = warp(pixels[None], np.ones_like(pixels), np.zeros(pixels.shape, np.int32), grid, box)
+    shifted = _shifted(image[part], half=half, x=x - i, y=y - j)
     rim = _distance(half) > 0.85 * half
-    return (shifted[0] - np.median(shifted[0][rim])).astype(float)
+    return (shifted - np.median(shifted[rim])).astype(float)
+
+
+def _shifted(image: np.ndarray, *, half: int, x: float, y: float) -> np.ndarray:
+    """The middle of an image, 2 half + 1 pixels wide, whose pixel (0, 0) is at (x, y) from the middle one."""
+    pixels, reach = np.ascontiguousarray(image, np.float32), image.shape[0] // 2
+    box = Box.factory[-half : half + 1, -half : half + 1]
+    grid = coordinate_grid(box, lambda a, b: (a + reach + x, b + reach + y))
+    shifted, _, _ = warp(pixels[None], np.ones_like(pixels), np.zeros(pixels.shape, np.int32), grid, box)
+    return shifted[0]
+
+
+def shifted_stamp(stamp: np.ndarray, *, x: float, y: float) -> np.ndarray:
+    """A PSF stamp of the same size whose middle has moved by (-x, -y) pixels."""
+    return _shifted(np.pad(stamp, 5), half=stamp.shape[0] // 2, x=x, y=y)

@@ -9,7 +9,7 @@ from astropy.table import Table, vstack
 
 from dmu4.objects.columns import make_object_table
 from dmu4.objects.missing_bands import missing_band
-from obs_vista.bands import BAND_ORDER
+from obs_vista.bands import in_band_order
 
 
 def stack_patches(tables: Sequence[Table]) -> Table:
@@ -25,7 +25,8 @@ def stack_patches(tables: Sequence[Table]) -> Table:
     ValueError
         If two rows have the same objectId.
     """
-    bands = [band for band in BAND_ORDER if any(f"{band}_psfFlux" in table.colnames for table in tables)]
+    names = {name for table in tables for name in table.colnames if name.endswith("_psfFlux")}
+    bands = in_band_order(name.removesuffix("_psfFlux") for name in names)
     complete = []
     for table in tables:
         values = {name: np.asarray(table[name]) for name in table.colnames}

@@ -9,7 +9,7 @@ import numpy as np
 
 from dmu4.coadds.psf_zones import PsfZones
 from dmu4.patches.band_psf import BandPsf, band_psf
-from obs_vista.bands import BAND_ORDER
+from obs_vista.bands import BAND_ORDER, in_band_order
 from obs_vista.masks import BIT
 
 
@@ -155,12 +155,13 @@ def make_cube(planes: Mapping[str, BandPlanes], *, x0: int, y0: int, pixel_scale
 
 def in_order(bands: Iterable[str]) -> tuple[str, ...]:
     """Bands sorted from blue to red."""
-    given = set(bands)
-    unknown = sorted(given - set(BAND_ORDER))
-    if unknown or not given:
-        what = f"Band {unknown[0]!r} is not known" if unknown else "A patch has no coadd of any band"
-        raise ValueError(f"{what}; bands are {', '.join(BAND_ORDER)}.")
-    return tuple(band for band in BAND_ORDER if band in given)
+    try:
+        ordered = in_band_order(bands)
+    except KeyError as error:
+        raise ValueError(f"A coadd has an unknown band: {error.args[0]}") from error
+    if not ordered:
+        raise ValueError(f"A patch has no coadd of any band; bands are {', '.join(BAND_ORDER)}.")
+    return ordered
 
 
 class CubeFilling:

@@ -165,7 +165,7 @@ def subtract_sky(images: Images, sky: Mapping[str, np.ndarray]) -> Images:
 def sky_table(sky: Mapping[str, np.ndarray]) -> Table:
     """Meshes of the sky as a table, one row per box."""
     rows = [(band, i, j, value) for band, mesh in sky.items() for (i, j), value in np.ndenumerate(mesh)]
-    table = Table(rows=rows or None, names=("band", "row", "column", "sky"), dtype=("U2", "i4", "i4", "f8"))
+    table = Table(rows=rows or None, names=("band", "row", "column", "sky"), dtype=("U8", "i4", "i4", "f8"))
     table["sky"].unit = "nJy"
     for name, meaning in (
         ("band", "Band"),

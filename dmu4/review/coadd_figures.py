@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dmu4.review.coadds import STAR_RADII, CoaddReview, of_band
-from obs_vista.bands import BAND_ORDER
+from obs_vista.bands import in_band_order
 
 _COLOURS = plt.get_cmap("tab10").colors
 _MARKERS = "osD^vP*X<>h"
@@ -18,8 +18,7 @@ _MARKERS = "osD^vP*X<>h"
 
 def bands_of(reviews: Sequence[CoaddReview]) -> list[str]:
     """The bands of the reviews, from blue to red."""
-    have = {review.band for review in reviews}
-    return [band for band in BAND_ORDER if band in have]
+    return list(in_band_order(review.band for review in reviews))
 
 
 def patches_of(reviews: Sequence[CoaddReview]) -> list[tuple[int, int]]:
@@ -146,9 +145,14 @@ def plot_stars(reviews: Sequence[CoaddReview]) -> Figure:
         if len(stars):
             shift = 0.07 * (n - 0.5 * (len(bands) - 1))
             exact = stars[:, 2] == 0
-            style = {"color": _COLOURS[n % 10], "markersize": 4}
-            axis.plot(stars[exact, 1] + shift, 100 * stars[exact, 0], _MARKERS[n], label=band, **style)
-            axis.plot(stars[~exact, 1] + shift, 100 * stars[~exact, 0], _MARKERS[n], fillstyle="none", **style)
+            style = {
+                "color": _COLOURS[n % 10],
+                "marker": _MARKERS[n % len(_MARKERS)],
+                "linestyle": "none",
+                "markersize": 4,
+            }
+            axis.plot(stars[exact, 1] + shift, 100 * stars[exact, 0], label=band, **style)
+            axis.plot(stars[~exact, 1] + shift, 100 * stars[~exact, 0], fillstyle="none", **style)
     axis.axhspan(-1, 1, color="0.92", zorder=0)
     axis.set_xlabel("number of inputs at the star (open symbols: INEXACT_PSF)")
     axis.set_ylabel(f'flux in {STAR_RADII[0]:.0f}" / {STAR_RADII[1]:.0f}",\nstar / PSF - 1 (%)')

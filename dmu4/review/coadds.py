@@ -22,7 +22,7 @@ from dmu4.coadds.correlated_noise import aperture_sums
 from dmu4.coadds.maps import DEPTH_RADIUS, depth_map, seeing_map
 from dmu4.psf.stars import find_sources, select_stars
 from dmu4.tasks.coadd_patch import CoaddPatchConfig, CoaddPatchTask
-from obs_vista.bands import BAND_ORDER
+from obs_vista.bands import in_band_order
 from obs_vista.masks import BIT, from_mask
 
 PICTURE = 300
@@ -86,7 +86,8 @@ def find_coadds(butler: Butler, survey: Survey, tracts: str = "") -> list[Datase
         for ref in butler.query_datasets("deep_coadd", explain=False, limit=None)
         if int(ref.dataId["patch"]) in chosen.get(int(ref.dataId["tract"]), ())
     ]
-    return sorted(refs, key=lambda r: (r.dataId["tract"], r.dataId["patch"], BAND_ORDER.index(r.dataId["band"])))
+    bands = in_band_order(str(ref.dataId["band"]) for ref in refs)
+    return sorted(refs, key=lambda r: (r.dataId["tract"], r.dataId["patch"], bands.index(r.dataId["band"])))
 
 
 def review_coadds(butler: Butler, survey: Survey, tracts: str = "") -> list[CoaddReview]:

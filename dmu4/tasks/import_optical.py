@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +19,39 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 
-from dmu0.published.coadds import OpticalCoadd, PsfStamp, on_patch, read_psf, read_source
+from dmu0.published.coadds import (
+    OpticalCoadd,
+    OpticalError,
+    PsfStamp,
+    Source,
+    is_on_grid,
+    on_patch,
+    read_geometry,
+    read_psf,
+    read_source,
+)
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.cell_coadd import cell_size, has_data, make_cell_coadd
 from dmu4.coadds.correlated_noise import correlated_noise, noise_kernel, sky_noise_correlation
-from dmu4.coadds.psf_from_stars import psf_from_stars
-from dmu4.coadds.stack import CoaddPlanes
-from obs_vista.bands import BAND_ORDER
+from dmu4.coadds.mosaics import image_grid, mosaic_input, mosaic_settings, part_to_read, resample_mosaic, stamp_psfs
+from dmu4.coadds.psf_from_stars import cell_psfs_from_stars, psf_from_stars
+from dmu4.coadds.stack import CoaddInput, CoaddPlanes
+from obs_vista.bands import band_number
 from obs_vista.masks import BIT
+
+Metadata = dict[str, int | float | str | bool]
+"""Metadata of a coadd."""
 
 
 class ImportOpticalConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch", "band")):
     """What the task reads and writes."""
 
     source = Input(
-        doc="Which file it is: kind (hsc, lsst, fits), path, zero_point or null, psf (stamps, stars), psf_path or null;"
-        " for lsst, path is the repository and collection is needed.",
+        doc="Which file it is: kind (hsc, lsst, fits), path, zero_point or null, psf (stamps, stars), psf_path or null,"
+        " and weight_path, variance_path, band, magnitudes as far as there are any; for lsst, path is the repository"
+        " and collection is needed; others: a list of further tiles of a mosaic, each with the same keys.",
         name="optical_coadd_source",
         storageClass="StructuredDataDict",
         dimensions=("skymap", "tract", "patch", "band"),
@@ -60,18 +76,22 @@ class ImportOpticalConfig(PipelineTaskConfig, pipelineConnections=ImportOpticalC
     noisePlanes = RangeField[int](doc="Noise realisations to make from variance and sky correlation.", default=1, min=0)
     psfSize = RangeField[int](doc="Side in pixels of a PSF measured on stars.", default=41, min=11, inclusiveMin=True)
     psfStars = RangeField[int](doc="Most stars to measure a PSF on.", default=150, min=5)
+    cellStars = RangeField[int](doc="Most stars to measure the PSFs of the cells of a mosaic on.", default=600, min=5)
+    threads = RangeField[int](doc="Threads that resample mosaics.", default=2, min=1)
 
 
 class ImportOpticalTask(PipelineTask):
     """Import a published coadd.
 
-    1. Pixels keep their values, in nJy: they already are on the grid of the patch, which is checked with their header.
+    1. Pixels keep their values, in nJy, where they already are on the grid of the patch according to their header.
+       Other images, and mosaics of several tiles, are resampled by the engine of coadds, with variance and noise.
     2. Mask planes keep their meaning; planes missing from the file are never set.
-    3. If the file has no variance it is measured on the sky; if it has no PSF it is measured on stars.
+    3. If the file has no variance it is that of its weight map or its sky; if it has no PSF it is measured on stars.
     4. Noise realizations have the variance of the pixels and the correlation of the sky.
     """
 
     ConfigClass = ImportOpticalConfig
+    config: ImportOpticalConfig
     _DefaultName = "import_optical"
 
     def runQuantum(
@@ -80,13 +100,90 @@ class ImportOpticalTask(PipelineTask):
         """Read the file, import it, write."""
         data_id = butlerQC.quantum.dataId
         source = butlerQC.get(inputRefs.source)
-        patch = make_sky_map(SkyMapConfig(**butlerQC.get(inputRefs.sky_map))).tract(data_id["tract"])
-        patch = patch.patch(data_id["patch"])
+        sky_map = make_sky_map(SkyMapConfig(**butlerQC.get(inputRefs.sky_map)))
+        patch = sky_map.tract(data_id["tract"]).patch(data_id["patch"])
         where = {name: data_id[name] for name in ("skymap", "tract", "patch", "band")}
-        coadd, name = read_source(source, where), Path(str(source["path"])).name
+        name = Path(str(source["path"])).name
         stamp = read_psf(Path(source["psf_path"])) if source.get("psf_path") else None
-        coadd = on_patch(coadd, patch, name=name)
-        butlerQC.put(self.run(coadd, stamp, patch, skymap=where["skymap"], band=where["band"], name=name), outputRefs)
+        names = {"skymap": str(data_id["skymap"]), "band": str(data_id["band"])}
+        tiles = [source, *source.get("others", ())]
+        if len(tiles) == 1 and (source["kind"] == "lsst" or is_on_grid(*read_geometry(Path(source["path"])), patch)):
+            coadd = on_patch(read_source(source, where), patch, name=name)
+            made = self.run(coadd, stamp, patch, **names, name=name)
+        else:
+            made = self.run_mosaic(self.open_tiles(tiles, where, patch), stamp, patch, **names)
+        butlerQC.put(made, outputRefs)
+
+    def open_tiles(self, tiles: Sequence[Source], where: dict[str, int | str], patch: Patch) -> list[CoaddInput]:
+        """The images that reach a patch, in the order of their names, each read as far as the patch looks at it.
+
+        Raises
+        ------
+        OpticalError
+            If a file is not what it should be, or has no world coordinates.
+        """
+        opened = []
+        for tile in sorted(tiles, key=lambda tile: str(tile["path"])):
+            path = Path(str(tile["path"]))
+            wcs, shape = read_geometry(path)
+            if wcs is None:
+                raise OpticalError(f"{path}: it has no world coordinates, as each tile of a mosaic must.")
+            grid = image_grid(patch, wcs, shape)
+            box = part_to_read(grid, shape)
+            one = None
+            if box is not None:
+                one = mosaic_input(read_source(tile, where, box=box), grid, name=f"{where['band']} {path.name}")
+            if one is None:
+                self.log.info("%s has no data in %s.", path.name, patch)
+            else:
+                opened.append(one)
+        return opened
+
+    def run_mosaic(
+        self, inputs: Sequence[CoaddInput], stamp: PsfStamp | None, patch: Patch, *, skymap: str, band: str
+    ) -> Struct:
+        """Make a coadd of ours from images on pixels of their own.
+
+        Parameters
+        ----------
+        inputs
+            The images that reach the patch, of `open_tiles`.
+        stamp
+            PSF of all of them, on their own pixels; None: from their stars, cell by cell where those suffice.
+        patch
+            The patch.
+        skymap, band
+            Names.
+
+        Returns
+        -------
+        Struct
+            ``coadd`` (`CellCoadd`).
+
+        Raises
+        ------
+        NoWorkFound
+            If there are no data in the patch.
+        """
+        settings = mosaic_settings(n_noise=self.config.noisePlanes, threads=self.config.threads)
+        planes = resample_mosaic(inputs, patch, settings) if inputs else None
+        good = None if planes is None else has_data(planes.mask)
+        if planes is None or good is None or not good.any():
+            raise NoWorkFound(f"no image of the {band} mosaic has data in {patch}")
+        cell, size = cell_size(patch), self.config.psfSize // 2 * 2 + 1
+        if stamp is None:
+            stamps, source = cell_psfs_from_stars(
+                planes.image, planes.variance, planes.mask, cell=cell, size=size, max_stars=self.config.cellStars
+            )
+        else:
+            stamps, source = stamp_psfs(stamp.stamp, inputs, planes, patch, order=settings.order), "stamps"
+        filled = good.reshape(good.shape[0] // cell, cell, -1, cell).any(axis=(1, 3))
+        files = [one.name.partition(" ")[2] for one in inputs]
+        metadata: Metadata = {"source_file": " ".join(files), "psf_source": source}
+        metadata |= {"resampled": True, "tiles": len(files)} | self._note(stamp, files[0], band)
+        self.log.info("%s: %.1f%% of the patch has data, PSF from %s.", files[0], 100 * good.mean(), source)
+        stamps = np.where(filled[:, :, None, None], stamps, np.nan)
+        return Struct(coadd=make_cell_coadd(planes, stamps, patch, skymap=skymap, band=band, metadata=metadata))
 
     def run(
         self, coadd: OpticalCoadd, stamp: PsfStamp | None, patch: Patch, *, skymap: str, band: str, name: str
@@ -122,7 +219,7 @@ class ImportOpticalTask(PipelineTask):
         stamps, source = self._stamps(coadd, None if stamp is None else stamp.stamp, patch, good)
         correlation = sky_noise_correlation(coadd.image, coadd.variance, coadd.mask, drop=int(BIT["NO_DATA"]))
         kernel = noise_kernel(correlation)
-        seed, box = 100 * patch.tract.id + BAND_ORDER.index(band), patch.outer_bbox
+        seed, box = 100 * patch.tract.id + band_number(band), patch.outer_bbox
         noise = [
             np.where(
                 good,
@@ -141,12 +238,17 @@ class ImportOpticalTask(PipelineTask):
             cell_counts=np.zeros((*stamps.shape[:2], 1), np.int64),
             clipped=np.zeros(1, np.int64),
         )
-        metadata = {"source_file": name, "psf_source": source, "planes_left_out": " ".join(coadd.left_out)}
-        if stamp is not None and stamp.note:
-            metadata["psf_note"] = stamp.note
-            self.log.warning("%s, band %s: PSF stamp %s.", name, band, stamp.note)
+        metadata: Metadata = {"source_file": name, "psf_source": source, "planes_left_out": " ".join(coadd.left_out)}
+        metadata |= self._note(stamp, name, band)
         self.log.info("%s: %.1f%% of the patch has data, PSF from %s.", name, 100 * good.mean(), source)
         return Struct(coadd=make_cell_coadd(planes, stamps, patch, skymap=skymap, band=band, metadata=metadata))
+
+    def _note(self, stamp: PsfStamp | None, name: str, band: str) -> Metadata:
+        """What was changed in a PSF stamp, for the metadata."""
+        if stamp is None or not stamp.note:
+            return {}
+        self.log.warning("%s, band %s: PSF stamp %s.", name, band, stamp.note)
+        return {"psf_note": stamp.note}
 
     def _stamps(
         self, coadd: OpticalCoadd, stamp: np.ndarray | None, patch: Patch, good: np.ndarray

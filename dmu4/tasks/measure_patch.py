@@ -29,7 +29,7 @@ from dmu4.objects.primary import in_own_area
 from dmu4.patches.cube import PatchCube
 from dmu4.patches.load import load_cube
 from dmu4.patches.sky import meshes_of, subtract_sky
-from obs_vista.bands import BAND_ORDER
+from obs_vista.bands import in_band_order
 
 
 class MeasurePatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch")):
@@ -180,7 +180,7 @@ class MeasurePatchTask(PipelineTask):
         Struct
             ``objects``: the table of `dmu4.objects.columns`.
         """
-        bands = [band for band in BAND_ORDER if band in self.config.bands or band in cube.bands]
+        bands = list(in_band_order((*self.config.bands, *cube.bands)))
         self.metadata["objects"] = len(detections)
         if not len(detections):
             self.log.info("no objects")

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from lsst.images import Box, Mask, MaskPlane, MaskSchema
 
-from obs_vista.bands import BAND_ORDER, OPTICAL_BANDS, VISTA_BANDS, get_band, vista_band
+from obs_vista.bands import (
+    BAND_ORDER,
+    OPTICAL_BANDS,
+    VISTA_BANDS,
+    band_number,
+    get_band,
+    in_band_order,
+    own_label,
+    plain_band,
+    vista_band,
+)
 from obs_vista.masks import BIT, PLANES, bits, from_mask, to_mask
 
 
@@ -47,6 +57,19 @@ def test_unknown_names_are_refused():
         vista_band("z")
     with pytest.raises(KeyError, match="'K'"):
         get_band("K")
+
+
+def test_labels_of_a_second_survey():
+    """They have the plain band's wavelength, a filter of their own, a place behind it, and a number of their own."""
+    own = get_band(own_label("g", "kids"))
+    assert (own.name, own.physical_filter, own.wavelength) == ("gkids", "G-KIDS", get_band("g").wavelength)
+    assert [plain_band(label) for label in ("gkids", "g", "vk", "ups1")] == ["g", "g", "vk", "u"]
+    assert in_band_order(["vk", "rkids", "g", "r", "rdes", "g"]) == ("g", "r", "rdes", "rkids", "vk")
+    assert [band_number(label) for label in ("u", "r", "vk")] == [0, 2, 10]
+    assert len({band_number(label) for label in ("r", "rkids", "rdes", "gkids", "g")}) == 5
+    for label in ("vkids", "gK", "gk", "g_kids", "gkilodegr", "kids", ""):
+        with pytest.raises(KeyError):
+            plain_band(label)
 
 
 def test_mask_round_trip(rng):

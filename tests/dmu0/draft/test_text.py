@@ -42,7 +42,7 @@ def test_a_plain_mosaic_keeps_its_tangent_point(tmp_path):
     """One image far from its tangent point: the sky map has its pixels, so that it need not be resampled."""
     path = write_image(tmp_path / "My field 2" / "deep_r.fits", x=-5000.0, y=812.5, MAGZERO=30.0, FILTER="r.MP9602")
     survey = drafted(path.parent)
-    assert (survey.name, survey.bands, survey.optical.kind) == ("my_field_2", ("r",), "fits")
+    assert (survey.name, survey.bands, survey.optical[0].kind) == ("my_field_2", ("r",), "fits")
     assert survey.sky_map.shape == (300, 240)
     assert survey.sky_map.centre == pytest.approx((150.5, -2.25), abs=1e-9)
     patch = make_sky_map(survey.sky_map).tract(0).patch(0)
@@ -93,8 +93,8 @@ def test_patches_of_rings_become_patterns(tmp_path):
     assert survey.tracts == {9813: ("40,41", "41,41", "40,42")}
     assert (survey.sky_map.patch_inner, survey.sky_map.patch_border) == (400, 30)
     where = "{filter}/{tract}/{patch_x},{patch_y}"
-    assert survey.optical.coadds == {"default": f"{where}/calexp-{{filter}}-{{tract}}-{{patch_x}},{{patch_y}}.fits"}
-    assert survey.optical.psf_stamps == {"default": f"{where}/psf-{{filter}}-{{tract}}-{{patch_x}},{{patch_y}}.fits"}
+    assert survey.optical[0].coadds == {"default": f"{where}/calexp-{{filter}}-{{tract}}-{{patch_x}},{{patch_y}}.fits"}
+    assert survey.optical[0].psf_stamps == {"default": f"{where}/psf-{{filter}}-{{tract}}-{{patch_x}},{{patch_y}}.fits"}
     assert {item.path for item in find_inputs(survey)} == set(folder.rglob("*.fits"))
     assert check_survey(survey) == []
 
@@ -179,7 +179,11 @@ def test_names(tmp_path, folder, name):
 def test_real_images(tmp_path, realdata):
     """Real images: an HSC cutout on its own pixels, and four frames of VIDEO on the patches of HSC that they reach."""
     survey = drafted_from(realdata / "hsc_cutout", tmp_path)
-    assert (survey.bands, survey.optical.kind, survey.optical.psf_stamps) == (("i",), "hsc", {"i": "hsc_i_psf.fits"})
+    assert (survey.bands, survey.optical[0].kind, survey.optical[0].psf_stamps) == (
+        ("i",),
+        "hsc",
+        {"i": "hsc_i_psf.fits"},
+    )
     patch = make_sky_map(survey.sky_map).tract(0).patch(0)
     assert is_on_grid(look_at(realdata / "hsc_cutout" / "hsc_i.fits"), patch)
     assert check_survey(survey) == []

@@ -19,7 +19,8 @@ from astropy.table import Table
 
 from dmu0.files import paths
 from dmu0.files.checksums import sha256
-from dmu0.files.expected import confidence_path, fill_pattern, find_inputs
+from dmu0.files.coadd_files import fill_pattern
+from dmu0.files.expected import confidence_path, find_inputs
 from dmu0.files.integrity import check_file
 from dmu0.files.manifest import (
     COLUMNS,

@@ -30,7 +30,7 @@ def _small(survey, changes):
         update={
             "inputs": Inputs(source="simulate", seed=3, scene=SMALL | changes),
             "vista": survey.vista.model_copy(update={"bands": ("vk",)}),
-            "optical": survey.optical.model_copy(update={"bands": ("i",)}),
+            "optical": (survey.optical[0].model_copy(update={"bands": ("i",)}),),
             "tracts": {8524: ("22,22",)},
         }
     )

@@ -34,7 +34,7 @@ def test_a_column_is_read_as_it_is_written() -> None:
     assert columns["objectId"] == SchemaColumn(
         "objectId", "i8", "", "meta.id;meta.main", "Number of the object: tract x 10^11 + patch x 10^7 + running number"
     )
-    assert columns["refBand"].dtype == "U2"
+    assert columns["refBand"].dtype == "U8"
     assert columns["vk_psfFluxErr"] == SchemaColumn(
         "vk_psfFluxErr",
         "f4",

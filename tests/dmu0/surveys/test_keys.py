@@ -61,7 +61,7 @@ def test_archive_surveys_are_complete(name):
     assert {"vsa", "eso", "hsc", "hsc_psf", "ps1", "twomass", "gaia", "vista"} <= set(survey.inputs.query)
     assert re.fullmatch(r"179\.A-20\d\d", survey.vista.programme)
     assert {"vj", "vk"} <= set(survey.vista.bands) <= set(VISTA_BANDS)
-    assert survey.optical.kind == "hsc"
+    assert survey.optical[0].kind == "hsc"
     assert survey.sky_map.pixel_scale == 0.168
     assert None not in (survey.references.ps1, survey.references.twomass, survey.references.gaia)
 

@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 from lsst.pipe.base import NoWorkFound
 
 import tests.scenes.exposures as scene
-from dmu0.published.coadds import OpticalCoadd, OpticalError, on_patch, read_hsc, read_plain, read_psf
+from dmu0.published.coadds import OpticalCoadd, OpticalError, PsfStamp, on_patch, read_hsc, read_plain, read_psf
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.psf.moments import fwhm
@@ -47,7 +47,7 @@ def test_pixels_are_untouched(task, patch, rng):
     coadd = starry(rng)
     coadd.mask[5:9, 5:9] = BIT["BRIGHT_OBJECT"] | BIT["EDGE"]
     stamp = scene.GaussianStar(5.0, reach=20).compute_stellar_image(x=0, y=0).array
-    made = task.run(coadd, stamp / stamp.sum(), patch, skymap="small", band="i", name="x").coadd
+    made = task.run(coadd, PsfStamp(stamp / stamp.sum(), ""), patch, skymap="small", band="i", name="x").coadd
     np.testing.assert_array_equal(made.image.array, coadd.image)
     np.testing.assert_array_equal(made.variance.array, coadd.variance)
     np.testing.assert_array_equal(from_mask(made.mask), coadd.mask)

@@ -1,0 +1,159 @@
+"""The files of published coadds that a survey's patterns name, each with the weight or variance map that belongs to it.
+
+A pattern may have the wildcards ``*`` and ``?``, for mosaics of many tiles. The map of a tile is then the file of whose
+pattern the wildcards match the same text: ``tile_7_r_wei.fits`` of ``tile_7_r_sci.fits`` for ``tile_*_r_sci.fits`` and
+``tile_*_r_wei.fits``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from dmu0.sky.skymap import survey_patches
+from dmu0.sky.tract import Patch
+from dmu0.surveys import Optical, Survey, Vista
+from obs_vista.bands import get_band, plain_band
+
+_WILDCARD = re.compile(r"[*?]")
+
+
+class CoaddFile(NamedTuple):
+    """A file that a pattern of a survey names.
+
+    Attributes
+    ----------
+    path
+        The file, which need not exist.
+    band
+        Label of the band.
+    tract, patch
+        The patch that its name says, or the only one; -1 where it may be of any.
+    weight, variance
+        Its weight map and its variance map; None where the survey names none.
+    """
+
+    path: Path
+    band: str
+    tract: int
+    patch: int
+    weight: Path | None = None
+    variance: Path | None = None
+
+
+def coadd_files(survey: Survey, half: Optical | Vista) -> Iterator[CoaddFile]:
+    """The published coadds of one section of a survey, with their maps, whether they exist or not."""
+    files = []
+    for found, filled in _named_files(survey, half.coadds, half.bands):
+        maps: list[Path | None] = []
+        for patterns in (half.weights, half.variances):
+            pattern = patterns.get(found.band, patterns.get("default"))
+            maps.append(None if pattern is None else survey.input_folder / filled.like(pattern, found.band))
+        files.append(found._replace(weight=maps[0], variance=maps[1]))
+    # tile_*.fits matches tile_7.weight.fits as well.
+    taken = {path for file in files for path in (file.weight, file.variance)}
+    return (file for file in files if file.path not in taken)
+
+
+def stamp_files(survey: Survey, optical: Optical) -> Iterator[CoaddFile]:
+    """The PSF stamps of one optical section of a survey, whether they exist or not."""
+    return (found for found, _ in _named_files(survey, optical.psf_stamps, optical.bands))
+
+
+def fill_pattern(pattern: str, *, band: str, filter_name: str | None = None, patch: Patch | None = None) -> str:
+    """A file pattern or address with the names of a band and a patch filled in.
+
+    Parameters
+    ----------
+    pattern
+        The pattern.
+    band
+        Label of the band; its plain one (``g`` of ``gkids``) is filled in.
+    filter_name
+        Name of the filter; None: the usual one.
+    patch
+        The patch.
+
+    Raises
+    ------
+    KeyError
+        If the pattern has a placeholder that is none of {band}, {filter}, {tract}, {patch}, {patch_x}, {patch_y}.
+    """
+    plain = plain_band(band)
+    names: dict[str, str | int] = {"band": plain, "filter": filter_name or get_band(plain).physical_filter}
+    if patch is not None:
+        names |= {"tract": patch.tract.id, "patch": patch.id, "patch_x": patch.index[0], "patch_y": patch.index[1]}
+    try:
+        return pattern.format(**names)
+    except KeyError as error:
+        raise KeyError(f"The pattern {pattern!r} has the unknown placeholder {error}.") from error
+
+
+class _Filled(NamedTuple):
+    """What a pattern was filled with: name of the filter, patch, and the texts that its wildcards match."""
+
+    filter_name: str
+    patch: Patch | None
+    wild: tuple[str, ...] = ()
+
+    def like(self, pattern: str, band: str) -> str:
+        """Another pattern filled with the same; a wildcard too many stays."""
+        name = fill_pattern(pattern, band=band, filter_name=self.filter_name, patch=self.patch)
+        for text in self.wild:
+            if wildcard := _WILDCARD.search(name):
+                name = name[: wildcard.start()] + text + name[wildcard.end() :]
+        return name
+
+
+def _named_files(
+    survey: Survey, patterns: Mapping[str, str], bands: tuple[str, ...]
+) -> Iterator[tuple[CoaddFile, _Filled]]:
+    """The files of each band and patch; of each band where the pattern does not name the patch."""
+    patches = survey_patches(survey)
+    for band in bands:
+        pattern = patterns.get(band, patterns.get("default"))
+        if pattern is None:
+            continue
+        where: list[Patch | None] = list(patches)
+        place = (-1, -1)
+        if "{tract}" not in pattern and "{patch" not in pattern:
+            where = [None]
+            place = (patches[0].tract.id, patches[0].id) if len(patches) == 1 else place
+        for patch in where:
+            at = place if patch is None else (patch.tract.id, patch.id)
+            for name, filled in _choose(survey.input_folder, pattern, band, patch):
+                yield CoaddFile(survey.input_folder / name, band, *at), filled
+
+
+def _choose(folder: Path, pattern: str, band: str, patch: Patch | None) -> list[tuple[str, _Filled]]:
+    """The files of a band: under the first of the filter's names for which there are any, or else the usual name.
+
+    Asked through `os.path`, for which what may not be looked at is not there; `pathlib` raises an error.
+    """
+    properties = get_band(plain_band(band))
+    candidates = []
+    for filter_name in dict.fromkeys((properties.physical_filter, *properties.aliases)):
+        filled = _Filled(filter_name, patch)
+        name = filled.like(pattern, band)
+        candidates.append((name, filled))
+        matches = _matches(folder, name, filled) if _WILDCARD.search(name) else []
+        if matches or os.path.lexists(folder / name):
+            return matches or [(name, filled)]
+    return candidates[:1]
+
+
+def _matches(folder: Path, name: str, filled: _Filled) -> list[tuple[str, _Filled]]:
+    """The files that a name with wildcards matches, and what the wildcards stand for in each."""
+    root = Path(Path(name).anchor) if Path(name).is_absolute() else folder
+    relative = str(Path(name).relative_to(root)) if root != folder else name
+    groups = {"*": "([^/]*)", "?": "([^/])"}
+    expression = re.compile("".join(groups.get(letter, re.escape(letter)) for letter in relative))
+    found = []
+    for path in sorted(root.glob(re.sub(r"\[", "[[]", relative))):
+        text = str(path.relative_to(root))
+        if matched := expression.fullmatch(text):
+            found.append((str(path) if root != folder else text, filled._replace(wild=matched.groups())))
+    return found
