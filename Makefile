@@ -8,9 +8,9 @@ TRACTS ?=
 JOBS ?= 2
 ENGINE ?=
 export FUSION_ENGINE := $(ENGINE)
-# The environment may have been made for another checkout: what runs is the code of this one.
+# The environment may have been made for another checkout, but the code of this one must be run.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
-# Without compiled bytecode every notebook would compile its libraries anew: seconds each.
+# Without compiled bytecode every notebook would compile its libraries again, which takes seconds.
 unexport PYTHONDONTWRITEBYTECODE
 TESTS ?= tests
 
@@ -32,21 +32,21 @@ SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 .PHONY: mutants help sample release check survey records test fuzz coverage bench status lint types docs lock active-environment FORCE
 .PHONY: $(STAGES:%=clean-dmu%)
 
-# A mistyped path of tests is told at once, not after the sample.
+# A mistyped path of tests is reported at once, not after the sample.
 ifneq ($(filter test coverage,$(MAKECMDGOALS)),)
 ifeq ($(filter -%,$(TESTS)),)
 $(foreach path,$(TESTS),$(if $(wildcard $(firstword $(subst ::, ,$(path)))),,$(error There is no $(path): TESTS names files or folders below tests)))
 endif
 endif
 
-# Each target that people call has its help behind ##: arguments, two spaces or more, and what it does.
+# Each target for users has its help after ##: arguments, two spaces or more, and what it does.
 help: ##  print this help
 	@sed -nE 's/^([a-z]+|\$$\(STAGES:%=clean-dmu%\)):[^#]*## ?(.*)$$/\1 \2/p' Makefile \
 	| sed -E 's/^\$$\(STAGES:%=clean-dmu%\)/clean-dmuN/' \
 	| awk -F '  +' '{ printf "make %-32s %s\n", $$1, $$2; for (i = 3; i <= NF; i++) printf "%38s%s\n", "", $$i }'
 
-# Only what is stale is run: the workflow compares digests, writes plan.mk with what is left to do, and calls make for it.
-# No make in between: a process between this make and the workflow would live on when this make is killed.
+# Only stale steps are run: the workflow compares digests, writes plan.mk with the remaining steps, and calls make for it.
+# No make in between: a process between this make and the workflow would continue when this make is killed.
 RELEASE = $(WORKFLOW) release --jobs "$(if $(findstring jobserver,$(MAKEFLAGS)),,$(JOBS))"
 
 sample: $(ENVIRONMENT) ##  the environment, and the release of the synthetic sample tile
@@ -55,7 +55,7 @@ sample: $(ENVIRONMENT) ##  the environment, and the release of the synthetic sam
 release: $(ENVIRONMENT) ## SURVEY=name-or-path  the release of a survey;  TRACTS="8524 8525" for some tracts, ENGINE=local or bps, JOBS=2 notebooks at once
 	+@$(RELEASE) $(SAID)
 
-check: $(ENVIRONMENT) ## SURVEY=name-or-path  before a release, in seconds: what a survey is made of, what it lacks, time and disk to expect
+check: $(ENVIRONMENT) ## SURVEY=name-or-path  check a survey before its release, in seconds: contents, missing inputs, expected time and disk space
 	@$(WORKFLOW) check $(SAID)
 
 survey: $(ENVIRONMENT) ## FROM=folder [TO=file]  write a commented survey file for the FITS files of a folder
@@ -81,31 +81,31 @@ test: sample ## [TESTS=path]  the tests, after make sample; TESTS for some of th
 		--durations=20 $(COVERED) $(TESTS)
 
 coverage: COVERED = --cov --cov-report=term:skip-covered
-coverage: test ## [TESTS=path]  the tests, and the share of the lines that they run
+coverage: test ## [TESTS=path]  the tests, and the fraction of the lines that they execute
 
-fuzz: $(ENVIRONMENT) ## CASES=10000  surveys, catalogues and headers at random, so many of each
+fuzz: $(ENVIRONMENT) ## CASES=10000  test random surveys, catalogues and headers, the given number of each
 	FUZZ_CASES=$(or $(CASES),10000) $(PYTHON) -m pytest --numprocesses $(JOBS) --max-worker-restart 0 --timeout 86400 -m fuzz tests
 
-bench: $(ENVIRONMENT) ##  speed and memory against peers, as ratios
+bench: $(ENVIRONMENT) ##  speed and memory compared with other software, as ratios
 	@missed=; for file in tests/benchmarks/bench_*.py; do \
 		name=$$(basename $$file .py); echo "== $$name"; $(PYTHON) -m tests.benchmarks.$$name || missed="$$missed $$name"; \
 	done; if [ -n "$$missed" ]; then echo "limits missed in:$$missed"; exit 1; else echo "all limits are kept"; fi
 
-mutants: $(ENVIRONMENT) ## [ONLY="3 7"]  plant known mistakes one at a time: do the tests notice?
+mutants: $(ENVIRONMENT) ## [ONLY="3 7"]  plant known mistakes one at a time, and see whether the tests notice
 	@$(PYTHON) -m tests.mutants.run $(if $(ONLY),--only $(ONLY))
 
-lint: $(ENVIRONMENT) ##  style, imports, notebooks
+lint: $(ENVIRONMENT) ##  check style, imports and notebooks
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()"
 
-types: $(ENVIRONMENT) ## [UPDATE=1]  type errors, against a baseline that may only shrink
+types: $(ENVIRONMENT) ## [UPDATE=1]  type errors, compared with a baseline that may only shrink
 	@$(PYTHON) workflow/check_types.py $(if $(UPDATE),--update)
 
-docs: $(ENVIRONMENT) ## [SURVEY=name-or-path]  the site docs/_build/html, with the executed notebooks of a survey
+docs: $(ENVIRONMENT) ## [SURVEY=name-or-path]  build the site docs/_build/html, with the executed notebooks of a survey
 	@$(PYTHON) -m docs.builder --survey "$(NAME)"
 
-lock: ##  pin the dependencies of pyproject.toml again
+lock: ##  pin the dependencies in pyproject.toml again
 	@bash workflow/make_environment.sh lock
 
 $(STAGES:%=clean-dmu%): clean-dmu%: ## SURVEY=name-or-path  remove the products of one stage
