@@ -1,4 +1,4 @@
-"""PSFs that follow the pixels: parts of a cell to which other inputs contribute have PSFs of their own."""
+"""PSFs of individual pixels: parts of a cell to which different inputs contribute have their own PSFs."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from dmu4.coadds.psf import cell_centre, mean_psf_at, resampled_psfs
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes, signatures
 
 LEFT_OUT = -1
-"""Number of a pixel whose inputs are too rare for a zone: it has no PSF, and fits leave it out."""
+"""Number of a pixel whose set of inputs is too rare for a zone: it has no PSF, and is excluded from fits."""
 
 INEXACT = -2
-"""Number of such a pixel where there are many of them: it is used with the PSF of its cell, which is not exact."""
+"""Number of such a pixel in a cell with many of them: it is used with the PSF of the cell, which is inexact."""
 
 MAX_LEFT_OUT = 0.3
-"""Share of the pixels of a cell that may be left out of fits."""
+"""Largest fraction of the pixels of a cell that may be excluded from fits."""
 
 
 @dataclass(frozen=True)
 class PsfZones:
-    """Which PSF each pixel of a coadd has.
+    """The PSF of each pixel of a coadd.
 
-    A coadd of constant weights is linear in its inputs, so that the PSF at a pixel is the weighted mean of the PSFs of
-    the inputs that contribute there. It changes in a step where an input begins or ends.
+    A coadd with constant weights is linear in its inputs, so that the PSF at a pixel is the weighted mean of the PSFs
+    of the inputs that contribute there. It changes discontinuously where an input begins or ends.
 
     Attributes
     ----------
     number
-        Int16 [y, x]: 0 where the PSF is that of the pixel's cell, k where it is that of zone k - 1, `LEFT_OUT` or
-        `INEXACT` where it is neither.
+        Number of the PSF of each pixel [y, x] as int16: 0 for that of the cell, k for that of zone k - 1, otherwise
+        `LEFT_OUT` or `INEXACT`.
     stamps
-        PSFs of the zones (zone, y, x), of sum 1.
+        PSFs of the zones (zone, y, x) with unit sum.
     cell_inputs
-        Names the set of inputs of each cell's PSF (cell row, cell column), uint32; 0 for none.
+        Identifier of the set of inputs of the PSF of each cell (cell row, cell column), uint32; 0 for none.
     zone_inputs
-        The same of each zone.
+        Identifier of the set of inputs of each zone.
     """
 
     number: np.ndarray
@@ -48,9 +48,9 @@ class PsfZones:
     zone_inputs: np.ndarray
 
     def to_table(self) -> Table:
-        """One row per cell, and then one per zone with its stamp; the stamps of cells are in the coadd, and zero here.
+        """One row per cell, followed by one per zone with its stamp; stamps of cells are in the coadd, and zero here.
 
-        `from_table` reads it back.
+        The inverse is `from_table`.
         """
         row, column = (index.ravel() for index in np.indices(self.cell_inputs.shape))
         size, zone = self.stamps.shape[1], np.arange(1, len(self.zone_inputs) + 1)
@@ -67,7 +67,7 @@ class PsfZones:
 
     @classmethod
     def from_table(cls, table: Table, number: np.ndarray) -> PsfZones:
-        """Read what `to_table` made, with the map of zones of the same coadd."""
+        """The zones from a table made by `to_table` and the map of zones of the same coadd."""
         rows, columns = (int(np.max(table[name])) + 1 for name in ("cell_row", "cell_column"))
         inputs, cells = np.asarray(table["inputs"]).astype(np.uint32), rows * columns
         stamps = np.asarray(table["stamp"], np.float32)
@@ -90,7 +90,7 @@ def find_zones(
     cell: int,
     order: int,
 ) -> PsfZones:
-    """The parts of cells with other inputs than those of the cell's PSF, and their PSFs.
+    """The parts of cells whose inputs differ from those of the PSF of the cell, and their PSFs.
 
     Parameters
     ----------
@@ -131,13 +131,13 @@ def find_zones(
 
 
 def _number_rare(planes: CoaddPlanes, expected: np.ndarray, number: np.ndarray, cell: int) -> None:
-    """Mark all pixels whose inputs are not those of their cell; zones are numbered afterwards."""
+    """Mark all pixels whose inputs differ from those of their cell; zones are numbered afterwards."""
     wanted = np.repeat(np.repeat(expected, cell, axis=0), cell, axis=1)
     number[(planes.count > 0) & (planes.signature != wanted)] = LEFT_OUT
 
 
 def _keep_most(planes: CoaddPlanes, number: np.ndarray, cell: int) -> None:
-    """Where too many pixels of a cell would be left out they are used, although their PSF is not exact."""
+    """Use the pixels of cells in which too many would be excluded, although their PSF is inexact."""
     rows, columns = (size // cell for size in number.shape)
     left_out = (number == LEFT_OUT).reshape(rows, cell, columns, cell).sum(axis=(1, 3))
     seen = (planes.count > 0).reshape(rows, cell, columns, cell).sum(axis=(1, 3))

@@ -28,7 +28,7 @@ class BandFit:
     flux
         Flux of each model, 0 if it could not be fitted [N].
     residual, variance, good
-        Image less all models, variance, and whether a pixel has data [y, x].
+        Image minus all models, variance, and whether a pixel has data [y, x].
     usable
         The pixels with data whose PSF is known [y, x].
     psf
@@ -36,7 +36,7 @@ class BandFit:
     cell
         Number of the PSF at each object [N].
     inexact
-        Whether that PSF is not exact [N]; None if only the PSFs of cells are known.
+        Whether that PSF is inexact [N]; None if only the PSFs of cells are known.
     sigma
         Gaussian width of the PSF in pixels, averaged over the cells.
     """

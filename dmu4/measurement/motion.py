@@ -1,4 +1,4 @@
-"""Objects that move: where they are in the bands of one survey relative to those of another, taken years apart."""
+"""Moving objects: offsets between their positions in the bands of two surveys taken years apart."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from dmu4.measurement.stamps import Profiles, gradient_transforms, own_light, ps
 from obs_vista.bands import VISTA_BANDS
 
 SURVEYS = ("optical", "vista")
-"""The bands of one survey are taken at one epoch, as far as positions go."""
+"""The bands of each survey, which are assumed to have one epoch."""
 
 MIN_SIGNAL_TO_NOISE = 8.0
-"""Bands in which an object is fainter say nothing about its position."""
+"""Smallest signal-to-noise ratio of an object in a band that is used for its position."""
 
 FLOOR = 0.003
-"""Accuracy of the positions of one survey relative to the other, in arcsec on each axis: with it the pulls of the
-offsets of the sample's 426 stars, less their true motions, are 1.07 and 0.94 wide."""
+"""Accuracy of the relative positions of the surveys, in arcsec along each axis: with it the pulls of the offsets of 426
+stars of the sample, minus their true motions, have widths of 1.07 and 0.94."""
 
 FOLLOWED = 1.0
-"""Shift in arcsec up to which the fit of one round is believed; beyond, the light of a star is off its model."""
+"""Largest shift in arcsec that one iteration of the fit can measure; beyond, a star is outside its model."""
 
 SIGNIFICANT = 25.0
-"""Chi-square of an offset, with two degrees of freedom, above which it is a motion: chance exceeds it in 4e-6."""
+"""Chi-square of an offset, with two degrees of freedom, above which it is significant: the chance is 4e-6."""
 
 
 def survey_of(band: str) -> int:
-    """Number of the survey in `SURVEYS` that a band belongs to."""
+    """Index in `SURVEYS` of the survey of a band."""
     return int(band in VISTA_BANDS)
 
 
 class Shifts(NamedTuple):
-    """Where M objects are in one band, relative to where they were assumed to be, in pixels; NaN if not measured.
+    """Shifts of M objects in one band from their assumed positions in pixels; NaN if not measured.
 
     Attributes
     ----------
     x, y
         Shifts [M].
     x_error, y_error
-        Their errors for uncorrelated noise [M].
+        Errors of the shifts for uncorrelated noise [M].
     """
 
     x: np.ndarray
@@ -55,14 +55,14 @@ class Shifts(NamedTuple):
 
 @dataclass(frozen=True)
 class Motion:
-    """Offsets of N objects between the surveys: position in the VISTA bands less that in the optical bands.
+    """Offsets of N objects between the surveys: position in the VISTA bands minus that in the optical bands.
 
     Attributes
     ----------
     x, y
-        Offsets in pixels [N]; NaN where one of the surveys says nothing.
+        Offsets in pixels [N]; NaN if the position in one survey is unknown.
     x_error, y_error
-        Their errors, with `FLOOR` [N].
+        Errors of the offsets, including `FLOOR` [N].
     used
         Whether the offset is a motion, so that the bands of the other survey than that of the best band are measured
         at the shifted position [N].
@@ -79,12 +79,12 @@ class Motion:
 
     @classmethod
     def none(cls, n: int) -> Motion:
-        """Nothing known about ``n`` objects."""
+        """Unknown motions of ``n`` objects."""
         nan, no = np.full(n, np.nan), np.zeros(n, bool)
         return cls(nan, nan, nan, nan, no, no)
 
     def __getitem__(self, members: np.ndarray) -> Motion:
-        """Some of the objects, by number or by a boolean array."""
+        """A subset of the objects, selected by number or by a boolean array."""
         return Motion(*(getattr(self, name)[members] for name in self.__dataclass_fields__))
 
     def shift(self, *, home: np.ndarray, survey: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +96,7 @@ class Motion:
 
 @numba.njit(nogil=True, cache=True)
 def _shifts(points, along_x, along_y, at, members, models, offset, size, x0, y0, flux, residual, variance, good):
-    """The fields of `Shifts` in their order [member, 4]: a least-squares fit of a point and its two gradients."""
+    """The fields of `Shifts` in order [member, 4], from a least-squares fit of a point source and its two gradients."""
     ny, nx = good.shape
     result = np.full((len(members), 4), np.nan)
     normal, noise, right = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
@@ -136,16 +136,16 @@ def _shifts(points, along_x, along_y, at, members, models, offset, size, x0, y0,
 def measure_shifts(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Shifts:
     """Shift of some objects from their assumed positions in one band.
 
-    A source at a distance d from where it is assumed to be is a PSF P plus -d times its gradient, to first order; the
-    ratio of the fitted amplitudes is d. For a Gaussian PSF that is exact at any distance: the overlaps of the source
-    with P and with its gradient fall off alike.
+    A source at a distance d from its assumed position is, to first order, the PSF P minus d times its gradient; the
+    ratio of the fitted amplitudes gives d. For a Gaussian PSF this is exact at any distance, because the overlaps of
+    the source with P and with its gradient decrease in the same way.
 
     Parameters
     ----------
     profiles
         Assumed positions and stamp sizes of all objects.
     fit
-        Models of all objects of the band at these positions, and the image less these.
+        Models of all objects of the band at these positions, and the image minus these models.
     members
         Numbers of the objects to measure.
     """
@@ -165,7 +165,7 @@ def combine_shifts(shifts: Sequence[tuple[np.ndarray, Shifts]], n: int) -> Shift
     Parameters
     ----------
     shifts
-        For each band the numbers of its objects and their shifts, with true errors.
+        For each band the numbers of its objects and their shifts, with errors that include correlated noise.
     n
         Number of all objects.
     """
@@ -191,19 +191,19 @@ def update_motion(
     floor: float,
     reach: float,
 ) -> Motion:
-    """Offsets between the surveys, from where objects were assumed to be and how far off that was.
+    """Offsets between the surveys, from the assumed positions of objects and the measured shifts.
 
     Parameters
     ----------
     motion
-        What the assumed positions follow from.
+        Motion from which the assumed positions were computed.
     surveys
         Survey -> shifts from the assumed positions [N].
     home
         Survey of the best band of each object [N].
     point
-        Whether an object is a point source [N]: others are not moved, so that noise and colours inside galaxies move
-        none.
+        Whether an object is a point source [N]; others are not moved, because noise and colour gradients of galaxies
+        would shift them.
     floor, reach
         `FLOOR`, and the largest shift that one fit can follow, in pixels.
     """
@@ -240,16 +240,16 @@ def link_moved(
     point: np.ndarray,
     reach: float,
 ) -> np.ndarray:
-    """Pairs of objects that are one star which moved so far that each survey has a peak of its own.
+    """Pairs of objects that are one star, which moved so far that each survey has its own peak.
 
-    One of a pair has light in the optical bands alone, and the other in the VISTA bands alone. No star ends between
-    the two: the reddest optical flux of the first is at least 2.5 times what the VISTA bands leave room for, and that
-    of the second in VISTA is between 0.4 and 100 times it.
+    One object of a pair is detected only in optical bands, the other only in VISTA bands. No star has such a break in
+    its spectrum: the reddest optical flux of the first is at least 2.5 times the upper limit in the VISTA bands, and
+    the VISTA flux of the second is between 0.4 and 100 times the optical flux.
 
     Parameters
     ----------
     flux, error
-        Forced fluxes and their errors [N, band]; NaN where a band says nothing.
+        Forced fluxes and their errors [N, band]; NaN if unknown.
     surveys
         Survey of each band [band].
     x, y, home, point
@@ -260,7 +260,7 @@ def link_moved(
     Returns
     -------
     pairs
-        Numbers (pair, 2) of the optical and of the VISTA object; each object is in one pair at most, the nearest ones.
+        Numbers (pair, 2) of the optical and the VISTA object; each object is in at most one pair, the closest one.
     """
     optical, vista = (np.flatnonzero(surveys == number) for number in (0, 1))
     none = np.zeros((0, 2), np.int64)
@@ -288,7 +288,7 @@ def link_moved(
 
 
 def _is_one_star(flux: np.ndarray, error: np.ndarray, optical: np.ndarray, vista: np.ndarray) -> bool:
-    """Whether the fluxes [2, band] of an optical and a VISTA object are the two halves of one star's."""
+    """Whether the fluxes [2, band] of an optical and a VISTA object belong to one star."""
     seen = np.isfinite(flux) & (error > 0)
     in_both = [bands[seen[:, bands].all(axis=0)] for bands in (optical, vista)]
     if not all(len(bands) for bands in in_both):

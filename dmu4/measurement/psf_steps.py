@@ -1,4 +1,4 @@
-"""Models of sources across steps of the PSF: each pixel of a stamp with the PSF that the coadd has there."""
+"""Models of sources across discontinuities of the PSF: each pixel of a stamp uses the PSF of the coadd there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dmu4.patches.band_psf import BandPsf
 
 @numba.njit(nogil=True, cache=True)
 def _psf_at(zone: np.ndarray, rows: int, columns: int, y: int, x: int) -> int:
-    """Number of the PSF of one pixel; -1 where fits leave it out."""
+    """Number of the PSF of one pixel; -1 if it is excluded from fits."""
     number = zone[y, x]
     if number == LEFT_OUT:
         return -1
@@ -55,7 +55,7 @@ def _foreign_psfs(
 
 @numba.njit(nogil=True, cache=True)
 def _put(target, offset, size, x0, y0, foreign, at, sources, psfs, inputs, zone, rows, columns):
-    """Copy the pixels of the ``foreign`` stamps into the stamps of their sources where the coadd has their PSF."""
+    """Copy the pixels of the ``foreign`` stamps to the stamps of their sources where the coadd has their PSF."""
     ny, nx = zone.shape
     for k in range(len(sources)):
         i, wanted = sources[k], inputs[psfs[k]]
@@ -68,7 +68,7 @@ def _put(target, offset, size, x0, y0, foreign, at, sources, psfs, inputs, zone,
 
 
 def follow_pixels(own: StampSet, profiles: Profiles, psf: BandPsf, transforms: dict[int, np.ndarray]) -> StampSet:
-    """The models of sources as the coadd shows them: beyond a step of the PSF, with the PSF beyond.
+    """The models of sources in the coadd, with a different PSF beyond a discontinuity.
 
     At a pixel p the coadd is sum_k w_k I_k(p) / sum_k w_k over the inputs k that contribute there, and the PSF is the
     same mean of theirs; a star near the end of an input has both PSFs, each on its own pixels. Between PSFs of one set
@@ -88,7 +88,7 @@ def follow_pixels(own: StampSet, profiles: Profiles, psf: BandPsf, transforms: d
     Returns
     -------
     StampSet
-        The stamps of the sources that no step crosses are those of ``own``, and share their memory.
+        Models; those of sources without a discontinuity are those of ``own`` and share their memory.
     """
     if psf.zone is None or not len(own):
         return own

@@ -1,4 +1,4 @@
-"""The PSFs of one band of a patch: one for each cell, and one for each part of a cell that has other inputs."""
+"""The PSFs of one band of a patch: one per cell, and one per part of a cell with different inputs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class BandPsf:
     stamps
         PSF stamps [PSF, y, x].
     inputs
-        Names the set of inputs behind each PSF [PSF]: between PSFs of one set the change is smooth, between others
-        there is a step.
+        Identifier of the set of inputs of each PSF [PSF]: between PSFs of the same set the change is smooth, between
+        others it is discontinuous.
     cells
         Rows and columns of cells.
     shape
@@ -35,7 +35,7 @@ class BandPsf:
     zone: np.ndarray | None
 
     def at(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Number of the PSF at array positions; that of the cell where the pixel has none of its own."""
+        """Number of the PSF at array positions; that of the cell if the pixel has no other."""
         (ny, nx), (rows, columns) = self.shape, self.cells
         j = np.clip(np.floor((np.asarray(x) + 0.5) * columns / nx).astype(np.int64), 0, columns - 1)
         i = np.clip(np.floor((np.asarray(y) + 0.5) * rows / ny).astype(np.int64), 0, rows - 1)
@@ -46,16 +46,16 @@ class BandPsf:
         return np.where(zone > 0, rows * columns + zone - 1, cell)
 
     def inexact_at(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
-        """Whether the PSF at array positions is not exact; None if only the PSFs of cells are known."""
+        """Whether the PSF at array positions is inexact; None if only the PSFs of cells are known."""
         return None if self.zone is None else _look_up(self.zone, x, y) == INEXACT
 
     def usable(self, good: np.ndarray) -> np.ndarray:
-        """The pixels [y, x] that fits may use: the good ones whose PSF is known."""
+        """The pixels [y, x] used in fits: good pixels with a known PSF."""
         return good if self.zone is None else good & (self.zone != LEFT_OUT)
 
 
 def _look_up(zone: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Zones of the pixels at array positions; outside, those of the nearest pixels."""
+    """Zones of the pixels at array positions; outside the image, those of the nearest pixels."""
     ix, iy = (np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in ((x, zone.shape[1]), (y, zone.shape[0])))
     return zone[iy, ix].astype(np.int64)
 
