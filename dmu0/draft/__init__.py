@@ -1,1 +1,1 @@
-"""A survey file for a folder of FITS files: what the files are, on which pixels, and the text that says so."""
+"""Drafts of survey files for folders of FITS files: types of the files, their pixel grid, and the text of the draft."""

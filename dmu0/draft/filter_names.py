@@ -1,4 +1,4 @@
-"""Bands by what headers and file names call their filters."""
+"""Bands identified from the names of filters in headers and file names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from obs_vista.bands import vista_band
 from obs_vista.cards import card_value
 
 FILTER_CARDS = ("FILTER", "FILTNAM", "FILTER1", "ESO INS FILT1 NAME", "ESO OCS FILT NAME", "BAND", "FILTERS")
-"""Cards that name the filter of a mosaic, in the order they are looked at."""
+"""Cards that may name the filter of a mosaic, in order of preference."""
 
 # HSC-I2, i_SDSS, OCAM_i_SDSS, i.MP9703, "i DECam SDSS c0003 7835.0 1470.0": the band is the first lone letter.
 _OPTICAL = re.compile(r"(?:^|[^A-Za-z])([ugrizy])(?:2|')?(?:$|[^A-Za-z0-9])", re.IGNORECASE)
@@ -18,16 +18,16 @@ _SPLIT = re.compile(r"[^A-Za-z0-9]+")
 
 
 def band_of_filter(name: str, *, vista: bool = False) -> str | None:
-    """The label of a filter's name; None if it is none that is known.
+    """The band label for the name of a filter; None if it is unknown.
 
-    Upper and lower case tell VISTA's Z and Y from optical z and y where nothing else does; J, H and K are infrared.
+    Case distinguishes VISTA's Z and Y from optical z and y if nothing else does; J, H and K are near-infrared.
 
     Parameters
     ----------
     name
-        As a header or a file has it.
+        Name of the filter in a header or file name.
     vista
-        Whether the camera is known to be VISTA's.
+        Whether the camera is known to be VIRCAM.
     """
     text = name.strip()
     try:
@@ -48,12 +48,12 @@ def band_of_filter(name: str, *, vista: bool = False) -> str | None:
 
 
 def band_of(look: FirstLook) -> tuple[str | None, str]:
-    """The band of an image, by its cards, else by the words of its file name.
+    """The band of an image, from its header or else from its file name.
 
     Returns
     -------
     band, source
-        None if neither says it; what it was told by, for a comment in the survey file.
+        Label of the band, None if unknown, and the source of the information, for a comment in the survey file.
     """
     camera = " ".join(str(card_value(look.header, key) or "") for key in ("INSTRUME", "TELESCOP")).upper()
     vista = bool(look.detectors) or "VIRCAM" in camera or "VISTA" in camera
@@ -67,7 +67,7 @@ def band_of(look: FirstLook) -> tuple[str | None, str]:
 
 
 def band_of_name(path: Path, *, vista: bool = False) -> str | None:
-    """The band that a file name has among its words, the last one that is a band; None if there is none."""
+    """The last band among the words of a file name; None if there is none."""
     stem = re.sub(r"\.(fits?|fz|gz)\b", "", path.name)
     for word in reversed(re.split(r"[_.,\s]+", stem)):
         band = band_of_filter(word, vista=vista)

@@ -1,4 +1,4 @@
-"""The sky map of a draft: the rings' own patches where the images are such, else one grid made for them."""
+"""The sky map of a draft: patches of the HSC rings if the images are such patches, else a single grid."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from dmu0.surveys.first_look import FirstLook, outlines
 from dmu0.surveys.overview import is_on_grid
 
 HSC_PATCH = (4000, 100)
-"""Inner side and border of the patches of HSC's rings, px."""
+"""Inner side and border of the patches of the HSC rings sky map, px."""
 
 LARGEST_PATCH = 10_000
-"""Pixels on a side beyond which one patch takes more memory than a laptop has."""
+"""Largest side in pixels of a single patch that fits into the memory of a laptop."""
 
 _SAME_POINT = 0.01
-"""Arcsec within which two tangent points are one."""
+"""Largest distance in arcsec between identical tangent points."""
 
 
 class Place(NamedTuple):
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """A sky map and what is asked of it.
+    """A sky map and the patches to be processed.
 
     Attributes
     ----------
@@ -44,9 +44,9 @@ class Grid(NamedTuple):
     tracts
         Tract -> its patches, as ``"x,y"`` for rings.
     note
-        Where it comes from, for a comment.
+        Origin of the sky map, for a comment.
     places
-        File -> the patch that it is; files that are none are not there.
+        File -> patch, for files that are patches of the sky map.
     """
 
     settings: dict[str, object]
@@ -61,16 +61,16 @@ def choose_grid(coadds: Sequence[FirstLook], stacks: Sequence[FirstLook], *, nam
     Parameters
     ----------
     coadds
-        Coadds and mosaics; those without a projection say nothing.
+        Coadds and mosaics; those without a WCS are ignored.
     stacks
-        Stacks of single detectors, which go on any grid.
+        Stacks of single detectors, which can be resampled to any grid.
     name
-        Name of the sky map, where it is one of its own.
+        Name of the sky map, if it is a new one.
 
     Returns
     -------
     Grid or None
-        None where no image has a projection.
+        The sky map; None if no image has a WCS.
     """
     placed = [look for look in coadds if look.wcs is not None]
     if placed:
@@ -80,7 +80,7 @@ def choose_grid(coadds: Sequence[FirstLook], stacks: Sequence[FirstLook], *, nam
 
 
 def ring_patches(looks: Sequence[FirstLook]) -> Grid | None:
-    """The patches of HSC's rings that images are; None unless all of those on the finest pixels are whole patches."""
+    """The patches of the HSC rings that images cover; None unless all images with the smallest pixels are patches."""
     finest = min(look.pixel_scale for look in looks)
     on_rings = [look for look in looks if abs(look.pixel_scale - finest) < 1e-3 * finest]
     places = [place for look in on_rings if (place := _tract_and_offset(look, finest)) is not None]
@@ -118,12 +118,12 @@ def _named(places: Iterable[Place]) -> dict[int, list[str | int]]:
 
 
 def _rounded(scale: float) -> float:
-    """A pixel scale as it was meant: projections give it with the noise of their last digits."""
+    """A pixel scale without the rounding errors of a WCS."""
     return round(scale, 6)
 
 
 def _tract_and_offset(look: FirstLook, scale: float) -> tuple[int, int, int] | None:
-    """The tract of the rings whose centre an image is projected about, and its first pixel from that point."""
+    """The tract of the rings whose centre is the tangent point of an image, and its first pixel from that point."""
     wcs = look.projection.wcs
     if list(wcs.ctype) != ["RA---TAN", "DEC--TAN"]:
         return None
@@ -138,7 +138,7 @@ def _tract_and_offset(look: FirstLook, scale: float) -> tuple[int, int, int] | N
 
 
 def _sizes(looks: Sequence[FirstLook], places: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
-    """Inner side and border of patches that are as large and as far apart as some images."""
+    """Inner side and border of patches with the size and spacing of some images."""
     sides = {side for look in looks for side in look.shape}
     apart = 0
     for tract in {place[0] for place in places}:
@@ -152,10 +152,10 @@ def _sizes(looks: Sequence[FirstLook], places: Sequence[tuple[int, int, int]]) -
 
 
 def single_grid(looks: Sequence[FirstLook], *, name: str) -> Grid:
-    """One grid on the pixels of the finest image, as large as all images together.
+    """A single grid that covers all images, with the pixels of the image with the smallest pixels.
 
-    Its tangent point is that of the finest image where that is a gnomonic projection with north up and square pixels,
-    so that the image need not be resampled; otherwise the middle of that image.
+    The tangent point is that of this image if it has a gnomonic projection with north up and square pixels, so that it
+    need not be resampled; otherwise the centre of this image.
     """
     finest = min(looks, key=lambda look: (look.pixel_scale, -look.shape[0] * look.shape[1]))
     sky_map, exact = _grid_of(finest, name)
@@ -173,7 +173,7 @@ def single_grid(looks: Sequence[FirstLook], *, name: str) -> Grid:
 
 
 def _grid_of(look: FirstLook, name: str) -> tuple[SingleSkyMap, bool]:
-    """The grid of an image, and whether it is exactly the image's own."""
+    """The grid for an image, and whether it is exactly that of the image."""
     ny, nx = look.shape
     wcs = look.projection.wcs
     tangent = (float(wcs.crval[0]) % 360, float(wcs.crval[1]))
@@ -188,7 +188,7 @@ def _grid_of(look: FirstLook, name: str) -> tuple[SingleSkyMap, bool]:
 
 
 def _extent(looks: Sequence[FirstLook], sky_map: SingleSkyMap) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First and last pixel in x and in y, on a grid, of the outlines of some images."""
+    """First and last pixel of a grid in x and y that the outlines of some images cover."""
     grid = sky_map.tract(0).wcs
     corners = []
     for look in looks:
@@ -202,7 +202,7 @@ def _extent(looks: Sequence[FirstLook], sky_map: SingleSkyMap) -> tuple[tuple[in
 
 
 def rings_below(looks: Sequence[FirstLook], *, pixel_scale: float = 0.168) -> Grid:
-    """The patches of HSC's rings that some images reach, by the outlines of all their detectors."""
+    """The patches of the HSC rings that some images overlap, from the outlines of all their detectors."""
     name = "hscPdr2" if pixel_scale == 0.168 else f"rings_{pixel_scale * 1000:.0f}mas"
     sky_map = RingsSkyMap(name=name, pixel_scale=pixel_scale)
     found: set[Place] = set()

@@ -1,4 +1,4 @@
-"""File patterns that find the files of a folder, and no others."""
+"""File patterns that match the files of a folder and no others."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from obs_vista.bands import get_band
 
 
 def glob_patterns(folder: Path, paths: Sequence[Path], *, others: Iterable[Path] = ()) -> list[str]:
-    """Glob patterns of some files relative to a folder.
+    """Glob patterns for some files, relative to a folder.
 
     Parameters
     ----------
     folder
         The folder.
     paths
-        Files that are to be found.
+        Files that must match.
     others
-        Files that must not be found; where a pattern would, the files are listed one by one.
+        Files that must not match; if a pattern would match them, the files are listed individually.
     """
     by_depth: dict[int, list[str]] = {}
     for path in paths:
@@ -36,7 +36,7 @@ def glob_patterns(folder: Path, paths: Sequence[Path], *, others: Iterable[Path]
 
 
 def _common(names: Sequence[str]) -> str:
-    """One pattern of names with the same number of folders, made folder by folder."""
+    """A common pattern of paths with the same number of folders, made folder by folder."""
     parts = []
     for segments in zip(*(name.split("/") for name in names), strict=True):
         first = segments[0]
@@ -51,24 +51,24 @@ def _common(names: Sequence[str]) -> str:
 
 
 def _common_start(words: Sequence[str]) -> str:
-    """The letters with which all of some words begin."""
+    """The common prefix of some words."""
     same = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*words, strict=False))
     return "".join(letters[0] for letters in same)
 
 
 def patch_pattern(folder: Path, path: Path, band: str, place: Place | None) -> str:
-    """A file name with what depends on band and patch replaced by placeholders, as survey files have them.
+    """A file name with band and patch replaced by the placeholders of survey files.
 
     Parameters
     ----------
     folder
-        What the name is relative to.
+        Folder to which the name is relative.
     path
         The file.
     band
-        Label of its band.
+        Label of the band.
     place
-        Its tract and patch; None keeps the name as it is.
+        Tract and patch; None: the name is unchanged.
     """
     name = path.relative_to(folder).as_posix().replace("{", "{{").replace("}", "}}")
     if place is None:
@@ -84,7 +84,7 @@ def patch_pattern(folder: Path, path: Path, band: str, place: Place | None) -> s
 
 
 def band_patterns(patterns: dict[str, list[str]]) -> tuple[dict[str, str], dict[str, int]]:
-    """One pattern for each band, or one ``default`` for all, and how many files each band has that it does not fit.
+    """One pattern per band, or one ``default`` for all, and the number of files per band that do not match.
 
     Parameters
     ----------

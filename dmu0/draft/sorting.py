@@ -1,4 +1,4 @@
-"""What the files of a folder are: stacks of VISTA, coadds, their PSFs and weight maps, reference catalogues."""
+"""Types of the files of a folder: VISTA stacks, coadds with PSFs and weight maps, reference catalogues."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS, CatalogueEr
 from dmu0.surveys.first_look import FirstLook, NotAnImageError, look_at
 
 MOST_PSF = 128
-"""Pixels on a side that no coadd is as small as, and no PSF stamp larger."""
+"""Side in pixels that separates PSF stamps from larger coadds."""
 
 MOST_DETECTOR = 2600
-"""Pixels on a side that no stack of one VIRCAM detector has: 2048 and its jitters. Larger images are tiles."""
+"""Largest side in pixels of a stack of one VIRCAM detector: 2048 plus jitter. Larger images are tiles."""
 
 _IMAGE_NAME = re.compile(r"\.fits?(\.fz|\.gz)?$", re.IGNORECASE)
 _TABLE_NAME = re.compile(r"\.(fits?(\.gz)?|parquet|csv|ecsv|vot|xml|votable|tbl|tsv|txt)$", re.IGNORECASE)
@@ -38,7 +38,7 @@ _SIGNATURES = (
 
 @dataclass
 class Contents:
-    """The files of a folder by what they are.
+    """The files of a folder by type.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Contents:
     stacks
         Band -> pawprint stacks of VIRCAM detectors.
     confidence
-        Suffix of the names of the stacks' confidence maps; None if there are none.
+        Suffix of the names of confidence maps; None if there are none.
     coadds
         Band -> coadds.
     weights, psfs
@@ -55,9 +55,9 @@ class Contents:
     catalogues
         Key of the section ``references`` -> files.
     left_out
-        Files that are not used -> why.
+        File that is not used -> reason.
     sources
-        Band -> what it was told by.
+        Band -> source of the information.
     """
 
     folder: Path
@@ -72,12 +72,12 @@ class Contents:
 
 
 def sort_folder(folder: Path) -> Contents:
-    """Tell what the files of a folder and the folders below it are, from their headers and names.
+    """Determine the types of the files in a folder and its subfolders from their headers and names.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If the folder does not exist.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder.")
@@ -98,7 +98,7 @@ def sort_folder(folder: Path) -> Contents:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Files that may be images or tables, in order; hidden ones and those of quarantine and truth are not inputs."""
+    """Files that may be images or tables, sorted, except hidden files and those in quarantine and truth."""
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if any(part.startswith(".") or part in ("quarantine", "truth", "runs") for part in parts) or path.is_dir():
@@ -112,7 +112,7 @@ def _words(path: Path) -> list[str]:
 
 
 def _is_called(path: Path, pattern: re.Pattern[str]) -> bool:
-    """Whether one of the words of a file's name is of some kind."""
+    """Whether a file name contains one of some words."""
     return any(pattern.fullmatch(word) for word in _words(path))
 
 
@@ -139,7 +139,7 @@ def _sort_images(looks: list[FirstLook], found: Contents) -> None:
 
 
 def _suffix_of_confidence(look: FirstLook, looks: list[FirstLook]) -> str | None:
-    """What the name of a confidence map has more than that of its stack of VIRCAM; None if it has no such stack."""
+    """The suffix of the name of a confidence map relative to its VIRCAM stack; None if there is no such stack."""
     stem, ending = _split(look.path)
     for other in looks:
         name, kind = _split(other.path)
@@ -165,7 +165,7 @@ def _sort_stack(look: FirstLook, found: Contents) -> None:
 
 
 def _by_band(found: Contents, target: dict, look: FirstLook, item: FirstLook | Path) -> None:
-    """Put a file where those of its band are."""
+    """Add a file to those of its band."""
     band, source = band_of(look)
     if band is None:
         found.left_out[look.path] = "neither a card nor its name tells its filter"
@@ -189,7 +189,7 @@ def _sort_table(path: Path, found: Contents) -> None:
 
 
 def _column_names(path: Path) -> set[str]:
-    """The columns of a table; of FITS from the header alone."""
+    """The columns of a table; only the header is read for FITS."""
     if not _IMAGE_NAME.search(path.name):
         return set(read_catalogue_file(path).colnames)
     with WARNING_FILTERS, warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The text of a draft: a survey file with a comment wherever something was told by more than the files themselves."""
+"""The text of a draft: a survey file with comments on everything that was inferred."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from obs_vista.bands import OPTICAL_BANDS, VISTA_BANDS, get_band
 from obs_vista.cards import CardError, card_number, card_value
 
 ZERO_POINT_CARDS = ("PHOTZP", "MAGZP", "MAG_ZP", "ZEROPT", "ZPT", "ZP", "MAGZPT")
-"""Cards with a zero point that the pipeline does not read by itself, because no standard says what they mean."""
+"""Cards with a zero point that the pipeline does not read, because their meaning is not standardized."""
 
 LARGEST_VEGA = 27.0
-"""MAGZPT of VIRCAM is 23 to 25 in the Vega system for one count per second; beyond this images were put on AB 30."""
+"""MAGZPT of VIRCAM is 23 to 25 (Vega) for one count per second; images with larger values were rescaled to AB 30."""
 
 
 class DraftError(ValueError):
-    """A folder holds nothing that a survey can be made of; the message says what it does hold."""
+    """A folder contains no images for a survey; the message says what it contains."""
 
 
 def name_of(folder: Path) -> str:
-    """A survey's name from that of a folder: small letters, digits and _, none that comes with the project."""
+    """A name for a survey from that of a folder: lower-case letters, digits and _, not that of an existing survey."""
     name = re.sub(r"[^a-z0-9]+", "_", folder.resolve().name.lower()).strip("_")[:28]
     if not re.match(r"[a-z]", name) or name in shipped_surveys():
         name = f"my_{name}".rstrip("_")
@@ -43,19 +43,19 @@ def draft(contents: Contents, *, target: Path) -> tuple[str, list[str]]:
     Parameters
     ----------
     contents
-        What the folder holds.
+        Contents of the folder.
     target
-        Where the survey file will be; the folder is named relative to it where it is near.
+        Path of the survey file; the folder is given relative to it if it is near.
 
     Returns
     -------
     text, needed
-        The text, and what a person has to add before it is a survey, one line for each; mostly nothing.
+        The text, and one line for each item that must be added by hand; usually none.
 
     Raises
     ------
     DraftError
-        If there is no image.
+        If there are no images.
     """
     name = name_of(contents.folder)
     coadds = [look for looks in contents.coadds.values() for look in looks]
@@ -70,7 +70,7 @@ def draft(contents: Contents, *, target: Path) -> tuple[str, list[str]]:
 
 
 def _nothing(contents: Contents) -> str:
-    """Why a folder is no survey."""
+    """The reason why a folder cannot be used as a survey."""
     kinds = [f"{len(paths)} {key} catalogues" for key, paths in contents.catalogues.items()]
     kinds += [f"{path.name} ({why})" for path, why in list(contents.left_out.items())[:5]]
     return (
@@ -79,7 +79,7 @@ def _nothing(contents: Contents) -> str:
 
 
 def _value(value: object) -> str:
-    """A value as YAML writes it within a line."""
+    """A value as YAML on one line."""
     return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
 
 
@@ -157,7 +157,7 @@ def _bands_and_coadds(
     *,
     section: str,
 ) -> Iterator[str]:
-    """Bands, with what they were told by, and patterns and zero points of those that come as coadds."""
+    """Bands with the source of the information, and patterns and zero points of bands with coadds."""
     told = {band: contents.sources[band] for band in bands if contents.sources.get(band, "header") != "header"}
     yield f"  bands: [{', '.join(bands)}]" + (f"  # by {_told(told)}" if told else "")
     if not coadds:
@@ -173,7 +173,7 @@ def _bands_and_coadds(
 
 
 def _told(told: Mapping[str, str]) -> str:
-    """By which cards or names the bands were told, shortly."""
+    """The cards or names from which the bands were identified, in short."""
     words = list(dict.fromkeys(told.values()))
     return ", ".join(words[:3]) + (", ..." if len(words) > 3 else "")
 
@@ -196,7 +196,7 @@ def _patterns(
 
 
 def _place(file: Path, places: Mapping[Path, Place]) -> Place | None:
-    """The patch of a file: its own, or that of a coadd in whose folder it is, or whose patch its name has."""
+    """The patch of a file: its own, or that of a coadd in the same folder or with the same patch in its name."""
     if file in places:
         return places[file]
     named = [
@@ -209,7 +209,7 @@ def _place(file: Path, places: Mapping[Path, Place]) -> Place | None:
 def _zero_points(
     coadds: Mapping[str, Sequence[FirstLook]], bands: Sequence[str], needed: list[str], section: str
 ) -> Iterator[str]:
-    """Zero points of bands whose headers do not have one that the pipeline reads."""
+    """Zero points of bands without one in the headers that the pipeline reads."""
     unknown = {
         band: coadds[band][0] for band in bands if band in coadds and not np.isfinite(coadds[band][0].zero_point)
     }
@@ -226,7 +226,7 @@ def _zero_points(
 
 
 def _other_zero_point(look: FirstLook, band: str) -> tuple[float, str]:
-    """A zero point by one of `ZERO_POINT_CARDS`, in AB, and where it comes from."""
+    """A zero point (AB) from one of `ZERO_POINT_CARDS`, and its source."""
     for card in ZERO_POINT_CARDS:
         value = _number(look, card)
         if not 10 < value < 40:
