@@ -170,7 +170,7 @@ def make_session(archive: str, host: str, patience: Patience, limiter: RateLimit
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     session.headers["User-Agent"] = "lsst-ir-fusion"
-    # Compressed on the way, a file has another length than the archive says, and cannot be resumed.
+    # If compressed for transfer, a file does not have the length given by the archive, and cannot be resumed.
     session.headers["Accept-Encoding"] = "identity"
     if login and archive == "lsst":
         session.auth = _TokenAuth(login[1])

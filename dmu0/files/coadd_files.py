@@ -1,8 +1,8 @@
-"""The files of published coadds that a survey's patterns name, each with the weight or variance map that belongs to it.
+"""Files of published coadds that match the patterns of a survey, with their weight or variance maps.
 
-A pattern may have the wildcards ``*`` and ``?``, for mosaics of many tiles. The map of a tile is then the file of whose
-pattern the wildcards match the same text: ``tile_7_r_wei.fits`` of ``tile_7_r_sci.fits`` for ``tile_*_r_sci.fits`` and
-``tile_*_r_wei.fits``.
+A pattern may contain the wildcards ``*`` and ``?``, for mosaics of many tiles. The map of a tile is then the file for
+which the wildcards match the same text: ``tile_7_r_wei.fits`` for ``tile_7_r_sci.fits`` if the patterns are
+``tile_*_r_wei.fits`` and ``tile_*_r_sci.fits``.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _WILDCARD = re.compile(r"[*?]")
 
 
 class CoaddFile(NamedTuple):
-    """A file that a pattern of a survey names.
+    """A file named by a pattern of a survey.
 
     Attributes
     ----------
     path
-        The file, which need not exist.
+        Path of the file, which need not exist.
     band
         Label of the band.
     tract, patch
-        The patch that its name says, or the only one; -1 where it may be of any.
+        Tract and patch according to the name, or the only ones; -1 if unknown.
     weight, variance
-        Its weight map and its variance map; None where the survey names none.
+        Weight map and variance map; None if the survey has none.
     """
 
     path: Path
@@ -64,14 +64,14 @@ def stamp_files(survey: Survey, optical: Optical) -> Iterator[CoaddFile]:
 
 
 def fill_pattern(pattern: str, *, band: str, filter_name: str | None = None, patch: Patch | None = None) -> str:
-    """A file pattern or address with the names of a band and a patch filled in.
+    """A file pattern or address with the names of band and patch filled in.
 
     Parameters
     ----------
     pattern
         The pattern.
     band
-        Label of the band; its plain one (``g`` of ``gkids``) is filled in.
+        Label of the band; its plain form (``g`` of ``gkids``) is filled in.
     filter_name
         Name of the filter; None: the usual one.
     patch
@@ -80,7 +80,7 @@ def fill_pattern(pattern: str, *, band: str, filter_name: str | None = None, pat
     Raises
     ------
     KeyError
-        If the pattern has a placeholder that is none of {band}, {filter}, {tract}, {patch}, {patch_x}, {patch_y}.
+        If a placeholder is not one of {band}, {filter}, {tract}, {patch}, {patch_x}, {patch_y}.
     """
     plain = plain_band(band)
     names: dict[str, str | int] = {"band": plain, "filter": filter_name or get_band(plain).physical_filter}
@@ -93,14 +93,14 @@ def fill_pattern(pattern: str, *, band: str, filter_name: str | None = None, pat
 
 
 class _Filled(NamedTuple):
-    """What a pattern was filled with: name of the filter, patch, and the texts that its wildcards match."""
+    """The values filled into a pattern: name of the filter, patch, and the text matched by each wildcard."""
 
     filter_name: str
     patch: Patch | None
     wild: tuple[str, ...] = ()
 
     def like(self, pattern: str, band: str) -> str:
-        """Another pattern filled with the same; a wildcard too many stays."""
+        """Another pattern filled with the same values; additional wildcards are unchanged."""
         name = fill_pattern(pattern, band=band, filter_name=self.filter_name, patch=self.patch)
         for text in self.wild:
             if wildcard := _WILDCARD.search(name):
@@ -111,7 +111,7 @@ class _Filled(NamedTuple):
 def _named_files(
     survey: Survey, patterns: Mapping[str, str], bands: tuple[str, ...]
 ) -> Iterator[tuple[CoaddFile, _Filled]]:
-    """The files of each band and patch; of each band where the pattern does not name the patch."""
+    """The files of each band and patch, or of each band if the pattern does not name the patch."""
     patches = survey_patches(survey)
     for band in bands:
         pattern = patterns.get(band, patterns.get("default"))
@@ -129,9 +129,9 @@ def _named_files(
 
 
 def _choose(folder: Path, pattern: str, band: str, patch: Patch | None) -> list[tuple[str, _Filled]]:
-    """The files of a band: under the first of the filter's names for which there are any, or else the usual name.
+    """The files of a band: those of the first filter name for which files exist, or else of the usual name.
 
-    Asked through `os.path`, for which what may not be looked at is not there; `pathlib` raises an error.
+    `os.path` is used because it treats inaccessible files as missing; `pathlib` raises an error.
     """
     properties = get_band(plain_band(band))
     candidates = []
@@ -146,7 +146,7 @@ def _choose(folder: Path, pattern: str, band: str, patch: Patch | None) -> list[
 
 
 def _matches(folder: Path, name: str, filled: _Filled) -> list[tuple[str, _Filled]]:
-    """The files that a name with wildcards matches, and what the wildcards stand for in each."""
+    """The files that match a name with wildcards, and the text matched by the wildcards in each."""
     root = Path(Path(name).anchor) if Path(name).is_absolute() else folder
     relative = str(Path(name).relative_to(root)) if root != folder else name
     groups = {"*": "([^/]*)", "?": "([^/])"}

@@ -65,7 +65,7 @@ def check_survey(survey: Survey) -> list[str]:
 
 
 def survey_warnings(survey: Survey) -> list[str]:
-    """What a release has had to do without, said on its page; also of a survey whose files are not there any more."""
+    """Warnings about missing parts, for the page of a release; also for surveys whose files no longer exist."""
     try:
         return check_survey(survey)
     except SurveyError as error:
@@ -139,7 +139,7 @@ def _check_files(survey: Survey) -> Iterator[Finding]:
 
 
 def _check_bands(section: str, half: Vista | Optical, wanted: list[Input], there: set[Input]) -> Iterator[Finding]:
-    """The coadds of a half: a band without any is missed, a half without any stops, single ones are counted."""
+    """Check the coadds of one section: warn of bands without any, count missing ones, and stop if there are none."""
     by_band = {band: [item for item in wanted if item.band == band] for band in half.bands}
     none_at_all = bool(wanted) and not any(item in there for item in wanted)
     for band, items in by_band.items():
@@ -158,7 +158,7 @@ def _check_bands(section: str, half: Vista | Optical, wanted: list[Input], there
 
 
 def _check_companions(survey: Survey, inputs: list[Input], there: set[Input]) -> Iterator[Finding]:
-    """Confidence maps and PSF stamps that patterns promise."""
+    """Check that the confidence maps and PSF stamps named by patterns exist."""
     for kind, key, without in (
         ("vista_confidence", "vista.confidence", "their stacks are not used; null says that there are none"),
         ("optical_psf", "optical.psf_stamps", "the PSF is made of stars there"),
@@ -184,7 +184,7 @@ def _check_zero_point(section: str, half: Vista | Optical, item: Input) -> Itera
     except OpticalError as error:
         yield Finding(f"{section}.zero_points", f"{item.band}: {error}", stops=True)
     except (OSError, ValueError, TypeError, IndexError, KeyError, fits.VerifyError):
-        return  # a file that cannot be read is told of by dmu0/2_Check_inputs, with its reason
+        return  # unreadable files are reported by dmu0/2_Check_inputs, with the reason
 
 
 def _nearest_name(path: Path) -> str:

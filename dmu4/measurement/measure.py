@@ -68,7 +68,7 @@ class BandMeasurement:
     depth5
         AB magnitude of a 5-sigma point source at the position.
     inexact_psf
-        Whether an image begins or ends at the object.
+        Whether the PSF at the object is inexact.
     usable
         Whether the band has data, a PSF and no saturation at the object.
     """
@@ -93,7 +93,7 @@ class Measurements:
     Attributes
     ----------
     objects
-        What each object has once: position, shape, morphology, motion; and which peaks the objects are.
+        Quantities measured once per object: position, shape, morphology, motion; and the peaks of the objects.
     bands
         Band -> measurements in this band.
     """
@@ -179,7 +179,7 @@ def measure(
 
 
 def _sums(cube: PatchCube, residual: np.ndarray, objects: MeasuredObjects, conics: np.ndarray) -> ApertureSums:
-    """Sums of all bands in apertures around the objects; around where they are in each survey, if they move."""
+    """Sums of all bands in apertures around the objects, at their positions in each survey."""
     shapes, motion = objects.shapes, objects.motion
     sums = sum_apertures(residual, cube.variance, cube.good, x=shapes.x, y=shapes.y, conics=conics)
     surveys = np.array([survey_of(band) for band in cube.bands])
@@ -233,7 +233,7 @@ def _fit_bands(
     inflations: Sequence[ErrorInflation],
     settings: MeasurementSettings,
 ) -> tuple[list[BandFluxes], np.ndarray]:
-    """What each band says, and the cube less all models [y, x, band]."""
+    """The measurements of each band, and the cube minus all models [y, x, band]."""
     models = survey_models(cube, objects.shapes, objects.motion, objects.home)
     residual = np.zeros_like(cube.image)
 

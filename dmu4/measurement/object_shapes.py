@@ -47,7 +47,7 @@ class ShapeSettings:
     max_shift
         Arcsec that a centre may move from its peak in each round.
     max_motion
-        Arcsec that an object may have moved between the optical and the VISTA images; 0: none is looked for.
+        Largest motion in arcsec between the optical and the VISTA images; 0: motions are not measured.
     """
 
     passes: int = 2
@@ -96,12 +96,12 @@ class ObjectShapes:
 
 @dataclass(frozen=True)
 class MeasuredObjects:
-    """Objects of a patch: their shapes, and how they move.
+    """The objects of a patch: their shapes and motions.
 
     Attributes
     ----------
     shapes
-        What each object has once.
+        Quantities measured once per object.
     motion
         Offsets between the surveys.
     home
@@ -109,7 +109,7 @@ class MeasuredObjects:
     kept
         Numbers of the peaks that became these objects.
     absorbed
-        Pairs (pair, 2) of peaks that are one star: the second, in the VISTA bands, is no object of its own.
+        Pairs (pair, 2) of peaks that are one star; the second, in the VISTA bands, is not a separate object.
     """
 
     shapes: ObjectShapes
@@ -147,14 +147,14 @@ def model_profiles(cube: PatchCube, shapes: ObjectShapes) -> Profiles:
 
 
 class SurveyModels(NamedTuple):
-    """Models of all objects at their positions in the bands of one survey, and the pairs that overlap."""
+    """Models of all objects at their positions in the bands of one survey, and the overlapping pairs."""
 
     profiles: Profiles
     pairs: tuple[np.ndarray, np.ndarray]
 
 
 def survey_models(cube: PatchCube, shapes: ObjectShapes, motion: Motion, home: np.ndarray) -> list[SurveyModels]:
-    """The models [survey]; the same for all surveys where nothing moves."""
+    """The models [survey], which are the same for all surveys if nothing moves."""
     profiles = model_profiles(cube, shapes)
     still = SurveyModels(profiles, find_overlaps(profiles))
     models = []
@@ -187,9 +187,9 @@ def measure_objects(
     x, y
         Array positions of the peaks.
     reference
-        Number of each peak's best band.
+        Number of the best band of each peak.
     inflations
-        What the correlation of the noise does to errors in each band.
+        Error inflation of each band due to correlated noise.
     settings, threads
         Settings, and number of bands processed in parallel.
     """
@@ -214,7 +214,7 @@ def measure_objects(
 
 
 class _BandResult(NamedTuple):
-    """What one round learns in one band: shapes of its own objects, shifts of bright ones, fluxes of all."""
+    """Results of one iteration in one band: shapes of its own objects, shifts of bright ones, fluxes of all."""
 
     shapes: ObjectShapes
     members: np.ndarray
@@ -242,7 +242,7 @@ class _Round:
 
 
 def _measure_round(task: _Round, reference: np.ndarray, threads: int) -> dict[int, _BandResult]:
-    """One round in all bands that are the best of any object; in all, if motions are looked for."""
+    """One iteration in all bands that are the best of any object, or in all bands if motions are measured."""
     cube, wanted = task.cube, np.unique(reference)
     seen = cube.good.any(axis=(0, 1)) & cube.psf.any(axis=(1, 2, 3, 4))
     follow = task.settings.max_motion > 0 and len({survey_of(band) for band in cube.bands}) > 1
@@ -253,7 +253,7 @@ def _measure_round(task: _Round, reference: np.ndarray, threads: int) -> dict[in
 
 
 def _merge(shapes: ObjectShapes, reference: np.ndarray, results: dict[int, _BandResult]) -> ObjectShapes:
-    """Each object as its best band has it."""
+    """The quantities of each object from its best band."""
     merged = {name: getattr(shapes, name).copy() for name in ObjectShapes.__dataclass_fields__}
     for band, result in results.items():
         for name, values in merged.items():
@@ -262,7 +262,7 @@ def _merge(shapes: ObjectShapes, reference: np.ndarray, results: dict[int, _Band
 
 
 def _follow(task: _Round, shapes: ObjectShapes, results: dict[int, _BandResult]) -> Motion:
-    """The motions after a round."""
+    """The motions after an iteration."""
     n, scale = len(shapes.x), task.cube.pixel_scale
     shifts = {
         survey: combine_shifts(
@@ -277,7 +277,7 @@ def _follow(task: _Round, shapes: ObjectShapes, results: dict[int, _BandResult])
 
 
 def _linked(task: _Round, shapes: ObjectShapes, results: dict[int, _BandResult]) -> np.ndarray:
-    """Pairs of objects that are one star, from the fluxes of a round."""
+    """Pairs of objects that are one star, from the fluxes of an iteration."""
     bands = sorted(results)
     flux, error = (np.column_stack([getattr(results[band], name) for band in bands]) for name in ("flux", "error"))
     return link_moved(
@@ -293,7 +293,7 @@ def _linked(task: _Round, shapes: ObjectShapes, results: dict[int, _BandResult])
 
 
 def _put_links(motion: Motion, shapes: ObjectShapes, pairs: np.ndarray) -> Motion:
-    """Start the motion of a star that has two peaks from their distance."""
+    """Initialize the motion of stars with two peaks with the distance of the peaks."""
     values = {name: getattr(motion, name).copy() for name in Motion.__dataclass_fields__}
     optical, vista = pairs.T
     values["x"][optical], values["y"][optical] = (
@@ -305,7 +305,7 @@ def _put_links(motion: Motion, shapes: ObjectShapes, pairs: np.ndarray) -> Motio
 
 
 def _measure_in(task: _Round, band: int, members: np.ndarray) -> _BandResult:
-    """One round in one band: shapes of the objects whose best band it is, shifts and fluxes of all."""
+    """One iteration in one band: shapes of the objects for which it is the best band, shifts and fluxes of all."""
     shapes, settings, start = task.shapes, task.settings, task.start
     factor, place = task.inflations[band].psf, {"members": members, "x": shapes.x, "y": shapes.y}
     profiles, pairs = task.models[survey_of(task.cube.bands[band])]

@@ -129,7 +129,7 @@ class MeasurePatchTask(PipelineTask):
     4. In each band all objects are fitted together, points by the PSF, extended ones by a disc convolved with it.
     5. Point sources that are elsewhere in the VISTA bands than in the optical ones have moved between the images: each
        band is measured where they are in it.
-    6. Every other flux is measured on the image less the models of the neighbours: circles, the Kron ellipse, the
+    6. Every other flux is measured on the image minus the models of the neighbours: circles, the Kron ellipse, the
        Gaussian aperture of GAaP. Where an aperture has no data the flux is NaN and flagged.
     7. Exactly one patch of one tract holds an object as primary: the one whose inner area contains it.
     """
