@@ -45,7 +45,7 @@ class ShapeSettings:
     extended_limit
         Squared intrinsic width relative to that of the PSF above which an object is extended.
     max_shift
-        Arcsec that a centre may move from its peak in each round.
+        Largest shift of a centre from its peak in each iteration, arcsec.
     max_motion
         Largest motion in arcsec between the optical and the VISTA images; 0: motions are not measured.
     """

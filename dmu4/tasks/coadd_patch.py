@@ -141,15 +141,16 @@ class CoaddPatchConfig(PipelineTaskConfig, pipelineConnections=CoaddPatchConnect
 class CoaddPatchTask(PipelineTask):
     """Coadd one band of a patch.
 
-    1. Only detectors that the visit summary accepts are used; each input is then used or left out with a reason.
-    2. Each has one weight, measured on the whole image when it was calibrated, so that the coadd's PSF is a weighted
-       mean of theirs.
-    3. Only the rows that reach the patch are read; pixels are resampled once, on the fly, and no warp is stored.
-    4. With three epochs or more, what one shows and the others do not is rejected.
-    5. Noise with each input's variance and correlation goes through the same sums, for the errors of fluxes.
-    6. An input goes into the cells that it fills, where any input does; so each cell has one PSF, of the same weights.
-       Near cells with other inputs, and where no input fills the cell, pixels are marked INEXACT_PSF: the PSF of the
-       cell is not theirs. Parts of a cell with inputs of their own are zones, whose PSFs are written beside the coadd.
+    1. Only detectors accepted in the visit summary are used; each input is used or excluded with a reason.
+    2. Each input has a single weight, measured on the whole image when it was calibrated, so that the PSF of the coadd
+       is a weighted mean of the input PSFs.
+    3. Only the rows that overlap the patch are read; pixels are resampled once, on the fly, and no warp is stored.
+    4. With three epochs or more, features that appear in one epoch only are rejected.
+    5. Noise realizations with the variance and correlation of each input are averaged in the same way as the image, for
+       the errors of fluxes.
+    6. An input contributes to the cells that it fills, so that each cell has a single PSF with the same weights. Pixels
+       near cells with different inputs, and in cells that no input fills, are marked INEXACT_PSF, because their PSF is
+       not that of the cell. Parts of a cell with different inputs are zones, whose PSFs are stored with the coadd.
     """
 
     ConfigClass = CoaddPatchConfig

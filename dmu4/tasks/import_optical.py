@@ -83,10 +83,10 @@ class ImportOpticalConfig(PipelineTaskConfig, pipelineConnections=ImportOpticalC
 class ImportOpticalTask(PipelineTask):
     """Import a published coadd.
 
-    1. Pixels keep their values, in nJy, where they already are on the grid of the patch according to their header.
-       Other images, and mosaics of several tiles, are resampled by the engine of coadds, with variance and noise.
+    1. Pixels keep their values, in nJy, if they are on the grid of the patch according to their header. Other images,
+       and mosaics of several tiles, are resampled like single images, with variance and noise.
     2. Mask planes keep their meaning; planes missing from the file are never set.
-    3. If the file has no variance it is that of its weight map or its sky; if it has no PSF it is measured on stars.
+    3. Without a variance, that of the weight map or of the sky is used; without a PSF, it is measured on stars.
     4. Noise realizations have the variance of the pixels and the correlation of the sky.
     """
 
@@ -115,12 +115,12 @@ class ImportOpticalTask(PipelineTask):
         butlerQC.put(made, outputRefs)
 
     def open_tiles(self, tiles: Sequence[Source], where: dict[str, int | str], patch: Patch) -> list[CoaddInput]:
-        """The images that reach a patch, in the order of their names, each read as far as the patch looks at it.
+        """The images that overlap a patch, sorted by name; of each, only the part needed for the patch is read.
 
         Raises
         ------
         OpticalError
-            If a file is not what it should be, or has no world coordinates.
+            If a file cannot be used or has no WCS.
         """
         opened = []
         for tile in sorted(tiles, key=lambda tile: str(tile["path"])):
@@ -142,14 +142,14 @@ class ImportOpticalTask(PipelineTask):
     def run_mosaic(
         self, inputs: Sequence[CoaddInput], stamp: PsfStamp | None, patch: Patch, *, skymap: str, band: str
     ) -> Struct:
-        """Make a coadd of ours from images on pixels of their own.
+        """Make a coadd from images on other pixel grids.
 
         Parameters
         ----------
         inputs
-            The images that reach the patch, of `open_tiles`.
+            The images that overlap the patch, from `open_tiles`.
         stamp
-            PSF of all of them, on their own pixels; None: from their stars, cell by cell where those suffice.
+            PSF of all images on their own pixels; None: it is measured on stars, per cell if there are enough.
         patch
             The patch.
         skymap, band

@@ -77,13 +77,13 @@ class MeasurePatchConnections(PipelineTaskConnections, dimensions=("skymap", "tr
         dimensions=("skymap", "tract", "patch"),
     )
     sky = Input(
-        doc="What is left of the sky in each coadd, as detection found it.",
+        doc="Residual sky of each coadd measured by the detection.",
         name="sky_mesh",
         storageClass="ArrowAstropy",
         dimensions=("skymap", "tract", "patch"),
     )
     sky_map = PrerequisiteInput(
-        doc="Definition of the sky map, for the area that belongs to the patch alone.",
+        doc="Definition of the sky map, which gives the area owned by the patch.",
         name="sky_map",
         storageClass="StructuredDataDict",
         dimensions=("skymap",),
@@ -99,39 +99,38 @@ class MeasurePatchConnections(PipelineTaskConnections, dimensions=("skymap", "tr
 class MeasurePatchConfig(PipelineTaskConfig, pipelineConnections=MeasurePatchConnections):
     """How to measure."""
 
-    bands = ListField[str](
-        doc="Bands that get columns, also where there is no coadd; empty: those with a coadd.", default=[]
-    )
+    bands = ListField[str](doc="Bands of the columns, with or without a coadd; empty: those with a coadd.", default=[])
     extendedLimit = RangeField[float](
-        doc="Squared width before the seeing over that of the PSF above which an object is extended.",
+        doc="Squared intrinsic width relative to that of the PSF above which an object is extended.",
         default=0.1,
         min=0.0,
     )
     shapeSignalToNoise = RangeField[float](doc="Fainter objects keep the shape of the PSF.", default=7.0, min=3.0)
     fluxFloor = RangeField[float](
-        doc="Relative error floor to assume where bright stars are too few to measure it.", default=0.01, min=0.0
+        doc="Relative error floor to assume if there are too few bright stars to measure it.", default=0.01, min=0.0
     )
     maxMotion = RangeField[float](
-        doc="Arcsec that a star may have moved between the optical and the VISTA images; 0: none is looked for.",
+        doc="Largest motion in arcsec between the optical and the VISTA images; 0: motions are not measured.",
         default=5.0,
         min=0.0,
     )
-    threads = RangeField[int](doc="Bands worked on at once.", default=2, min=1)
+    threads = RangeField[int](doc="Number of bands processed in parallel.", default=2, min=1)
 
 
 class MeasurePatchTask(PipelineTask):
     """Measure the objects of a patch.
 
-    1. The residual sky that detection has found is subtracted.
-    2. How much correlated noise adds to errors is measured on noise realizations, for each kind of flux.
-    3. Position, shape and morphology (point or extended) come from each object's band of highest signal to noise, with
-       its neighbours subtracted, in two rounds.
-    4. In each band all objects are fitted together, points by the PSF, extended ones by a disc convolved with it.
-    5. Point sources that are elsewhere in the VISTA bands than in the optical ones have moved between the images: each
-       band is measured where they are in it.
-    6. Every other flux is measured on the image minus the models of the neighbours: circles, the Kron ellipse, the
-       Gaussian aperture of GAaP. Where an aperture has no data the flux is NaN and flagged.
-    7. Exactly one patch of one tract holds an object as primary: the one whose inner area contains it.
+    1. The residual sky measured by the detection is subtracted.
+    2. The error inflation due to correlated noise is measured on noise realizations, for each type of flux.
+    3. Position, shape and morphology (point or extended) are measured in the band of highest signal to noise of each
+       object, with its neighbours subtracted, in two iterations.
+    4. In each band all objects are fitted simultaneously, point sources with the PSF, extended ones with a disc
+       convolved with the PSF.
+    5. Point sources with different positions in the VISTA and optical bands have moved between the images: each band is
+       measured at its own position.
+    6. All other fluxes are measured on the image minus the models of the neighbours: circular apertures, the Kron
+       ellipse, the Gaussian aperture of GAaP. If an aperture has no data the flux is NaN and flagged.
+    7. An object is primary in exactly one patch of one tract: the one whose inner area contains it.
     """
 
     ConfigClass = MeasurePatchConfig
