@@ -44,7 +44,7 @@ SHARDS = DatasetCache(128_000_000, lambda table: sum(column.nbytes for column in
 
 
 class CalibrateDetectorConnections(PipelineTaskConnections, dimensions=("instrument", "visit", "detector")):
-    """What the task reads and writes."""
+    """Inputs and outputs of the task."""
 
     pawprint = Input(
         doc="One detector of a CASU stack, in counts, with its header cards as metadata.",
@@ -53,7 +53,7 @@ class CalibrateDetectorConnections(PipelineTaskConnections, dimensions=("instrum
         dimensions=("instrument", "exposure", "detector"),
     )
     confidence = Input(
-        doc="Its confidence map, in per cent.",
+        doc="Confidence map of the detector, in per cent.",
         name="vircam_confidence",
         storageClass="ImageV2",
         dimensions=("instrument", "exposure", "detector"),
@@ -69,19 +69,19 @@ class CalibrateDetectorConnections(PipelineTaskConnections, dimensions=("instrum
         minimum=0,
     )
     visit_image = Output(
-        doc="The calibrated detector: nJy, variance, mask, PSF, positions.",
+        doc="The calibrated detector: image in nJy, variance, mask, PSF, WCS.",
         name="visit_image",
         storageClass="VisitImage",
         dimensions=("instrument", "visit", "detector"),
     )
     source = Output(
-        doc="Sources found on the detector, and the references that they match.",
+        doc="Sources detected on the detector, and the matched references.",
         name="source",
         storageClass="ArrowAstropy",
         dimensions=("instrument", "visit", "detector"),
     )
     summary = Output(
-        doc="One row with every statistic of the calibration and its error, and the noise that coadds need.",
+        doc="One row with all statistics of the calibration and their errors, and the noise for the coadds.",
         name="visit_image_summary",
         storageClass="ArrowAstropy",
         dimensions=("instrument", "visit", "detector"),
@@ -89,10 +89,10 @@ class CalibrateDetectorConnections(PipelineTaskConnections, dimensions=("instrum
 
 
 class CalibrateDetectorConfig(PipelineTaskConfig, pipelineConnections=CalibrateDetectorConnections):
-    """How to calibrate."""
+    """Settings of the calibration."""
 
     noise = ChoiceField[str](
-        doc="Where the variance comes from.",
+        doc="Source of the variance.",
         default="confidence",
         allowed={
             "confidence": "the confidence map, gain and read noise; an image without a map is rejected",
@@ -100,19 +100,25 @@ class CalibrateDetectorConfig(PipelineTaskConfig, pipelineConnections=CalibrateD
         },
     )
     magnitudes = ChoiceField[str](
-        doc="What the header's MAGZPT is.",
+        doc="Photometric system of MAGZPT in the header.",
         default="Vega",
         allowed={
-            "Vega": "CASU's: Vega magnitude of one count a second, at airmass 1",
+            "Vega": "CASU: Vega magnitude of one count per second at airmass 1",
             "AB": "AB magnitude of one count: pixels that an archive has rescaled",
         },
     )
     minStars = RangeField[int](
-        doc="Fewer reference stars leave the positions and the zero point of the header.", default=12, min=3
+        doc="Smallest number of reference stars; with fewer the WCS and zero point of the header are kept.",
+        default=12,
+        min=3,
     )
-    minPsfStars = RangeField[int](doc="Fewer PSF stars make the PSF one plain profile.", default=8, min=3)
-    psfSignalToNoise = RangeField[float](doc="Least signal-to-noise of PSF stars.", default=25.0, min=5.0)
-    detectionThreshold = RangeField[float](doc="Detection limit in sigma of a pixel.", default=3.0, min=1.0)
+    minPsfStars = RangeField[int](
+        doc="Smallest number of PSF stars for a full model; with fewer the PSF is a single profile.", default=8, min=3
+    )
+    psfSignalToNoise = RangeField[float](doc="Smallest signal-to-noise ratio of PSF stars.", default=25.0, min=5.0)
+    detectionThreshold = RangeField[float](
+        doc="Detection threshold in units of the noise of a pixel.", default=3.0, min=1.0
+    )
     backgroundMesh = RangeField[int](doc="Side of a cell of the background mesh, in pixels.", default=64, min=16)
 
 

@@ -36,7 +36,7 @@ from obs_vista.masks import bits
 
 
 class CoaddPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch", "band")):
-    """What the task reads and writes."""
+    """Inputs and outputs of the task."""
 
     visit_images = Input(
         doc="Calibrated detector images that overlap the patch.",
@@ -47,14 +47,14 @@ class CoaddPatchConnections(PipelineTaskConnections, dimensions=("skymap", "trac
         deferLoad=True,
     )
     summaries = Input(
-        doc="Which detectors of each visit are accepted, their seeing and their noise.",
+        doc="Acceptance, seeing and noise of the detectors of each visit.",
         name="visit_summary",
         storageClass="ArrowAstropy",
         dimensions=("instrument", "visit"),
         multiple=True,
     )
     sky_map = PrerequisiteInput(
-        doc="Definition of the sky map, for the patch's pixels.",
+        doc="Definition of the sky map, which gives the pixels of the patch.",
         name="sky_map",
         storageClass="StructuredDataDict",
         dimensions=("skymap",),
@@ -72,7 +72,7 @@ class CoaddPatchConnections(PipelineTaskConnections, dimensions=("skymap", "trac
         dimensions=("skymap", "tract", "patch", "band"),
     )
     zone_map = Output(
-        doc="Which PSF each pixel has: that of its cell, or of a zone with other inputs.",
+        doc="Number of the PSF of each pixel: that of its cell, or of a zone with different inputs.",
         name="coadd_zone_map",
         storageClass="ImageV2",
         dimensions=("skymap", "tract", "patch", "band"),
@@ -86,11 +86,11 @@ class CoaddPatchConnections(PipelineTaskConnections, dimensions=("skymap", "trac
 
 
 class CoaddPatchConfig(PipelineTaskConfig, pipelineConnections=CoaddPatchConnections):
-    """How to coadd."""
+    """Settings of the coaddition."""
 
     order = RangeField[int](doc="Order of the Lanczos kernel.", default=3, min=1, max=8)
     gridStep = RangeField[int](
-        doc="Distance in pixels of the points at which coordinates are computed; halved where that is too coarse.",
+        doc="Spacing in pixels of exact coordinates, which are interpolated; halved if that is too coarse.",
         default=32,
         min=4,
     )
@@ -103,26 +103,28 @@ class CoaddPatchConfig(PipelineTaskConfig, pipelineConnections=CoaddPatchConnect
         },
         default="variance",
     )
-    visitWeights = DictField[int, float](doc="Factors on the weights of single visits.", default={})
-    drop = ListField[str](
-        doc="Mask planes of input pixels that are left out.", default=["NO_DATA", "BAD", "CR", "STREAK"]
-    )
+    visitWeights = DictField[int, float](doc="Factors applied to the weights of individual visits.", default={})
+    drop = ListField[str](doc="Mask planes of excluded input pixels.", default=["NO_DATA", "BAD", "CR", "STREAK"])
     propagate = ListField[str](
-        doc="Mask planes that the coadd takes over from any input.",
+        doc="Mask planes that are propagated from any input to the coadd.",
         default=["SAT", "INTRP", "SUSPECT", "EDGE", "BRIGHT_OBJECT"],
     )
     reject = Field[bool](
-        doc="Leave out what one epoch shows and the others do not (three epochs or more).", default=True
+        doc="Whether to reject features that appear in one epoch only (three epochs or more).", default=True
     )
-    rejectSigma = RangeField[float](doc="Deviation from the median that starts a region.", default=5.0, min=1.0)
-    growSigma = RangeField[float](doc="Deviation of connected pixels that belong to it.", default=2.5, min=0.5)
+    rejectSigma = RangeField[float](
+        doc="Deviation from the median at which a rejected region starts.", default=5.0, min=1.0
+    )
+    growSigma = RangeField[float](doc="Deviation of connected pixels that are included in it.", default=2.5, min=0.5)
     amplitude = RangeField[float](
-        doc="Part of the local brightness by which epochs may differ beside noise and seeing.", default=0.2, min=0.0
+        doc="Fraction of the local brightness by which epochs may differ in addition to noise and seeing.",
+        default=0.2,
+        min=0.0,
     )
     dilate = RangeField[int](doc="Widening of rejected regions, in units of two pixels.", default=2, min=0)
-    noisePlanes = RangeField[int](doc="Noise realisations carried through the coadd.", default=1, min=0)
-    threads = RangeField[int](doc="Threads over rows of cells.", default=2, min=1)
-    memory = RangeField[float](doc="Input pixels held at a time, in GB.", default=1.0, min=0.01)
+    noisePlanes = RangeField[int](doc="Number of noise realizations in the coadd.", default=1, min=0)
+    threads = RangeField[int](doc="Number of threads, which process rows of cells.", default=2, min=1)
+    memory = RangeField[float](doc="Largest amount of input pixels in memory at once, in GB.", default=1.0, min=0.01)
 
     def settings(self) -> CoaddSettings:
         """The settings of `make_coadd`."""

@@ -27,7 +27,7 @@ from dmu4.objects.primary import assign_primaries, distance_inside
 
 
 class ConsolidateTractConnections(PipelineTaskConnections, dimensions=("skymap", "tract")):
-    """What the task reads and writes."""
+    """Inputs and outputs of the task."""
 
     patches = Input(
         doc="Objects of the patches.",
@@ -38,7 +38,7 @@ class ConsolidateTractConnections(PipelineTaskConnections, dimensions=("skymap",
         deferLoad=True,
     )
     sky_map = PrerequisiteInput(
-        doc="Definition of the sky map, for the area that belongs to each patch alone.",
+        doc="Definition of the sky map, which gives the area owned by each patch.",
         name="sky_map",
         storageClass="StructuredDataDict",
         dimensions=("skymap",),
@@ -52,7 +52,7 @@ class ConsolidateTractConnections(PipelineTaskConnections, dimensions=("skymap",
 
 
 class ConsolidateTractConfig(PipelineTaskConfig, pipelineConnections=ConsolidateTractConnections):
-    """How rows of overlapping patches are recognised as one object."""
+    """Settings for identifying rows of overlapping patches with one object."""
 
     matchRadius = RangeField[float](
         doc="Largest distance in arcsec between two rows of one object.", default=0.5, min=0

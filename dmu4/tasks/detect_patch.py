@@ -24,7 +24,7 @@ from dmu4.patches.sky import measure_sky, sky_table, subtract_sky
 
 
 class DetectPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch")):
-    """What the task reads and writes."""
+    """Inputs and outputs of the task."""
 
     coadds = Input(
         doc="Coadds of all bands of the patch.",
@@ -35,13 +35,13 @@ class DetectPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tra
         deferLoad=True,
     )
     detections = Output(
-        doc="Merged peaks of the patch: positions, footprints, and the bands that saw each.",
+        doc="Merged peaks of the patch: positions, footprints, and the bands in which each was detected.",
         name="object_detection",
         storageClass="ArrowAstropy",
         dimensions=("skymap", "tract", "patch"),
     )
     sky = Output(
-        doc="What was left of the sky in each coadd: the values of a coarse mesh, for whoever measures on them.",
+        doc="Residual sky of each coadd: the values of a coarse mesh, for measurements on the coadds.",
         name="sky_mesh",
         storageClass="ArrowAstropy",
         dimensions=("skymap", "tract", "patch"),
@@ -49,17 +49,21 @@ class DetectPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tra
 
 
 class DetectPatchConfig(PipelineTaskConfig, pipelineConnections=DetectPatchConnections):
-    """How to detect."""
+    """Settings of the detection."""
 
     threshold = RangeField[float](
         doc="Lowest peak, in units of the noise of the matched-filtered image.", default=5.0, min=2.0
     )
-    floor = RangeField[float](doc="Height down to which footprints reach, in the same units.", default=3.0, min=0.5)
+    floor = RangeField[float](doc="Threshold of footprints in the same units.", default=3.0, min=0.5)
     maxArea = RangeField[int](
-        doc="Largest connected footprint in pixels; a larger one is cut at a higher level.", default=40_000, min=100
+        doc="Largest connected footprint in pixels; larger ones are divided at a higher threshold.",
+        default=40_000,
+        min=100,
     )
-    skyBox = RangeField[int](doc="Side in pixels of the mesh of the residual sky; 0: it is left.", default=128, min=0)
-    threads = RangeField[int](doc="Bands worked on at once.", default=2, min=1)
+    skyBox = RangeField[int](
+        doc="Side in pixels of a mesh cell of the residual sky; 0: it is not subtracted.", default=128, min=0
+    )
+    threads = RangeField[int](doc="Number of bands processed in parallel.", default=2, min=1)
 
 
 class DetectPatchTask(PipelineTask):

@@ -46,7 +46,7 @@ Metadata = dict[str, int | float | str | bool]
 
 
 class ImportOpticalConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch", "band")):
-    """What the task reads and writes."""
+    """Inputs and outputs of the task."""
 
     source = Input(
         doc="Which file it is: kind (hsc, lsst, fits), path, zero_point or null, psf (stamps, stars), psf_path or null,"
@@ -57,7 +57,7 @@ class ImportOpticalConnections(PipelineTaskConnections, dimensions=("skymap", "t
         dimensions=("skymap", "tract", "patch", "band"),
     )
     sky_map = PrerequisiteInput(
-        doc="Definition of the sky map, for the patch's pixels.",
+        doc="Definition of the sky map, which gives the pixels of the patch.",
         name="sky_map",
         storageClass="StructuredDataDict",
         dimensions=("skymap",),
@@ -71,13 +71,17 @@ class ImportOpticalConnections(PipelineTaskConnections, dimensions=("skymap", "t
 
 
 class ImportOpticalConfig(PipelineTaskConfig, pipelineConnections=ImportOpticalConnections):
-    """How to import."""
+    """Settings of the import."""
 
-    noisePlanes = RangeField[int](doc="Noise realisations to make from variance and sky correlation.", default=1, min=0)
+    noisePlanes = RangeField[int](
+        doc="Number of noise realizations made from the variance and the correlation of the sky.", default=1, min=0
+    )
     psfSize = RangeField[int](doc="Side in pixels of a PSF measured on stars.", default=41, min=11, inclusiveMin=True)
-    psfStars = RangeField[int](doc="Most stars to measure a PSF on.", default=150, min=5)
-    cellStars = RangeField[int](doc="Most stars to measure the PSFs of the cells of a mosaic on.", default=600, min=5)
-    threads = RangeField[int](doc="Threads that resample mosaics.", default=2, min=1)
+    psfStars = RangeField[int](doc="Largest number of stars used to measure a PSF.", default=150, min=5)
+    cellStars = RangeField[int](
+        doc="Largest number of stars used to measure the PSFs of the cells of a mosaic.", default=600, min=5
+    )
+    threads = RangeField[int](doc="Number of threads that resample mosaics.", default=2, min=1)
 
 
 class ImportOpticalTask(PipelineTask):

@@ -33,7 +33,7 @@ from obs_vista.bands import in_band_order
 
 
 class MeasurePatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch")):
-    """What the task reads and writes."""
+    """Inputs and outputs of the task."""
 
     coadds = Input(
         doc="Coadds of all bands of the patch.",
@@ -53,7 +53,7 @@ class MeasurePatchConnections(PipelineTaskConnections, dimensions=("skymap", "tr
         minimum=0,
     )
     zone_maps = Input(
-        doc="Which PSF each pixel has, for the bands that have such a map.",
+        doc="Number of the PSF of each pixel, for the bands that have such a map.",
         name="coadd_zone_map",
         storageClass="ImageV2",
         dimensions=("skymap", "tract", "patch", "band"),
@@ -97,7 +97,7 @@ class MeasurePatchConnections(PipelineTaskConnections, dimensions=("skymap", "tr
 
 
 class MeasurePatchConfig(PipelineTaskConfig, pipelineConnections=MeasurePatchConnections):
-    """How to measure."""
+    """Settings of the measurement."""
 
     bands = ListField[str](doc="Bands of the columns, with or without a coadd; empty: those with a coadd.", default=[])
     extendedLimit = RangeField[float](
@@ -105,7 +105,9 @@ class MeasurePatchConfig(PipelineTaskConfig, pipelineConnections=MeasurePatchCon
         default=0.1,
         min=0.0,
     )
-    shapeSignalToNoise = RangeField[float](doc="Fainter objects keep the shape of the PSF.", default=7.0, min=3.0)
+    shapeSignalToNoise = RangeField[float](
+        doc="Smallest signal to noise for a shape; fainter objects keep that of the PSF.", default=7.0, min=3.0
+    )
     fluxFloor = RangeField[float](
         doc="Relative error floor to assume if there are too few bright stars to measure it.", default=0.01, min=0.0
     )

@@ -18,7 +18,7 @@ from dmu4.detectors.acceptance import Limits, summarise
 
 
 class SummariseVisitConnections(PipelineTaskConnections, dimensions=("instrument", "visit")):
-    """What the task reads and writes."""
+    """Inputs and outputs of the task."""
 
     summaries = Input(
         doc="Statistics of each detector.",
@@ -28,7 +28,7 @@ class SummariseVisitConnections(PipelineTaskConnections, dimensions=("instrument
         multiple=True,
     )
     visit_summary = Output(
-        doc="Statistics of all detectors, and which may be coadded.",
+        doc="Statistics of all detectors, and whether each is accepted for coadds.",
         name="visit_summary",
         storageClass="ArrowAstropy",
         dimensions=("instrument", "visit"),
@@ -38,12 +38,20 @@ class SummariseVisitConnections(PipelineTaskConnections, dimensions=("instrument
 class SummariseVisitConfig(PipelineTaskConfig, pipelineConnections=SummariseVisitConnections):
     """Limits for coadding."""
 
-    maxAstrometricScatter = RangeField[float](doc="Arcsec, one axis.", default=0.1, min=0.0)
-    maxZeroPointError = RangeField[float](doc="Mag.", default=0.05, min=0.0)
-    maxZeroPointOffset = RangeField[float](doc="Mag, from the median of the visit.", default=0.15, min=0.0)
-    maxPsfSizeResidual = RangeField[float](doc="``|dT/T|`` of reserved stars.", default=0.1, min=0.0)
-    maxNoiseRatio = RangeField[float](doc="Scatter of empty pixels over predicted.", default=1.6, min=0.0)
-    maxSeeingOffset = RangeField[float](doc="Relative departure from the visit's median.", default=0.5, min=0.0)
+    maxAstrometricScatter = RangeField[float](
+        doc="Largest astrometric scatter along one axis in arcsec.", default=0.1, min=0.0
+    )
+    maxZeroPointError = RangeField[float](doc="Largest error of the zero point in mag.", default=0.05, min=0.0)
+    maxZeroPointOffset = RangeField[float](
+        doc="Largest deviation of the zero point from the median of the visit in mag.", default=0.15, min=0.0
+    )
+    maxPsfSizeResidual = RangeField[float](doc="Largest ``|dT/T|`` of reserved stars.", default=0.1, min=0.0)
+    maxNoiseRatio = RangeField[float](
+        doc="Largest ratio of measured to predicted scatter of empty pixels.", default=1.6, min=0.0
+    )
+    maxSeeingOffset = RangeField[float](
+        doc="Largest relative deviation of the seeing from the median of the visit.", default=0.5, min=0.0
+    )
 
 
 class SummariseVisitTask(PipelineTask):
