@@ -90,7 +90,7 @@ def _configured(survey: Survey, task: str) -> Pipeline:
             "maxPsfSizeResidual": limits.psf_size_residual_max,
             "maxNoiseRatio": limits.noise_ratio_max,
         }
-    if task in {"coadd_patch", "detect_patch", "measure_patch"}:
+    if task in {"import_optical", "coadd_patch", "detect_patch", "measure_patch"}:
         settings["threads"] = max(1, survey.engine.threads // survey.engine.processes)
     if task == "measure_patch":
         settings["bands"] = list(survey.bands)

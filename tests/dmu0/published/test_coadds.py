@@ -9,11 +9,23 @@ import pytest
 from astropy.io import fits
 
 from dmu0.files.integrity import check_file
-from dmu0.published.coadds import OpticalError, on_patch, read_hsc, read_plain, read_psf, sky_variance, translate_mask
+from dmu0.published.coadds import (
+    OpticalError,
+    PlainFile,
+    is_on_grid,
+    on_patch,
+    read_geometry,
+    read_hsc,
+    read_plain,
+    read_psf,
+    sky_variance,
+    translate_mask,
+)
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from obs_vista.masks import BIT
+from obs_vista.world_coordinates import icrs_wcs
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +124,60 @@ def test_cutouts_are_put_in_their_place(tmp_path, patch):
         hdus[1].header["CRPIX1"] += 0.7
     with pytest.raises(OpticalError, match="LTV says"):
         on_patch(read_hsc(tmp_path / "a.fits"), patch, name="a.fits")
+
+
+def test_who_is_on_the_grid(tmp_path, patch):
+    """Pixels of the tract are, wherever the file begins; shifted by half a pixel, turned or of another size are not."""
+    write_calexp(tmp_path / "a.fits", patch, {})
+    wcs, shape = read_geometry(tmp_path / "a.fits")
+    assert shape == (120, 120)
+    assert is_on_grid(wcs, shape, patch)
+    assert is_on_grid(wcs, shape, patch.tract.patch("3,4"))
+    assert is_on_grid(None, (7, 9), patch)
+    for key, change in (("CRPIX1", 0.5), ("CRPIX2", -0.03), ("PC1_1", 1e-8), ("CRVAL1", 180.0)):
+        header = patch.wcs.to_header()
+        header[key] += change
+        assert not is_on_grid(icrs_wcs(header), shape, patch), key
+
+
+def test_variance_of_maps(tmp_path, patch, rng):
+    """The factor of a weight map is measured; a variance map is in the image's unit; a map of another size is said."""
+    shape = (300, 260)
+    weight = np.where(np.arange(260) < 130, 1.0, 4.0) * np.ones(shape)
+    weight[50:70, 40:60] = 0
+    image = 3 * rng.normal(size=shape) / np.sqrt(np.where(weight > 0, weight, 1))
+    image[50:70, 40:60] = 777.0
+    fits.writeto(tmp_path / "i.fits", image.astype(np.float32))
+    fits.writeto(tmp_path / "w.fits", (5e-4 * weight).astype(np.float32))
+    fits.writeto(tmp_path / "v.fits", np.full(shape, 9.0, np.float32))
+    fits.writeto(tmp_path / "small.fits", np.ones((10, 10), np.float32))
+    path, scale = tmp_path / "i.fits", 10 ** (0.4 * 1.4)
+    found = read_plain(path, file=PlainFile(path, 30.0, weight=tmp_path / "w.fits"))
+    good = np.isfinite(found.image)
+    np.testing.assert_array_equal(good, weight > 0)
+    for half, sigma in ((np.arange(260) < 130, 3.0), (np.arange(260) >= 130, 1.5)):
+        assert np.sqrt(np.median(found.variance[good & half])) == pytest.approx(sigma * scale, rel=0.05)
+    found = read_plain(path, file=PlainFile(path, 30.0, variance=tmp_path / "v.fits"))
+    assert np.median(found.variance) == pytest.approx(9 * scale**2, rel=1e-5)
+    with pytest.raises(OpticalError, match=r"small\.fits: it is \(10, 10\).*i\.fits"):
+        read_plain(path, file=PlainFile(path, 30.0, variance=tmp_path / "small.fits"))
+    fits.writeto(tmp_path / "n.fits", np.full(shape, -1.0, np.float32))
+    with pytest.raises(OpticalError, match=r"n\.fits: the weight map has negative values"):
+        read_plain(path, file=PlainFile(path, 30.0, weight=tmp_path / "n.fits"))
+
+
+def test_planes_by_des_names(tmp_path, rng):
+    """SCI, MSK and WGT are image, mask and weight, also compressed; where the weight is 0 there are no data."""
+    image, weight = rng.normal(size=(200, 210)).astype(np.float32), np.full((200, 210), 0.25, np.float32)
+    weight[:20] = 0
+    mask = np.zeros(image.shape, np.int32)
+    planes = (("SCI", image), ("MSK", mask), ("WGT", weight))
+    hdus = [fits.CompImageHDU(data, name=name, quantize_level=64) for name, data in planes]
+    hdus[0].header["MAGZERO"] = 31.4
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "d.fits.fz")
+    found = read_plain(tmp_path / "d.fits.fz")
+    assert np.isfinite(found.image).all(axis=1).tolist() == [False] * 20 + [True] * 180
+    assert np.sqrt(np.median(found.variance)) == pytest.approx(1, rel=0.03)
 
 
 def test_plain_image_takes_the_nominal_grid(tmp_path, patch, rng):

@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 from dmu0.published.coadds import OpticalError, read_plain
-from dmu0.published.zero_point import published_zero_point
+from dmu0.published.zero_point import CasuScale, published_zero_point
 from dmu2.stars import ImageUnusable
 from dmu2.stars import read_coadd as read_stars_coadd
 from dmu3.inputs import InputError
@@ -104,3 +104,28 @@ def test_every_reader_has_the_same_fluxes(tmp_path: Path) -> None:
     np.testing.assert_allclose(baseline.weight[~empty], 1 / pipeline.variance[~empty], rtol=1e-6)
     np.testing.assert_allclose(stars.noise[~empty], np.sqrt(pipeline.variance[~empty]), rtol=1e-6)
     assert np.sqrt(np.median(pipeline.variance)) == pytest.approx(10 ** (0.4 * 1.4), rel=0.1)
+
+
+CASU = {"MAGZPT": 23.85, "EXPTIME": 10.0, "EXTINCT": 0.05}
+CASU |= {"HIERARCH ESO TEL AIRM START": 1.2, "HIERARCH ESO TEL AIRM END": 1.4}
+
+
+@pytest.mark.parametrize(
+    ("cards", "magnitudes", "expected"),
+    [
+        ({}, "Vega", 23.85 + 2.5 - 0.05 * 0.3 + 1.816),
+        ({}, "AB", 23.85),
+        ({"MAGZERO": 30.0}, "Vega", 30.0),
+        ({"FLUXMAG0": FLUX_MAG0_27}, "AB", 27.0),
+    ],
+)
+def test_tiles_of_vista(cards: dict, magnitudes: str, expected: float) -> None:
+    """MAGZPT counts for VISTA alone, after the cards of coadds, with exposure time, extinction and Vega offset."""
+    primary, casu = header(CASU), CasuScale("vk", magnitudes)
+    found = published_zero_point(header(cards), primary, path=Path("a.fits"), casu=casu)
+    assert found == pytest.approx(expected, abs=1e-9)
+    if not cards:
+        with pytest.raises(OpticalError, match="no FLUXMAG0 and no MAGZERO in its"):
+            published_zero_point(header(cards), primary, path=Path("a.fits"))
+        with pytest.raises(OpticalError, match=r"a\.fits: MAGZPT is 0.*zero_points"):
+            published_zero_point(header({"MAGZPT": 0.0}), primary, path=Path("a.fits"), casu=casu)
