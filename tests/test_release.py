@@ -101,6 +101,19 @@ def test_fluxes_do_not_jump(objects: Table, truth: Table, band: str) -> None:
     assert wrong.mean() <= 0.005, f"{wrong.sum()} of {len(wrong)} stars of 50 sigma are off by more than 3% + 3 sigma"
 
 
+@pytest.mark.parametrize("band", BANDS)
+@pytest.mark.parametrize("kind", ["kron", "ap09", "ap12", "ap25"])
+def test_apertures_give_total_fluxes(objects: Table, truth: Table, band: str, kind: str) -> None:
+    """Kron and circle fluxes of stars, over the fraction of the PSF in the aperture, are total: within 1%."""
+    total = objects.copy(copy_data=False)
+    total[f"{band}_totalFlux"] = total[f"{band}_{kind}Flux"] / total[f"{band}_{kind}Fraction"]
+    total[f"{band}_totalFluxErr"] = total[f"{band}_{kind}FluxErr"] / total[f"{band}_{kind}Fraction"]
+    total[f"{band}_totalFlux_flag"] = total[f"{band}_{kind}Flux_flag"]
+    stars = star_fluxes(truth, total, band, kind="totalFlux")
+    assert len(stars) >= 25
+    assert abs(stars.bias) <= 0.01, f"{100 * stars.bias:+.2f}% of {len(stars)} stars"
+
+
 def test_moving_stars_are_followed(objects: Table, truth: Table) -> None:
     """Offsets between the surveys are true motions times the years between them, with pulls of 1; no galaxy moves."""
     stars = truth[is_star(truth)]

@@ -57,6 +57,9 @@ class BandMeasurement:
         Point-source, Gaussian-aperture and Kron fluxes.
     circles
         Fluxes in the circular apertures of `dmu4.objects.columns.APERTURES`.
+    kron_fraction, circle_fraction
+        Fraction of the light of each object's model in its Kron ellipse [N] and in the circles [N, circle]; NaN where
+        the band has no data.
     flux_floor
         Relative error to add in quadrature; NaN where the band has no data.
     extendedness
@@ -68,7 +71,7 @@ class BandMeasurement:
     depth5
         AB magnitude of a 5-sigma point source at the position.
     inexact_psf
-        Whether the PSF at the object is inexact.
+        Whether the PSF at the object is not exact.
     usable
         Whether the band has data, a PSF and no saturation at the object.
     """
@@ -77,6 +80,8 @@ class BandMeasurement:
     gaap: Flux
     kron: Flux
     circles: tuple[Flux, ...]
+    kron_fraction: np.ndarray
+    circle_fraction: np.ndarray
     flux_floor: np.ndarray
     extendedness: np.ndarray
     input_count: np.ndarray
@@ -299,6 +304,8 @@ def finish_band(
         gaap=band.gaap,
         kron=_aperture_flux(in_kron, 0, own, inflation.of_area(kron_area), saturated),
         circles=of_circles,
+        kron_fraction=np.where(coverage > 0, band.in_kron[:, 0], np.nan),
+        circle_fraction=np.where(coverage[:, None] > 0, band.in_circles, np.nan),
         flux_floor=np.where(coverage > 0, measured_floor, np.nan),
         extendedness=band.extendedness,
         input_count=band.centre.input_count,

@@ -189,6 +189,7 @@ def of_band(band: str, measured: BandMeasurement) -> dict[str, np.ndarray]:
     fluxes = {"psfFlux": measured.psf, "kronFlux": measured.kron, "gaap1p0Flux": measured.gaap}
     fluxes |= {f"ap{radius:02d}Flux": flux for radius, flux in zip(APERTURES, measured.circles, strict=True)}
     values = {
+        f"{band}_kronFraction": measured.kron_fraction,
         f"{band}_fluxFloor": measured.flux_floor,
         f"{band}_extendedness": measured.extendedness,
         f"{band}_inputCount": measured.input_count,
@@ -197,6 +198,8 @@ def of_band(band: str, measured: BandMeasurement) -> dict[str, np.ndarray]:
         f"{band}_pixelFlags_inexact_psfCenter": measured.inexact_psf,
         f"{band}_usable": measured.usable,
     }
+    for radius, fraction in zip(APERTURES, measured.circle_fraction.T, strict=True):
+        values[f"{band}_ap{radius:02d}Fraction"] = fraction
     for name, flux in fluxes.items():
         values[f"{band}_{name}"] = flux.value
         values[f"{band}_{name}Err"] = flux.error

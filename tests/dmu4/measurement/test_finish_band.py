@@ -62,6 +62,8 @@ def test_coverage_and_use(finished):
     np.testing.assert_array_equal(finished.coverage, [1, 0.8, 0, 1, 1])
     np.testing.assert_array_equal(finished.usable, [True, False, False, False, False])
     np.testing.assert_array_equal(finished.flux_floor, [0.03, 0.03, np.nan, 0.03, 0.03])
+    np.testing.assert_allclose(finished.kron_fraction, [0.95, 0.95, np.nan, 0.95, 0.95])
+    np.testing.assert_allclose(finished.circle_fraction[:, 2], [0.6, 0.6, np.nan, 0.6, 0.6])
     np.testing.assert_array_equal(finished.depth5, [25, 24, 23, 22, 21])
     np.testing.assert_array_equal(finished.input_count, np.arange(N))
     np.testing.assert_array_equal(finished.inexact_psf, [False, True, False, False, False])

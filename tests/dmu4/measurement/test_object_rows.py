@@ -57,6 +57,8 @@ def in_band(start):
         gaap=flux(start + 200),
         kron=flux(start + 300),
         circles=tuple(flux(start + 1000 * radius) for radius in APERTURES),
+        kron_fraction=np.array([0.81, 0.82, 0.83, np.nan]),
+        circle_fraction=np.linspace([0.1, 0.2, 0.3, 0.4], [0.6, 0.7, 0.8, 0.9], len(APERTURES)).T,
         extendedness=np.array([1.0, 0, np.nan, 0]),
         input_count=np.array([3, 1, 4, 1]),
         coverage=np.array([1.0, 0.5, 0.25, 0]),
@@ -172,6 +174,9 @@ def test_every_flux_is_in_its_own_column(table, band, start):
         np.testing.assert_allclose(table[f"{band}_{name}"], value, rtol=1e-6)
         np.testing.assert_allclose(table[f"{band}_{name}Err"], 0.001 * value, rtol=1e-6)
         np.testing.assert_array_equal(table[f"{band}_{name}_flag"], [False, False, False, True])
+    np.testing.assert_allclose(table[f"{band}_kronFraction"], [0.81, 0.82, 0.83, np.nan])
+    for k, radius in enumerate(APERTURES):
+        np.testing.assert_allclose(table[f"{band}_ap{radius:02d}Fraction"], np.array([0.1, 0.2, 0.3, 0.4]) + 0.1 * k)
     np.testing.assert_allclose(table[f"{band}_fluxFloor"], start + np.arange(N))
     np.testing.assert_allclose(table[f"{band}_depth5"], start + 10 + np.arange(N))
     np.testing.assert_array_equal(table[f"{band}_extendedness"], [1, 0, np.nan, 0])
