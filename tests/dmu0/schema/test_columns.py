@@ -32,7 +32,11 @@ def test_a_column_is_read_as_it_is_written() -> None:
     """One column of each kind, with the band's label in its name, its words and its UCD."""
     columns = {column.name: column for column in schema_columns(("g", "vk"))}
     assert columns["objectId"] == SchemaColumn(
-        "objectId", "i8", "", "meta.id;meta.main", "Number of the object: tract x 10^11 + patch x 10^7 + running number"
+        "objectId",
+        "i8",
+        "",
+        "meta.id;meta.main",
+        "Identifier of the object: tract x 10^11 + patch x 10^7 + running number",
     )
     assert columns["refBand"].dtype == "U8"
     assert columns["vk_psfFluxErr"] == SchemaColumn(

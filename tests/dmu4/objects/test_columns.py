@@ -37,9 +37,9 @@ def test_the_schema_says_the_radii_that_are_measured() -> None:
     """Radii, sigma and coverage in the descriptions are those of the code, in arcsec."""
     text = {column.name: column.description for column in schema_columns(("g",))}
     for radius in APERTURES:
-        said = re.search(r"circle of ([\d.]+) arcsec radius", text[f"g_ap{radius:02d}Flux"])
+        said = re.search(r"circular aperture of ([\d.]+) arcsec radius", text[f"g_ap{radius:02d}Flux"])
         assert float(said[1]) == pytest.approx(radius * REFERENCE_PIXEL, abs=0.005)
-    said = re.search(r"circle of ([\d.]+) arcsec radius", text["g_coverage"])
+    said = re.search(r"circular aperture of ([\d.]+) arcsec radius", text["g_coverage"])
     assert float(said[1]) == pytest.approx(COVERAGE_RADIUS, abs=0.005)
     said = re.search(r"sigma ([\d.]+) arcsec", text["g_gaap1p0Flux"])
     assert float(said[1]) == GAAP_SIGMA
