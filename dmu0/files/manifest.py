@@ -11,12 +11,13 @@ import numpy as np
 from astropy.table import Table
 
 from dmu0.files.checksums import Checksums, FileState, file_state, is_regular, sha256
+from dmu0.files.coadd_files import coadd_files
 from dmu0.files.expected import Input, confidence_path, find_inputs
 from dmu0.files.integrity import IMAGE_KINDS, KINDS, check_file, check_pair, observation_date
 from dmu0.files.paths import DataFolders
 from dmu0.files.tables import write_table
 from dmu0.processes import process_pool
-from dmu0.surveys import Survey
+from dmu0.surveys import Optical, Survey, Vista
 
 COLUMNS = (
     ("path", "str", "", "the file: absolute, or relative to the survey's data folder of dmu0"),
@@ -84,6 +85,7 @@ def check_inputs(
             checksums.remember(item.path, FileState(*row.pop("read_in")), str(row["sha256"]))
     checksums.write()
     _check_pairs(survey, rows, known)
+    _check_maps(survey, rows)
     if survey.inputs.source != "local":
         for row in rows:
             if row["state"] == "quarantined" and not row.get("stays"):
@@ -186,6 +188,27 @@ def _read(job: _Job, before: FileState) -> Row:
         return bad | {"reason": "changed while it was read: is it still being written? Check it again"}
     state = {"state": "quarantined" if reason else "ok", "reason": reason}
     return {"sha256": digest, "observed": observed, "read_in": before} | state
+
+
+def _check_maps(survey: Survey, rows: list[Row]) -> None:
+    """Quarantine coadds whose weight or variance map cannot be used; changes the rows in place.
+
+    Without its map nothing tells where a coadd has no data.
+    """
+    by_path = {str(row["path"]): row for row in rows}
+    halves: list[Optical | Vista] = [half for half in survey.optical if half.kind != "lsst"]
+    if survey.vista is not None and survey.vista.kind == "coadds":
+        halves.append(survey.vista)
+    for half in halves:
+        if not half.weights and not half.variances:
+            continue
+        for coadd in coadd_files(survey, half):
+            row = by_path.get(_recorded(coadd.path, survey.folders))
+            for path in filter(None, (coadd.weight, coadd.variance)):
+                partner = by_path.get(_recorded(path, survey.folders))
+                if row is not None and partner is not None and row["state"] == "ok" and partner["state"] != "ok":
+                    reason = f"its map {path.name} cannot be used: it {partner['reason']}"
+                    row |= {"state": "quarantined", "reason": reason, "stays": 1}
 
 
 def _check_pairs(survey: Survey, rows: list[Row], known: dict[str, Row]) -> None:

@@ -162,22 +162,12 @@ def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, re
         for row in usable
         if str(row["kind"]) == "optical_psf"
     }
-    used, unusable = set(), _unusable_maps(manifest, survey)
+    used = set()
     patches = survey_patches(survey, tracts)
     wanted = {(patch.tract.id, patch.id) for patch in patches}
     for patch, band, rows in coadds_of_patches(usable, survey, patches):
         used |= {str(row["path"]) for row in rows}
-        tiles = []
-        for row in rows:
-            tile = survey_source(survey, survey.folders.input_path(str(row["path"])), band)
-            lacking = [str(tile[name]) for name in ("weight_path", "variance_path") if tile.get(name) in unusable]
-            if lacking:  # without its map, what is no data could not be told
-                why = f"its map {Path(lacking[0]).name} {unusable[lacking[0]]}"
-                report.left_out.append((Path(str(row["path"])).name, why))
-            else:
-                tiles.append(tile)
-        if not tiles:
-            continue
+        tiles = [survey_source(survey, survey.folders.input_path(str(row["path"])), band) for row in rows]
         key = (band, patch.tract.id, patch.id)
         stamp = stamps.get(key, stamps.get((band, -1, -1)))
         source = tiles[0] | {"psf_path": stamp, "psf": "stamps" if stamp else "stars"}
@@ -192,15 +182,6 @@ def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, re
             report.left_out.append((Path(str(row["path"])).name, where))
     if any(optical.kind == "lsst" for optical in survey.optical):
         _put_butler_sources(butler, survey, tracts, run, report)
-
-
-def _unusable_maps(manifest: Table, survey: Survey) -> dict[str, str]:
-    """Weight and variance maps that cannot be used, and why."""
-    return {
-        str(survey.folders.input_path(str(row["path"]))): f"is {row['state']}: {row['reason']}"
-        for row in manifest
-        if str(row["kind"]) in ("coadd_weight", "coadd_variance") and str(row["state"]) != "ok"
-    }
 
 
 def _put_butler_sources(butler: Butler, survey: Survey, tracts: str, run: str, report: RepositoryReport) -> None:

@@ -59,11 +59,13 @@ def test_sources_name_tiles_maps_and_scales(survey, tmp_path):
 
 
 def test_a_tile_without_its_map_is_left_out(survey, tmp_path):
-    """Without its weight map nobody could tell where a tile has no data: it is left out, and the report says why."""
+    """Without its weight map nobody could tell where a tile has no data: it is left out, and the manifest says why."""
     (tmp_path / "r_2.weight.fits").unlink()
-    check_inputs(survey, workers=1)
-    report = make_repository(survey, run="one")
-    assert ("r_2.fits", "its map r_2.weight.fits is missing: is not there") in report.left_out
+    manifest = check_inputs(survey, workers=1)
+    states = {str(row["path"]).rpartition("/")[2]: (row["state"], row["reason"]) for row in manifest}
+    assert states["r_2.fits"] == ("quarantined", "its map r_2.weight.fits cannot be used: it is not there")
+    assert states["r_1.fits"] == states["kids_r.fits"] == ("ok", "")
+    make_repository(survey, run="one")
     with open_butler(survey) as butler:
         found = butler.get("optical_coadd_source", skymap="one", tract=0, patch=0, band="r")
     assert found["path"] == f"{tmp_path}/r_1.fits"
