@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu0.sky.skymap import SingleSkyMap
+from dmu0.sky.skymap import SingleSkyMap, make_sky_map
+from dmu0.surveys import SkyMapConfig
 from dmu3.catalogues import column_names, patch_catalogue
 from dmu3.detection import chi_square_image, gaussian_sigmas
 from dmu3.sextractor import SExtractorError, choose_engine, find_sextractor
@@ -52,6 +53,26 @@ def test_fluxes_positions_and_columns(engine: str, rng: np.random.Generator) -> 
         assert 0.6 < pulls.std() < 1.4
     assert np.isnan(table["i_apFlux_2p0"]).all()
     assert (table["i_flags"] == -1).all()
+
+
+def test_positions_in_the_tract(rng: np.random.Generator) -> None:
+    """Columns x and y are pixels of the tract, each along its own axis; sizes are in arcsec."""
+    patch = make_sky_map(SkyMapConfig(name="small", patch_inner=400, patch_border=0)).tract(8524).patch("12,7")
+    image, x, y = field(rng, 3000.0, 4.0)
+    cut = Coadd(image.image[:, :400].copy(), image.weight[:, :400].copy())
+    table = patch_catalogue({"i": cut}, ("i",), patch, engine="sep")
+    x, y = x[x < 390] + patch.outer_bbox.x.min, y[x < 390] + patch.outer_bbox.y.min
+    assert patch.outer_bbox.x.min != patch.outer_bbox.y.min
+    nearest = np.hypot(np.asarray(table["x"])[:, None] - x, np.asarray(table["y"])[:, None] - y).argmin(axis=0)
+    assert np.abs(np.median(np.asarray(table["x"])[nearest] - x)) < 0.1
+    assert np.abs(np.median(np.asarray(table["y"])[nearest] - y)) < 0.1
+    ra, dec = patch.tract.wcs.all_pix2world(x, y, 0)
+    assert np.abs(np.median(np.asarray(table["ra"])[nearest] - ra)) * 3600 < 0.02
+    assert np.abs(np.median(np.asarray(table["dec"])[nearest] - dec)) * 3600 < 0.02
+    # The chi-square image is smoothed by as much as the seeing, and cut where it sinks into the noise.
+    assert np.median(np.asarray(table["a"])[nearest]) == pytest.approx(0.35 * np.sqrt(2), rel=0.2)
+    assert set(table["position_band"][nearest]) == {"i"}
+    assert (set(table["tract"]), set(table["patch"])) == ({8524}, {patch.id})
 
 
 @pytest.mark.parametrize("engine", ENGINES)

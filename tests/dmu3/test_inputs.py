@@ -12,6 +12,7 @@ from astropy.table import Table
 from dmu0.sky.tract import tangent_wcs
 from dmu3.inputs import (
     InputError,
+    OpticalPixels,
     patch_detectors,
     place_on_grid,
     read_coadd,
@@ -162,3 +163,18 @@ def test_images_unlike_their_band_are_left_out() -> None:
     assert [problem.split(":")[0] for problem in problems] == ["bright", "faint", "sure", "wild"]
     assert "0.0001 times the median" in problems[0]
     assert len(without_outliers(odd[:2])[0]) == 2
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(-7, 3), (12, -5), (2, 30)])
+def test_a_coadd_that_reaches_over_the_patch(dx: int, dy: int) -> None:
+    """A coadd of 40 x 50 px on a grid of 60 x 45, moved by some pixels, keeps the places of its pixels."""
+    image = np.arange(2000, dtype=np.float32).reshape(40, 50)
+    wcs = tangent_wcs(ra=150.0, dec=-40.0, pixel_scale=0.3, x=10, y=10)
+    grid = wcs.deepcopy()
+    grid.wcs.crpix += [dx, dy]
+    placed = place_on_grid(OpticalPixels(image, image + 1, wcs), wcs=grid, shape=(60, 45), name="i")
+    assert isinstance(placed, Coadd)
+    rows, columns = np.indices((60, 45)) - np.array([dy, dx])[:, None, None]
+    inside = (rows >= 0) & (rows < 40) & (columns >= 0) & (columns < 50)
+    np.testing.assert_array_equal(placed.image, np.where(inside, 50 * rows + columns, 0))
+    np.testing.assert_array_equal(placed.weight, np.where(inside, 50 * rows + columns + 1, 0))

@@ -95,8 +95,9 @@ def test_flux_position_and_depth(engine: str, stars: np.ndarray, rng: np.random.
 @pytest.mark.parametrize("engine", ENGINES)
 def test_empty_sky_is_zero_outside_the_inputs(engine: str, stars: np.ndarray, rng: np.random.Generator) -> None:
     """Pixels that no detector reaches have weight zero and value zero."""
-    wide = tangent_wcs(ra=RA, dec=DEC, pixel_scale=0.168, x=399.5, y=399.5)
-    result = coadd(detectors(stars, rng, 5.0)[:1], wcs=wide, shape=(800, 800), engine=engine)
+    wide = tangent_wcs(ra=RA, dec=DEC, pixel_scale=0.168, x=359.5, y=399.5)
+    result = coadd(detectors(stars, rng, 5.0)[:1], wcs=wide, shape=(800, 720), engine=engine)
+    assert result.image.shape == (800, 720)
     assert (result.weight[:50] == 0).all()
     assert (result.image[result.weight == 0] == 0).all()
     assert 0.2 < (result.weight > 0).mean() < 0.5

@@ -18,10 +18,18 @@ from dmu5.diagnostics import (
     compare_with_baseline,
     depth_at,
     offsets,
+    star_fluxes,
     star_offsets,
     summarise_bands,
 )
-from dmu5.selection_function import Curve, area_of_survey, completeness_curve, depth_map, purity_curve
+from dmu5.selection_function import (
+    Curve,
+    area_of_survey,
+    completeness_curve,
+    depth_map,
+    purity_curve,
+    selection_table,
+)
 
 BANDS = ("g", "vk")
 DEC = -63.0
@@ -66,6 +74,9 @@ def test_offsets_are_on_the_sky(rng: np.random.Generator) -> None:
     found = catalogue((ra[order] - 0.07 * EAST) % 360, dec[order] + 0.03 / 3600)
     measured = offsets(truth_of(ra, dec), found)
     assert len(measured) == 60
+    spoilt = Offsets(np.append(measured.ra[:10], 1e4), np.append(measured.dec[:10], -1e4))
+    assert spoilt.bias == pytest.approx((-70, 30), abs=0.1)
+    assert spoilt.radial == pytest.approx(np.hypot(70, 30), abs=0.1)
     assert measured.bias == pytest.approx((-70, 30), abs=0.05)
     assert measured.radial == pytest.approx(np.hypot(70, 30), abs=0.05)
     assert star_offsets(truth_of(ra, dec), found, BANDS).bias == pytest.approx((-70, 30), abs=0.05)
@@ -84,9 +95,15 @@ def test_baseline_is_compared_where_objects_are_alone(rng: np.random.Generator) 
         theirs[f"{band}_apFluxErr_2p0"] = np.where(np.arange(40) < 20, 10.0, 10.0)
         theirs[f"{band}_flags"] = np.where(np.arange(40) >= 35, 2, 0)
     theirs["g_apFluxErr_2p0"][20:] = 50.0
+    theirs = theirs[rng.permutation(40)]
     table = compare_with_baseline(ours, theirs, BANDS)
     assert list(table["n"]) == [5, 20]
     assert np.asarray(table["ratio"]) == pytest.approx(1.25)
+    # One in twenty that is wrong by a factor of ten does not move the median.
+    ours["vk_ap06Flux"][30] = 10_000
+    table = compare_with_baseline(ours, theirs, BANDS)
+    assert table["ratio"][1] == pytest.approx(1.25)
+    assert table["scatter"][1] == pytest.approx(0, abs=1e-6)
 
 
 def test_depth_is_looked_up_on_the_sphere(rng: np.random.Generator) -> None:
@@ -110,6 +127,54 @@ def test_fluxes_beside_the_truth(rng: np.random.Generator) -> None:
     assert found.ratio == pytest.approx(1.03)
     assert found.pull == pytest.approx(2.0)
     assert found.bias == pytest.approx(0.03)
+
+
+def test_fluxes_where_the_psf_is_exact(rng: np.random.Generator) -> None:
+    """Twelve of thirty stars have an inexact PSF and are 10% too bright; flagged ones do not count, nor other bands."""
+    ra, dec = sky(30, rng)
+    inexact = np.arange(30) < 12
+    found = catalogue(
+        ra,
+        dec,
+        vk_psfFlux=np.where(inexact, 1100.0, 1010.0),
+        vk_pixelFlags_inexact_psfCenter=inexact,
+        vk_psfFlux_flag=np.arange(30) == 29,
+    )
+    for wanted, count, bias in ((True, 17, 0.01), (False, 12, 0.1), (None, 29, 0.01)):
+        measured = star_fluxes(truth_of(ra, dec), found, "vk", exact_psf=wanted)
+        assert (len(measured), measured.bias) == (count, pytest.approx(bias, abs=1e-4))
+
+
+def test_table_of_the_selection(rng: np.random.Generator) -> None:
+    """Of 30 true stars of AB 22.3 in the area 20 have an object, beside 5 false ones of AB 21.2; without truth, -1."""
+    survey, edges = load_survey("sample"), np.array([21.0, 22.0, 24.0])
+    patch = survey_patches(survey)[0]
+    box = patch.inner_bbox
+    x, y = (
+        values.ravel() for values in np.meshgrid(box.x.min + 80 + 60 * np.arange(6), box.y.min + 90 + 60 * np.arange(6))
+    )
+    order = rng.permutation(36)
+    ra, dec = patch.tract.wcs.all_pix2world(x[order], y[order], 0)
+    flux = np.full(36, 10 ** (0.4 * (31.4 - 22.3)))
+    truth = truth_of(np.append(ra[:30], ra[0] + 10), np.append(dec[:30], dec[0]), flux=flux[0])
+    flux[30:] = 10 ** (0.4 * (31.4 - 21.2))
+    kept = np.arange(36) % 36 >= 10
+    kept[35] = False
+    found = catalogue(ra[kept], dec[kept], g_psfFlux=flux[kept], vk_psfFlux=flux[kept])
+    table = selection_table(truth, found, BANDS, survey=survey, edges=edges)
+    assert list(table["band"]) == ["g", "g", "vk", "vk"]
+    assert list(table["magnitude"]) == [21.5, 23.0] * 2
+    for band in BANDS:
+        rows = table[table["band"] == band]
+        assert (list(rows["n_true"]), list(rows["n_found"])) == ([0, 30], [0, 20])
+        assert (list(rows["n_objects"]), list(rows["n_real"])) == ([5, 20], [0, 20])
+        assert rows["completeness"][1] == pytest.approx(2 / 3)
+        assert list(rows["purity"]) == [0, 1]
+        assert list(rows["expected"]) == pytest.approx([1, 1])
+    alone = selection_table(None, found, BANDS, survey=survey, edges=edges)
+    assert set(alone["n_true"]) == set(alone["n_real"]) == {-1}
+    assert np.isnan(alone["completeness"]).all()
+    assert list(alone["expected"]) == pytest.approx([1] * 4)
 
 
 def test_summary_counts_each_thing_once(rng: np.random.Generator) -> None:
@@ -136,6 +201,10 @@ def test_completeness_counts_where_the_band_has_data(rng: np.random.Generator) -
     assert curve.total.tolist() == [0, covered]
     assert curve.chosen[1] == usable.sum()
     assert completeness_curve(truth, found, "vk", edges=edges).total.tolist() == [0, 40]
+    # Brighter ones that have no object are lost in their own bin, whatever the number of the row that others have.
+    truth["flux_vk"][np.arange(40) % 4 == 0] = 10 ** (0.4 * (31.4 - 21.0))
+    curve = completeness_curve(truth, found[::-1], "vk", edges=edges)
+    assert (curve.total.tolist(), curve.chosen.tolist()) == ([10, 30], [0, 30])
 
 
 def test_purity_tells_objects_by_their_own_magnitude(rng: np.random.Generator) -> None:
@@ -199,6 +268,8 @@ def test_checks_of_coverage(rng: np.random.Generator) -> None:
     table["vk_psfFlux_flag"][3] = True
     rows = coverage_checks(table, BANDS)
     assert [(row[1], row[3]) for row in rows] == [("1, 0", False), ("0, 1", False)]
+    table["vk_coverage"][7] = 0
+    assert coverage_checks(table, BANDS)[1][1:] == ("1, 1", "0, 0", False)
 
 
 def comparison(bias: float, count: int, band: str = "vk"):

@@ -56,6 +56,8 @@ def test_page_links_are_relative_and_text_is_escaped(tmp_path: Path, provenance:
     assert 'href="../catalogue/object.fits"' in text
     assert 'src="sky.png"' in text
     assert "a &lt; b" in text
+    assert text.index("22.3") < text.index("a &lt; b") < text.index("object.fits")
+    assert [text.count(f"<h2>{title}</h2>") for title in ("Bands", "Checks", "Products")] == [1, 1, 1]
     assert "NO" in text
     assert str(tmp_path) not in text
     assert reading_examples(survey) in text

@@ -23,6 +23,7 @@ from obs_vista.masks import BIT, PLANES, bits, from_mask, to_mask
 def test_labels_stay_distinct_without_case():
     """No two labels differ by case alone: in SQL, ADQL and some file systems those would be one."""
     assert len({label.lower() for label in BAND_ORDER}) == len(BAND_ORDER) == 11
+    assert BAND_ORDER == ("u", "g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk")
 
 
 def test_bands_are_in_order_of_wavelength():

@@ -163,6 +163,18 @@ def test_provenance_in_numbers(summed, patch):
         assert table["unmasked_fraction"][here].sum() == pytest.approx(count / 75**2)
 
 
+def test_rejected_weight_is_kept_where_there_is_some(summed, patch):
+    """The share of the weight that was left out is a plane of its own, also if it is zero almost everywhere."""
+    _, _, planes, _, stamps = summed
+    rejected = np.zeros_like(planes.rejected)
+    rejected[7, 200] = 0.25
+    names = {"skymap": "small", "band": "vh"}
+    coadd = make_cell_coadd(dataclasses.replace(planes, rejected=rejected), stamps, patch, **names)
+    np.testing.assert_array_equal(coadd.mask_fractions["rejected"].array, rejected)
+    nothing = make_cell_coadd(dataclasses.replace(planes, rejected=0 * rejected), stamps, patch, **names)
+    assert not nothing.mask_fractions
+
+
 def test_the_patch_is_named_by_its_place(made, patch):
     """Index 30 along x and 31 along y, as the sky map has it; the inner box is the patch's."""
     definition = made[1].patch

@@ -19,7 +19,7 @@ from dmu4.detection.detect import (
 from dmu4.detection.footprints import Peaks, find_peaks, make_footprints
 from dmu4.patches.cube import psf_sigma
 from tests.scenes.measured import less_sky
-from tests.scenes.patches import correlated_noise, make_patch, make_scene, psf_stamp
+from tests.scenes.patches import add_gaussian, correlated_noise, make_patch, make_scene, psf_stamp
 
 BANDS = ("g", "i", "vk")
 PSF = (3.0, 2.2, 3.4)
@@ -50,6 +50,23 @@ def test_isolated_stars_are_found(patch):
     distance, _ = cKDTree(np.column_stack([found.x, found.y])).query(positions)
     assert stars.sum() > 30
     assert np.mean(distance[stars] < 1.5) >= 0.95
+
+
+def test_significance_of_a_star_on_uneven_noise(rng):
+    """F sum(P^2) / sqrt(sum(P^2 v)): what counts of the variance is its part under the square of a tilted PSF."""
+    stamp, shape = np.zeros((31, 31)), (200, 260)
+    add_gaussian(stamp, x=15, y=15, xx=6.0, yy=3.0, xy=2.0, flux=1.0)
+    variance = np.ones(shape)
+    variance[:, 60::60] = 100.0
+    noise = rng.normal(0, 1, shape) * np.sqrt(variance)
+    image = np.zeros(shape)
+    places = [(60, 40), (62, 120), (90, 80), (180, 150)]
+    for x, y in places:
+        add_gaussian(image, x=x, y=y, xx=6.0, yy=3.0, xy=2.0, flux=500.0)
+    found = significance_map(image, variance, np.ones(shape, bool), stamp, noise)
+    for x, y in places:
+        under = variance[y - 15 : y + 16, x - 15 : x + 16]
+        assert found[y, x] == pytest.approx(500 * (stamp**2).sum() / np.sqrt((stamp**2 * under).sum()), rel=0.06)
 
 
 def test_noise_and_inverted_image_give_next_to_nothing(patch):

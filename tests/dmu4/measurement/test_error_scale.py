@@ -61,6 +61,18 @@ def test_inflation_of_scaled_white_noise(rng):
     assert found.samples > 1000
 
 
+def test_a_level_is_no_noise(rng):
+    """A sky of half a sigma moves sums in circles by more than they scatter, and leaves the inflation as it is."""
+    shape = (300, 420)
+    noise = rng.normal(0, 2.0, shape).astype(np.float32)
+    planes = (np.full(shape, 4, np.float32), np.ones(shape, bool))
+    settings = {"occupied": None, "psf": psf_stamp(3.0)[None].astype(np.float32), "radii": RADII, "gaap_sigma": 5.0}
+    settings["cell_of"] = lambda x, y: np.zeros(len(x), int)
+    flat, raised = (measure_inflation(noise + level, *planes, **settings) for level in (0, 1))
+    np.testing.assert_allclose(raised.circle, flat.circle, rtol=0.02)
+    assert (raised.psf, raised.gaap) == pytest.approx((flat.psf, flat.gaap), rel=0.02)
+
+
 def rings(shape, *, x, y, inner, outer, times, rng):
     """White noise of scatter 1, some times as large in a ring about a position."""
     rows, columns = np.indices(shape)

@@ -57,6 +57,13 @@ def test_kron_flux_of_a_gaussian():
     assert sums.flux[0, 0, 0] == pytest.approx(992, abs=4)
 
 
+def test_without_light_the_radius_is_that_of_a_gaussian():
+    """A hole has no first moment: the radius is 2.5 times that of a Gaussian, sqrt(pi / 2) sigma."""
+    hole = np.full(SHAPE, -1.0)
+    _, kron = one_source(hole, x=80.0, y=80.0, covariance=None, start=np.array([[5.0, 4.0, 1.0]]))
+    assert kron[0] == pytest.approx(2.5 * np.sqrt(np.pi / 2))
+
+
 def test_nothing_but_noise_keeps_its_limits(rng):
     """Without a source the radius stays within its limits, and the shape is the starting one or flagged as failed."""
     start = np.array([[5.0, 5.0, 0.0]])

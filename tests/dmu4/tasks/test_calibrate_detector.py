@@ -13,6 +13,7 @@ from astropy.table import Table
 from astropy.time import Time
 from lsst.daf.butler import Timespan
 from lsst.images import Image, VisitImage
+from scipy.spatial import cKDTree
 
 from dmu4.coadds.visit_quality import measure_visit_noise
 from dmu4.detectors.astrometry import offsets
@@ -64,6 +65,44 @@ def test_fluxes_are_total(truth: SyntheticDetector, result: DetectorCalibration,
     monkeypatch.setattr("dmu4.detectors.calibration.aperture_corrections", lambda *_, **__: beyond)
     found = calibrate(truth.given, truth.references, Settings())
     assert found.zero_point.magnitude - result.zero_point.magnitude == pytest.approx(2.5 * np.log10(1.25), abs=2e-3)
+
+
+def test_references_that_are_no_stars_are_passed_over(truth: SyntheticDetector) -> None:
+    """Thirty galaxies before the stars of the list change neither positions nor zero point, and no star's number."""
+    given = truth.references
+    far = np.linspace(-0.01, 0.01, 30)
+    mixed = replace(
+        given,
+        id=np.append(np.arange(500, 530), given.id),
+        positions=replace(
+            given.positions,
+            ra=np.append(given.positions.ra[:30] + far, given.positions.ra),
+            dec=np.append(given.positions.dec[:30] - far, given.positions.dec),
+            error=np.append(np.full(30, 5.0), given.positions.error),
+        ),
+        flux=np.append(np.full(30, 1.0), given.flux),
+        flux_error=np.append(np.full(30, 0.1), given.flux_error),
+        point_like=np.append(np.zeros(30, bool), given.point_like),
+    )
+    found = calibrate(truth.given, mixed, Settings())
+    assert found.zero_point.magnitude == pytest.approx(truth.scene.zero_point, abs=0.01)
+    number = mixed.id[found.astrometry.reference]
+    star = found.astrometry.star
+    assert np.hypot(found.fits.x[star] - truth.x[number], found.fits.y[star] - truth.y[number]).max() < 1.5
+    assert found.point_like[star].all()
+
+
+def test_what_is_called_a_star(truth: SyntheticDetector, result: DetectorCalibration) -> None:
+    """Of the bright sources nearly all stars are point-like, and of the galaxies twice their size none."""
+    places = np.column_stack([result.sources.x, result.sources.y])
+    bright = result.sources.signal_to_noise > 30
+    size = result.sources.moments.size
+    star = cKDTree(np.column_stack([truth.x, truth.y])).query(places)[0] < 1
+    expected = np.median(size[star & bright])
+    assert result.point_like[star & bright & ~result.sources.masked & (result.sources.neighbour < 0.05)].mean() > 0.9
+    large = bright & (size > 2 * expected)
+    assert large.sum() >= 3
+    assert not result.point_like[large].any()
 
 
 def test_seeing_is_in_arcsec(truth: SyntheticDetector, result: DetectorCalibration) -> None:
