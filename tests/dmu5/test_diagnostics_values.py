@@ -129,19 +129,13 @@ def test_fluxes_beside_the_truth(rng: np.random.Generator) -> None:
     assert found.bias == pytest.approx(0.03)
 
 
-def test_fluxes_where_the_psf_is_exact(rng: np.random.Generator) -> None:
-    """Twelve of thirty stars have an inexact PSF and are 10% too bright; flagged ones do not count, nor other bands."""
+def test_fluxes_of_unflagged_stars(rng: np.random.Generator) -> None:
+    """Twelve of thirty stars are flagged and 10% too bright; the others count, in their own band."""
     ra, dec = sky(30, rng)
-    inexact = np.arange(30) < 12
-    found = catalogue(
-        ra,
-        dec,
-        vk_psfFlux=np.where(inexact, 1100.0, 1010.0),
-        vk_pixelFlags_inexact_psfCenter=inexact,
-        vk_psfFlux_flag=np.arange(30) == 29,
-    )
-    for wanted, count, bias in ((True, 17, 0.01), (False, 12, 0.1), (None, 29, 0.01)):
-        measured = star_fluxes(truth_of(ra, dec), found, "vk", exact_psf=wanted)
+    flagged = np.arange(30) < 12
+    found = catalogue(ra, dec, vk_psfFlux=np.where(flagged, 1100.0, 1010.0), vk_psfFlux_flag=flagged)
+    for band, count, bias in (("vk", 18, 0.01), ("g", 30, 0.0)):
+        measured = star_fluxes(truth_of(ra, dec), found, band)
         assert (len(measured), measured.bias) == (count, pytest.approx(bias, abs=1e-4))
 
 
