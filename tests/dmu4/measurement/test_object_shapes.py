@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.object_shapes import ShapeSettings, measure_objects
 from tests.scenes.tilted import make_tilted, psf_at
 
@@ -16,8 +17,13 @@ def measured(flux: float, inflation: float, *, shape: tuple[float, float, float]
     """Shapes of one noiseless object, whose variance is that of noise of 2 nJy per pixel."""
     cube = make_tilted([(*PLACE, flux)], shapes=[shape], sigma=SIGMA)
     x, y = np.array([PLACE]).T
-    options = {"reference": np.zeros(1, int), "inflation": np.array([inflation])}
-    return measure_objects(cube, x=x + 0.3, y=y - 0.2, **options, settings=ShapeSettings(**settings))
+    options = {"reference": np.zeros(1, int), "inflations": [inflated(inflation)]}
+    return measure_objects(cube, x=x + 0.3, y=y - 0.2, **options, settings=ShapeSettings(**settings)).shapes
+
+
+def inflated(psf: float) -> ErrorInflation:
+    """Error inflation of point sources alone."""
+    return ErrorInflation(psf=psf, gaap=1.0, radius=np.array([3.0, 6.0]), circle=np.ones(2), samples=100)
 
 
 def point_error() -> float:
@@ -66,8 +72,8 @@ def test_a_centre_may_move_by_arcsec() -> None:
     """0.4 arcsec are two pixels: a centre 1.5 px off is found, one that may move by 0.1 arcsec stays."""
     cube = make_tilted([(*PLACE, 5000.0)], sigma=SIGMA)
     start = {"x": np.array([PLACE[0] + 1.5]), "y": np.array([PLACE[1]])}
-    options = {"reference": np.zeros(1, int), "inflation": np.ones(1)}
-    free = measure_objects(cube, **start, **options, settings=ShapeSettings(passes=1))
-    held = measure_objects(cube, **start, **options, settings=ShapeSettings(passes=1, max_shift=0.1))
+    options = {"reference": np.zeros(1, int), "inflations": [inflated(1.0)]}
+    free = measure_objects(cube, **start, **options, settings=ShapeSettings(passes=1)).shapes
+    held = measure_objects(cube, **start, **options, settings=ShapeSettings(passes=1, max_shift=0.1)).shapes
     assert free.x[0] == pytest.approx(PLACE[0], abs=0.05)
     assert held.x[0] == pytest.approx(PLACE[0] + 1.5)

@@ -59,7 +59,7 @@ def test_noise_of_every_band_plane_and_patch(patch, rng):
     """Noise of two planes, of two bands and of two tracts is uncorrelated; where patches overlap it is the same."""
     two = ImportOpticalConfig()
     two.noisePlanes = 2
-    stamp, image = np.pad([[1.0]], 10), rng.normal(0, 2, (600, 600)).astype(np.float32)
+    stamp, image = PsfStamp(np.pad([[1.0]], 10), ""), rng.normal(0, 2, (600, 600)).astype(np.float32)
     coadd = OpticalCoadd(image, np.full(image.shape, 4, np.float32), np.zeros(image.shape, np.int32))
 
     def noise(place, band):
