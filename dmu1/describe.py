@@ -13,8 +13,8 @@ from astropy.wcs import Wcsprm
 
 from dmu0.sky.sphere import POLAR, tangent_offsets
 from obs_vista.bands import vista_band
-from obs_vista.cards import CardError
-from obs_vista.noise import predicted_sky_noise
+from obs_vista.cards import CardError, card_number, optional_number, whole_number
+from obs_vista.noise import MOST_FRAMES, predicted_sky_noise
 from obs_vista.translator import VircamTranslator
 from obs_vista.wcs_cards import given_frame, may_project, projection_cards
 from obs_vista.world_coordinates import icrs_wcs
@@ -69,6 +69,9 @@ CARDS = re.compile(
 """Keywords of the cards used by `describe_detector`, except those of the projection."""
 
 
+MOST_PIXELS = 1_000_000
+"""Longest side of an image that is believed."""
+
 _PLACE = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
 """Cards that differ between the detectors of a survey."""
 
@@ -76,6 +79,19 @@ _PLACE = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD
 def is_wanted(keyword: str) -> bool:
     """Whether the inventory reads a card: one of `CARDS`, or one that may belong to a projection."""
     return may_project(keyword) or CARDS.fullmatch(keyword) is not None
+
+
+def image_shape(header: Mapping[str, Any]) -> tuple[int, int]:
+    """(nx, ny) of an image, also where it is compressed.
+
+    Raises
+    ------
+    CardError
+        If the header does not say.
+    """
+    names = (f"{'Z' if f'ZNAXIS{axis}' in header else ''}NAXIS{axis}" for axis in (1, 2))
+    nx, ny = (whole_number(header, name, low=1, high=MOST_PIXELS) for name in names)
+    return nx, ny
 
 
 def describe_detector(header: Mapping[str, Any], *, detector: int) -> dict[str, Any]:
@@ -93,7 +109,7 @@ def describe_detector(header: Mapping[str, Any], *, detector: int) -> dict[str, 
     ValueError, KeyError
         If a card required by later steps is missing or wrong: exposure number, time, filter, astrometry.
     """
-    nx, ny = (int(header.get(f"ZNAXIS{axis}", header.get(f"NAXIS{axis}"))) for axis in (1, 2))
+    nx, ny = image_shape(header)
     if "ESO DET EXP NO" not in header:
         raise ValueError("no ESO DET EXP NO: the exposure cannot be told")
     if "MJD-OBS" not in header:
@@ -101,13 +117,13 @@ def describe_detector(header: Mapping[str, Any], *, detector: int) -> dict[str, 
     physical_filter = VircamTranslator(header).to_physical_filter()
     row: dict[str, Any] = {
         "detector": detector,
-        "exposure": int(header["ESO DET EXP NO"]),
+        "exposure": whole_number(header, "ESO DET EXP NO", low=0, high=2**53),
         "band": vista_band(physical_filter),
         "physical_filter": physical_filter,
-        "mjd": float(header["MJD-OBS"]),
+        "mjd": _date(header),
         "exptime": _number(header, "EXPTIME") if "EXPTIME" in header else _number(header, "ESO DET DIT"),
-        "ndit": int(header.get("ESO DET NDIT", -1)),
-        "nicomb": int(header.get("NICOMB", 1)),
+        "ndit": _count(header, "ESO DET NDIT", missing=-1),
+        "nicomb": _count(header, "NICOMB", missing=1),
         "nx": nx,
         "ny": ny,
         "ellipticity": _number(header, "ELLIPTIC"),
@@ -144,11 +160,30 @@ def _zero_point(header: Mapping[str, Any]) -> dict[str, Any]:
 
 def _number(header: Mapping[str, Any], keyword: str) -> float:
     """The number in a card, NaN if it is missing; CASU writes -1 for a seeing that could not be measured."""
-    value = header.get(keyword, np.nan)
-    if isinstance(value, str) or value is None:
-        return float("nan")
-    value = float(value)
+    value = optional_number(header, keyword)
     return float("nan") if keyword == "SEEING" and value <= 0 else value
+
+
+def _count(header: Mapping[str, Any], keyword: str, *, missing: int) -> int:
+    """A number of exposures; -1 if the card is there but cannot be meant, and then the noise is unknown too."""
+    try:
+        return whole_number(header, keyword, low=1, high=MOST_FRAMES, default=missing)
+    except CardError:
+        return -1
+
+
+def _date(header: Mapping[str, Any]) -> float:
+    """MJD-OBS.
+
+    Raises
+    ------
+    CardError
+        If it is not a date of this century or the last.
+    """
+    mjd = card_number(header, "MJD-OBS")
+    if not 15_000 < mjd < 90_000:
+        raise CardError(f"MJD-OBS is {mjd:g}; a date from 15000 to 90000 is needed.")
+    return mjd
 
 
 def _footprint(header: Mapping[str, Any], *, nx: int, ny: int) -> dict[str, float]:

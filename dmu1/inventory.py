@@ -16,7 +16,7 @@ from astropy.time import Time
 
 from dmu0.processes import process_pool
 from dmu1 import describe, header_scan
-from dmu1.describe import COLUMNS, describe_detector, is_wanted
+from dmu1.describe import COLUMNS, describe_detector, image_shape, is_wanted
 from dmu1.header_scan import read_headers
 from obs_vista import bands, camera, cards, headers, noise, translator, wcs_cards, world_coordinates, zero_points
 from obs_vista.cards import card_values
@@ -161,7 +161,7 @@ def read_stack(file: StackFile) -> list[dict[str, Any]]:
     try:
         found = read_headers(file.path, is_wanted)
         extensions = detector_extensions(_image_hdus(found))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, fits.VerifyError) as error:
         return [base | {"state": "failed", "reason": _say(error)}]
     maps, problem = _read_confidence(file)
     rows = []
@@ -191,12 +191,9 @@ def _read_confidence(file: StackFile) -> tuple[dict[int, tuple[int, int, int]], 
     try:
         found = read_headers(file.confidence_path, lambda keyword: _DETECTOR_CARDS.fullmatch(keyword) is not None)
         extensions = detector_extensions(_image_hdus(found))
-    except (OSError, ValueError) as error:
+        return {detector: (hdu, *image_shape(found[hdu])) for detector, hdu in extensions.items()}, ""
+    except (OSError, ValueError, fits.VerifyError) as error:
         return {}, f"confidence map: {_say(error)}"
-    return {
-        detector: (hdu, *(int(found[hdu].get(f"ZNAXIS{k}", found[hdu].get(f"NAXIS{k}"))) for k in (1, 2)))
-        for detector, hdu in extensions.items()
-    }, ""
 
 
 def _confidence_of(

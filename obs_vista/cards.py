@@ -21,6 +21,9 @@ from astropy.io import fits
 
 Value = str | int | float | bool
 
+UNREADABLE = "(not readable)"
+"""Stands for a value with characters that FITS does not have."""
+
 WCS_KEYWORD = re.compile(
     r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)\d|(CD|PC)\d_\d|PC00\d00\d|P[VS]\d_\d+|PROJP\d+|LONPOLE|LATPOLE|WCSAXES"
     r"|[AB]P?_(ORDER|\d_\d)|WAT\d_\d+"
@@ -64,7 +67,10 @@ def _text_of(card: fits.Card) -> str:
     repaired = copy(card)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-        repaired.verify("silentfix")
+        try:
+            repaired.verify("silentfix")
+        except ValueError:  # control characters, which no card can have
+            return UNREADABLE
         return str(repaired.value).strip()
 
 
@@ -108,6 +114,49 @@ def card_number(header: Mapping, keyword: str, *, default: float | None = None) 
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
         raise CardError(f"{keyword} is {value!r}; a finite number is needed.")
     return float(value)
+
+
+def optional_number(header: Mapping, keyword: str) -> float:
+    """The value of a card as a finite number; NaN if the card is missing or no number, which costs nothing but itself.
+
+    Parameters
+    ----------
+    header
+        FITS header, or a dictionary of its values.
+    keyword
+        Keyword, without HIERARCH.
+    """
+    try:
+        return card_number(header, keyword, default=np.nan)
+    except CardError:
+        return float("nan")
+
+
+def whole_number(header: Mapping, keyword: str, *, low: int, high: int, default: int | None = None) -> int:
+    """The value of a card as a whole number within limits.
+
+    Parameters
+    ----------
+    header
+        FITS header, or a dictionary of its values.
+    keyword
+        Keyword, without HIERARCH.
+    low, high
+        Smallest and largest value.
+    default
+        Value if the card is missing; None if the card is required.
+
+    Raises
+    ------
+    CardError
+        If a required card is missing, or the value is not a whole number within the limits.
+    """
+    value = card_number(header, keyword, default=None if default is None else float(default))
+    if default is not None and card_value(header, keyword) is None:
+        return default
+    if not low <= value <= high or value != int(value):
+        raise CardError(f"{keyword} is {value:g}; a whole number from {low} to {high} is needed.")
+    return int(value)
 
 
 def refuse_contradictions(header: fits.Header) -> None:

@@ -7,7 +7,7 @@ from copy import copy
 
 from astropy.io import fits
 
-from obs_vista.cards import WCS_KEYWORD, CardError, card_value, refuse_contradictions
+from obs_vista.cards import WCS_KEYWORD, CardError, card_value, refuse_contradictions, whole_number
 from obs_vista.wcs_cards import given_equinox, given_frame
 
 POINTING_FRAME = "PNTFRAME"
@@ -88,8 +88,8 @@ def _pointing_frame(header: fits.Header) -> str:
 def detector_number(header: fits.Header) -> int | None:
     """The detector number of an extension, from ``ESO DET CHIP NO`` or EXTNAME; None if the header has neither."""
     if "ESO DET CHIP NO" in header:
-        return int(header["ESO DET CHIP NO"])
-    named = _CHIP_NAME.fullmatch(str(header.get("EXTNAME", "")).strip())
+        return whole_number(header, "ESO DET CHIP NO", low=1, high=16)
+    named = _CHIP_NAME.fullmatch(str(card_value(header, "EXTNAME")).strip())
     return int(named[1]) if named else None
 
 

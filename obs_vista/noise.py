@@ -9,7 +9,7 @@ from astropy.io import fits
 from scipy.stats import median_abs_deviation
 
 from obs_vista.camera import get_detector
-from obs_vista.cards import CardError, card_number, card_value
+from obs_vista.cards import CardError, card_number, card_value, whole_number
 from obs_vista.gaps import empty_pixels
 
 NO_DATA_VARIANCE = 1e12
@@ -36,6 +36,10 @@ class PixelNoise(NamedTuple):
     no_data: np.ndarray
 
 
+MOST_FRAMES = 1_000_000
+"""Largest NICOMB and NDIT that are believed."""
+
+
 def frames_combined(header: fits.Header) -> int:
     """The number of DITs in a stack, NICOMB x NDIT; counts are those of one DIT (NDITCOR, "corrected to ndit = 1").
 
@@ -44,13 +48,10 @@ def frames_combined(header: fits.Header) -> int:
     ValueError
         If NDIT is missing or a count is not positive. Single exposures have no NICOMB and count as one.
     """
-    nicomb = int(card_number(header, "NICOMB", default=1))
     if card_value(header, "ESO DET NDIT") is None:
         raise ValueError("The header has no ESO DET NDIT: the noise of the stack is unknown.")
-    ndit = int(card_number(header, "ESO DET NDIT"))
-    if nicomb < 1 or ndit < 1:
-        raise ValueError(f"NICOMB and ESO DET NDIT must be positive; got {nicomb} and {ndit}.")
-    return nicomb * ndit
+    nicomb = whole_number(header, "NICOMB", low=1, high=MOST_FRAMES, default=1)
+    return nicomb * whole_number(header, "ESO DET NDIT", low=1, high=MOST_FRAMES)
 
 
 def sky_level(header: fits.Header) -> float:

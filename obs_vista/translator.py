@@ -13,6 +13,7 @@ from astropy.time import Time, TimeDelta
 
 from obs_vista.bands import get_band, vista_band
 from obs_vista.camera import NAME, get_detector
+from obs_vista.cards import card_number
 from obs_vista.headers import POINTING_FRAME, UNKNOWN_FRAME, detector_number
 
 _TYPES = {"OBJECT": "science", "STD": "science", "SKY": "sky", "DARK": "dark", "FLAT": "flat", "LINEARITY": "flat"}
@@ -54,7 +55,7 @@ class VircamTranslator(FitsTranslator):
         for keyword in keywords:
             if self.is_key_ok(keyword):
                 self._used_these_cards(keyword)
-                return float(self._header[keyword])
+                return card_number(self._header, keyword)
         return None
 
     def _text(self, *keywords: str) -> str | None:

@@ -111,9 +111,11 @@ def settled(values: Mapping[str, Value]) -> dict[str, Value]:
         If there is no projection, or if the cards describe two.
     """
     cards = dict(values)
-    for keyword in ("CTYPE1", "CTYPE2"):
-        if not str(cards.get(keyword, "")).strip():
-            raise CardError("The header has no CTYPE1 and CTYPE2: no positions can be computed.")
+    if any(keyword not in cards for keyword in ("CTYPE1", "CTYPE2")):
+        raise CardError("The header has no CTYPE1 and CTYPE2: no positions can be computed.")
+    for keyword, value in cards.items():
+        if re.fullmatch(r"C(TYPE|UNIT)\d", keyword) and not isinstance(value, str):
+            raise CardError(f"{keyword} is {value!r}; a text is needed.")
     for keyword in ("CRVAL1", "CRVAL2"):
         if keyword not in cards:
             raise CardError(f"{keyword} is missing or has no value: no positions can be computed.")

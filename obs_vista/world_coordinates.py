@@ -15,7 +15,7 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning, Wcsprm
 from astropy.wcs.utils import wcs_to_celestial_frame
 
-from obs_vista.cards import CardError, Value, refuse_contradictions
+from obs_vista.cards import CardError, Value, card_value, refuse_contradictions
 from obs_vista.wcs_cards import SIP_CARD, as_text, projection_cards, settled
 
 MAX_CHANGE = 1e-3
@@ -92,10 +92,9 @@ def celestial_frame(wcs: WCS) -> BaseCoordinateFrame:
 
 def _image_shape(header: Mapping) -> tuple[int, int] | None:
     """Shape (nx, ny) of the image, compressed or not; None if the header does not give it."""
-    shape = [header.get(f"ZNAXIS{axis}", header.get(f"NAXIS{axis}")) for axis in (1, 2)]
-    if any(isinstance(length, bool) or not isinstance(length, int | np.integer) or length <= 0 for length in shape):
-        return None
-    return int(shape[0]), int(shape[1])
+    shape = [card_value(header, f"{'Z' if f'ZNAXIS{axis}' in header else ''}NAXIS{axis}") for axis in (1, 2)]
+    known = [length for length in shape if isinstance(length, int) and not isinstance(length, bool) and length > 0]
+    return (known[0], known[1]) if len(known) == 2 else None
 
 
 def _read(cards: Mapping[str, Value]) -> WCS:

@@ -10,6 +10,7 @@ from astropy.table import Table
 
 from dmu4.detectors.calibration import DetectorCalibration, DetectorImage
 from dmu4.detectors.reference_stars import References
+from obs_vista.cards import optional_number
 from obs_vista.masks import BIT
 
 
@@ -156,7 +157,7 @@ def _image_statistics(result: DetectorCalibration, header: Mapping) -> dict[str,
         "sky_level_err": (background.level_error, u.adu, "its standard error"),
         "sky_gradient": (background.gradient, u.adu, "largest minus smallest background"),
         "sky_noise": (noise.sigma, u.adu, "median error of an empty pixel after scaling"),
-        "sky_noise_header": (float(header.get("SKYNOISE", np.nan)), u.adu, "SKYNOISE of the header"),
+        "sky_noise_header": (optional_number(header, "SKYNOISE"), u.adu, "SKYNOISE of the header"),
         "noise_ratio": (noise.ratio, None, "measured over predicted scatter of empty pixels, before scaling"),
         "noise_ratio_after": (noise.ratio_after, None, "the same after scaling, from different pixels"),
         "no_data_fraction": (fraction("NO_DATA"), None, "fraction of pixels without data"),

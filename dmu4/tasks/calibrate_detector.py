@@ -34,6 +34,7 @@ from dmu4.detectors.reference_stars import around_detector
 from dmu4.detectors.tables import source_table, summary_table
 from dmu4.psf.model import to_piff
 from obs_vista.camera import get_detector, make_detector
+from obs_vista.cards import optional_number
 from obs_vista.masks import to_mask
 from obs_vista.noise import measured_sky_noise, pawprint_variance, predicted_sky_noise, skynoise_variance
 from obs_vista.world_coordinates import icrs_wcs
@@ -213,14 +214,14 @@ class CalibrateDetectorTask(PipelineTask):
         else:
             noise = skynoise_variance(image, header, detector)
             units = measured_sky_noise(np.where(noise.no_data, np.nan, image)) / predicted_sky_noise(header, detector)
-        pedestal = sky_pedestal(image, sky_level=float(header.get("SKYLEVEL", np.nan)))
+        pedestal = sky_pedestal(image, sky_level=optional_number(header, "SKYLEVEL"))
         zero_point = header_zero_point(header, band=band, magnitudes=self.config.magnitudes)
         return DetectorImage(
             image=image,
             variance=noise.variance,
             confidence=confidence,
             wcs=icrs_wcs(header),
-            seeing=float(header.get("SEEING", np.nan)),
+            seeing=optional_number(header, "SEEING"),
             saturation=(get_detector(detector).saturation - pedestal) * units,
             zero_point=(zero_point.magnitude, zero_point.error),
         )

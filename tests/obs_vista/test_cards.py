@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from obs_vista.cards import CardError, card_number, card_value, card_values, refuse_contradictions
+from obs_vista.cards import (
+    CardError,
+    card_number,
+    card_value,
+    card_values,
+    optional_number,
+    refuse_contradictions,
+    whole_number,
+)
 from obs_vista.headers import merged_header
 from obs_vista.world_coordinates import icrs_wcs
 
@@ -70,3 +78,24 @@ def test_a_card_without_value_does_not_overrule() -> None:
     merged = merged_header(header("EXPTIME = 60.0", "NICOMB  = 3"), header("EXPTIME =", "NICOMB  = 7"))
     assert (merged["EXPTIME"], merged["NICOMB"]) == (60.0, 7)
     assert list(merged).count("EXPTIME") == 1
+
+
+def test_control_characters_are_a_value_that_is_named():
+    """A value that no card can have is an error of its card where it is needed, and no error elsewhere."""
+    bad = header("MAGZPT  = '\x01'", "FILTER  = 'H'")
+    assert card_value(bad, "MAGZPT") == "(not readable)"
+    assert card_values(bad)["FILTER"] == "H"
+    with pytest.raises(CardError, match=r"MAGZPT is .\(not readable\)"):
+        card_number(bad, "MAGZPT")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [("2.5", "2.5"), ("0", "0"), ("17", "17"), ("'4'", "4"), ("1E300", "1e.300")]
+)
+def test_whole_numbers_have_limits(value, words):
+    """Fractions, text and numbers out of range are named with their limits; a missing one is the default."""
+    with pytest.raises(CardError, match=rf"CHIP is .*{words}"):
+        whole_number(header(f"CHIP    = {value:>20s}"), "CHIP", low=1, high=16)
+    assert whole_number(header("CHIP    =                   16"), "CHIP", low=1, high=16) == 16
+    assert whole_number(header(), "CHIP", low=1, high=16, default=-1) == -1
+    assert np.isnan(optional_number(header(f"CHIP    = {'10,0':>20s}"), "CHIP"))

@@ -144,7 +144,7 @@ def test_unusable_maps_are_named(confidence, message):
     [
         ({"SKYLEVEL": None}, "SKYLEVEL"),
         ({"ESO__DET__NDIT": None}, "ESO DET NDIT"),
-        ({"NICOMB": 0}, "must be positive"),
+        ({"NICOMB": 0}, "whole number from 1"),
     ],
 )
 def test_missing_cards_are_named(changes, message):
