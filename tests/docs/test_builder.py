@@ -68,7 +68,7 @@ def test_every_column_is_in_the_page() -> None:
     ]
     assert named == wanted
     assert not [line for line in page.splitlines() if line.startswith("|") and re.search(r"\bvk", line)]
-    assert "| `{band}_detected` | A peak above the threshold in {band} | bool |" in page
+    assert "| `{band}_detected` | Whether the object has a peak above the threshold in {band} | bool |" in page
 
 
 def test_help_and_page_have_the_same_targets(tmp_path: Path) -> None:
