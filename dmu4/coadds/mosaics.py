@@ -31,6 +31,9 @@ order 3, stars of 3.7 pixels keep it to 1.4e-4."""
 MARGIN = 500
 """Pixels around an image within which positions are computed: beyond, distortions may have any value."""
 
+COARSE = 1.5
+"""Pixels of an image in one of the patch above which depth is lost: in white noise, its error grows by this factor."""
+
 _TOLERANCE = 5e-5
 """Pixels of the image by which a position between the nodes of the coordinate grid may be wrong."""
 
@@ -106,6 +109,12 @@ def part_to_read(grid: CoordinateGrid, shape: tuple[int, int]) -> Box | None:
     low = [max((int(edge) // BOX - 1) * BOX, 0) for edge in (u_min, v_min)]
     high = [min((int(edge) // BOX + 2) * BOX, size) for edge, size in ((u_max, shape[1]), (v_max, shape[0]))]
     return Box.factory[low[1] : high[1], low[0] : high[0]]
+
+
+def image_pixels_per_pixel(grid: CoordinateGrid, patch: Patch) -> float:
+    """Side of a pixel of the patch in pixels of an image; well above 1, resampling leaves out most of its pixels."""
+    _, _, matrix = grid.at(x=patch.outer_bbox.x.center, y=patch.outer_bbox.y.center)
+    return float(np.sqrt(abs(np.linalg.det(matrix))))
 
 
 def mosaic_input(coadd: OpticalCoadd, grid: CoordinateGrid, *, name: str) -> CoaddInput | None:

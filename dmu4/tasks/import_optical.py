@@ -35,7 +35,16 @@ from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.cell_coadd import cell_size, has_data, make_cell_coadd
 from dmu4.coadds.correlated_noise import correlated_noise, noise_kernel, sky_noise_correlation
-from dmu4.coadds.mosaics import image_grid, mosaic_input, mosaic_settings, part_to_read, resample_mosaic, stamp_psfs
+from dmu4.coadds.mosaics import (
+    COARSE,
+    image_grid,
+    image_pixels_per_pixel,
+    mosaic_input,
+    mosaic_settings,
+    part_to_read,
+    resample_mosaic,
+    stamp_psfs,
+)
 from dmu4.coadds.psf_from_stars import cell_psfs_from_stars, psf_from_stars
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes
 from obs_vista.bands import band_number
@@ -136,6 +145,13 @@ class ImportOpticalTask(PipelineTask):
             box = part_to_read(grid, shape)
             one = None
             if box is not None:
+                if (ratio := image_pixels_per_pixel(grid, patch)) > COARSE:
+                    self.log.warning(
+                        "%s: pixels of the sky map are %.1f times as large as its own, which costs depth; set "
+                        "sky_map.pixel_scale to that of the finest image.",
+                        path.name,
+                        ratio,
+                    )
                 one = mosaic_input(read_source(tile, where, box=box), grid, name=f"{where['band']} {path.name}")
             if one is None:
                 self.log.info("%s has no data in %s.", path.name, patch)

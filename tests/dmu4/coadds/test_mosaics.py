@@ -11,16 +11,27 @@ from lsst.pipe.base import NoWorkFound
 
 from dmu0.published.coadds import OpticalError, read_source
 from dmu0.robust_statistics import SIGMA_TO_FWHM, robust_scatter
+from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
+from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.cell_coadd import cell_size, has_data
 from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums
-from dmu4.coadds.mosaics import image_grid, mosaic_input, mosaic_settings, part_to_read, resample_mosaic, stamp_psfs
+from dmu4.coadds.mosaics import (
+    image_grid,
+    image_pixels_per_pixel,
+    mosaic_input,
+    mosaic_settings,
+    part_to_read,
+    resample_mosaic,
+    stamp_psfs,
+)
 from dmu4.coadds.psf_from_stars import cell_psfs_from_stars
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes
 from dmu4.psf.moments import fwhm
 from dmu4.tasks.import_optical import ImportOpticalConfig, ImportOpticalTask
 from obs_vista.masks import BIT
 from tests.scenes.mosaics import (
+    CENTRE,
     ZERO_POINT,
     Mosaic,
     Sky,
@@ -255,3 +266,17 @@ def test_what_cannot_be_used_is_said(tmp_path, patch):
     write_mosaic(tmp_path / "b.fits", bare, np.zeros((300, 200)))
     with pytest.raises(OpticalError, match=r"b\.fits: it has no world coordinates"):
         task.open_tiles([source | {"path": str(tmp_path / "b.fits")}], {"band": "i"}, patch)
+
+
+@pytest.mark.parametrize(("scale", "ratio"), [(0.2, 1.0), (0.339, 1.69)])
+def test_a_coarse_sky_map_is_told(tmp_path, caplog, rng, scale, ratio):
+    """On pixels much larger than those of an image the noise grows: the log says by what, and what to change."""
+    sky_map = SkyMapConfig(kind="single", name="coarse", pixel_scale=scale, centre=CENTRE, shape=(200, 220))
+    mosaic = optical_mosaic(sigma=1.0)
+    write_mosaic(tmp_path / "m.fits", mosaic, mosaic.pixels(NOTHING, rng))
+    tile = {"kind": "fits", "path": str(tmp_path / "m.fits"), "zero_point": ZERO_POINT}
+    patch = make_sky_map(sky_map).tract(0).patch(0)
+    grid = image_grid(patch, mosaic.wcs, mosaic.shape)
+    assert image_pixels_per_pixel(grid, patch) == pytest.approx(ratio, abs=0.01)
+    ImportOpticalTask(config=ImportOpticalConfig()).open_tiles([tile], {"band": "i"}, patch)
+    assert ("1.7 times as large" in caplog.text) == (ratio > 1.5)
