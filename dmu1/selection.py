@@ -121,9 +121,9 @@ def _rejections(inventory: Table, vista: Vista) -> Iterator[Rejection]:
     yield _rejection("readable", "", ~read, why)
     yield _rejection(
         "band",
-        " ".join(vista.bands),
-        read & ~np.isin(inventory["band"], vista.bands),
-        [f"band {band} is not one of the survey's" for band in inventory["band"]],
+        " ".join(vista.stack_bands),
+        read & ~np.isin(inventory["band"], vista.stack_bands),
+        [_why_not_band(str(band), vista) for band in inventory["band"]],
     )
     if vista.noise == "confidence":
         yield _rejection(
@@ -142,6 +142,10 @@ def _rejections(inventory: Table, vista: Vista) -> Iterator[Rejection]:
     yield _known_zero_point(inventory, vista.magnitudes, read)
     if cuts.zero_point_sigma is not None:
         yield _zero_point(inventory, cuts.zero_point_sigma, read)
+
+
+def _why_not_band(band: str, vista: Vista) -> str:
+    return f"band {band} is taken from coadds" if band in vista.bands else f"band {band} is not one of the survey's"
 
 
 def _rejection(cut: str, limit: str, rejects: np.ndarray, reasons: list[str]) -> Rejection:

@@ -10,8 +10,8 @@ from astropy.table import Table, vstack
 
 from dmu0.files.manifest import read_manifest
 from dmu0.files.tables import read_table, write_table
-from dmu0.sky.skymap import Patch, survey_patches
-from dmu0.surveys import Survey
+from dmu0.sky.skymap import Patch, chosen_patches, survey_patches
+from dmu0.surveys import Survey, SurveyError
 from dmu1.coverage import coadd_jobs, jobs_to_do, judge_patches, patch_overlaps, vista_jobs
 from dmu1.inventory import empty_inventory, stack_files, update_inventory
 from dmu1.mosaics import Outlines, with_mosaics
@@ -21,7 +21,7 @@ from dmu1.sky_maps import BandMaps, band_maps, map_nside, patches_moc, point_sou
 
 def has_stacks(survey: Survey) -> bool:
     """Whether a survey has single VISTA images, rather than only coadds or optical images."""
-    return survey.vista is not None and survey.vista.kind == "stacks"
+    return survey.vista is not None and bool(survey.vista.stack_bands)
 
 
 def make_inventory(survey: Survey, *, workers: int = 2, progress: Any = None) -> Table:
@@ -127,6 +127,45 @@ def make_coverage(survey: Survey, tracts: str = "") -> Coverage:
     return Coverage(images, patches, overlaps, jobs, judged)
 
 
+def patches_to_make(survey: Survey, tracts: str = "") -> dict[int, list[int]]:
+    """The patches that the pipeline makes: those that a survey asks for, without those that `make_coverage` skipped.
+
+    Reads ``patches.parquet``; where it has not been made, nothing is skipped.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    tracts
+        Tracts to keep, separated by spaces; empty keeps all.
+
+    Returns
+    -------
+    dict
+        Tract -> numbers of its patches; tracts without any are not there.
+
+    Raises
+    ------
+    SurveyError
+        If all are skipped.
+    """
+    chosen = chosen_patches(survey, tracts)
+    path = survey.folders[1] / "patches.parquet"
+    if not path.exists():
+        return chosen
+    judged = read_table(path)
+    made = {(int(row["tract"]), int(row["patch"])) for row in judged if row["state"] == "job"}
+    found = {tract: [patch for patch in patches if (tract, patch) in made] for tract, patches in chosen.items()}
+    found = {tract: patches for tract, patches in found.items() if patches}
+    if not found:
+        reasons = ", ".join(sorted({str(row["reason"]) for row in judged if row["state"] != "job"}))
+        raise SurveyError(
+            f"{survey.path}: tracts: none of the patches has both halves of the survey ({reasons}): choose patches "
+            "that the images reach (dmu1/3_Coverage shows them), or leave one of vista and optical out."
+        )
+    return found
+
+
 def _served_jobs(survey: Survey, patches: Sequence[Patch]) -> Table:
     """The optical coadds that a Butler serves: one per patch and band."""
     served = [band for band, optical in survey.optical_bands.items() if optical.kind == "lsst"]
@@ -150,7 +189,7 @@ def make_maps(survey: Survey, coverage: Coverage) -> dict[str, BandMaps]:
     folder.mkdir(exist_ok=True)
     nside = map_nside(coverage.images)
     maps = {}
-    for band in survey.vista.bands if has_stacks(survey) else ():
+    for band in survey.vista.stack_bands if has_stacks(survey) else ():
         images = coverage.images[coverage.images["band"] == band]
         depths = np.full(len(images), np.nan)
         if survey.vista.noise == "confidence":  # otherwise the pixels may be in another unit than SKYNOISE

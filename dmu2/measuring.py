@@ -86,7 +86,7 @@ def files_to_measure(
     """
     files = []
     if len(selected):
-        chosen = choose_stacks(selected, survey.vista.bands, exposures=exposures)
+        chosen = choose_stacks(selected, survey.vista.stack_bands, exposures=exposures)
         for recorded in dict.fromkeys(chosen["path"].tolist()):
             files.append(ImageFile(survey.folders.input_path(recorded), chosen[chosen["path"] == recorded]))
     for band in survey.optical_bands:

@@ -173,7 +173,7 @@ def _make_image(sources: _Sources, *, patch: Patch, band: str) -> PatchBand:
     path = image_path(survey.folders[3], **where)
     for old in (path, weight_path(path)):
         old.unlink(missing_ok=True)
-    stacks = survey.vista is not None and survey.vista.kind == "stacks" and band in survey.vista.bands
+    stacks = survey.vista is not None and band in survey.vista.stack_bands
     try:
         made = (_from_stacks if stacks else _from_coadd)(sources, patch=patch, band=band)
     except (InputError, CoaddError, OSError) as error:

@@ -97,6 +97,8 @@ class PageContent:
         Provenance of the catalogue from its file (`dmu0.files.metadata.read_provenance`).
     runs
         Provenance of the pipeline's runs (`release_runs`).
+    lacks
+        What the release had to do without (`dmu0.surveys.check.survey_warnings`).
     """
 
     bands: Table
@@ -105,6 +107,7 @@ class PageContent:
     pictures: Sequence[tuple[Path, str]]
     provenance: Mapping[str, str]
     runs: Table
+    lacks: Sequence[str] = ()
 
 
 def write_page(survey: Survey, folder: Path, content: PageContent) -> Path:
@@ -129,6 +132,8 @@ def write_page(survey: Survey, folder: Path, content: PageContent) -> Path:
         parts.append(
             f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
         )
+    if content.lacks:
+        parts += ["<h2>What is missing</h2><ul>", *(f"<li>{escape(text)}</li>" for text in content.lacks), "</ul>"]
     parts += ["<h2>Bands</h2>", _html_table(content.bands), "<h2>Checks</h2>"]
     for name, table in content.checks.items():
         parts += [f"<h3>{escape(name.replace('_', ' '))}</h3>", _html_table(table)]

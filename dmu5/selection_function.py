@@ -14,6 +14,7 @@ from dmu0.sky.skymap import survey_patches
 from dmu0.sky.sphere import SkyPlane
 from dmu0.surveys import Survey
 from dmu0.truth import match_to_truth
+from dmu1.steps import patches_to_make
 from dmu5.diagnostics import depth_at, good_flux
 from obs_vista.photometry import flux_of, magnitude_of
 
@@ -78,8 +79,10 @@ def area_of_survey(
     tracts
         Tracts to consider, separated by spaces; all if empty.
     """
-    inside = np.zeros(len(ra), bool)
+    inside, made = np.zeros(len(ra), bool), patches_to_make(survey, tracts)
     for patch in survey_patches(survey, tracts):
+        if patch.id not in made.get(patch.tract.id, ()):
+            continue
         wcs, box = patch.tract.wcs, patch.inner_bbox
         x, y = wcs.all_world2pix(np.asarray(ra, float), np.asarray(dec, float), 0)
         pixel = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600

@@ -157,7 +157,7 @@ def _requests(archives: Archives, notes: list[str]) -> Iterator[Request]:
     """Requests of all archives of a survey."""
     tracts = archives.tract_list()
     sources = []
-    if archives.survey.vista is not None and archives.survey.vista.kind == "stacks":
+    if archives.survey.vista is not None and archives.survey.vista.stack_bands:
         sources.append(_vista_requests(archives, notes))
     if archives.survey.optical and {"hsc", "hsc_psf"} & set(archives.queries):
         sources.append(hsc_files(archives, archives.patches))

@@ -153,7 +153,7 @@ class Archives:
 
     def _filters(self) -> str:
         """The names of the survey's VISTA bands in the archives, as an ADQL list."""
-        bands = self.survey.vista.bands if self.survey.vista else ()
+        bands = self.survey.vista.stack_bands if self.survey.vista else ()
         return ", ".join(f"'{get_band(band).aliases[0]}'" for band in bands)
 
 

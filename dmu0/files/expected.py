@@ -54,7 +54,7 @@ def unmatched_patterns(survey: Survey) -> list[tuple[str, str]]:
     """Key and pattern of stacks and reference catalogues without any file; coadds are listed by `find_inputs`."""
     references = survey.references
     patterns = [(f"references.{name}", getattr(references, name)) for name in ("ps1", "twomass", "gaia", "vista")]
-    if survey.vista is not None and survey.vista.kind == "stacks":
+    if survey.vista is not None and survey.vista.stack_bands:
         patterns += [("vista.stacks", pattern) for pattern in survey.vista.stacks]
     return [(key, pattern) for key, pattern in patterns if pattern and not _glob(survey.input_folder, (pattern,))]
 
@@ -70,8 +70,8 @@ def confidence_path(survey: Survey, stack: Path) -> Path | None:
 def _vista_inputs(survey: Survey) -> Iterator[Input]:
     if survey.vista is None:
         return
-    if survey.vista.kind == "coadds":
-        yield from _coadd_inputs(survey, "vista_coadd", survey.vista)
+    yield from _coadd_inputs(survey, "vista_coadd", survey.vista)
+    if not survey.vista.stack_bands:
         return
     suffix = survey.vista.confidence
     for path in _glob(survey.input_folder, survey.vista.stacks):

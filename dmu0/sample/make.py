@@ -160,7 +160,7 @@ def _write_sample(folder: Path, survey: Survey, *, progress: bool) -> None:
     """Simulate all files of the sample in a folder."""
     scene, seed, centre = Scene.from_changes(survey.inputs.scene), survey.inputs.seed, field_centre(survey)
     sky = make_sky(scene, centre, half=half_width(survey, scene), seed=seed)
-    visits = plan_visits(scene, survey.vista.bands if survey.vista else (), centre, seed=seed)
+    visits = plan_visits(scene, survey.vista.stack_bands if survey.vista else (), centre, seed=seed)
     detectors = []
     with process_pool(survey.engine.processes) as pool:  # most of the time goes into headers and compression, in Python
         stacks = [pool.submit(write_visit, folder / "vista", visit, sky, centre, scene, seed=seed) for visit in visits]

@@ -6,7 +6,7 @@ Errors stop a release before it starts; warnings are printed, and the release co
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,11 +65,18 @@ def check_survey(survey: Survey) -> list[str]:
 
 
 def survey_warnings(survey: Survey) -> list[str]:
-    """Warnings about missing parts, for the page of a release; also for surveys whose files no longer exist."""
+    """Warnings about missing parts, for the page of a release, without the names of this machine's folders.
+
+    If files of the survey no longer exist, the reasons why it could not be released now.
+    """
     try:
-        return check_survey(survey)
+        said = check_survey(survey)
     except SurveyError as error:
-        return str(error).splitlines()
+        said = str(error).splitlines()
+    inputs, own = f"{survey.input_folder}{os.sep}", f"{survey.path.parent}{os.sep}"
+    return [
+        line.strip().replace(inputs, "").replace(str(survey.input_folder), "inputs").replace(own, "") for line in said
+    ]
 
 
 def _check_tracts(survey: Survey) -> Iterator[Finding]:
@@ -92,19 +99,18 @@ def _check_patterns(survey: Survey) -> Iterator[Finding]:
     """Check that each band has a pattern, and that no two bands have the same file."""
     if survey.inputs.source == "simulate":
         return
-    if survey.vista is not None and survey.vista.kind == "stacks":
-        if not survey.vista.stacks:
+    if survey.vista is not None:
+        if survey.vista.stack_bands and not survey.vista.stacks:
             yield Finding("vista.stacks", "no file pattern is given; list at least one", stops=True)
-    elif survey.vista is not None:
-        yield from _check_coadds("vista", survey.vista)
+        yield from _check_coadds("vista", survey.vista, survey.vista.coadd_bands)
     for optical in survey.optical:
         if optical.kind != "lsst":
-            yield from _check_coadds("optical", optical)
+            yield from _check_coadds("optical", optical, optical.bands)
 
 
-def _check_coadds(section: str, half: Vista | Optical) -> Iterator[Finding]:
+def _check_coadds(section: str, half: Vista | Optical, bands: Sequence[str]) -> Iterator[Finding]:
     taken: dict[str, str] = {}
-    for band in half.bands:
+    for band in bands:
         pattern = half.coadds.get(band, half.coadds.get("default"))
         if pattern is None:
             yield Finding(f"{section}.coadds", f"no file pattern for {band}, and no default", stops=True)
@@ -124,7 +130,7 @@ def _check_files(survey: Survey) -> Iterator[Finding]:
         return
     inputs = find_inputs(survey)
     there = {item for item in inputs if os.path.exists(item.path)}  # noqa: PTH110 - Path.exists raises where not allowed
-    if survey.vista is not None and survey.vista.kind == "stacks" and not any(x.kind == "vista_stack" for x in there):
+    if survey.vista is not None and survey.vista.stack_bands and not any(x.kind == "vista_stack" for x in there):
         patterns = ", ".join(survey.vista.stacks)
         near = _nearest_name(folder / survey.vista.stacks[0])
         yield Finding("vista.stacks", f"no file in {folder} matches {patterns}{near}", stops=True)
@@ -140,7 +146,8 @@ def _check_files(survey: Survey) -> Iterator[Finding]:
 
 def _check_bands(section: str, half: Vista | Optical, wanted: list[Input], there: set[Input]) -> Iterator[Finding]:
     """Check the coadds of one section: warn of bands without any, count missing ones, and stop if there are none."""
-    by_band = {band: [item for item in wanted if item.band == band] for band in half.bands}
+    bands = half.coadd_bands if isinstance(half, Vista) else half.bands
+    by_band = {band: [item for item in wanted if item.band == band] for band in bands}
     none_at_all = bool(wanted) and not any(item in there for item in wanted)
     for band, items in by_band.items():
         found = [item for item in items if item in there]

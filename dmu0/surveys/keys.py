@@ -91,7 +91,9 @@ class Vista(Section):
     """The near-infrared data."""
 
     kind: Literal["stacks", "coadds"] = Field(
-        "stacks", description="CASU pawprint stacks, calibrated and coadded here, or finished coadds"
+        "stacks",
+        description="CASU pawprint stacks, calibrated and coadded here, or finished coadds; of kind stacks, the bands "
+        "that `coadds` lists come as coadds",
     )
     programme: str = Field("", description="ESO programme, recorded with each visit; empty: the name of the survey")
     bands: tuple[str, ...] = Field(description="VISTA bands to use, of vz vy vj vh vk")
@@ -101,19 +103,19 @@ class Vista(Section):
         "confidence", description="source of the variance: confidence maps, or SKYNOISE alone"
     )
     coadds: dict[str, str] = Field(
-        default_factory=dict, description="for kind coadds: band -> file pattern, as for optical"
+        default_factory=dict, description="band -> file pattern, as for optical, of bands that come as coadds"
     )
     weights: dict[str, str] = Field(
         default_factory=dict,
-        description="for kind coadds: band or default -> pattern of weight or confidence maps: inverse variance up to "
+        description="band or default -> pattern of weight or confidence maps: inverse variance up to "
         "a factor, which is measured, and 0 without data; a wildcard matches the same text as in coadds",
     )
     variances: dict[str, str] = Field(
         default_factory=dict,
-        description="for kind coadds: band or default -> pattern of variance maps, in squares of the image's unit",
+        description="band or default -> pattern of variance maps, in squares of the image's unit",
     )
     zero_points: dict[str, ZeroPoint] = Field(
-        default_factory=dict, description="for kind coadds: band -> AB zero point"
+        default_factory=dict, description="band -> AB zero point, of bands that come as coadds"
     )
     magnitudes: Literal["Vega", "AB"] = Field("Vega", description="system of MAGZPT")
     cuts: Cuts = Field(Cuts(), description="limits on values in the headers")
@@ -130,7 +132,19 @@ class Vista(Section):
             check_keys(patterns, (*VISTA_BANDS, "default"))
             check_patterns(patterns)
         check_keys(self.zero_points, tuple(VISTA_BANDS))
+        if self.kind == "stacks" and "default" in self.coadds:
+            raise ValueError("coadds.default with kind 'stacks': name each band that comes as coadds instead")
         return self
+
+    @property
+    def coadd_bands(self) -> tuple[str, ...]:
+        """Bands that come as finished coadds."""
+        return tuple(band for band in self.bands if self.kind == "coadds" or band in self.coadds)
+
+    @property
+    def stack_bands(self) -> tuple[str, ...]:
+        """Bands that come as stacks, to be calibrated and coadded."""
+        return tuple(band for band in self.bands if band not in self.coadd_bands)
 
 
 class SkyMapConfig(Section):

@@ -42,7 +42,7 @@ def overview(survey: Survey) -> list[str]:
         lines += _coadd_lines(optical, "optical_coadd", inputs, there, patches)
     if survey.vista is not None:
         vista = survey.vista
-        if vista.kind == "stacks":
+        if vista.stack_bands:
             lines += _stack_lines(vista, sorted(item.path for item in there if item.kind == "vista_stack"))
         lines += _coadd_lines(vista, "vista_coadd", inputs, there, patches)
     for kind in CATALOGUE_KINDS:
@@ -149,9 +149,9 @@ def _stack_lines(vista: Vista, stacks: list[Path]) -> Iterator[str]:
         counts[band] += 1
         images[band] += look.images
     part = "" if len(chosen) == len(stacks) else f" of {len(chosen)} whose headers were read, of {len(stacks)}"
-    for band in vista.bands:
+    for band in vista.stack_bands:
         yield _row(band, f"{_counted(counts[band], 'stack')}{part}, {images[band]} detector images")
-    for band in sorted(set(counts) - set(vista.bands)):
+    for band in sorted(set(counts) - set(vista.stack_bands)):
         why = "of a band that is not used" if band else "without a filter"
         yield _row(band or "?", f"{_counted(counts[band], 'stack')} {why}")
     if unread:

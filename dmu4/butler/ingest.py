@@ -18,6 +18,7 @@ from dmu0.published.lsst_butler import find_coadds
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey
 from dmu1.mosaics import COADD_KINDS, coadds_of_patches
+from dmu1.steps import patches_to_make
 from dmu2.refcat import read_shard
 from dmu4.butler.repository import (
     INPUTS,
@@ -94,7 +95,7 @@ def make_repository(survey: Survey, *, run: str, tracts: str = "") -> Repository
             remove_runs(butler, [collection])
         butler.collections.register(collection, CollectionType.RUN, doc=in_lines(gather_provenance(survey).words()))
         butler.put(survey.sky_map.model_dump(mode="json"), "sky_map", run=collection)
-        if survey.vista is not None and survey.vista.kind == "stacks":
+        if survey.vista is not None and survey.vista.stack_bands:
             _ingest_stacks(butler, survey, collection, report)
         _put_references(butler, survey, collection, report)
         _put_coadd_sources(butler, survey, tracts, collection, report)
@@ -162,9 +163,10 @@ def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, re
         for row in usable
         if str(row["kind"]) == "optical_psf"
     }
-    used = set()
-    patches = survey_patches(survey, tracts)
-    wanted = {(patch.tract.id, patch.id) for patch in patches}
+    used, made = set(), patches_to_make(survey, tracts)
+    asked = survey_patches(survey, tracts)
+    wanted = {(patch.tract.id, patch.id) for patch in asked}
+    patches = [patch for patch in asked if patch.id in made.get(patch.tract.id, ())]
     for patch, band, rows in coadds_of_patches(usable, survey, patches):
         used |= {str(row["path"]) for row in rows}
         tiles = [survey_source(survey, survey.folders.input_path(str(row["path"])), band) for row in rows]
@@ -178,7 +180,7 @@ def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, re
         if str(row["kind"]) in COADD_KINDS and str(row["path"]) not in used:
             where = f"tract {row['tract']}, patch {row['patch']} is not asked for"
             if row["tract"] < 0 or (int(row["tract"]), int(row["patch"])) in wanted:
-                where = "it reaches no patch that is asked for"
+                where = "it reaches no patch that is asked for and has both halves of the survey"
             report.left_out.append((Path(str(row["path"])).name, where))
     if any(optical.kind == "lsst" for optical in survey.optical):
         _put_butler_sources(butler, survey, tracts, run, report)

@@ -18,8 +18,8 @@ from lsst.pipe.base.separable_pipeline_executor import SeparablePipelineExecutor
 from dmu0.files.metadata import in_lines
 from dmu0.files.provenance import gather_provenance
 from dmu0.progress import tqdm
-from dmu0.sky.skymap import chosen_patches
 from dmu0.surveys import Survey
+from dmu1.steps import patches_to_make
 from dmu4.butler.repository import INPUTS, RELEASE, has_collection, newest, open_butler, repository_folder
 from dmu4.execution import bps
 from dmu4.execution.quantum_runner import QuantumRunner
@@ -69,7 +69,7 @@ def _where(survey: Survey, tracts: str) -> str:
     """The data query of a release: its tracts and patches."""
     parts = [
         f"(tract = {tract} AND patch IN ({', '.join(map(str, patches))}))"
-        for tract, patches in chosen_patches(survey, tracts).items()
+        for tract, patches in patches_to_make(survey, tracts).items()
     ]
     bands = ", ".join(f"'{band}'" for band in survey.bands)
     return f"skymap = '{survey.sky_map.name}' AND ({' OR '.join(parts)}) AND band IN ({bands})"

@@ -15,8 +15,9 @@ from scipy import ndimage
 
 from dmu0.progress import tqdm
 from dmu0.robust_statistics import robust_scatter
-from dmu0.sky.skymap import chosen_patches, make_sky_map
+from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import Survey
+from dmu1.steps import patches_to_make
 from dmu4.coadds.cell_coadd import has_data, pixel_scale
 from dmu4.coadds.correlated_noise import aperture_sums
 from dmu4.coadds.maps import DEPTH_RADIUS, depth_map, seeing_map
@@ -80,7 +81,7 @@ def find_coadds(butler: Butler, survey: Survey, tracts: str = "") -> list[Datase
     """The coadds of a release, by tract, patch and band from blue to red."""
     if not _has(butler, "deep_coadd"):
         return []
-    chosen = chosen_patches(survey, tracts)
+    chosen = patches_to_make(survey, tracts)
     refs = [
         ref
         for ref in butler.query_datasets("deep_coadd", explain=False, limit=None)

@@ -56,7 +56,7 @@ def plot_visits(butler: Butler, survey: Survey, patches: dict[int, list[int]]) -
     patches
         Tract -> patch ids to draw.
     """
-    bands = survey.vista.bands if survey.vista else ("no VISTA band",)
+    bands = survey.vista.stack_bands or survey.vista.bands if survey.vista else ("no VISTA band",)
     figure, axes = plt.subplots(
         1, len(bands), figsize=(3.2 * len(bands) + 0.8, 3.8), sharex=True, sharey=True, squeeze=False
     )

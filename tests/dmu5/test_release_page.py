@@ -50,6 +50,7 @@ def test_page_links_are_relative_and_text_is_escaped(tmp_path: Path, provenance:
         pictures=[(tmp_path / "release" / "sky.png", "the sky")],
         provenance=provenance.words(),
         runs=Table({"run": ["coadds/1a2b"], "software": ["lsst-ir-fusion 9"], "commit": ["c0ffee"]}),
+        lacks=["optical.coadds: g lacks 3 of 4 files, & more"],
     )
     page = write_page(survey, tmp_path / "release", content)
     text = page.read_text()
@@ -64,6 +65,7 @@ def test_page_links_are_relative_and_text_is_escaped(tmp_path: Path, provenance:
     assert all(f"<code>{value}</code>" in text for value in provenance.words().values())
     assert "coadds/1a2b" in text
     assert "c0ffee" in text
+    assert "<h2>What is missing</h2><ul>\n<li>optical.coadds: g lacks 3 of 4 files, &amp; more</li>" in text
     assert f"Page made by {code_version()}" in text
     assert write_page(survey, tmp_path / "release", content).read_text() == text
 

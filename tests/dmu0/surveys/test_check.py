@@ -9,7 +9,7 @@ from astropy.table import Table
 
 from dmu0.files import paths
 from dmu0.surveys import Survey, SurveyError, load_survey
-from dmu0.surveys.check import check_survey
+from dmu0.surveys.check import check_survey, survey_warnings
 from dmu0.surveys.ownership import OWNER, claim_data_folders
 
 HEAD = "name: mine\ntitle: t\ninputs: {source: local, folder: data}\n"
@@ -87,6 +87,34 @@ def test_missing_files_and_the_nearest_names(make):
     assert "references.gaia: no file" in found[0]
     assert "Did you mean 'gala.fits'?" in found[0]
     assert "optical.coadds: g has no file" in found[1]
+
+
+def test_half_of_a_band_and_promised_companions(make):
+    """Some of a band's coadds, its PSF stamps: counted, with one that is not there; a half without any file stops."""
+    text = HEAD + OPTICAL.replace("kind: fits,", "kind: fits, psf_stamps: {g: 'psf/{patch}.fits'},")
+    text = text.replace("{band}_{tract}", "{band}_{patch}") + MAP.replace("['3,4']", "['3,4', '4,4']")
+    survey = make(text, "coadds/g_39.fits", "coadds/r_39.fits", "coadds/r_40.fits", "psf/40.fits", MAGZERO=27.0)
+    found = [line.removeprefix(f"{survey.path}: ") for line in check_survey(survey)]
+    folder = survey.input_folder
+    assert found[0].startswith(f"optical.coadds: g lacks 1 of 2 files: {folder}/coadds/g_40.fits is not there.")
+    assert found[1].startswith(f"optical.psf_stamps: 1 of 2 files are not there, as {folder}/psf/39.fits: the PSF is")
+    assert len(found) == 2
+    assert not any(str(folder) in line for line in survey_warnings(survey)), "the page names no folder of the machine"
+    assert survey_warnings(survey)[0].startswith("mine.yaml: optical.coadds: g lacks 1 of 2 files: coadds/g_40.fits")
+    for path in (folder / "coadds").iterdir():
+        path.unlink()
+    both = refusal(survey)
+    assert "optical.coadds: g has no file" in both
+    assert "optical.coadds: r has no file" in both
+
+
+def test_one_thing_that_is_wrong_is_one_line(make):
+    """File, key, value and what to do stand in one line."""
+    survey = make(HEAD + "vista: {bands: [vh], stacks: ['v*_st.fit']}\n" + MAP, "other.fits")
+    assert refusal(survey) == (
+        f"{survey.path} cannot be released: vista.stacks: no file in {survey.input_folder} matches v*_st.fit; "
+        f"{survey.input_folder} holds other.fits"
+    )
 
 
 @pytest.mark.parametrize(("card", "said"), [({}, "no FLUXMAG0 and no MAGZERO"), ({"MAGZERO": 0.0}, "MAGZERO is 0")])
