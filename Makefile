@@ -29,7 +29,7 @@ endif
 WORKFLOW = $(PYTHON) -m workflow
 SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
-.PHONY: mutants help sample release check survey records test fuzz coverage bench status lint types docs lock active-environment FORCE
+.PHONY: mutants help sample release check survey realdata records test fuzz coverage bench status lint types docs lock active-environment FORCE
 .PHONY: $(STAGES:%=clean-dmu%)
 
 # A mistyped path of tests is reported at once, not after the sample.
@@ -79,6 +79,9 @@ status: $(ENVIRONMENT) ## SURVEY=name-or-path  each step: done, stale, running, 
 test: sample ## [TESTS=path]  the tests, after make sample; TESTS for some of them
 	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
 		--durations=20 $(COVERED) $(TESTS)
+
+realdata: $(ENVIRONMENT) ##  fetch the real images of tests/real (25 MB, public, by their checksums); tests of them are skipped without
+	@$(PYTHON) -m tests.real.fetch
 
 coverage: COVERED = --cov --cov-report=term:skip-covered
 coverage: test ## [TESTS=path]  the tests, and the fraction of the lines that they execute

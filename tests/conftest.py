@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections import Counter
@@ -28,12 +29,16 @@ settings.load_profile("fuzz" if "FUZZ_CASES" in os.environ else "fixed")
 
 PROJECT = Path(__file__).resolve().parent.parent
 REALDATA = PROJECT.parent / "shared" / "realdata"
+IMAGES = PROJECT / "tests" / "real" / "data"
 
 
 def pytest_configure() -> None:
     """Test the code of this checkout, here and in processes that tests start, whatever the environment is made for."""
     if PROJECT not in Path(dmu0.__file__).resolve().parents:
         raise pytest.UsageError(f"dmu0 is that of {dmu0.__file__}, not of {PROJECT}: run pytest in {PROJECT}.")
+    if REALDATA.is_dir():
+        with contextlib.suppress(FileExistsError):
+            IMAGES.symlink_to(REALDATA)
     others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in {"", str(PROJECT)}]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT), *others])
 
@@ -61,6 +66,14 @@ def realdata() -> Path:
     if not REALDATA.is_dir():
         pytest.skip("the real data are not here (../shared/realdata)")
     return REALDATA
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """The folder of the images of the surveys in tests/real, which one command fetches."""
+    if not (IMAGES / "gama_9band").is_dir() or not (IMAGES / "vista_video_h").is_dir():
+        pytest.skip("the images of tests/real are not here: make realdata")
+    return IMAGES
 
 
 @pytest.fixture

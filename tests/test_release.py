@@ -57,7 +57,7 @@ def truth(sample: tuple[Survey, Table]) -> Table:
 
 
 @pytest.fixture(scope="module")
-def gama9(realdata) -> Table:
+def gama9(real_images) -> Table:
     """Objects of the nine real bands."""
     return primary(released("tests/real/gama9.yaml")[1])
 
@@ -210,7 +210,7 @@ def test_real_bands_are_all_measured(gama9: Table) -> None:
         assert good_flux(gama9, f"{band}_psfFlux", snr_min=5).sum() > 100, band
 
 
-def test_real_h_frames_make_a_catalogue(realdata) -> None:
+def test_real_h_frames_make_a_catalogue(real_images) -> None:
     """The four H frames give a catalogue with stars on both patches."""
     _, catalogue = released("tests/real/video_h.yaml")
     objects = primary(catalogue)

@@ -29,7 +29,7 @@ OVERHEAD = 5.0
 OF_DETECTORS = re.compile(r"dmu0/2_.*|dmu1/[12]_.*|dmu2/1_.*|dmu4/[12]_.*")
 """Steps whose time scales with the pixels of single images; the others scale with those of patches and bands."""
 
-_RUNS_IN = re.compile(r"^\|\s*Runs in\s*\|\s*within (\d+) s on the sample", re.M)
+_RUNS_IN = re.compile(r"^\|\s*Runs in\s*\|[^|\d]*(\d+) s\b", re.M)
 
 
 class Work(NamedTuple):

@@ -95,7 +95,7 @@ def test_sources_reach_beyond_everything() -> None:
     assert half > 0.5 * 1700 * 0.168
 
 
-def test_inputs_of_a_local_survey_are_listed(realdata) -> None:
+def test_inputs_of_a_local_survey_are_listed(real_images) -> None:
     """The files of a survey on disk are listed with their kinds; none is missing."""
     files = get_inputs(load_survey("tests/real/gama9.yaml"))
     assert sorted(set(files["kind"])) == ["optical_coadd", "vista_coadd"]
