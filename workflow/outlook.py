@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-from dmu0.files.expected import find_inputs
+from dmu0.files.expected import find_stacks
 from dmu0.files.paths import PROJECT, DataFolders
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey, load_survey
@@ -82,6 +82,8 @@ class Outlook(NamedTuple):
 
 
 def _megabytes(size: float) -> str:
+    if size >= 1e6:
+        return f"{size / 1e6:.1f} TB"
     return f"{size / 1000:.1f} GB" if size >= 1000 else f"{size:.0f} MB"
 
 
@@ -136,7 +138,7 @@ def card_seconds() -> dict[str, float]:
 def work(survey: Survey, tracts: str = "") -> Work:
     """The number of pixels that a release has to process; only existing single images are counted."""
     patches = survey_patches(survey, tracts)
-    stacks = [item.path for item in find_inputs(survey) if item.kind == "vista_stack"]
+    stacks = find_stacks(survey)
     detectors = 0.0
     for path in stacks[:3]:
         try:

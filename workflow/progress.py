@@ -20,10 +20,12 @@ _ON_TERMINAL, _IN_LOG = 1.0, 60.0
 
 
 def in_words(seconds: float) -> str:
-    """A duration in readable form: 8 s, 3 min, 2.5 h."""
+    """A duration in readable form: 8 s, 3 min, 2.5 h, 9 days."""
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 86400:.0f} days"
 
 
 def read_progress(record: Path) -> str:

@@ -59,6 +59,15 @@ def unmatched_patterns(survey: Survey) -> list[tuple[str, str]]:
     return [(key, pattern) for key, pattern in patterns if pattern and not _glob(survey.input_folder, (pattern,))]
 
 
+def find_stacks(survey: Survey) -> list[Path]:
+    """The stacks that the patterns of a survey find, without their confidence maps; none if it has no such bands."""
+    if survey.vista is None or not survey.vista.stack_bands:
+        return []
+    suffix = survey.vista.confidence
+    found = _glob(survey.input_folder, survey.vista.stacks)
+    return [path for path in found if suffix is None or not _SUFFIX.sub("", path.name).endswith(suffix)]
+
+
 def confidence_path(survey: Survey, stack: Path) -> Path | None:
     """The path of the confidence map of a stack, whether it exists or not; None if the survey has none."""
     if survey.vista is None or survey.vista.confidence is None:
@@ -73,10 +82,7 @@ def _vista_inputs(survey: Survey) -> Iterator[Input]:
     yield from _coadd_inputs(survey, "vista_coadd", survey.vista)
     if not survey.vista.stack_bands:
         return
-    suffix = survey.vista.confidence
-    for path in _glob(survey.input_folder, survey.vista.stacks):
-        if suffix is not None and _SUFFIX.sub("", path.name).endswith(suffix):
-            continue
+    for path in find_stacks(survey):
         yield Input(path, "vista_stack")
         confidence = confidence_path(survey, path)
         if confidence is not None:

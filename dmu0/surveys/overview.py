@@ -35,7 +35,8 @@ def overview(survey: Survey) -> list[str]:
         Lines on its files, its sky map, each band, and each reference catalogue.
     """
     patches = survey_patches(survey)
-    inputs = find_inputs(survey) if survey.input_folder.is_dir() else []
+    # Of a large survey in the archives there are a hundred thousand names, and mostly no file yet.
+    inputs = find_inputs(survey) if _has_files(survey.input_folder) else []
     there = {item for item in inputs if item.path.is_file()}
     lines = [f"{survey.name}: {survey.title}", _row("inputs", _inputs(survey, there)), _row("sky map", _grid(patches))]
     for optical in survey.optical:
@@ -49,6 +50,12 @@ def overview(survey: Survey) -> list[str]:
         count = sum(item.kind == kind for item in there)
         lines += [_row(kind.removesuffix("_catalogue"), f"{_counted(count, 'reference catalogue')}")] if count else []
     return lines
+
+
+def _has_files(folder: Path) -> bool:
+    """Whether there is a folder with input files in an input folder, or a file of a local survey."""
+    own = {"runs", "quarantine", "survey_file.txt", "plan.mk", "checksums.json", "manifest.parquet"}
+    return folder.is_dir() and any(entry.name not in own for entry in folder.iterdir())
 
 
 def _row(name: str, text: str) -> str:
@@ -90,12 +97,12 @@ def _coadd_lines(
         for band in half.bands:
             yield _row(band, f"coadds of the Butler repository {half.butler}, {half.collection}")
         return
-    for band in half.bands:
+    for band in half.coadd_bands if isinstance(half, Vista) else half.bands:
         wanted = [item for item in inputs if (item.kind, item.band) == (kind, band)]
         found = [item for item in wanted if item in there]
-        if wanted and not found:
-            yield _row(band, f"none of {_counted(len(wanted), 'coadd')}")
-        elif found:
+        if not found:
+            yield _row(band, f"none of {_counted(len(wanted), 'coadd')}" if wanted else "coadds that are not here yet")
+        else:
             yield _row(band, f"{len(found)} of {_counted(len(wanted), 'coadd')}, {_describe(half, found[0], patches)}")
 
 

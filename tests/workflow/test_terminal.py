@@ -134,7 +134,15 @@ def test_a_log_gets_a_line_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.4, "0 s"), (99.4, "99 s"), (100, "2 min"), (5990, "100 min"), (6000, "1.7 h"), (9e4, "25.0 h")],
+    [
+        (0.4, "0 s"),
+        (99.4, "99 s"),
+        (100, "2 min"),
+        (5990, "100 min"),
+        (6000, "1.7 h"),
+        (9e4, "25.0 h"),
+        (864000, "10 days"),
+    ],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     """Seconds, minutes and hours, each where it says most."""
