@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.table import Table
 
 from dmu0.files.manifest import check_inputs
@@ -50,7 +51,7 @@ SCENE = {"detector_pixels": 220.0, "detector_pitch": 240.0, "galaxy_density": 40
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two patches in g and i and of three pawprints of four detectors in J and Ks, of one synthetic sky."""
+    """A folder of two patches in g and i and a pawprint of four detectors in J and Ks, of one synthetic sky."""
     folder = tmp_path_factory.mktemp("compositions")
     scene = ", ".join(f"{key}: {value}" for key, value in SCENE.items())
     text = f"name: tiny_sky\ntitle: t\ninputs: {{source: simulate, seed: 11, scene: {{{scene}}}}}\n"
@@ -62,11 +63,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         survey = load_survey(str(folder / "sky.yaml"))
         make.make_sample(survey, progress=False)
         shutil.move(survey.folders[0], folder / "images")
+    for band in ("J", "Ks"):
+        stacks = [path for path in (folder / "images" / "vista").glob("*_st.fit") if filter_of(path) == band]
+        for path in stacks[1:]:
+            path.unlink()
+            path.with_name(f"{path.stem}_conf.fit").unlink()
     ready = folder / "images" / "ready"
     ready.mkdir()
     for path in (folder / "images" / "hsc" / "HSC-I").rglob("calexp*.fits"):  # what is in them does not matter here
         shutil.copy(path, ready / f"Ks_{path.parent.name}.fits")
     return folder / "images"
+
+
+def filter_of(path: Path) -> str:
+    """The filter of a stack."""
+    return fits.getheader(path)["ESO INS FILT1 NAME"]
 
 
 def write_survey(folder: Path, images: Path, name: str) -> Path:

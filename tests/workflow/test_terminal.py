@@ -141,7 +141,7 @@ def test_a_log_gets_a_line_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (5990, "100 min"),
         (6000, "1.7 h"),
         (9e4, "25.0 h"),
-        (864000, "10 days"),
+        (864_000, "10 days"),
     ],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
