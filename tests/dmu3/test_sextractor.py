@@ -102,3 +102,30 @@ def test_ellipses_are_turned_from_x_towards_y(engine: str, rng: np.random.Genera
     assert found["theta"][row] == pytest.approx(0.5, abs=0.03)
     assert (found["a"][row], found["b"][row]) == pytest.approx((3.0, 1.5), rel=0.05)
     assert measured["vh"]["kronFlux"][row] == pytest.approx(5_000 * 2 * np.pi * 4.5, rel=0.03)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_kron_ellipse_of_a_disc(engine: str, rng: np.random.Generator) -> None:
+    """The Kron ellipse of an exponential disc is 2.5 times the first moment of its light within six rms axes.
+
+    The axes are those of its bright middle, so that this is above the lower limit of 3.5.
+    """
+    yy, xx = np.mgrid[:240, :300]
+    distance = np.hypot(xx - 130.3, yy - 110.8)
+    image = (2_000 * np.exp(-distance / 4) + rng.normal(0, 1, distance.shape)).astype(np.float32)
+    found, measured = measure_bands(
+        image,
+        np.ones(image.shape, np.int16),
+        {"vh": Coadd(image, np.ones(image.shape, np.float32))},
+        threshold=300.0,
+        diameters=DIAMETERS,
+        engine=engine,
+    )
+    row = np.hypot(np.asarray(found["x"]) - 130.3, np.asarray(found["y"]) - 110.8).argmin()
+    radius = distance / np.sqrt(found["a"][row] * found["b"][row])
+    light = np.where(radius < 6, 2_000 * np.exp(-distance / 4), 0)
+    expected = 2.5 * (light * radius).sum() / light.sum()
+    assert expected > 3.6
+    assert found["kron_radius"][row] == pytest.approx(expected, rel=0.05)
+    inside = light[radius < found["kron_radius"][row]].sum()
+    assert measured["vh"]["kronFlux"][row] == pytest.approx(inside, rel=0.02)
