@@ -127,7 +127,7 @@ def grid_of(look: FirstLook, patch: Patch | None) -> str:
     own = f'of {look.pixel_scale:.4g}"'
     if patch is None:
         return own
-    return f"{own} on the sky map" if is_on_grid(look, patch) else f"{own} on a grid of its own"
+    return f"{own} on the sky map" if is_on_grid(look, patch) else f"{own} on a grid of its own, to be resampled"
 
 
 def is_on_grid(look: FirstLook, patch: Patch) -> bool:

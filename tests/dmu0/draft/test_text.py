@@ -59,9 +59,11 @@ def test_two_images_on_unequal_grids(tmp_path):
     folder = tmp_path / "pair"
     fine = write_image(folder / "kids_i.fits", x=120, y=150, MAGZERO=0.0 + 25.0, FILTER="i_SDSS")
     write_image(folder / "viking_Ks.fits", x=10, y=20, scale=0.339, shape=(200, 220), MAGZPT=23.05, FILTER="Ks")
+    write_image(folder / "viking_Ks_conf.fits", x=10, y=20, scale=0.339, shape=(200, 220), FILTER="Ks")
     survey = drafted(folder)
     assert survey.bands == ("i", "vk")
     assert (survey.vista.kind, survey.vista.coadds) == ("coadds", {"vk": "viking_Ks.fits"})
+    assert survey.vista.weights == {"vk": "viking_Ks_conf.fits"}
     assert survey.vista.zero_points["vk"] == pytest.approx(23.05 + 1.816)
     sky_map = make_sky_map(survey.sky_map)
     assert is_on_grid(look_at(fine), sky_map.tract(0).patch(0))
