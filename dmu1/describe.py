@@ -13,7 +13,7 @@ from astropy.wcs import Wcsprm
 
 from dmu0.sky.sphere import POLAR, tangent_offsets
 from obs_vista.bands import vista_band
-from obs_vista.cards import CardError, card_number, optional_number, whole_number
+from obs_vista.cards import CardError, card_number, is_finite_number, optional_number, whole_number
 from obs_vista.noise import MOST_FRAMES, predicted_sky_noise
 from obs_vista.translator import VircamTranslator
 from obs_vista.wcs_cards import given_frame, may_project, projection_cards
@@ -225,7 +225,7 @@ def pixels_to_icrs(header: Mapping[str, Any], *, x: np.ndarray, y: np.ndarray) -
 def _is_movable(cards: Mapping[str, Any]) -> bool:
     """Whether `pixels_to_icrs` can shift a transformation: numbers in degrees, in ICRS, RA first."""
     return (
-        all(isinstance(cards.get(key), float | int) and np.isfinite(cards[key]) for key in _PLACE)
+        all(is_finite_number(cards.get(key)) for key in _PLACE)
         and given_frame(cards) == "ICRS"
         and str(cards.get("CTYPE1", "")).startswith("RA--")
         and all(str(cards.get(key, "deg")).strip() == "deg" for key in ("CUNIT1", "CUNIT2"))

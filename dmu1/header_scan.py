@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from astropy.io import fits
 
+from obs_vista.cards import CardError, whole_number
+
 BLOCK = 2880
 """Bytes in a FITS block."""
 
@@ -102,13 +104,17 @@ def _parse(raw: bytes, wanted: Callable[[str], bool]) -> fits.Header:
 
 def _data_bytes(header: fits.Header, *, number: int) -> int:
     """Size in bytes of the data after a header, padded to whole blocks (FITS standard 4.0, equations 1 and 2)."""
+    most = 2**40
     try:
-        axes = [int(header[f"NAXIS{axis}"]) for axis in range(1, int(header["NAXIS"]) + 1)]
-        values = int(header.get("PCOUNT", 0))
+        count = whole_number(header, "NAXIS", low=0, high=999)
+        axes = [whole_number(header, f"NAXIS{axis}", low=0, high=most) for axis in range(1, count + 1)]
+        values = whole_number(header, "PCOUNT", low=0, high=most, default=0)
+        groups = whole_number(header, "GCOUNT", low=0, high=most, default=1)
         product = 1
         for length in axes:
             product *= length
-        size = abs(int(header["BITPIX"])) // 8 * int(header.get("GCOUNT", 1)) * (values + product) if axes else 0
-    except KeyError as error:
-        raise HeaderError(f"HDU {number} does not say how large it is: {error.args[0]}") from error
+        bits = abs(whole_number(header, "BITPIX", low=-64, high=64))
+    except CardError as error:
+        raise HeaderError(f"HDU {number} does not say how large it is: {error}") from error
+    size = bits // 8 * groups * (values + product) if axes else 0
     return -(-size // BLOCK) * BLOCK

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections import Counter
@@ -89,6 +90,16 @@ def card_values(header: fits.Header) -> dict[str, Value]:
     return values
 
 
+def is_finite_number(value: object) -> bool:
+    """Whether a value is a finite real number; integers of any size are, that numpy does not know, but for a few."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # more than the largest floating-point number
+        return False
+
+
 def card_number(header: Mapping, keyword: str, *, default: float | None = None) -> float:
     """The value of a card as a finite number.
 
@@ -111,7 +122,7 @@ def card_number(header: Mapping, keyword: str, *, default: float | None = None) 
         if default is None:
             raise CardError(f"{keyword} is missing or has no value; a number is needed.")
         return default
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+    if not is_finite_number(value):
         raise CardError(f"{keyword} is {value!r}; a finite number is needed.")
     return float(value)
 

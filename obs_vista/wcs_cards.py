@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from astropy.io import fits
 
-from obs_vista.cards import CardError, Value, card_value, card_values
+from obs_vista.cards import CardError, Value, card_value, card_values, is_finite_number
 
 NO_PROJECTION = re.compile(
     # layout and scaling of the data, text, checksums
@@ -147,7 +147,7 @@ def _matrix(cards: Mapping[str, Value], form: str) -> np.ndarray | None:
 
 def _finite(cards: Mapping[str, Value], name: str) -> float:
     value = cards[name]
-    if isinstance(value, bool | str) or not np.isfinite(value):
+    if not is_finite_number(value):
         raise CardError(f"{name} is {value!r}; a finite number is needed.")
     return float(value)
 
@@ -234,7 +234,7 @@ def as_text(cards: Mapping[str, Value]) -> str:
     for keyword, value in cards.items():
         if isinstance(value, bool):
             text = f"{'T' if value else 'F':>20s}"
-        elif isinstance(value, str) or not np.isfinite(value):
+        elif isinstance(value, str) or not is_finite_number(value):
             printable = "".join(c if " " <= c <= "~" else "?" for c in str(value)).replace("'", "''")
             text = f"'{printable[:66]:<8s}'"
         else:
