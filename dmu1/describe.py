@@ -219,7 +219,11 @@ def pixels_to_icrs(header: Mapping[str, Any], *, x: np.ndarray, y: np.ndarray) -
     projection.crval = [cards["CRVAL1"], cards["CRVAL2"]]
     projection.crpix = [cards["CRPIX1"], cards["CRPIX2"]]
     projection.cd = [[cards["CD1_1"], cards["CD1_2"]], [cards["CD2_1"], cards["CD2_2"]]]
-    return tuple(projection.p2s(np.column_stack([x, y]), 0)["world"].T)
+    try:
+        return tuple(projection.p2s(np.column_stack([x, y]), 0)["world"].T)
+    except ValueError as error:
+        place = ", ".join(f"{key} = {cards[key]:g}" for key in _PLACE)
+        raise CardError(f"{place}: {' '.join(str(error).split())}") from error
 
 
 def _is_movable(cards: Mapping[str, Any]) -> bool:

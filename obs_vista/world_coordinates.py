@@ -114,7 +114,8 @@ def _read(cards: Mapping[str, Value]) -> WCS:
             wcs = WCS(text, naxis=2 if axes > 2 else None)
         except (ValueError, TypeError, KeyError, AssertionError, MemoryError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise CardError(f"CTYPE1 = {cards['CTYPE1']!r}, CTYPE2 = {cards['CTYPE2']!r}: {reason}") from error
+            named = ", ".join(f"{key} = {cards[key]!r}" for key in ("CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2"))
+            raise CardError(f"{named}: {reason}") from error
     for warning in said:
         message = " ".join(str(warning.message).split())
         if not isinstance(warning.message, FITSFixedWarning):

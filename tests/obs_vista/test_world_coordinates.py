@@ -117,6 +117,7 @@ def test_matrix_in_all_its_forms(cards, matrix):
         (CD | {"CD2_1": 0.0, "CD2_2": 0.0}, "(?i)singular"),
         (CD | {"CRVAL1": None}, "CRVAL1"),
         (CD | {"CRVAL1": "text"}, "CRVAL1.*text"),
+        (CD | {"CRVAL2": 99.0}, "CRVAL2 = 99.0: .*No valid solution"),
         (CD | {"CTYPE2": None}, "CTYPE"),
         (CD | {"CTYPE1": "RA---XYZ", "CTYPE2": "DEC--XYZ"}, "XYZ"),
         (CD | {"CTYPE1": "FREQ", "CTYPE2": "STOKES"}, "no celestial axes"),
