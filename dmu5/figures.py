@@ -15,6 +15,7 @@ from dmu0.sky.sphere import SkyPlane
 from dmu3.figures import COLOURS, MARKERS
 from dmu5.diagnostics import DWARF_LOCUS, Locus, Offsets, good_flux
 from dmu5.selection_function import Curve, depth_map
+from obs_vista.bands import plain_band
 from obs_vista.photometry import magnitude_of
 
 
@@ -89,7 +90,9 @@ def plot_counts(catalogue: Table, bands: Sequence[str], *, width: float = 0.5, t
     edges = np.arange(14, 28 + width, width)
     for axis, band in zip(axes, bands, strict=True):
         chosen = good_flux(catalogue, f"{band}_kronFlux", snr_min=5)
-        axis.hist(magnitude_of(np.asarray(catalogue[f"{band}_kronFlux"])[chosen]), edges, color=COLOURS[band])
+        axis.hist(
+            magnitude_of(np.asarray(catalogue[f"{band}_kronFlux"])[chosen]), edges, color=COLOURS[plain_band(band)]
+        )
         if truth is not None:
             axis.hist(magnitude_of(np.asarray(truth[f"flux_{band}"])), edges, histtype="step", color="k", label="true")
         axis.set_yscale("log")
@@ -157,7 +160,14 @@ def plot_baseline(table: Table) -> Figure:
     for place, row in enumerate(table):
         band = row["band"]
         axis.errorbar(
-            place, row["ratio"], row["scatter"], fmt=MARKERS[band], color=COLOURS[band], mec="k", mew=0.5, capsize=3
+            place,
+            row["ratio"],
+            row["scatter"],
+            fmt=MARKERS[plain_band(band)],
+            color=COLOURS[plain_band(band)],
+            mec="k",
+            mew=0.5,
+            capsize=3,
         )
     axis.axhline(1, color="k", lw=0.8)
     axis.set_xticks(range(len(table)), [f"{row['band']}\n{row['n']}" for row in table])
@@ -172,7 +182,14 @@ def plot_curves(curves: dict[str, Curve], *, label: str, expected: dict[str, np.
     figure, axes = _panels(len(curves))
     for axis, (band, curve) in zip(axes, curves.items(), strict=True):
         axis.errorbar(
-            curve.middle, curve.fraction, curve.error, fmt=MARKERS[band], ms=4, color=COLOURS[band], mec="k", mew=0.4
+            curve.middle,
+            curve.fraction,
+            curve.error,
+            fmt=MARKERS[plain_band(band)],
+            ms=4,
+            color=COLOURS[plain_band(band)],
+            mec="k",
+            mew=0.4,
         )
         if expected is not None:
             axis.plot(curve.middle, expected[band], "k-", lw=1)
@@ -189,7 +206,9 @@ def plot_expected(magnitude: np.ndarray, expected: dict[str, np.ndarray]) -> Fig
     """The completeness expected from the depth, for all bands."""
     figure, axis = plt.subplots(figsize=(7, 3.4), layout="constrained")
     for band, chance in expected.items():
-        axis.plot(magnitude, chance, color=COLOURS[band], marker=MARKERS[band], ms=4, label=band)
+        axis.plot(
+            magnitude, chance, color=COLOURS[plain_band(band)], marker=MARKERS[plain_band(band)], ms=4, label=band
+        )
     axis.axhline(0.5, color="0.6", lw=0.6)
     axis.set_xlabel("magnitude of a point source (AB)")
     axis.set_ylabel("probability of 5 sigma")

@@ -197,7 +197,7 @@ def _check_maps(survey: Survey, rows: list[Row]) -> None:
     """
     by_path = {str(row["path"]): row for row in rows}
     halves: list[Optical | Vista] = [half for half in survey.optical if half.kind != "lsst"]
-    if survey.vista is not None and survey.vista.kind == "coadds":
+    if survey.vista is not None:
         halves.append(survey.vista)
     for half in halves:
         if not half.weights and not half.variances:
