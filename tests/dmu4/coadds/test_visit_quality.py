@@ -81,3 +81,14 @@ def test_old_summaries_say_what_to_do(noise):
     table.remove_column("noise_correlation")
     with pytest.raises(OutdatedSummary, match=r"visit 3 has no noise_correlation.*Run dmu4/2_Single_frame.ipynb again"):
         accepted_quality(table[0])
+
+
+@pytest.mark.parametrize("plane", BIT)
+def test_planes_that_say_nothing_of_the_noise(plane: str) -> None:
+    """Of pixels most of which are in a plane, the variance is that of the others only if the plane is a defect."""
+    rng = np.random.default_rng(3)
+    variance, mask = np.full((120, 150), 4, np.float32), np.zeros((120, 150), np.int32)
+    variance[:, 50:], mask[:, 50:] = 100, BIT[plane]
+    image = rng.normal(0, 1, variance.shape) * np.sqrt(variance)
+    expected = 4 if plane in {"NO_DATA", "BAD", "CR", "STREAK"} else 100
+    assert measure_visit_noise(image.astype(np.float32), variance, mask).variance == expected

@@ -97,3 +97,26 @@ def test_a_point_has_no_disc():
     shapes, _ = one_source(image, x=80.0, y=80.0, covariance=None, start=start)
     np.testing.assert_allclose(shapes.covariance, start, rtol=0.01, atol=1e-3)
     np.testing.assert_allclose(disc_covariance(start * [0.99, 0.99, 1], start), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("slope", "expected"), [(1.0, 7.5), (0.0, 8.0), (3.0, 3.0)])
+def test_radii_of_power_laws_within_their_limits(slope, expected):
+    """Light as r^-1 out to 6 sigma has a first moment of 3, a radius of 7.5; level and steep light are limited."""
+    xx, yy, xy = 25.0, 16.0, 6.0
+    rows, columns = np.indices(SHAPE)
+    dx, dy = columns - 80.4, rows - 79.7
+    radius = np.sqrt((yy * dx**2 + xx * dy**2 - 2 * xy * dx * dy) / (xx * yy - xy**2))
+    profiles = make_profiles(
+        x=np.array([80.4]), y=np.array([79.7]), covariance=np.array([[200.0, 200.0, 0]]), psf_size=41
+    )
+    stamps = render(profiles, psf_transforms(psf_stamp(3.0)[None], profiles.size), np.zeros(1, int))
+    found = kron_radii(
+        stamps,
+        np.zeros(1),
+        residual=(radius**-slope).astype(np.float32),
+        members=np.array([0]),
+        x=profiles.x,
+        y=profiles.y,
+        covariance=np.array([[xx, yy, xy]]),
+    )
+    assert found[0] == pytest.approx(expected, rel=0.02)

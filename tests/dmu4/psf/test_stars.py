@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from dmu4.psf.moments import adaptive_moments
 from dmu4.psf.stars import find_sources, select_stars, stellar_size
+from obs_vista.masks import BIT
 from tests.scenes.detectors import SyntheticDetector, make_detector_scene
 
 
@@ -70,3 +71,18 @@ def test_moments_of_nothing() -> None:
     """Where there is no light the moments are not-a-number."""
     found = adaptive_moments(np.full((40, 40), -1.0), x=np.array([20.0]), y=np.array([20.0]), sigma=1.0, radius=8)
     assert np.isnan(found.size[0])
+
+
+@pytest.mark.parametrize("plane", BIT)
+def test_planes_that_spoil_a_star(plane: str, rng: np.random.Generator) -> None:
+    """A star with a defective, saturated or non-linear pixel in its core is not used; other planes do not matter."""
+    rows, columns = np.indices((80, 100))
+    image = rng.normal(0, 1, rows.shape)
+    image += 400 * np.exp(-0.5 * ((columns - 60.3) ** 2 + (rows - 30.8) ** 2) / 1.4**2)
+    mask = np.zeros(rows.shape, np.int32)
+    mask[31, 61] = BIT[plane]
+    found = find_sources(image.astype(np.float32), np.ones(rows.shape, np.float32), mask, fwhm=3.3)
+    star = np.hypot(found.x - 60.3, found.y - 30.8) < 1
+    spoils = plane in {"NO_DATA", "BAD", "SAT", "CR", "EDGE", "SUSPECT"}
+    assert found.masked[star].all() if spoils else not found.masked[star].any()
+    assert spoils or star.sum() == 1
