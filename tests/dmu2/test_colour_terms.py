@@ -46,8 +46,23 @@ def test_published_values() -> None:
     """The published terms are those of Gonzalez-Fernandez et al. 2018 and of the HSC pipeline."""
     slopes = {band: PUBLISHED[band].coefficients[1] for band in ("vz", "vy", "vj", "vh", "vk")}
     assert slopes == {"vz": 0.86, "vy": 0.46, "vj": -0.031, "vh": 0.015, "vk": -0.006}
-    assert PUBLISHED["g"].coefficients == (0.005728, 0.061749, -0.001125)
-    assert PUBLISHED["z"].second == "ps1_y"
+    for band in slopes:
+        term = PUBLISHED[band]
+        assert (term.coefficients[0], term.coefficients[2], term.magnitudes, term.order) == (0, 0, "Vega", 1)
+        assert (term.first, term.second, term.colour_range) == ("tmass_j", "tmass_k", (0.0, 1.0))
+    bases = [PUBLISHED[band].base for band in slopes]
+    assert bases == ["tmass_j", "tmass_j", "tmass_j", "tmass_h", "tmass_k"]
+    hsc = {
+        "g": ("r", 0.005728, 0.061749, -0.001125),
+        "r": ("i", -0.000144, 0.001369, -0.008380),
+        "i": ("z", 0.000643, -0.130078, -0.006855),
+        "z": ("y", -0.005362, -0.221551, -0.308279),
+        "y": ("z", -0.002055, 0.209680, 0.227296),
+    }
+    for band, (other, *coefficients) in hsc.items():
+        term = PUBLISHED[band]
+        assert (term.base, term.first, term.second) == (f"ps1_{band}", f"ps1_{band}", f"ps1_{other}")
+        assert (list(term.coefficients), term.magnitudes) == (coefficients, "AB")
 
 
 def test_apply_vega_and_ab() -> None:
