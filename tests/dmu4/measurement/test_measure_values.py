@@ -80,6 +80,11 @@ def test_scaling_to_empty_apertures_counts_once(cube, monkeypatch: pytest.Monkey
     for first, second in zip(before.circles, after.circles, strict=True):
         np.testing.assert_allclose(second.error, 2 * first.error)
     np.testing.assert_array_equal(after.psf.error, before.psf.error)
+    for number, (x, y) in enumerate(PLACES):
+        # As in `test_band_fluxes`: the weight is a Gaussian of moments A^2 - P and height A^2 / sqrt(det).
+        xx, yy, xy = psf_at(x=x, y=y)
+        root = np.sqrt((25 - xx) * (25 - yy) - xy**2)
+        assert before.gaap.error[number] == pytest.approx(1.5 * SIGMA * np.sqrt(np.pi * 625 / root), rel=0.02)
     area = np.pi * RADII[5] ** 2
     np.testing.assert_allclose(before.circles[5].error, 2 * SIGMA * np.sqrt(area), rtol=2e-3)
 
