@@ -93,11 +93,13 @@ def star_checks(found: Completeness, fluxes: Sequence[FluxComparison], positions
 
 
 def locus_checks(locus: Locus | None) -> list[Check]:
-    """Check that real stars lie on the dwarf locus; no row if one of the four bands is missing."""
+    """Check that real stars lie on the dwarf locus; no row without one of the four bands, or with too few stars."""
     if locus is None:
         return []
     offset, count = locus.offset()
-    kept = count >= MIN_STARS and abs(offset) <= LOCUS_MAX
+    if count < MIN_STARS:
+        return []
+    kept = abs(offset) <= LOCUS_MAX
     what = "median J-Ks of stars of 0.5 < g-i < 1.5 from real dwarfs"
     return [(what, f"{offset:+.3f} mag of {count}", f"<= {LOCUS_MAX} mag", kept)]
 

@@ -293,11 +293,11 @@ def test_checks_of_stars(found: int, bias: float, count: int, offset: float, exp
 
 def test_checks_of_the_locus() -> None:
     """0.09 mag from the dwarfs is within 0.1, 0.11 mag is not, either way; few stars say nothing."""
-    for shift, count, kept in ((0.09, 12, True), (0.11, 12, False), (-0.11, 12, False), (0.0, 9, False)):
+    for shift, count, kept in ((0.09, 12, [True]), (0.11, 12, [False]), (-0.11, 12, [False]), (0.0, 9, [])):
         # Covey et al. 2007 at g-i = 1: J-Ks = 0.49 + 0.10 (Vega, 2MASS); 0.975 of it less 0.900 in VISTA's AB.
         locus = Locus(np.full(count, 1.0), np.full(count, 0.975 * 0.59 - 0.900 + shift))
         assert locus.offset()[0] == pytest.approx(shift, abs=1e-6)
-        assert [row[3] for row in locus_checks(locus)] == [kept]
+        assert [row[3] for row in locus_checks(locus)] == kept
     assert locus_checks(None) == []
     assert np.isnan(Locus(np.full(20, 2.0), np.zeros(20)).offset()[0])
 
