@@ -29,11 +29,11 @@ endif
 WORKFLOW = $(PYTHON) -m workflow
 SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
-.PHONY: mutants help sample release check survey realdata records test fuzz coverage bench status lint types docs lock active-environment FORCE
+.PHONY: mutants help sample slow release check survey realdata records test fuzz coverage bench status lint types docs lock active-environment FORCE
 .PHONY: $(STAGES:%=clean-dmu%)
 
 # A mistyped path of tests is reported at once, not after the sample.
-ifneq ($(filter test coverage,$(MAKECMDGOALS)),)
+ifneq ($(filter test slow coverage,$(MAKECMDGOALS)),)
 ifeq ($(filter -%,$(TESTS)),)
 $(foreach path,$(TESTS),$(if $(wildcard $(firstword $(subst ::, ,$(path)))),,$(error There is no $(path): TESTS names files or folders below tests)))
 endif
@@ -76,9 +76,14 @@ status: $(ENVIRONMENT) ## SURVEY=name-or-path  each step: done, stale, running, 
 	@$(WORKFLOW) status $(SAID)
 
 # A worker that dies ends the tests: with a new one in its place they would wait for ever.
-test: sample ## [TESTS=path]  the tests, after make sample; TESTS for some of them
-	$(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 \
-		--durations=20 $(COVERED) $(TESTS)
+PYTEST = $(PYTHON) -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --durations=20
+
+# Tests that run whole releases take longer than all others together: those that TESTS names are run wherever they are.
+test: sample ## [TESTS=path]  the tests, after make sample, without the slow ones; TESTS for some of them
+	$(PYTEST) $(if $(filter tests,$(TESTS)),-m "not slow") $(COVERED) $(TESTS)
+
+slow: sample ## [TESTS=path]  the tests that run whole releases: both engines, real surveys, surveys of any composition
+	$(PYTEST) -m slow $(TESTS)
 
 realdata: $(ENVIRONMENT) ##  fetch the real images of tests/real (25 MB, public, by their checksums); tests of them are skipped without
 	@$(PYTHON) -m tests.real.fetch
