@@ -26,7 +26,7 @@ from dmu4.detectors.reference_stars import around_detector
 from dmu4.review.objects import duplicate_primaries
 from dmu4.review.visits import plot_arrows, plot_maps
 from dmu5.diagnostics import depth_at, offsets
-from dmu5.figures import show_depths, show_sky
+from dmu5.figures import plot_depths, plot_sky
 from dmu5.selection_function import depth_map
 from tests.conftest import casu_headers
 
@@ -222,8 +222,8 @@ def test_figures_show_the_field_and_no_more(field, rng):
     draw_catalogues(axis, {"gaia": (np.asarray(merged["ra"]), np.asarray(merged["dec"]))})
     images = visit(field)
     drawn = {
-        0.1: [axis, figures2.sky_figure(merged).axes[0], show_sky(objects, "vh").axes[0]],
-        0.6: [figures1.images_on_sky(images, "seeing").axes[0]],
+        0.1: [axis, figures2.plot_sky(merged).axes[0], plot_sky(objects, "vh").axes[0]],
+        0.6: [figures1.plot_images(images, "seeing").axes[0]],
     }
     for width, axes in drawn.items():
         for panel in axes:
@@ -237,4 +237,4 @@ def test_figures_show_the_field_and_no_more(field, rng):
             if aspect != 1:
                 labels = [label.get_text() for label in panel.get_xticklabels()]
                 assert all(0 <= float(label) < 360 for label in labels if label)
-    assert len(show_depths(objects, ["vh"]).axes) >= 1
+    assert len(plot_depths(objects, ["vh"]).axes) >= 1

@@ -96,7 +96,8 @@ def _fill_archive(archive, casu_files: dict[str, bytes], rng) -> None:
     header.update({"CRPIX1": 1.0, "CRPIX2": 1.0, "CD1_1": -4.67e-5, "CD2_2": 4.67e-5})
     coadd = fits.HDUList([fits.PrimaryHDU(rng.normal(size=(30, 30)), header)])
     archive.files["/hsc/HSC-I/8524/5,4.fits"] = as_bytes(coadd)
-    psf = as_bytes(fits.HDUList([fits.PrimaryHDU(np.ones((9, 9)))]))
+    away = np.add.outer(np.square(np.arange(9) - 4), np.square(np.arange(9) - 4))
+    psf = as_bytes(fits.HDUList([fits.PrimaryHDU(np.exp(-away / 4))]))
 
     class Files(dict):
         def get(self, path, default=None):
