@@ -44,8 +44,13 @@ def test_what_is_not_linear_is_refused(cards, words):
 
 @pytest.mark.parametrize("unit", ["nJy", "adu", "counts/s", "Jy/beam", "nanomaggy", "electron", "ADU"])
 def test_linear_units_pass(unit):
-    """Units of flux and counts are not looked at further."""
-    refuse_nonlinear({"BUNIT": unit})
+    """Pixels in units of flux and counts come back as they are, and stacks in them have their zero point."""
+    stored = np.array([-3.0, 0.5, 7000.0])
+    cards = {"BUNIT": unit}
+    assert linear_pixels(stored, cards) is stored
+    refuse_nonlinear(cards)
+    stack = {"MAGZPT": 23.8, "EXPTIME": 10.0}
+    assert photometric_cards(stack | cards) == photometric_cards(stack)
 
 
 def test_stacks_on_an_asinh_scale_are_refused():
