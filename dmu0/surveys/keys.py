@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from dmu0.files.paths import PROJECT, DataFolders
 from dmu0.surveys.messages import describe, nearest
 from dmu0.surveys.optical import Optical, as_list, with_own_labels
-from dmu0.surveys.section import Section, ZeroPoint
+from dmu0.surveys.section import Section, VariancePatterns, WeightPatterns, ZeroPoint
 from dmu0.surveys.values import check_bands, check_keys, check_patterns, parse_patches, parse_position
 from dmu0.surveys.yaml_file import YamlError, read_yaml
 from obs_vista.bands import VISTA_BANDS, in_band_order
@@ -105,15 +105,8 @@ class Vista(Section):
     coadds: dict[str, str] = Field(
         default_factory=dict, description="band -> file pattern, as for optical, of bands that come as coadds"
     )
-    weights: dict[str, str] = Field(
-        default_factory=dict,
-        description="band or default -> pattern of weight or confidence maps: inverse variance up to "
-        "a factor, which is measured, and 0 without data; a wildcard matches the same text as in coadds",
-    )
-    variances: dict[str, str] = Field(
-        default_factory=dict,
-        description="band or default -> pattern of variance maps, in squares of the image's unit",
-    )
+    weights: WeightPatterns = Field(default_factory=dict)
+    variances: VariancePatterns = Field(default_factory=dict)
     zero_points: dict[str, ZeroPoint] = Field(
         default_factory=dict, description="band -> AB zero point, of bands that come as coadds"
     )

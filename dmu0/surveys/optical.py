@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dmu0.surveys.section import Section, ZeroPoint
+from dmu0.surveys.section import Section, VariancePatterns, WeightPatterns, ZeroPoint
 from dmu0.surveys.values import check_bands, check_keys, check_patterns
 from obs_vista.bands import OPTICAL_BANDS, SURVEY_NAME, own_label
 
@@ -33,15 +33,8 @@ class Optical(Section):
         description="band or default -> file pattern with {tract} {patch} {patch_x} {patch_y} {band} {filter}; a "
         "mosaic of many tiles has * and ? in place of what tells them apart",
     )
-    weights: dict[str, str] = Field(
-        default_factory=dict,
-        description="band or default -> pattern of weight or confidence maps: inverse variance up to a "
-        "factor, which is measured, and 0 without data; a wildcard matches the same text as in coadds",
-    )
-    variances: dict[str, str] = Field(
-        default_factory=dict,
-        description="band or default -> pattern of variance maps, in squares of the image's unit",
-    )
+    weights: WeightPatterns = Field(default_factory=dict)
+    variances: VariancePatterns = Field(default_factory=dict)
     psf_stamps: dict[str, str] = Field(
         default_factory=dict, description="band -> pattern of PSF stamps; stars of the coadd where there is none"
     )

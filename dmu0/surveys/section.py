@@ -9,6 +9,21 @@ from pydantic import BaseModel, ConfigDict, Field
 ZeroPoint = Annotated[float, Field(ge=-60, le=60)]
 """AB magnitude of one count."""
 
+WeightPatterns = Annotated[
+    dict[str, str],
+    Field(
+        description="band or default -> pattern of weight or confidence maps: inverse variance up to a factor, which "
+        "is measured, and 0 without data; a wildcard matches the same text as in coadds"
+    ),
+]
+"""Where the weight maps beside the coadds of a section are."""
+
+VariancePatterns = Annotated[
+    dict[str, str],
+    Field(description="band or default -> pattern of variance maps, in squares of the image's unit"),
+]
+"""Where the variance maps beside the coadds of a section are."""
+
 
 class Section(BaseModel):
     """A section of a survey file, in which unknown keys are errors."""

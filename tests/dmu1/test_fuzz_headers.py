@@ -21,8 +21,7 @@ from obs_vista.noise import pawprint_variance, predicted_sky_noise
 from obs_vista.translator import VircamTranslator
 from obs_vista.world_coordinates import icrs_wcs
 from obs_vista.zero_points import header_zero_point
-from tests.conftest import casu_headers
-from tests.dmu0.files.test_fuzz_headers import IMAGE, KEYWORDS, VALUES, cards
+from tests.dmu0.files.test_fuzz_headers import IMAGE, KEYWORDS, VALUES, cards, detector_header
 
 pytestmark = pytest.mark.fuzz
 
@@ -46,13 +45,7 @@ def attempt(read: Callable[[], Any]) -> tuple[Any, str]:
 
 def stack_of(changes: list[tuple[str, str]]) -> bytes:
     """A stack of one detector in the primary HDU, with changed cards."""
-    primary, extension = casu_headers(1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-        header = fits.PrimaryHDU(IMAGE).header
-        for part in (primary, extension):
-            header.extend(part.cards, update=True)
-    return cards(header, changes) + IMAGE.astype(">f8").tobytes().ljust(17280, b"\0")
+    return cards(detector_header(), changes) + IMAGE.astype(">f8").tobytes().ljust(17280, b"\0")
 
 
 @given(changes=CHANGES)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from dmu0.guard import stop_marked
 from tests.scenes.toy_project import make, write_project
+
+
+@pytest.fixture
+def mark() -> Iterator[str]:
+    """A variable of the environment, by which the processes of a test are found, and stopped at its end."""
+    mark = f"TEST_MARK={uuid4().hex}"
+    yield mark
+    stop_marked(mark)
 
 
 @pytest.fixture(scope="session")

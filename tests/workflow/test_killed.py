@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from dmu0.guard import marked_processes, stop_marked
+from dmu0.guard import marked_processes
 from tests.scenes.toy_project import WRITE, command, environment, make, write_notebook
 
 SLOW = """
@@ -71,14 +70,6 @@ def wait_until_gone(mark: str) -> list[int]:
     while (found := marked_processes(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return found
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    """A variable of the environment, by which the processes of a test are found, and stopped at its end."""
-    mark = f"TEST_MARK={uuid4().hex}"
-    yield mark
-    stop_marked(mark)
 
 
 @pytest.fixture

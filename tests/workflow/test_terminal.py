@@ -11,13 +11,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from dmu0.guard import marked_processes, stop_marked
+from dmu0.guard import marked_processes
 from tests.scenes.toy_project import WRITE, command, environment, make, write_notebook
 from workflow import progress
 from workflow.records import lock_file, progress_file
@@ -77,14 +75,6 @@ class Terminal:
         seconds = time.monotonic() - begun
         self._reader.join(timeout=10)
         return seconds
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    """A variable of the environment, by which the processes of a test are found, and stopped at its end."""
-    mark = f"TEST_MARK={uuid4().hex}"
-    yield mark
-    stop_marked(mark)
 
 
 def test_progress_a_running_step_and_ctrl_c(toy: Path, mark: str) -> None:

@@ -41,18 +41,24 @@ def cards(header: fits.Header, changes: list[tuple[str, str]]) -> bytes:
     return text.ljust(-(-len(text) // 2880) * 2880).encode("ascii", "replace")
 
 
-@given(
-    changes=st.lists(st.tuples(st.sampled_from(KEYWORDS), st.sampled_from(VALUES)), max_size=5),
-    kind=st.sampled_from(["vista_stack", "vista_confidence", "vista_coadd", "optical_coadd", "optical_psf"]),
-)
-def test_headers_at_random(changes, kind):
-    """Cards that are empty, text, not numbers or not cards never end the check with an error."""
+def detector_header() -> fits.Header:
+    """The header of a stack of one detector in the primary HDU."""
     primary, extension = casu_headers(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
         header = fits.PrimaryHDU(IMAGE).header
         for part in (primary, extension):
             header.extend(part.cards, update=True)
+    return header
+
+
+@given(
+    changes=st.lists(st.tuples(st.sampled_from(KEYWORDS), st.sampled_from(VALUES)), max_size=5),
+    kind=st.sampled_from(["vista_stack", "vista_confidence", "vista_coadd", "optical_coadd", "optical_psf"]),
+)
+def test_headers_at_random(changes, kind):
+    """Cards that are empty, text, not numbers or not cards never end the check with an error."""
+    header = detector_header()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "v20091103_00354_st.fit"
         path.write_bytes(
