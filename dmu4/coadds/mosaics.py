@@ -18,7 +18,7 @@ from dmu0.published.planes import OpticalCoadd
 from dmu0.sky.tract import Patch
 from dmu4.coadds.cell_coadd import cell_size
 from dmu4.coadds.correlated_noise import noise_kernel, sky_noise_correlation
-from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs, psf_nodes
+from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs, psf_nodes
 from dmu4.coadds.psf_from_stars import shifted_stamp
 from dmu4.coadds.resample import CoordinateGrid, PixelMap, coordinate_grid
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes, CoaddSettings, make_coadd
@@ -183,4 +183,4 @@ def stamp_psfs(
     """The PSF of each cell from a stamp on the images' own pixels, as `dmu4.coadds.psf.cell_psfs` gives it."""
     nodes = [psf_nodes(StampPsf(stamp), one.bbox) for one in inputs]
     nominal = nominal_inputs(planes.cell_counts)
-    return cell_psfs(inputs, nodes, nominal, patch.outer_bbox, cell=cell_size(patch), order=order)
+    return cell_psfs(InputPsfs(inputs, nodes, patch.outer_bbox, order=order), nominal, cell=cell_size(patch))

@@ -130,47 +130,14 @@ def nominal_inputs(cell_counts: np.ndarray) -> np.ndarray:
     return 2 * cell_counts > np.maximum(most, 1)
 
 
-def cell_psfs(
-    inputs: Sequence[CoaddInput],
-    nodes: Sequence[np.ndarray],
-    nominal: np.ndarray,
-    box: Box,
-    *,
-    cell: int,
-    order: int,
-) -> np.ndarray:
-    """The PSF of each cell at its centre.
-
-    Parameters
-    ----------
-    inputs, nodes
-        Inputs, and PSF of each from `psf_nodes`, in the same order.
-    nominal
-        Inputs of each cell, from `nominal_inputs`.
-    box, cell
-        Output pixels, and the side of a cell.
-    order
-        Order of the Lanczos kernel.
-
-    Returns
-    -------
-    stamps
-        PSF stamps [cell row, cell column, y, x] of odd size, each of sum 1; NaN in cells without inputs.
-    """
-    warped, size = resampled_psfs(inputs, nodes, nominal.any(axis=(0, 1)), box, order=order)
-    stamps = np.full((*nominal.shape[:2], size, size), np.nan)
-    for j, i in np.argwhere(nominal.any(axis=2)):
-        stamps[j, i] = mean_psf_at(inputs, warped, nominal[j, i], *cell_centre(box, cell, j, i))
-    return stamps
+def input_labels(nominal: np.ndarray) -> np.ndarray:
+    """Label of the set of inputs of each cell [cell row, cell column], as in `CoaddPlanes.signature`; 0 for none."""
+    return np.bitwise_xor.reduce(np.where(nominal, signatures(nominal.shape[2]), np.uint32(0)), axis=2)
 
 
-def resampled_psfs(
-    inputs: Sequence[CoaddInput], nodes: Sequence[np.ndarray], used: np.ndarray, box: Box, *, order: int
-) -> tuple[dict[int, ResampledPsf], int]:
-    """The PSFs of the inputs that are ``used`` (boolean), by number, and the odd side of a stamp that holds each."""
-    numbers = [int(n) for n in np.flatnonzero(used)]
-    size = max((stamp_size(nodes[n], inputs[n].grid, box) for n in numbers), default=1)
-    return {n: ResampledPsf(nodes[n], inputs[n], size, order) for n in numbers}, size
+def on_pixels(cells: np.ndarray, cell: int) -> np.ndarray:
+    """Values of cells [cell row, cell column] on their pixels [y, x]."""
+    return np.repeat(np.repeat(cells, cell, axis=0), cell, axis=1)
 
 
 def cell_centre(box: Box, cell: int, j: int, i: int) -> tuple[float, float]:
@@ -178,13 +145,65 @@ def cell_centre(box: Box, cell: int, j: int, i: int) -> tuple[float, float]:
     return box.x.start + (i + 0.5) * cell - 0.5, box.y.start + (j + 0.5) * cell - 0.5
 
 
-def mean_psf_at(
-    inputs: Sequence[CoaddInput], warped: dict[int, ResampledPsf], members: np.ndarray, x: float, y: float
-) -> np.ndarray:
-    """The PSF, of sum 1, where the inputs ``members`` (boolean) contribute: the weighted mean of theirs."""
-    stamps = [inputs[int(n)].weight * warped[int(n)].at(x=x, y=y) for n in np.flatnonzero(members)]
-    total = np.sum(stamps, axis=0)
-    return total / total.sum()
+def cell_psfs(psfs: InputPsfs, nominal: np.ndarray, *, cell: int) -> np.ndarray:
+    """The PSF of each cell at its centre.
+
+    Parameters
+    ----------
+    psfs
+        PSFs of the inputs.
+    nominal
+        Inputs of each cell, from `nominal_inputs`.
+    cell
+        Side of a cell in pixels.
+
+    Returns
+    -------
+    stamps
+        PSF stamps [cell row, cell column, y, x] of odd size, each of sum 1; NaN in cells without inputs.
+    """
+    size = psfs.size(nominal.any(axis=(0, 1)))
+    stamps = np.full((*nominal.shape[:2], size, size), np.nan)
+    for j, i in np.argwhere(nominal.any(axis=2)):
+        stamps[j, i] = psfs.mean_at(nominal[j, i], *cell_centre(psfs.box, cell, j, i), size=size)
+    return stamps
+
+
+class InputPsfs:
+    """PSFs of the inputs of a coadd on its pixels, each resampled once, whatever asks for it.
+
+    Parameters
+    ----------
+    inputs, nodes
+        Inputs, and PSF of each from `psf_nodes`, in the same order.
+    box
+        Output pixels.
+    order
+        Order of the Lanczos kernel.
+    """
+
+    def __init__(self, inputs: Sequence[CoaddInput], nodes: Sequence[np.ndarray], box: Box, *, order: int) -> None:
+        self.box, self._inputs, self._nodes, self._order = box, inputs, nodes, order
+        self._resampled: dict[tuple[int, int], ResampledPsf] = {}
+
+    def size(self, used: np.ndarray) -> int:
+        """Odd side in output pixels of a stamp that holds the PSF of each of the ``used`` inputs (boolean)."""
+        return max((stamp_size(self._nodes[n], self._inputs[n].grid, self.box) for n in _numbers(used)), default=1)
+
+    def mean_at(self, members: np.ndarray, x: float, y: float, *, size: int) -> np.ndarray:
+        """The PSF, of sum 1, where the inputs ``members`` (boolean) contribute: the weighted mean of theirs."""
+        stamps = [self._inputs[n].weight * self._of_input(n, size).at(x=x, y=y) for n in _numbers(members)]
+        total = np.sum(stamps, axis=0)
+        return total / total.sum()
+
+    def _of_input(self, n: int, size: int) -> ResampledPsf:
+        if (n, size) not in self._resampled:
+            self._resampled[n, size] = ResampledPsf(self._nodes[n], self._inputs[n], size, self._order)
+        return self._resampled[n, size]
+
+
+def _numbers(used: np.ndarray) -> list[int]:
+    return [int(n) for n in np.flatnonzero(used)]
 
 
 class ResampledPsf:
@@ -216,9 +235,7 @@ def mark_inexact(planes: CoaddPlanes, nominal: np.ndarray, *, cell: int, reach: 
     It is also set within ``reach`` pixels (1" on HSC's grid) of a cell with different inputs, because part of a star
     there lies on pixels with a different PSF.
     """
-    labels = signatures(nominal.shape[2])
-    expected = np.bitwise_xor.reduce(np.where(nominal, labels, np.uint32(0)), axis=2)
-    expected = np.repeat(np.repeat(expected, cell, axis=0), cell, axis=1)
+    expected = on_pixels(input_labels(nominal), cell)
     around = {"size": 2 * reach + 1, "mode": "nearest"}
     seam = maximum_filter(expected, **around) != minimum_filter(expected, **around)
     planes.mask[(planes.count > 0) & (seam | (planes.signature != expected))] |= BIT["INEXACT_PSF"]

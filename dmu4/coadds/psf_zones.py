@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Table
-from lsst.images import Box
 
-from dmu4.coadds.psf import cell_centre, mean_psf_at, resampled_psfs
-from dmu4.coadds.stack import CoaddInput, CoaddPlanes, signatures
+from dmu4.coadds.psf import InputPsfs, cell_centre, input_labels, on_pixels
+from dmu4.coadds.stack import CoaddPlanes
 
 LEFT_OUT = -1
 """Number of a pixel whose set of inputs is too rare for a zone: it has no PSF, and is excluded from fits."""
@@ -80,47 +78,34 @@ class PsfZones:
         )
 
 
-def find_zones(
-    planes: CoaddPlanes,
-    inputs: Sequence[CoaddInput],
-    nodes: Sequence[np.ndarray],
-    nominal: np.ndarray,
-    box: Box,
-    *,
-    cell: int,
-    order: int,
-) -> PsfZones:
+def find_zones(planes: CoaddPlanes, psfs: InputPsfs, nominal: np.ndarray, *, cell: int) -> PsfZones:
     """The parts of cells whose inputs differ from those of the PSF of the cell, and their PSFs.
 
     Parameters
     ----------
     planes
         The coadd.
-    inputs, nodes
-        The inputs and the `dmu4.coadds.psf.psf_nodes` of each, in the same order.
+    psfs
+        PSFs of its inputs.
     nominal
         Inputs of each cell's PSF (cell row, cell column, input).
-    box, cell
-        Output pixels, and the side of a cell.
-    order
-        Order of the Lanczos kernel.
+    cell
+        Side of a cell in pixels.
     """
-    labels = signatures(nominal.shape[2])
-    expected = np.bitwise_xor.reduce(np.where(nominal, labels, np.uint32(0)), axis=2)
+    expected = input_labels(nominal)
     zones = [
         (j, i, name, members)
         for (j, i), sets in sorted(planes.sets.items())
         for name, members in sets
         if name != expected[j, i]
     ]
-    used = np.logical_or.reduce([members for *_, members in zones] or [np.zeros(len(labels), bool)])
-    warped, size = resampled_psfs(inputs, nodes, used | nominal.any(axis=(0, 1)), box, order=order)
+    size = psfs.size(np.logical_or.reduce([nominal.any(axis=(0, 1)), *(members for *_, members in zones)]))
     number, stamps = np.zeros(planes.count.shape, np.int16), np.zeros((len(zones), size, size), np.float32)
     _number_rare(planes, expected, number, cell)
     for k, (j, i, name, members) in enumerate(zones):
         part = (slice(j * cell, (j + 1) * cell), slice(i * cell, (i + 1) * cell))
         number[part][planes.signature[part] == name] = k + 1
-        stamps[k] = mean_psf_at(inputs, warped, members, *cell_centre(box, cell, j, i))
+        stamps[k] = psfs.mean_at(members, *cell_centre(psfs.box, cell, j, i), size=size)
     _keep_most(planes, number, cell)
     return PsfZones(
         number=number,
@@ -132,8 +117,7 @@ def find_zones(
 
 def _number_rare(planes: CoaddPlanes, expected: np.ndarray, number: np.ndarray, cell: int) -> None:
     """Mark all pixels whose inputs differ from those of their cell; zones are numbered afterwards."""
-    wanted = np.repeat(np.repeat(expected, cell, axis=0), cell, axis=1)
-    number[(planes.count > 0) & (planes.signature != wanted)] = LEFT_OUT
+    number[(planes.count > 0) & (planes.signature != on_pixels(expected, cell))] = LEFT_OUT
 
 
 def _keep_most(planes: CoaddPlanes, number: np.ndarray, cell: int) -> None:

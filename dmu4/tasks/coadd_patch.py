@@ -28,7 +28,7 @@ from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance
 from dmu4.coadds.inputs import OpenInput, open_input, weight_of
-from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs
+from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs
 from dmu4.coadds.psf_zones import find_zones
 from dmu4.coadds.stack import CoaddSettings, make_coadd
 from dmu4.coadds.visit_quality import UnusableInput, accepted_quality
@@ -231,9 +231,9 @@ class CoaddPatchTask(PipelineTask):
             raise NoWorkFound(f"{len(inputs)} images touch the patch, but none has a usable pixel in it")
         nominal = nominal_inputs(planes.cell_counts)
         mark_inexact(planes, nominal, cell=cell)
-        nodes, place = [one.nodes for one in inputs], {"cell": cell, "order": settings.order}
-        stamps = cell_psfs(sources, nodes, nominal, box, **place)
-        zones = find_zones(planes, sources, nodes, nominal, box, **place)
+        psfs = InputPsfs(sources, [one.nodes for one in inputs], box, order=settings.order)
+        stamps = cell_psfs(psfs, nominal, cell=cell)
+        zones = find_zones(planes, psfs, nominal, cell=cell)
         provenance = make_provenance(sources, [one.record for one in inputs], planes, nominal, box)
         weights = planes.cell_counts.sum(axis=(0, 1)) * [source.weight for source in sources]
         metadata = {

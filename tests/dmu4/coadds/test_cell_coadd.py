@@ -26,7 +26,7 @@ from dmu4.coadds.cell_coadd import (
     pixel_scale,
 )
 from dmu4.coadds.maps import correlation_of, depth_map, seeing_map
-from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs
+from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs
 from dmu4.coadds.stack import CoaddSettings, make_coadd
 from obs_vista.masks import BIT, from_mask
 
@@ -49,7 +49,7 @@ def summed(patch):
     planes = make_coadd(sources, box, cell=75, settings=CoaddSettings(rejection=None))
     nominal = nominal_inputs(planes.cell_counts)
     mark_inexact(planes, nominal, cell=75)
-    stamps = cell_psfs(sources, [image.nodes() for image in images], nominal, box, cell=75, order=3)
+    stamps = cell_psfs(InputPsfs(sources, [image.nodes() for image in images], box, order=3), nominal, cell=75)
     outline = Polygon(x_vertices=np.array([0.0, 9, 9, 0]), y_vertices=np.array([0.0, 0, 9, 9]))
     records = [InputRecord("VIRCAM", 7 + n, 13, "VIRCAM-H", 20091103, outline) for n in range(2)]
     return sources, records, planes, nominal, stamps

@@ -9,7 +9,7 @@ from lsst.images import Box, Image
 import tests.scenes.exposures as scene
 from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.coadds.correlated_noise import aperture_weights
-from dmu4.coadds.psf import cell_psfs, mark_inexact, nominal_inputs, psf_nodes, stamp_size, warped_psf
+from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs, psf_nodes, stamp_size, warped_psf
 from dmu4.coadds.resample import coordinate_grid
 from dmu4.coadds.stack import CoaddPlanes, CoaddSettings, make_coadd, signatures
 from dmu4.psf.moments import fwhm
@@ -24,7 +24,7 @@ def coadd_with_psf(images: list, box: Box, *, cell: int = 100):
     planes = make_coadd(sources, box, cell=cell, settings=PLAIN)
     nominal = nominal_inputs(planes.cell_counts)
     mark_inexact(planes, nominal, cell=cell)
-    stamps = cell_psfs(sources, [image.nodes() for image in images], nominal, box, cell=cell, order=3)
+    stamps = cell_psfs(InputPsfs(sources, [image.nodes() for image in images], box, order=3), nominal, cell=cell)
     return planes, stamps, nominal
 
 
@@ -101,7 +101,7 @@ def test_psf_is_the_same_from_both_patches(rng):
         grid = scene.coordinate_grid(box, first.map)
         nominal = np.ones((2, 3, 1), bool)
         replaced = type(source)(**{**source.__dict__, "grid": grid})
-        stamps.append(cell_psfs([replaced], [first.nodes()], nominal, box, cell=100, order=3))
+        stamps.append(cell_psfs(InputPsfs([replaced], [first.nodes()], box, order=3), nominal, cell=100))
     np.testing.assert_allclose(stamps[0][:, 2], stamps[1][:, 0], atol=1e-9)
 
 

@@ -9,7 +9,7 @@ import pytest
 from lsst.images import Box
 
 import tests.scenes.exposures as scene
-from dmu4.coadds.psf import cell_psfs, nominal_inputs
+from dmu4.coadds.psf import InputPsfs, cell_psfs, nominal_inputs
 from dmu4.coadds.psf_zones import INEXACT, LEFT_OUT, PsfZones, find_zones
 from dmu4.coadds.stack import CoaddPlanes, CoaddSettings, make_coadd, signatures
 from obs_vista.masks import BIT
@@ -22,8 +22,8 @@ def zoned(images: list, box: Box, settings: CoaddSettings | None = None) -> tupl
     sources, nodes = [image.source() for image in images], [image.nodes() for image in images]
     planes = make_coadd(sources, box, cell=CELL, settings=settings or CoaddSettings(rejection=None, n_noise=0))
     nominal = nominal_inputs(planes.cell_counts)
-    stamps = cell_psfs(sources, nodes, nominal, box, cell=CELL, order=3)
-    return planes, stamps, find_zones(planes, sources, nodes, nominal, box, cell=CELL, order=3)
+    psfs = InputPsfs(sources, nodes, box, order=3)
+    return planes, cell_psfs(psfs, nominal, cell=CELL), find_zones(planes, psfs, nominal, cell=CELL)
 
 
 PARTS = CoaddSettings(rejection=None, n_noise=0, whole=0.05)
