@@ -101,7 +101,7 @@ class PatchCube(PatchImages):
     has_noise
         Whether each band [band] has a noise realization; if not, its ``noise`` is zero.
     zones
-        Band -> its PSF zones, with stamps like those of ``psf``, for the bands that have them.
+        Band -> its PSFs, on the cells of its own coadd and on their zones, for the bands that have zones.
     """
 
     noise: np.ndarray
@@ -109,11 +109,11 @@ class PatchCube(PatchImages):
     input_count: np.ndarray
     psf: np.ndarray
     has_noise: np.ndarray
-    zones: Mapping[str, PsfZones] = field(default_factory=dict)
+    zones: Mapping[str, BandPsf] = field(default_factory=dict)
 
     def psf_of(self, band: int) -> BandPsf:
         """The PSFs of a band, by its number."""
-        return band_psf(self.psf[band], self.zones.get(self.bands[band]), self.shape)
+        return self.zones.get(self.bands[band]) or band_psf(self.psf[band], None, self.shape)
 
 
 def psf_sigma(psf: np.ndarray) -> float:
@@ -195,16 +195,19 @@ class CubeFilling:
         if planes.zones is not None:
             self.zones[band] = planes.zones
 
+    def _zoned(self, band: str, size: int) -> BandPsf:
+        """PSFs of a band with zones, on the cells of its own coadd: other bands may have more or fewer."""
+        cells = _stack_psfs([self.psfs[band]], [self.light[band]], size)[0]
+        zones = replace(self.zones[band], stamps=of_size(self.zones[band].stamps, size, self.light[band]))
+        return band_psf(cells, zones, self.image.shape[:2])
+
     def cube(self, *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
         """The patch, after all bands have been copied."""
         names = ("bands", "image", "variance", "noise", "good", "mask", "input_count", "has_noise")
         stamps = [*self.psfs.values(), *(zones.stamps for zones in self.zones.values() if len(zones.stamps))]
         size = max(max(psf.shape[-2:]) for psf in stamps)
         psf = _stack_psfs([self.psfs[band] for band in self.bands], [self.light[band] for band in self.bands], size)
-        zones = {
-            band: replace(zones, stamps=of_size(zones.stamps, size, self.light[band]))
-            for band, zones in self.zones.items()
-        }
+        zones = {band: self._zoned(band, size) for band in self.zones}
         place = {"x0": x0, "y0": y0, "pixel_scale": pixel_scale}
         return PatchCube(psf=psf, zones=zones, **place, **{name: getattr(self, name) for name in names})
 

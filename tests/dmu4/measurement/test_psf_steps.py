@@ -102,6 +102,29 @@ def test_pixels_without_a_psf_take_no_part(rng) -> None:
     assert (fit.inexact == 0).all()
 
 
+def test_bands_keep_the_cells_of_their_coadds(rng) -> None:
+    """Beside a coadd of more cells, which is not a multiple, zones and cells of a band stay where they are."""
+    alone, *_ = stepped(rng, zones=True)
+    zones = PsfZones(
+        number=alone.psf_of(0).zone,
+        stamps=alone.psf_of(0).stamps[12:],
+        cell_inputs=alone.psf_of(0).inputs[:12].reshape(3, 4),
+        zone_inputs=alone.psf_of(0).inputs[12:],
+    )
+    cells = alone.psf[0]
+    common = {"variance": np.ones(SHAPE, "f4"), "mask": np.zeros(SHAPE, np.int32), "noise": None}
+    common |= {"image": np.ones(SHAPE, "f4"), "input_count": np.ones(SHAPE, np.int16)}
+    finer = np.broadcast_to(psf_stamp(5.0), (5, 7, 41, 41)).astype(np.float32)
+    planes = {"i": BandPlanes(psf=finer, **common), "vk": BandPlanes(psf=cells, zones=zones, **common)}
+    both = make_cube(planes, x0=0, y0=0, pixel_scale=0.168)
+    x, y = np.array([0.0, 136.4, 136.6, 179.4, 180.6, 61.0]), np.array([0.0, 100.0, 100.0, 170.0, 61.0, 51.0])
+    one, other = alone.psf_of(0), both.psf_of(both.bands.index("vk"))
+    np.testing.assert_array_equal(other.at(x=x, y=y), one.at(x=x, y=y))
+    np.testing.assert_array_equal(other.inputs, one.inputs)
+    np.testing.assert_allclose(other.stamps, one.stamps, atol=1e-7)
+    assert len(both.psf_of(both.bands.index("i")).stamps) == 35
+
+
 def test_psfs_follow_positions(rng) -> None:
     """Each position has the PSF of its zone, else that of its cell; unequal numbers of rows and columns."""
     cube, *_ = stepped(rng, zones=True)
