@@ -50,11 +50,13 @@ def read_references(survey: Survey, progress: Callable[[Iterable], Iterable] = i
     Returns
     -------
     catalogues, files
-        Tables as in `dmu2.catalogues.read_catalogue`; catalogues without a readable file are missing.
+        Tables as in `dmu2.catalogues.read_catalogue`; catalogues without a readable file are missing. The paths are
+        those of the manifest.
     """
     catalogues, states = {}, []
     for kind, paths in progress(list(reference_files(survey).items())):
         catalogue, files = read_catalogue(kind, paths)
+        files["path"] = [survey.folders.recorded_path(path) for path in paths]
         states.append(files)
         if len(catalogue):
             catalogues[kind] = catalogue

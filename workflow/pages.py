@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import os
 import re
 from pathlib import Path
 
 import nbformat
-from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter
 
 from dmu0.files.atomic import written_whole
+from dmu0.files.html_page import html_document
+from dmu0.files.paths import PROJECT
+from workflow.notebook_body import notebook_body
 from workflow.records import StepState, failed_notebook
 
-_STYLE = """
-<style>
-nav.contents {position: fixed; top: 0; left: 0; width: 15rem; height: 100%; overflow-y: auto;
-  padding: 1rem; box-sizing: border-box;
-  font: 14px/1.5 system-ui, sans-serif; background: #f6f7f9; border-right: 1px solid #d8dbe0;}
-nav.contents a {display: block; color: #1f4e79; text-decoration: none; padding: .15rem 0;}
-nav.contents a.sub {padding-left: 1rem; font-size: 13px;}
+_NOTEBOOK_STYLE = """
+nav.contents {padding: 1rem 1.25rem; background: var(--shade); border-bottom: 1px solid var(--line);
+  font-size: .88rem; line-height: 1.4;}
+nav.contents a {display: block; text-decoration: none; padding: .15rem 0;}
+nav.contents a.sub {padding-left: 1rem;}
 nav.contents a:hover {text-decoration: underline;}
-@media (min-width: 70rem) {body.jp-Notebook {margin-left: 15rem;}}
-@media (max-width: 70rem) {nav.contents {position: static; width: auto; height: auto;}}
-@media print {nav.contents {display: none;}}
-</style>
+@media (min-width: 70rem) {
+  nav.contents {position: fixed; top: 0; left: 0; width: 15rem; height: 100%; overflow-y: auto;
+    border-right: 1px solid var(--line);}
+  body.notebook {padding-left: 15rem;}
+}
+@media (max-width: 70rem) {nav.contents a.sub {display: inline-block; padding: .15rem .8rem .15rem 0;}}
+@media print {nav.contents {display: none;} body.notebook {padding-left: 0;}}
+.prompt, .anchor-link {display: none;}
+.output_stderr pre {border-left: 3px solid var(--warn);}
+.dataframe, .output table {font-size: .82rem;}
 """
 
 _INDEX_STYLE = """
-body {font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c2733;}
-table {border-collapse: collapse; width: 100%;}
-th, td {text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #d8dbe0;}
-td.number {text-align: right; font-variant-numeric: tabular-nums;}
-.done {color: #00674f;} .running {color: #1f4e79;} .failed {color: #b3261e; font-weight: 600;}
-a {color: #1f4e79;}
+td.number {text-align: right;}
+.done {color: var(--pass);} .running {color: var(--link);} .failed {color: var(--fail); font-weight: 600;}
 """
+
+
+@functools.cache
+def _code_style() -> str:
+    """Colours of code, for light and for dark pages."""
+    light, dark = (HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("friendly", "github-dark"))
+    plain = ".highlight {background: var(--shade);} .highlight pre {background: none; margin: 0;}"
+    return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{plain}\n"
 
 
 def _headings(notebook: nbformat.NotebookNode) -> list[tuple[int, str, str]]:
@@ -50,19 +62,24 @@ def _headings(notebook: nbformat.NotebookNode) -> list[tuple[int, str, str]]:
     return found
 
 
-def write_page(notebook_path: Path) -> Path:
-    """Write the HTML page of an executed notebook to the same folder; returns its path."""
+def write_page(notebook_path: Path, *, project: Path = PROJECT) -> Path:
+    """Write the HTML page of an executed notebook to the same folder; returns its path.
+
+    The page needs no network: it has no scripts, and its pictures and equations are part of it.
+    """
     notebook = nbformat.read(notebook_path, as_version=4)
-    body, _ = HTMLExporter(template_name="lab").from_notebook_node(notebook)
+    headings = _headings(notebook)
     links = "\n".join(
         f'<a class="{"sub" if level > 1 else "top"}" href="#{html.escape(anchor)}">{html.escape(text)}</a>'
-        for level, text, anchor in _headings(notebook)
+        for level, text, anchor in headings
     )
-    contents = f'{_STYLE}<nav class="contents"><a href="{_index_link(notebook_path)}">All notebooks</a>{links}</nav>'
-    body = re.sub(r"(<body[^>]*>)", lambda match: match[1] + contents, body, count=1)
+    body = notebook_body(notebook, record=notebook_path, project=project)
+    contents = f'<nav class="contents"><a href="{_index_link(notebook_path)}">All notebooks</a>{links}</nav>'
+    title = headings[0][1] if headings else notebook_path.stem
     page = notebook_path.with_suffix(".html")
     with written_whole(page) as part:
-        part.write_text(body)
+        style = _NOTEBOOK_STYLE + _code_style()
+        part.write_text(html_document(title, f"{contents}<main>{body}</main>", style=style, kind="notebook"))
     return page
 
 
@@ -89,14 +106,13 @@ def write_index(states: list[StepState], *, survey_name: str, title: str, folder
         )
     release = folder.parent / "release" / "index.html"
     link = f'<p><a href="{os.path.relpath(release, folder)}">The release page</a></p>' if release.exists() else ""
-    text = (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(survey_name)}: notebooks</title>'
-        f"<style>{_INDEX_STYLE}</style><body><h1>{html.escape(title)}</h1>{link}"
+    body = (
+        f"<main><h1>{html.escape(title)}</h1>{link}"
         "<p>The executed notebooks of this release, in the order in which they were run.</p>"
-        "<table><tr><th>stage</th><th>notebook</th><th>state</th><th>duration</th><th>started</th></tr>"
-        + "\n".join(rows)
-        + "</table></body></html>\n"
+        '<div class="scroll"><table><thead><tr><th>stage</th><th>notebook</th><th>state</th><th>duration</th>'
+        "<th>started</th></tr></thead>\n" + "\n".join(rows) + "</table></div></main>"
     )
+    text = html_document(f"{survey_name}: notebooks", body, style=_INDEX_STYLE, kind="index")
     path = folder / "index.html"
     with written_whole(path) as part:
         part.write_text(text)

@@ -42,3 +42,7 @@ class DataFolders:
         """The file named in a manifest row, which is absolute or relative to the data folder of dmu0."""
         path = Path(recorded)
         return path if path.is_absolute() else self[0] / path
+
+    def recorded_path(self, path: Path) -> str:
+        """A file as manifests name it: relative to the data folder of dmu0 if it is below it, otherwise absolute."""
+        return str(path.relative_to(self[0])) if path.is_relative_to(self[0]) else str(path)

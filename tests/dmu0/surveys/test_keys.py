@@ -222,5 +222,7 @@ def test_folders(tmp_path):
     assert folders.runs(1).is_dir()
     assert folders.input_path("vista/a.fit") == tmp_path / "dmu0" / "data" / "mine" / "vista" / "a.fit"
     assert folders.input_path("/elsewhere/a.fit") == Path("/elsewhere/a.fit")
+    for recorded in ("vista/a.fit", "/elsewhere/a.fit"):
+        assert folders.recorded_path(folders.input_path(recorded)) == recorded
     with pytest.raises(ValueError, match="no stage dmu6"):
         folders[6]
