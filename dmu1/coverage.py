@@ -123,7 +123,7 @@ def patch_overlaps(images: Table, patches: Sequence[Patch]) -> Table:
             x, y = tract.wcs.wcs_world2pix(*corners[image].T, 0)
             what = [images[name][image] for name in ("path", "hdu", "exposure", "detector", "band")]
             for patch in hits:
-                box = wanted[patch].outer_bbox
+                box = wanted[patch].image_bbox
                 shared = clipped_area(
                     x, y, x_range=(box.x.start - 0.5, box.x.stop - 0.5), y_range=(box.y.start - 0.5, box.y.stop - 0.5)
                 )
@@ -160,7 +160,7 @@ def covered_fraction(corners: np.ndarray, patch: Patch) -> float:
     patch
         The patch, which is sampled at `SAMPLES` x `SAMPLES` points.
     """
-    box = patch.outer_bbox
+    box = patch.image_bbox
     steps = (np.arange(SAMPLES) + 0.5) / SAMPLES
     x, y = np.meshgrid(box.x.start - 0.5 + steps * box.x.size, box.y.start - 0.5 + steps * box.y.size)
     covered = np.zeros(x.shape, bool)

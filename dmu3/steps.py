@@ -223,7 +223,7 @@ def _from_stacks(sources: _Sources, *, patch: Patch, band: str) -> _Made:
     reason = f"{len(problems)} images left out: {problems[0]}" if problems else ""
     if not inputs:
         raise InputError(reason)
-    result = coadd(inputs, wcs=patch.wcs, shape=patch.outer_bbox.shape, engine=sources.engine)
+    result = coadd(inputs, wcs=patch.wcs, shape=patch.image_bbox.shape, engine=sources.engine)
     return _Made(result, "stacks", len(inputs), reason)
 
 
@@ -238,7 +238,7 @@ def _from_coadd(sources: _Sources, *, patch: Patch, band: str) -> _Made:
         if row["state"] == "ok":
             return _Made(None, reason=f"{row['path']} does not reach the patch")
         return _Made(None, reason=f"{row['path']} is {row['state']}: {row['reason']}")
-    grid = {"wcs": patch.wcs, "shape": patch.outer_bbox.shape}
+    grid = {"wcs": patch.wcs, "shape": patch.image_bbox.shape}
     placed = []
     for row in rows:
         path = survey.folders.input_path(str(row["path"]))

@@ -59,7 +59,7 @@ def mosaic(survey: Survey, band: str, *, tract: int) -> np.ndarray | None:
             if image is None:
                 continue
             found = True
-            inner, outer = patch.inner_bbox, patch.outer_bbox
+            inner, outer = patch.inner_bbox, patch.image_bbox
             part = image[
                 inner.y.start - outer.y.start : inner.y.stop - outer.y.start,
                 inner.x.start - outer.x.start : inner.x.stop - outer.x.start,

@@ -87,7 +87,7 @@ def area_of_survey(
         x, y = wcs.all_world2pix(np.asarray(ra, float), np.asarray(dec, float), 0)
         pixel = float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))) * 3600
         # Where a patch ends its tract, outer and inner box end alike, and the margin has to be cut from the inner one.
-        outer, edge = patch.outer_bbox, margin / pixel
+        outer, edge = patch.image_bbox, margin / pixel
         inside |= (
             (x >= max(box.x.min - 0.5, outer.x.min - 0.5 + edge))
             & (x <= min(box.x.max + 0.5, outer.x.max + 0.5 - edge))

@@ -148,7 +148,7 @@ def work(survey: Survey, tracts: str = "") -> Work:
         detectors = max(detectors, look.images * look.shape[0] * look.shape[1] / 1e6)
     return Work(
         detectors=detectors * len(stacks),
-        patches=sum(patch.outer_bbox.area for patch in patches) * len(survey.bands) / 1e6,
+        patches=sum(patch.image_bbox.area for patch in patches) * len(survey.bands) / 1e6,
     )
 
 

@@ -59,7 +59,7 @@ def on_patch(coadd: OpticalCoadd, patch: Patch, *, name: str) -> OpticalCoadd:
     OpticalError
         If the pixels of the coadd are not those of the tract.
     """
-    box, shape = patch.outer_bbox, coadd.image.shape
+    box, shape = patch.image_bbox, coadd.image.shape
     if coadd.wcs is None and coadd.origin is None:
         if shape != (box.y.size, box.x.size):
             raise OpticalError(f"{name}: it has {shape} pixels and no world coordinates; {patch} has {box.shape}.")

@@ -182,7 +182,7 @@ def _grid_cards(wcs: WCS, box: Box) -> fits.Header:
 
 def write_patch(path: Path, field: OpticalField, patch: Patch) -> None:
     """Write the coadd of a patch: a primary header without data, then image, mask and variance."""
-    box, outer = patch.outer_bbox, field.box
+    box, outer = patch.image_bbox, field.box
     cut = box.slice_within(outer)
     primary = fits.PrimaryHDU()
     primary.header["BGMEAN"], primary.header["BGVAR"] = 0.0, float(np.median(field.variance[cut]))
@@ -202,7 +202,7 @@ def write_patch(path: Path, field: OpticalField, patch: Patch) -> None:
 
 def write_psf(path: Path, field: OpticalField, patch: Patch) -> None:
     """Write the PSF stamp at the centre of a patch, 43 px wide, with unit sum."""
-    box = patch.outer_bbox
+    box = patch.image_bbox
     centre = 0.5 * (box.x.start + box.x.stop - 1), 0.5 * (box.y.start + box.y.stop - 1)
     hdu = fits.PrimaryHDU(field.psf.stamp(*(float(p) for p in field.field_position(*centre)), size=_STAMP))
     hdu.header["CTYPE1A"], hdu.header["CTYPE2A"] = "LINEAR", "LINEAR"

@@ -73,7 +73,7 @@ def _write_optical(folder: Path, survey: Survey, tract_id: int, band: str, sky: 
 
 def _hull(patches: list) -> Box:
     """The smallest box that contains the outer boxes of some patches."""
-    boxes = [patch.outer_bbox for patch in patches]
+    boxes = [patch.image_bbox for patch in patches]
     return Box.factory[
         min(box.y.start for box in boxes) : max(box.y.stop for box in boxes),
         min(box.x.start for box in boxes) : max(box.x.stop for box in boxes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -92,6 +92,35 @@ class Patch:
     outer_bbox: Box = field(compare=False)
 
     @property
+    def image_bbox(self) -> Box:
+        """Box of our images: the outer box, of a map with cells only its whole cells, without the border of the last.
+
+        The border of cells that overlap belongs to no cell of the patch, and its pixels are inside other patches.
+        """
+        return self.outer_bbox.padded(-self.tract.cell_border)
+
+    def cell_bbox(self, *, column: int, row: int) -> Box:
+        """Inner box of a cell of a map with cells; they are counted from the first of `image_bbox`, as LSST does.
+
+        Raises
+        ------
+        ValueError
+            If the map has no cells, or the patch no such cell.
+        """
+        box, cell = self.image_bbox, self.tract.cell
+        if cell == 0:
+            raise ValueError(f"{self}: its sky map has no cells.")
+        if not (0 <= column < box.x.size // cell and 0 <= row < box.y.size // cell):
+            counts = f"columns 0 to {box.x.size // cell - 1}, rows 0 to {box.y.size // cell - 1}"
+            raise ValueError(f"{self} has no cell in column {column}, row {row}: {counts}.")
+        x, y = box.x.start + column * cell, box.y.start + row * cell
+        return Box.factory[y : y + cell, x : x + cell]
+
+    def cell_outer_bbox(self, *, column: int, row: int) -> Box:
+        """Box of a cell with its border, parameters and errors as for `cell_bbox`."""
+        return self.cell_bbox(column=column, row=row).padded(self.tract.cell_border)
+
+    @property
     def id(self) -> int:
         """Number of the patch: x + y times the number of columns."""
         return self.index[0] + self.index[1] * self.tract.num_patches[0]
@@ -127,12 +156,12 @@ class Patch:
 
     @property
     def wcs(self) -> WCS:
-        """Projection of the patch's own images: pixel (0, 0) is the first of the outer box.
+        """Projection of the patch's own images: pixel (0, 0) is the first of `image_bbox`.
 
         For pixels of the whole tract, in which the boxes are given, use ``patch.tract.wcs``.
         """
         wcs = self.tract.wcs.deepcopy()
-        wcs.wcs.crpix = self.tract.wcs.wcs.crpix - [self.outer_bbox.x.min, self.outer_bbox.y.min]
+        wcs.wcs.crpix = self.tract.wcs.wcs.crpix - [self.image_bbox.x.min, self.image_bbox.y.min]
         wcs.wcs.set()
         return wcs
 
@@ -160,6 +189,10 @@ class Tract:
         Number of pixels by which the outer box exceeds the inner box on each side.
     clip_border
         Whether outer boxes end at the edge of the tract.
+    cell
+        Side of a cell in pixels; 0: the map has no cells.
+    cell_border
+        Width in pixels of the border of a cell.
     """
 
     id: int
@@ -170,6 +203,12 @@ class Tract:
     patch_inner: tuple[int, int]
     patch_border: int
     clip_border: bool = True
+    cell: int = 0
+    cell_border: int = 0
+
+    def with_cells(self, cell: int, *, border: int) -> Tract:
+        """The same tract with patches of cells of a side and a border in pixels."""
+        return replace(self, cell=cell, cell_border=border)
 
     @property
     def center(self) -> SkyCoord:

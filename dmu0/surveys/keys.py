@@ -12,7 +12,8 @@ from dmu0.files.paths import PROJECT, DataFolders
 from dmu0.surveys.messages import describe, nearest
 from dmu0.surveys.optical import Optical, as_list, with_own_labels
 from dmu0.surveys.section import Section, VariancePatterns, WeightPatterns, ZeroPoint
-from dmu0.surveys.values import check_bands, check_keys, check_patterns, parse_patches, parse_position
+from dmu0.surveys.sky_map import SkyMapConfig
+from dmu0.surveys.values import check_bands, check_keys, check_patterns, parse_patches
 from dmu0.surveys.yaml_file import YamlError, read_yaml
 from obs_vista.bands import VISTA_BANDS, in_band_order
 
@@ -29,8 +30,6 @@ class SurveyError(ValueError):
 
 
 Patches = Annotated[tuple[int | str, ...] | Literal["all"], BeforeValidator(parse_patches)]
-Position = Annotated[tuple[float, float], BeforeValidator(parse_position)]
-Side = Annotated[int, Field(ge=1, le=200_000)]
 
 
 class Inputs(Section):
@@ -138,37 +137,6 @@ class Vista(Section):
     def stack_bands(self) -> tuple[str, ...]:
         """Bands that come as stacks, to be calibrated and coadded."""
         return tuple(band for band in self.bands if band not in self.coadd_bands)
-
-
-class SkyMapConfig(Section):
-    """The pixel grid of the coadds."""
-
-    kind: Literal["rings", "cells", "single"] = Field(
-        "rings", description="HSC's rings of tracts, LSST's rings with cells, or one tract of one patch"
-    )
-    name: str = Field(description="name in the Butler repository")
-    pixel_scale: float = Field(0.168, gt=0, le=60, description="side of a pixel, arcsec")
-    num_rings: int = Field(120, ge=1, le=10_000, description="number of rings of tracts from pole to pole")
-    tract_overlap: float = Field(1 / 60, ge=0, le=10, description="overlap of neighbouring tracts, deg")
-    patch_inner: int = Field(4000, ge=1, le=100_000, description="side of the inner area of a patch, px")
-    patch_border: int = Field(
-        100, ge=0, le=50_000, description="border around the inner area that overlaps with neighbouring patches, px"
-    )
-    centre: Position | None = Field(
-        None, description="for single: ICRS deg of the tract's centre, or hours and degrees as in [02:18:00, -05:00:00]"
-    )
-    shape: tuple[Side, Side] | None = Field(None, description="for single: (ny, nx) px of the one patch")
-    centre_pixel: tuple[float, float] | None = Field(
-        None,
-        description="for single: pixel (x, y), counted from 0, that is at `centre`, where the plane touches the sky; "
-        "null: the middle of the patch",
-    )
-
-    @model_validator(mode="after")
-    def _single_is_complete(self) -> SkyMapConfig:
-        if self.kind == "single" and (self.centre is None or self.shape is None):
-            raise ValueError("kind 'single' needs the keys 'centre' and 'shape'")
-        return self
 
 
 class References(Section):

@@ -82,7 +82,7 @@ def _inputs(survey: Survey, there: set[Input]) -> str:
 def _grid(patches: list[Patch]) -> str:
     """Tracts, patches, and the pixels of a patch."""
     tracts = sorted({patch.tract.id for patch in patches})
-    ny, nx = patches[0].outer_bbox.shape
+    ny, nx = patches[0].image_bbox.shape
     scale = 3600 * abs(float(patches[0].tract.wcs.wcs.cd[1, 1]))
     named = ", ".join(map(str, tracts[:6])) + (", ..." if len(tracts) > 6 else "")
     count = "1 patch" if len(patches) == 1 else f"{len(patches)} patches"

@@ -51,19 +51,22 @@ class InputRecord:
 
 
 def cell_size(patch: Patch) -> int:
-    """The largest side of a cell, up to `MAX_CELL`, that divides the outer and the inner box of a patch.
+    """The side of a cell of a patch: that of its sky map, or the largest that divides its images and its inner box.
 
-    The cells of neighbouring patches are then identical where the patches overlap: 100 px on HSC's sky map.
+    It is at most `MAX_CELL`. The cells of neighbouring patches are then identical where the patches overlap: 100 px on
+    HSC's sky map; on one with cells they are those of LSST's coadds.
     """
-    common = math.gcd(*patch.outer_bbox.shape, *patch.inner_bbox.shape)
+    if patch.tract.cell:
+        return patch.tract.cell
+    common = math.gcd(*patch.image_bbox.shape, *patch.inner_bbox.shape)
     return max(size for size in range(1, MAX_CELL + 1) if common % size == 0)
 
 
 def tract_projection(patch: Patch, *, skymap: str) -> SkyProjection[TractFrame]:
     """The projection of a patch's tract, in tract pixels."""
     box = Box.factory[
-        min(patch.outer_bbox.y.start, patch.tract.bbox.y.start) : patch.tract.bbox.y.stop,
-        min(patch.outer_bbox.x.start, patch.tract.bbox.x.start) : patch.tract.bbox.x.stop,
+        min(patch.image_bbox.y.start, patch.tract.bbox.y.start) : patch.tract.bbox.y.stop,
+        min(patch.image_bbox.x.start, patch.tract.bbox.x.start) : patch.tract.bbox.x.stop,
     ]
     frame = TractFrame(skymap=skymap, tract=patch.tract.id, bbox=box)
     return SkyProjection.from_fits_wcs(patch.tract.wcs, frame, pixel_bounds=box)
@@ -95,7 +98,7 @@ def make_cell_coadd(
     Parameters
     ----------
     planes
-        Pixels over the patch's outer box.
+        Pixels over `Patch.image_bbox`.
     stamps
         PSF of each cell (cell row, cell column, y, x); NaN where there is none.
     patch
@@ -107,7 +110,7 @@ def make_cell_coadd(
     metadata
         Metadata to store, in addition to the statistics of `describe_coadd` and the version of the code.
     """
-    box = patch.outer_bbox
+    box = patch.image_bbox
     cell = box.y.size // stamps.shape[0]
     grid = CellGrid(bbox=box, cell_shape=YX(y=cell, x=cell))
     missing = frozenset(CellIJ(i=int(i), j=int(j)) for i, j in np.argwhere(~np.isfinite(stamps[:, :, 0, 0])))

@@ -119,14 +119,14 @@ def open_input(
     source = CoaddInput(
         name=f"{data_id['visit']:012d}_{data_id['detector']:03d}",
         bbox=bbox,
-        grid=coordinate_grid(patch.outer_bbox, projection_map(wcs, projection), step=step),
+        grid=coordinate_grid(patch.image_bbox, projection_map(wcs, projection), step=step),
         read=partial(read_box, handle, bbox),
         weight=weight,
         seeing=quality.seeing,
         noise_kernel=noise_kernel(quality.noise.correlation),
         seed=1000 * int(data_id["visit"]) + int(data_id["detector"]),
     )
-    if input_box(source, patch.outer_bbox.y.start, patch.outer_bbox.y.stop, settings.order) is None:
+    if input_box(source, patch.image_bbox.y.start, patch.image_bbox.y.stop, settings.order) is None:
         raise UnusableInput("it does not reach the patch")
     record = InputRecord(
         instrument=str(data_id["instrument"]),

@@ -91,7 +91,7 @@ def image_grid(patch: Patch, wcs: WCS, shape: tuple[int, int]) -> CoordinateGrid
     GridError
         If the projections cannot be interpolated.
     """
-    return coordinate_grid(patch.outer_bbox, image_map(patch.tract.wcs, wcs, shape), tolerance=_TOLERANCE)
+    return coordinate_grid(patch.image_bbox, image_map(patch.tract.wcs, wcs, shape), tolerance=_TOLERANCE)
 
 
 def part_to_read(grid: CoordinateGrid, shape: tuple[int, int]) -> Box | None:
@@ -113,7 +113,7 @@ def part_to_read(grid: CoordinateGrid, shape: tuple[int, int]) -> Box | None:
 
 def image_pixels_per_pixel(grid: CoordinateGrid, patch: Patch) -> float:
     """Side of a pixel of the patch in pixels of an image; well above 1, resampling leaves out most of its pixels."""
-    _, _, matrix = grid.at(x=patch.outer_bbox.x.center, y=patch.outer_bbox.y.center)
+    _, _, matrix = grid.at(x=patch.image_bbox.x.center, y=patch.image_bbox.y.center)
     return float(np.sqrt(abs(np.linalg.det(matrix))))
 
 
@@ -157,7 +157,7 @@ def resample_mosaic(inputs: Sequence[CoaddInput], patch: Patch, settings: CoaddS
     Pixels near a seam of two tiles are marked INEXACT_PSF, as in coadds of detectors.
     """
     cell = cell_size(patch)
-    planes = make_coadd(inputs, patch.outer_bbox, cell=cell, settings=settings)
+    planes = make_coadd(inputs, patch.image_bbox, cell=cell, settings=settings)
     if len(inputs) > 1:
         mark_inexact(planes, nominal_inputs(planes.cell_counts), cell=cell)
     return planes
@@ -183,4 +183,4 @@ def stamp_psfs(
     """The PSF of each cell from a stamp on the images' own pixels, as `dmu4.coadds.psf.cell_psfs` gives it."""
     nodes = [psf_nodes(StampPsf(stamp), one.bbox) for one in inputs]
     nominal = nominal_inputs(planes.cell_counts)
-    return cell_psfs(InputPsfs(inputs, nodes, patch.outer_bbox, order=order), nominal, cell=cell_size(patch))
+    return cell_psfs(InputPsfs(inputs, nodes, patch.image_bbox, order=order), nominal, cell=cell_size(patch))

@@ -224,7 +224,7 @@ class CoaddPatchTask(PipelineTask):
         NoWorkFound
             If no pixel of the patch has a value.
         """
-        settings, box = self.config.settings(), patch.outer_bbox
+        settings, box = self.config.settings(), patch.image_bbox
         cell, sources = cell_size(patch), [one.source for one in inputs]
         planes = make_coadd(sources, box, cell=cell, settings=settings)
         if not planes.count.any():

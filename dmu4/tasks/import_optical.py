@@ -239,7 +239,7 @@ class ImportOpticalTask(PipelineTask):
         stamps, source = self._stamps(coadd, None if stamp is None else stamp.stamp, patch, good)
         correlation = sky_noise_correlation(coadd.image, coadd.variance, coadd.mask, drop=int(BIT["NO_DATA"]))
         kernel = noise_kernel(correlation)
-        seed, box = 100 * patch.tract.id + band_number(band), patch.outer_bbox
+        seed, box = 100 * patch.tract.id + band_number(band), patch.image_bbox
         noise = [
             np.where(
                 good,

@@ -35,7 +35,7 @@ def image(x0: float, y0: float, x1: float, y1: float, **values: object) -> dict[
 
 def box_of(patch) -> tuple[float, float, float, float]:
     """x and y of the outer edges of a patch's outer box."""
-    box = patch.outer_bbox
+    box = patch.image_bbox
     return box.x.start - 0.5, box.y.start - 0.5, box.x.stop - 0.5, box.y.stop - 0.5
 
 

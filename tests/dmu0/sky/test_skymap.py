@@ -174,28 +174,6 @@ def test_wrong_positions_and_tracts_are_refused():
         RingsSkyMap(name="x", num_rings=0)
 
 
-def test_lsst_cells():
-    """lsst_cells_v1 has the tracts of HSC's rings, 10 x 10 patches of 20 x 20 cells, and images of 3400 px."""
-    cells = make_sky_map(SkyMapConfig(kind="cells", name="lsst_cells_v1"))
-    assert isinstance(cells, CellsSkyMap)
-    assert len(cells) == len(HSC)
-    tract = cells.tract(5063)
-    assert tract.num_patches == (10, 10)
-    assert tract.center.separation(HSC.tract(5063).center).arcsec == 0
-    patch = tract.patch("9,3")
-    assert patch.id == 39
-    assert patch.inner_bbox.shape == (3000, 3000)
-    assert patch.outer_bbox == Box.factory[9000 - 200 : 12000 + 200, 27000 - 200 : 30000 + 200]
-    assert patch.id in tract.find_patches(patch.outer_polygon)
-    assert cells.tract(0).dec == -90
-
-
-def test_cells_must_be_whole():
-    """Patches that are not whole cells are refused with the numbers."""
-    with pytest.raises(ValueError, match="got 4000 and 200"):
-        make_sky_map(SkyMapConfig(kind="cells", name="mine", patch_inner=4000))
-
-
 def test_single_tract():
     """A grid of its own is one patch, centred where the survey says."""
     config = SkyMapConfig(kind="single", name="one", pixel_scale=0.339, centre=(179.0, -0.5), shape=(2600, 2500))
