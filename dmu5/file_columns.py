@@ -11,13 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
-from astropy.table.meta import get_header_from_yaml
 
 from dmu0.schema.columns import SchemaColumn
 from dmu0.schema.tables import same_type
 
 _FITS_TYPES = {"L": "?", "I": "i2", "J": "i4", "K": "i8", "E": "f4", "D": "f8", "A": "U1"}
-_VOTABLE_TYPES = {"boolean": "?", "bit": "?", "short": "i2", "int": "i4", "long": "i8", "float": "f4", "double": "f8"}
+_VOTABLE_TYPES = {"boolean": "?", "short": "i2", "int": "i4", "long": "i8", "float": "f4", "double": "f8"}
 _VOTABLE_TYPES |= {"char": "U1", "unicodeChar": "U1"}
 
 
@@ -61,18 +60,13 @@ def file_columns(path: Path) -> list[FileColumn]:
 
 
 def _parquet_columns(path: Path) -> list[FileColumn]:
-    schema = pq.read_schema(path)
-    text = (schema.metadata or {}).get(b"table_meta_yaml", b"datatype: []").decode()
-    said = {column["name"]: column for column in get_header_from_yaml(text.split("\n"))["datatype"]}
     return [
         FileColumn(
             field.name,
             "U1" if pa.types.is_string(field.type) else _arrow_name(field.type),
-            str(said.get(field.name, {}).get("unit", "")),
-            str(said.get(field.name, {}).get("meta", {}).get("ucd", "")),
-            str(said.get(field.name, {}).get("description", "")),
+            *((field.metadata or {}).get(key, b"").decode() for key in (b"unit", b"ucd", b"description")),
         )
-        for field in schema
+        for field in pq.read_schema(path)
     ]
 
 
@@ -104,7 +98,7 @@ def _votable_columns(path: Path) -> list[FileColumn]:
             _VOTABLE_TYPES.get(field.datatype, field.datatype),
             "" if field.unit is None else str(field.unit),
             field.ucd or "",
-            " ".join((field.description or "").split()),  # its lines are broken to look well in XML
+            " ".join((field.description or "").split()),  # writers may break its lines
         )
         for field in parse_single_table(path).fields
     ]

@@ -14,6 +14,7 @@ from dmu0.files.provenance import gather_provenance
 from dmu0.schema.columns import schema_columns
 from dmu0.schema.tables import empty_table
 from dmu0.surveys import Survey, chosen_tracts
+from dmu5.arrow_tables import from_arrow
 from dmu5.fusing import fuse, read_objects
 from dmu5.writers import parquet_path, write_parquet, write_schema
 
@@ -69,11 +70,11 @@ def make_catalogue(survey: Survey, *, tracts: str = "", ebv_map: Path | None = N
     found = read_objects(survey, tracts)
     for tract in chosen_tracts(survey, tracts):
         if tract not in found:
-            write_parquet(empty_table(columns), folder, tract=tract, provenance=provenance)
+            write_parquet(empty_table(columns), folder, columns, tract=tract, provenance=provenance)
             yield TractCatalogue(tract, "skipped", "the pipeline made no object table")
             continue
         table = fuse(found[tract], columns, ebv_map=ebv_map)
-        write_parquet(table, folder, tract=tract, provenance=provenance)
+        write_parquet(table, folder, columns, tract=tract, provenance=provenance)
         yield TractCatalogue(tract, "done", "", len(table), int(np.sum(table["detect_isPrimary"])))
 
 
@@ -116,7 +117,6 @@ def read_catalogue(survey: Survey, *, tracts: str = "", columns: Sequence[str] |
     tables = [pq.ParquetFile(path).read(columns=[column.name for column in schema]) for path in paths]
     joined = Table()
     for column in schema:
-        values = [np.asarray(table[column.name].to_numpy()) for table in tables]
-        data = np.concatenate(values).astype(column.dtype)
+        data = np.concatenate([from_arrow(table[column.name], column) for table in tables])
         joined.add_column(Column(data, name=column.name, unit=column.unit or None, description=column.description))
     return joined

@@ -47,6 +47,8 @@ class SchemaColumn:
         Meaning of the column, in one sentence.
     band
         Label of the band of the column; empty for columns that exist once per object.
+    nullable
+        Whether values may be missing.
     """
 
     name: str
@@ -55,6 +57,7 @@ class SchemaColumn:
     ucd: str
     description: str
     band: str = ""
+    nullable: bool = True
 
     @property
     def missing(self) -> object:
@@ -141,6 +144,7 @@ def schema_columns(bands: Sequence[str]) -> list[SchemaColumn]:
             ucd=column.get("ivoa:ucd", ""),
             description=column["description"],
             band=band,
+            nullable=column.get("nullable", True),
         )
         for column, band in zip(columns, of_band, strict=True)
     ]

@@ -95,7 +95,19 @@ def write(table: Table, folder: Path, kind: str, provenance: Provenance) -> Path
     """Write a table as it is, with its own words, by the same libraries as the catalogue."""
     path = folder / f"object.{kind}"
     if kind == "parquet":
-        table.write(path, format="parquet")
+        fields = [
+            pa.field(
+                name,
+                pa.string() if table[name].dtype.kind == "U" else pa.from_numpy_dtype(table[name].dtype),
+                metadata={
+                    "unit": str(table[name].unit or ""),
+                    "ucd": table[name].meta.get("ucd", ""),
+                    "description": table[name].description or "",
+                },
+            )
+            for name in table.colnames
+        ]
+        pq.write_table(pa.table([np.asarray(table[name]) for name in table.colnames], pa.schema(fields)), path)
         return path
     bare = Table(table, copy=True)
     for name in bare.colnames:
@@ -111,6 +123,7 @@ def write(table: Table, folder: Path, kind: str, provenance: Provenance) -> Path
     for field in votable.get_first_table().fields:
         field.ucd = table[field.name].meta.get("ucd")
         field.description = table[field.name].description
+        field.datatype = "boolean" if field.datatype == "bit" else field.datatype
     votable.to_xml(str(path))
     return path
 
@@ -119,7 +132,7 @@ def written(folder: Path, provenance: Provenance) -> list[Path]:
     """The catalogue without rows in every format, as it is released."""
     table = empty_table(COLUMNS, 3)
     return [
-        write_parquet(table, folder, tract=7, provenance=provenance),
+        write_parquet(table, folder, COLUMNS, tract=7, provenance=provenance),
         write_fits(table, folder / "object.fits", COLUMNS, provenance=provenance),
         write_votable(table, folder / "object.vot", COLUMNS, provenance=provenance),
     ]

@@ -37,6 +37,7 @@ def test_a_column_is_read_as_it_is_written() -> None:
         "",
         "meta.id;meta.main",
         "Identifier of the object: tract x 10^11 + patch x 10^7 + running number",
+        nullable=False,
     )
     assert columns["refBand"].dtype == "U8"
     assert columns["vk_psfFluxErr"] == SchemaColumn(
