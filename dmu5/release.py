@@ -19,6 +19,7 @@ from dmu0.files.metadata import from_lines
 from dmu0.files.paths import PROJECT
 from dmu0.surveys import Survey
 from dmu4.butler.repository import RELEASE, open_butler
+from dmu5.checks import Check
 from dmu5.writers import parquet_path
 
 RELEASE_NOTEBOOK = (5, "4_Release")
@@ -102,7 +103,7 @@ class PageContent:
     """
 
     bands: Table
-    checks: dict[str, Table]
+    checks: dict[str, list[Check]]
     products: Sequence[tuple[Path, str]]
     pictures: Sequence[tuple[Path, str]]
     provenance: Mapping[str, str]
@@ -136,7 +137,8 @@ def write_page(survey: Survey, folder: Path, content: PageContent) -> Path:
         parts += ["<h2>What is missing</h2><ul>", *(f"<li>{escape(text)}</li>" for text in content.lacks), "</ul>"]
     parts += ["<h2>Bands</h2>", _html_table(content.bands), "<h2>Checks</h2>"]
     for name, table in content.checks.items():
-        parts += [f"<h3>{escape(name.replace('_', ' '))}</h3>", _html_table(table)]
+        rows = Table(rows=list(table) or None, names=Check._fields)
+        parts += [f"<h3>{escape(name.replace('_', ' '))}</h3>", _html_table(rows)]
     parts.append("<h2>Products</h2><ul>")
     parts += [f"<li>{link(path, path.name)}: {escape(text)}</li>" for path, text in content.products]
     parts += ["</ul>", reading_examples(survey), *_made_by(content), "<h2>Executed notebooks</h2><ul>"]

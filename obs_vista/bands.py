@@ -131,6 +131,23 @@ def get_band(name: str) -> Band:
     return replace(band, name=name, physical_filter=f"{plain}-{survey}".upper(), aliases=())
 
 
+def shown_band(label: str) -> str:
+    """The name of a band for people: ``Ks`` for ``vk``, ``VISTA Z`` and ``VISTA Y`` beside the optical z and y.
+
+    A band of a second optical survey is shown with its name: ``g (kids)``.
+
+    Raises
+    ------
+    KeyError
+        If the label is not that of a band.
+    """
+    plain = plain_band(label)
+    if plain in VISTA_BANDS:
+        name = VISTA_BANDS[plain].aliases[0]
+        return f"VISTA {name}" if name.lower() in OPTICAL_BANDS else name
+    return plain if plain == label else f"{plain} ({label.removeprefix(plain)})"
+
+
 def vista_band(upstream: str) -> str:
     """The label of a VISTA filter from the name that a header or an archive gives it, e.g. ``Ks`` -> ``vk``.
 

@@ -227,7 +227,8 @@ def empty_aperture_ratios(cubes: Iterable[PatchImages], objects: Table, *, count
     Returns
     -------
     Table
-        Columns band, samples and ratio; the ratio is NaN if there are fewer than 50 samples.
+        Columns band, samples, ratio and offset (median flux over the quoted error, which the residual sky shifts);
+        ratio and offset are NaN if there are fewer than 50 samples.
     """
     pulls: dict[str, list[np.ndarray]] = {}
     for cube in cubes:
@@ -237,9 +238,9 @@ def empty_aperture_ratios(cubes: Iterable[PatchImages], objects: Table, *, count
     for band, parts in pulls.items():
         values = np.concatenate(parts)
         known = values[np.isfinite(values)]
-        ratio = round(float(clipped_moments(known)[1]), 3) if len(known) >= 50 else np.nan
-        rows.append((band, len(values), ratio))
-    return Table(rows=rows or None, names=("band", "samples", "ratio"), dtype=(str, int, float))
+        level, ratio = clipped_moments(known) if len(known) >= 50 else (np.nan, np.nan)
+        rows.append((band, len(values), round(float(ratio), 3), round(float(level), 3)))
+    return Table(rows=rows or None, names=("band", "samples", "ratio", "offset"), dtype=(str, int, float, float))
 
 
 def _empty_pulls(cube: PatchImages, objects: Table, count: int) -> dict[str, np.ndarray]:

@@ -256,14 +256,14 @@ def test_checks_of_coverage(rng: np.random.Generator) -> None:
     """A flux without data, and a missing one that is not flagged, are counted in their band alone."""
     ra, dec = sky(10, rng)
     table = catalogue(ra, dec)
-    assert [row[3] for row in coverage_checks(table, BANDS)] == [True, True]
+    assert [row.verdict == "pass" for row in coverage_checks(table, BANDS)] == [True, True]
     table["g_coverage"][2] = 0
     table["vk_psfFlux"][3:5] = np.nan
     table["vk_psfFlux_flag"][3] = True
     rows = coverage_checks(table, BANDS)
-    assert [(row[1], row[3]) for row in rows] == [("1, 0", False), ("0, 1", False)]
+    assert [(row.value, row.verdict) for row in rows] == [("1, 0", "fail"), ("0, 1", "fail")]
     table["vk_coverage"][7] = 0
-    assert coverage_checks(table, BANDS)[1][1:] == ("1, 1", "0, 0", False)
+    assert coverage_checks(table, BANDS)[1][1:5] == ("1, 1", "0, 0", "fail", "vk")
 
 
 def comparison(bias: float, count: int, band: str = "vk"):
@@ -287,8 +287,8 @@ def test_checks_of_stars(found: int, bias: float, count: int, offset: float, exp
     """95% found, 30 mas, 2% either way, and at least ten stars: just inside passes, just outside does not."""
     positions = Offsets(np.full(count, offset), np.zeros(count))
     rows = star_checks(Completeness(100, found), [comparison(bias, count)], positions)
-    assert [row[3] for row in rows] == expected
-    assert not star_checks(Completeness(0, 0), [], positions)[0][3]
+    assert [row.verdict == "pass" for row in rows] == expected
+    assert star_checks(Completeness(0, 0), [], positions)[0].verdict == "fail"
 
 
 def test_checks_of_the_locus() -> None:
@@ -297,7 +297,7 @@ def test_checks_of_the_locus() -> None:
         # Covey et al. 2007 at g-i = 1: J-Ks = 0.49 + 0.10 (Vega, 2MASS); 0.975 of it less 0.900 in VISTA's AB.
         locus = Locus(np.full(count, 1.0), np.full(count, 0.975 * 0.59 - 0.900 + shift))
         assert locus.offset()[0] == pytest.approx(shift, abs=1e-6)
-        assert [row[3] for row in locus_checks(locus)] == kept
+        assert [row.verdict == "pass" for row in locus_checks(locus)] == kept
     assert locus_checks(None) == []
     assert np.isnan(Locus(np.full(20, 2.0), np.zeros(20)).offset()[0])
 
@@ -311,8 +311,12 @@ def test_checks_of_the_selection_look_at_the_bright_bins(rng: np.random.Generato
     good = Curve(edges, total, np.array([95, 90, 86, 10, 0]))
     bad = Curve(edges, total, np.array([60, 90, 86, 100, 100]))
     rows = selection_checks(table, ("g",), {"g": good}, {"g": Curve(edges, total, np.array([100, 95, 90, 20, 0]))})
-    assert [row[3] for row in rows] == [True, True, True]
+    assert [row.verdict == "pass" for row in rows] == [True, True, True]
     assert rows[1][1] == "90.3% of 300"
-    assert [row[3] for row in selection_checks(table, ("g",), {"g": bad}, {"g": bad})] == [True, False, False]
+    assert [row.verdict == "pass" for row in selection_checks(table, ("g",), {"g": bad}, {"g": bad})] == [
+        True,
+        False,
+        False,
+    ]
     table["g_depth5"][4] = np.nan
-    assert not selection_checks(table, ("g",), {}, {})[0][3]
+    assert selection_checks(table, ("g",), {}, {})[0].verdict == "fail"
