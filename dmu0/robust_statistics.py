@@ -69,17 +69,37 @@ def clipped_moments(values: np.ndarray, *, limit: float = 3.0, iterations: int =
     median, scatter
         Median and scatter; NaN if there are no values.
     """
-    values = np.asarray(values)
+    values = np.sort(values)
     if values.size == 0:
         return float("nan"), float("nan")
     for _ in range(iterations):
-        median = np.median(values)
-        kept = np.abs(values - median) <= limit * robust_scatter(values, about=median)
+        median = _middle(values)
+        kept = np.abs(values - median) <= limit * MAD_TO_SIGMA * _middle_distance(values, median)
         if kept.all() or not kept.any():
             break
-        values = values[kept]
-    median = float(np.median(values))
-    return median, robust_scatter(values, about=median)
+        # The values are sorted: those that are kept follow each other.
+        first = int(np.argmax(kept))
+        values = values[first : first + np.count_nonzero(kept)]
+    median = _middle(values)
+    return float(median), float(MAD_TO_SIGMA * _middle_distance(values, median))
+
+
+def _middle(values: np.ndarray) -> np.floating:
+    """The median of sorted values."""
+    half = len(values) // 2
+    return values[half] if len(values) % 2 else values[half - 1 : half + 1].mean()
+
+
+def _middle_distance(values: np.ndarray, level: np.floating) -> np.floating:
+    """The median of the distances of sorted values from a level.
+
+    The k nearest values follow each other, and the k-th distance is that of the farther end of the one sequence of k
+    values for which it is smallest. This is faster than sorting the distances.
+    """
+    half = len(values) // 2
+    wanted = [half] if len(values) % 2 else [half - 1, half]
+    ends = [np.maximum(level - values[: len(values) - k], values[k:] - level).min() for k in wanted]
+    return ends[0] if len(ends) == 1 else np.mean(ends, dtype=values.dtype)
 
 
 def lower_moments(values: np.ndarray) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from scipy.stats import chi2, norm
 
 from dmu0.robust_statistics import clipped_moments
 from dmu4.detection.footprints import Footprints, Peaks, find_peaks, make_footprints
-from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
+from dmu4.patches.cube import PatchData, mean_psf, psf_sigma
 from dmu4.patches.sky import SAMPLE
 
 
@@ -115,12 +115,12 @@ def combined_map(significance: np.ndarray, good: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     significance, good
-        Significance, and whether a band has data [y, x, band].
+        Significance, and whether a band has data [band, y, x].
     """
-    total = np.zeros(significance.shape[:2], np.float32)
-    for band in range(significance.shape[2]):
-        total += np.where(good[..., band], np.square(np.maximum(significance[..., band], 0)), 0)
-    counted = good.sum(axis=-1)
+    total = np.zeros(significance.shape[1:], np.float32)
+    for band in range(len(significance)):
+        total += np.where(good[band], np.square(np.maximum(significance[band], 0)), 0)
+    counted = good.sum(axis=0)
     combined = np.zeros(total.shape, np.float32)
     levels = np.linspace(0, 8, 33)
     for n in np.unique(counted[counted > 0]):
@@ -184,7 +184,55 @@ def merge_peaks(peaks: list[Peaks], *, radius: list[float]) -> tuple[np.ndarray,
     return x, y, seen
 
 
-def detect(cube: PatchCube, settings: DetectionSettings) -> Detections:
+@dataclass(frozen=True)
+class SignificanceMaps:
+    """Matched-filter maps of all bands of a patch.
+
+    Attributes
+    ----------
+    value
+        Signal to noise of a point source centred on each pixel [band, y, x].
+    good
+        Whether a pixel has data [band, y, x].
+    width
+        Gaussian width of each band's PSF in pixels [band]; NaN without a PSF.
+    """
+
+    value: np.ndarray
+    good: np.ndarray
+    width: np.ndarray
+
+
+def significance_maps(patch: PatchData, threads: int) -> SignificanceMaps:
+    """Matched-filter maps of all bands, each of which is in memory only while it is filtered.
+
+    Parameters
+    ----------
+    patch
+        The patch, minus its residual sky.
+    threads
+        Number of bands processed in parallel.
+    """
+    whole = (len(patch.bands), *patch.shape)
+    value, good, width = np.zeros(whole, np.float32), np.zeros(whole, bool), np.full(whole[0], np.nan)
+
+    def one(band: int) -> None:
+        data = patch.band(band)
+        psf, noise = mean_psf(data, 0), data.plane("noise", 0) if data.has_noise[0] else None
+        good[band], width[band] = data.good[..., 0], psf_sigma(psf)
+        value[band] = significance_map(data.plane("image", 0), data.plane("variance", 0), good[band], psf, noise)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(one, range(whole[0])))
+    return SignificanceMaps(value=value, good=good, width=width)
+
+
+def detect(patch: PatchData, settings: DetectionSettings) -> Detections:
+    """Detect in every band of a patch, minus its residual sky, and in their combination; see `detect_in_maps`."""
+    return detect_in_maps(significance_maps(patch, settings.threads), settings, pixel_scale=patch.pixel_scale)
+
+
+def detect_in_maps(maps: SignificanceMaps, settings: DetectionSettings, *, pixel_scale: float) -> Detections:
     """Detect in every band and in their combination.
 
     Bands are merged in order of their number of peaks, the deepest first; the combination is last and adds objects
@@ -192,46 +240,45 @@ def detect(cube: PatchCube, settings: DetectionSettings) -> Detections:
 
     Parameters
     ----------
-    cube
-        All bands, minus their residual sky.
+    maps
+        Matched-filter maps of all bands.
     settings
         Thresholds and limits.
+    pixel_scale
+        Size of a pixel in arcsec.
     """
-    n = len(cube.bands)
-    significance = np.zeros(cube.image.shape, np.float32)
-
-    def one(band: int) -> None:
-        noise = cube.plane("noise", band) if cube.has_noise[band] else None
-        planes = [cube.plane(name, band) for name in ("image", "variance", "good")]
-        significance[..., band] = significance_map(*planes, mean_psf(cube, band), noise)
-
-    with ThreadPoolExecutor(settings.threads) as pool:
-        list(pool.map(one, range(n)))
-    combined = combined_map(significance, cube.good)
+    n, shape = len(maps.value), maps.value.shape[1:]
+    combined = combined_map(maps.value, maps.good)
     limits = {"threshold": settings.threshold, "floor": settings.floor}
     with ThreadPoolExecutor(settings.threads) as pool:
-        found = list(pool.map(lambda band: find_peaks(significance[..., band], **limits), range(n)))
+        found = list(pool.map(lambda one: find_peaks(one, **limits), maps.value))
     order = sorted(range(n), key=lambda band: (-len(found[band]), band))
     # Two peaks closer than half the FWHM (1.18 sigma), or 0.5 arcsec in images of the best seeing, are one source.
-    widths = [psf_sigma(mean_psf(cube, band)) for band in range(n)]
-    known = [width for width in widths if np.isfinite(width)]
-    radius = [max(1.18 * widths[band], 0.5 / cube.pixel_scale) for band in order]
-    radius.append(max(1.18 * max(known, default=1.0), 0.5 / cube.pixel_scale))
+    radius = [max(1.18 * maps.width[band], 0.5 / pixel_scale) for band in order]
+    known = maps.width[np.isfinite(maps.width)]
+    radius.append(max(1.18 * max(known, default=1.0), 0.5 / pixel_scale))
     x, y, seen = merge_peaks([*(found[band] for band in order), find_peaks(combined, **limits)], radius=radius)
-    ix, iy = (np.clip(np.rint(v).astype(int), 0, size - 1) for v, size in ((x, cube.shape[1]), (y, cube.shape[0])))
+    sorted_ = spatial_order(x, y)
+    x, y, seen = x[sorted_], y[sorted_], seen[sorted_]
+    ix, iy = (np.clip(np.rint(v).astype(int), 0, size - 1) for v, size in ((x, shape[1]), (y, shape[0])))
     detected = np.zeros((len(x), n), bool)
     detected[:, list(order)] = seen[:, :-1]
-    height = significance[iy, ix]
-    footprints = make_footprints(
-        np.maximum(significance.max(axis=-1), combined), x=x, y=y, floor=settings.floor, max_area=settings.max_area
-    )
+    height = maps.value[:, iy, ix].T
+    at_peaks = combined[iy, ix]
+    highest = np.maximum(combined, maps.value.max(axis=0), out=combined)
+    footprints = make_footprints(highest, x=x, y=y, floor=settings.floor, max_area=settings.max_area)
     return Detections(
         x=x,
         y=y,
         height=height,
         detected=detected,
-        combined=combined[iy, ix],
+        combined=at_peaks,
         reference=np.argmax(height, axis=1) if len(x) else np.zeros(0, int),
         footprints=footprints,
         order=tuple(order),
     )
+
+
+def spatial_order(x: np.ndarray, y: np.ndarray, *, strip: int = 64) -> np.ndarray:
+    """Order of positions along x in strips of rows, so that consecutive objects share pixels in the cache."""
+    return np.lexsort((x, np.floor(y / strip)))

@@ -12,6 +12,9 @@ from dmu4.measurement.stamps import StampSet
 SUB_ROWS = 8
 """Number of strips into which a pixel on the edge of an aperture is divided; its area is accurate to about 1e-3."""
 
+SMALLEST_CIRCLE = 4.0
+"""Smallest radius in pixels of a circle whose edge within a pixel is taken as straight."""
+
 
 @dataclass(frozen=True)
 class ApertureSums:
@@ -68,26 +71,45 @@ def _covered(dx, dy, a, b, c):
 
 
 @numba.njit(nogil=True, cache=True)
+def _in_circle(dx, dy, radius):
+    """Fraction of the pixel at (dx, dy) from the centre of a circle that is inside it, for an edge near the pixel.
+
+    The edge is taken as straight, at the mean distance of the arc within the pixel from the tangent. From a radius of
+    `SMALLEST_CIRCLE` the error of one pixel is less than 0.006, and that of the area of the circle less than 5e-4.
+    """
+    r = np.sqrt(dx * dx + dy * dy)
+    along, across = max(abs(dx), abs(dy)) / r, min(abs(dx), abs(dy)) / r
+    distance, corner = radius - r, 0.5 * (along + across)
+    if distance >= corner or distance <= -corner:
+        return 1.0 if distance > 0.0 else 0.0
+    chord = 1.0 / along
+    if abs(distance) > 0.5 * (along - across):
+        chord = (corner - abs(distance)) / (along * across)
+    distance -= chord * chord / (24.0 * radius)
+    if abs(distance) <= 0.5 * (along - across):
+        return 0.5 + distance / along
+    beyond = max(corner - abs(distance), 0.0) ** 2 / (2.0 * along * across)
+    return 1.0 - beyond if distance > 0.0 else beyond
+
+
+@numba.njit(nogil=True, cache=True)
 def _edges(conics):
-    """Coefficients of each aperture, and squared radii below which pixels are inside, and above which outside."""
-    edges = np.empty((len(conics), 5))
+    """Squared radii, in units of the first aperture, below which pixels are inside each, and above which outside."""
+    edges = np.empty((len(conics), 2))
     for k in range(len(conics)):
         a, b, c = conics[k]
         # Half the diagonal of a pixel in units of the minor axis of the ellipse.
         margin = 0.7072 * np.sqrt(0.5 * (a + b) + np.sqrt(0.25 * (a - b) ** 2 + c * c))
-        edges[k, 0], edges[k, 1], edges[k, 2] = a, b, c
-        edges[k, 3], edges[k, 4] = max(1.0 - margin, 0.0) ** 2, (1.0 + margin) ** 2
+        edges[k, 0], edges[k, 1] = max(1.0 - margin, 0.0) ** 2, (1.0 + margin) ** 2
+        edges[k] *= conics[0, 0] / a
     return edges
 
 
 @numba.njit(nogil=True, cache=True)
-def _share(dx, dy, a, b, c, inside, outside):
-    """As `_covered`, with a shortcut for pixels that are completely inside or outside."""
-    squared = a * dx * dx + b * dy * dy + 2 * c * dx * dy
-    if squared >= outside:
-        return 0.0
-    if squared < inside:
-        return 1.0
+def _share(dx, dy, a, b, c):
+    """Fraction of a pixel on the edge of an aperture that is inside."""
+    if c == 0.0 and a == b and a < 1.0 / SMALLEST_CIRCLE**2:
+        return _in_circle(dx, dy, np.sqrt(1.0 / a))
     return _covered(dx, dy, a, b, c)
 
 
@@ -100,41 +122,91 @@ def _reach(conic):
 
 
 @numba.njit(nogil=True, cache=True)
-def _sum_cube(image, variance, good, x, y, conics, flux, spread, filled):
-    ny, nx, nb = image.shape
-    apertures = conics.shape[1]
-    for i in range(len(x)):
-        reach_y, reach_x = _reach(conics[i, apertures - 1])
-        e = _edges(conics[i])
-        area = np.zeros(apertures)
-        for row in range(int(np.floor(y[i] - reach_y)), int(np.ceil(y[i] + reach_y)) + 1):
-            for column in range(int(np.floor(x[i] - reach_x)), int(np.ceil(x[i] + reach_x)) + 1):
-                inside = 0.0
-                for k in range(apertures):
-                    share = _share(column - x[i], row - y[i], e[k, 0], e[k, 1], e[k, 2], e[k, 3], e[k, 4])
-                    # Apertures are nested: each pixel is added to the smallest one; sums are accumulated at the end.
-                    extra = share - inside
-                    if extra == 0.0:
-                        if share == 1.0:
-                            break
-                        continue
+def _longest(conics):
+    """Largest number of entries of the lists of `_list_pixels`."""
+    longest = 0
+    for i in range(len(conics)):
+        reach_y, reach_x = _reach(conics[i, conics.shape[1] - 1])
+        longest = max(longest, int((2 * reach_y + 3) * (2 * reach_x + 3)) * conics.shape[1])
+    return longest
+
+
+@numba.njit(nogil=True, cache=True)
+def _list_pixels(x, y, conics, rows, columns, numbers, shares):
+    """List the pixels of nested apertures of one shape around (x, y): each is added to the smallest one, in parts.
+
+    The sum over an aperture is that over its own entries and those of all smaller apertures. Returns the number of
+    entries (row, column, aperture, share of the pixel).
+    """
+    last, n = len(conics) - 1, 0
+    reach_y, reach_x = _reach(conics[last])
+    edges = _edges(conics)
+    a, b, c = conics[0]
+    for row in range(int(np.floor(y - reach_y)), int(np.ceil(y + reach_y)) + 1):
+        dy = row - y
+        for column in range(int(np.floor(x - reach_x)), int(np.ceil(x + reach_x)) + 1):
+            dx = column - x
+            squared = a * dx * dx + b * dy * dy + 2 * c * dx * dy
+            if squared >= edges[last, 1]:
+                continue
+            k, inside = 0, 0.0
+            while squared >= edges[k, 1]:
+                k += 1
+            while k <= last and inside < 1.0:
+                share = 1.0
+                if squared >= edges[k, 0]:
+                    share = _share(dx, dy, conics[k, 0], conics[k, 1], conics[k, 2])
+                if share > inside:
+                    rows[n], columns[n], numbers[n], shares[n] = row, column, k, share - inside
                     inside = share
-                    area[k] += extra
-                    if 0 <= row < ny and 0 <= column < nx:
-                        for b in range(nb):
-                            if good[row, column, b]:
-                                flux[i, k, b] += extra * image[row, column, b]
-                                spread[i, k, b] += extra * variance[row, column, b]
-                                filled[i, k, b] += extra
-        for k in range(1, apertures):
-            area[k] += area[k - 1]
-            for b in range(nb):
-                flux[i, k, b] += flux[i, k - 1, b]
-                spread[i, k, b] += spread[i, k - 1, b]
-                filled[i, k, b] += filled[i, k - 1, b]
-        for k in range(apertures):
-            for b in range(nb):
-                filled[i, k, b] /= area[k]
+                    n += 1
+                k += 1
+    return n
+
+
+@numba.njit(nogil=True, cache=True)
+def _sum_plane(image, variance, good, pixels, numbers, shares, sums):
+    """Add the listed pixels (flat indices) of one band to the sums [aperture, 3] of values, variances and shares."""
+    k, light, noise, part = np.uint64(0), 0.0, 0.0, 0.0
+    for entry in range(len(pixels)):
+        if numbers[entry] != k:
+            sums[k, 0] += light
+            sums[k, 1] += noise
+            sums[k, 2] += part
+            k, light, noise, part = numbers[entry], 0.0, 0.0, 0.0
+        pixel = pixels[entry]
+        share = shares[entry] if good[pixel] else 0.0
+        light += share * image[pixel]
+        noise += share * variance[pixel]
+        part += share
+    sums[k, 0] += light
+    sums[k, 1] += noise
+    sums[k, 2] += part
+
+
+@numba.njit(nogil=True, cache=True)
+def _sum_cube(image, variance, good, shape, x, y, conics, flux, spread, filled):
+    """The sums of `ApertureSums`; the planes are flat [band, pixel], with rows and columns of ``shape``."""
+    apertures, longest = conics.shape[1], _longest(conics)
+    rows, columns = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    numbers, pixels, shares = np.empty(longest, np.uint64), np.empty(longest, np.uint64), np.empty(longest)
+    for i in range(len(x)):
+        listed = _list_pixels(x[i], y[i], conics[i], rows, columns, numbers, shares)
+        area, n = np.zeros(apertures), 0
+        for entry in range(listed):
+            area[numbers[entry]] += shares[entry]
+            if 0 <= rows[entry] < shape[0] and 0 <= columns[entry] < shape[1]:
+                pixels[n] = rows[entry] * shape[1] + columns[entry]
+                numbers[n], shares[n] = numbers[entry], shares[entry]
+                n += 1
+        area = np.cumsum(area)
+        for b in range(len(image)):
+            sums = np.zeros((apertures, 3))
+            _sum_plane(image[b], variance[b], good[b], pixels[:n], numbers[:n], shares[:n], sums)
+            for k in range(apertures):
+                if k:
+                    sums[k] += sums[k - 1]
+                flux[i, k, b], spread[i, k, b], filled[i, k, b] = sums[k, 0], sums[k, 1], sums[k, 2] / area[k]
 
 
 def sum_apertures(
@@ -145,34 +217,32 @@ def sum_apertures(
     Parameters
     ----------
     image, variance, good
-        Cubes [y, x, band].
+        Cubes [y, x, band], which are views of arrays [band, y, x].
     x, y
         Array positions.
     conics
-        Conic coefficients [source, aperture, 3] from `circles` or `ellipses`, each aperture inside the next.
+        Conic coefficients [source, aperture, 3] from `circles` or `ellipses`: the apertures of a source have one shape,
+        each inside the next.
     """
     shape = (len(x), conics.shape[1], image.shape[2])
     flux, spread, filled = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    _sum_cube(image, variance, good, np.asarray(x, float), np.asarray(y, float), conics, flux, spread, filled)
+    planes = (np.ascontiguousarray(np.moveaxis(cube, -1, 0)) for cube in (image, variance, good))
+    flat = (plane.reshape(len(plane), -1) for plane in planes)
+    _sum_cube(*flat, image.shape[:2], np.asarray(x, float), np.asarray(y, float), conics, flux, spread, filled)
     return ApertureSums(flux=flux, variance=spread, filled=filled)
 
 
 @numba.njit(nogil=True, cache=True)
 def _sum_stamps(pixels, offset, size, x0, y0, x, y, conics, total):
-    apertures = conics.shape[1]
+    apertures, longest = conics.shape[1], _longest(conics)
+    rows, columns = np.empty(longest, np.int64), np.empty(longest, np.int64)
+    numbers, shares = np.empty(longest, np.uint64), np.empty(longest)
     for i in range(len(x)):
-        reach_y, reach_x = _reach(conics[i, apertures - 1])
-        e = _edges(conics[i])
-        for row in range(max(int(y[i] - reach_y) - 1, y0[i]), min(int(y[i] + reach_y) + 2, y0[i] + size[i])):
-            for column in range(max(int(x[i] - reach_x) - 1, x0[i]), min(int(x[i] + reach_x) + 2, x0[i] + size[i])):
-                value = pixels[offset[i] + (row - y0[i]) * size[i] + column - x0[i]]
-                inside = 0.0
-                for k in range(apertures):
-                    share = _share(column - x[i], row - y[i], e[k, 0], e[k, 1], e[k, 2], e[k, 3], e[k, 4])
-                    total[i, k] += (share - inside) * value
-                    inside = share
-                    if share == 1.0:
-                        break
+        n = _list_pixels(x[i] - x0[i], y[i] - y0[i], conics[i], rows, columns, numbers, shares)
+        for entry in range(n):
+            row, column = rows[entry], columns[entry]
+            if 0 <= row < size[i] and 0 <= column < size[i]:
+                total[i, numbers[entry]] += shares[entry] * pixels[offset[i] + row * size[i] + column]
         for k in range(1, apertures):
             total[i, k] += total[i, k - 1]
 

@@ -33,6 +33,8 @@ class BandFit:
         The pixels with data whose PSF is known [y, x].
     psf
         PSF stamps [PSF, y, x].
+    transforms
+        Side of a stamp of a model -> transforms of the PSFs, see `dmu4.measurement.stamps.psf_transforms`.
     cell
         Number of the PSF at each object [N].
     inexact
@@ -49,6 +51,7 @@ class BandFit:
     good: np.ndarray
     usable: np.ndarray
     psf: np.ndarray
+    transforms: dict[int, np.ndarray]
     cell: np.ndarray
     inexact: np.ndarray | None
     sigma: float
@@ -84,6 +87,7 @@ def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.nda
         good=good,
         usable=usable,
         psf=psf.stamps,
+        transforms=transforms,
         cell=cell,
         inexact=psf.inexact_at(**centres),
         sigma=psf_sigma(mean_psf(cube, band)),

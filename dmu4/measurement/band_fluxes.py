@@ -11,9 +11,9 @@ from dmu4.measurement.apertures import sum_stamps
 from dmu4.measurement.band_fit import BandFit, fit_band
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import ForcedFluxes, own_overlap, project
-from dmu4.measurement.gaap import gaap_weights
+from dmu4.measurement.gaap import gaap_weights, weight_transforms
 from dmu4.measurement.point_sources import classify, point_fluxes
-from dmu4.measurement.stamps import Profiles
+from dmu4.measurement.stamps import Profiles, parts
 from dmu4.patches.cube import PatchCube
 from obs_vista.masks import BIT
 from obs_vista.photometry import magnitude_of
@@ -217,11 +217,16 @@ def measure_band(
 
 def _gaap(profiles: Profiles, fit: BandFit, *, sigma: float, inflation: float, bad: np.ndarray) -> Flux:
     """Gaussian-aperture fluxes of the objects with their neighbours subtracted."""
-    weights, possible = gaap_weights(x=profiles.x, y=profiles.y, psf=fit.psf, cell=fit.cell, sigma=sigma)
-    sums = project(weights, image=fit.residual, variance=fit.variance, good=fit.good)
-    own = fit.flux * own_overlap(weights, fit.models)
-    filled = np.where(possible, sums.seen / sums.whole, 0)
-    return make_flux(sums.signal + own, inflation * np.sqrt(sums.noise), filled, bad)
+    transforms, possible = weight_transforms(fit.psf, sigma=sigma)
+    value, error, filled = np.zeros((3, len(profiles)))
+    for some in parts(len(profiles)):
+        place = {"x": profiles.x[some], "y": profiles.y[some], "cell": fit.cell[some]}
+        weights = gaap_weights(**place, transforms=transforms, sigma=sigma)
+        sums = project(weights, image=fit.residual, variance=fit.variance, good=fit.good)
+        value[some] = sums.signal + fit.flux[some] * own_overlap(weights, fit.models.subset(some))
+        error[some] = inflation * np.sqrt(sums.noise)
+        filled[some] = np.where(possible[fit.cell[some]], sums.seen / sums.whole, 0)
+    return make_flux(value, error, filled, bad)
 
 
 def _nothing(n: int, circles: int) -> BandFluxes:

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from dmu0.robust_statistics import clipped_moments
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.measurement.forced import project
-from dmu4.measurement.gaap import gaap_weights
+from dmu4.measurement.gaap import gaap_weights, weight_transforms
 from dmu4.measurement.stamps import gradient_transforms, make_profiles, psf_transforms, render
 
 MIN_SAMPLES = 50
@@ -125,8 +125,8 @@ def measure_inflation(
     transforms = psf_transforms(psf, points.size)
     in_psf = project(render(points, transforms, cell), **planes)
     gradients = [project(render(points, one, cell), **planes) for one in gradient_transforms(transforms)]
-    weights, _ = gaap_weights(x=x, y=y, psf=psf, cell=cell, sigma=gaap_sigma)
-    in_gaap = project(weights, **planes)
+    of_gaap, _ = weight_transforms(psf, sigma=gaap_sigma)
+    in_gaap = project(gaap_weights(x=x, y=y, transforms=of_gaap, cell=cell, sigma=gaap_sigma), **planes)
     return ErrorInflation(
         psf=_scatter(in_psf.signal / np.sqrt(in_psf.noise)),
         gaap=_scatter(in_gaap.signal / np.sqrt(in_gaap.noise)),

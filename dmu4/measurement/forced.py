@@ -60,7 +60,11 @@ class StampSums(NamedTuple):
     whole: np.ndarray
 
 
-@numba.njit(nogil=True, cache=True)
+SUM_IN_ANY_ORDER = {"reassoc", "contract", "nsz"}
+"""Relaxed rules of floating-point arithmetic for loops that sum pixels, so that they are vectorized."""
+
+
+@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
 def _overlap(i, j, pixels, offset, size, x0, y0, good):
     """Sum over good pixels of the product of two stamps."""
     ny, nx = good.shape
@@ -70,9 +74,10 @@ def _overlap(i, j, pixels, offset, size, x0, y0, good):
     for y in range(y_from, y_to):
         at_i = offset[i] + (y - y0[i]) * size[i] - x0[i]
         at_j = offset[j] + (y - y0[j]) * size[j] - x0[j]
-        for x in range(x_from, x_to):
-            if good[y, x]:
-                total += pixels[at_i + x] * pixels[at_j + x]
+        row_i, row_j = pixels[at_i + x_from : at_i + x_to], pixels[at_j + x_from : at_j + x_to]
+        known = good[y, x_from:x_to]
+        for k in range(len(known)):
+            total += float(row_i[k]) * row_j[k] if known[k] else 0.0
     return total
 
 
@@ -84,23 +89,27 @@ def _overlaps(first, second, pixels, offset, size, x0, y0, good):
     return values
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
 def _project(pixels, offset, size, x0, y0, image, variance, good):
     """The sums of `StampSums`, in the order of its fields [stamp, 5]."""
     ny, nx = good.shape
     sums = np.zeros((len(size), 5))
     for i in range(len(size)):
-        for row in range(size[i]):
-            y = y0[i] + row
-            for column in range(size[i]):
-                value = float(pixels[offset[i] + row * size[i] + column])
-                sums[i, 4] += value
-                x = x0[i] + column
-                if 0 <= y < ny and 0 <= x < nx and good[y, x]:
-                    sums[i, 0] += value * value
-                    sums[i, 1] += value * image[y, x]
-                    sums[i, 2] += value * value * variance[y, x]
-                    sums[i, 3] += value
+        whole, power, signal, noise, seen = 0.0, 0.0, 0.0, 0.0, 0.0
+        for value in pixels[offset[i] : offset[i] + size[i] * size[i]]:
+            whole += value
+        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
+        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
+            at = offset[i] + (y - y0[i]) * size[i] - x0[i]
+            stamp, known = pixels[at + x_from : at + x_to], good[y, x_from:x_to]
+            data, spread = image[y, x_from:x_to], variance[y, x_from:x_to]
+            for k in range(len(known)):
+                value = float(stamp[k]) if known[k] else 0.0
+                power += value * value
+                signal += value * data[k]
+                noise += value * value * spread[k]
+                seen += value
+        sums[i, 0], sums[i, 1], sums[i, 2], sums[i, 3], sums[i, 4] = power, signal, noise, seen, whole
     return sums
 
 
@@ -111,10 +120,12 @@ def add_stamps(pixels, offset, size, x0, y0, flux, image):
     for i in range(len(size)):
         if flux[i] == 0.0:
             continue
+        x_from, x_to, factor = max(x0[i], 0), min(x0[i] + size[i], nx), np.float32(flux[i])
         for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
             at = offset[i] + (y - y0[i]) * size[i] - x0[i]
-            for x in range(max(x0[i], 0), min(x0[i] + size[i], nx)):
-                image[y, x] += flux[i] * pixels[at + x]
+            stamp, target = pixels[at + x_from : at + x_to], image[y, x_from:x_to]
+            for k in range(len(target)):
+                target[k] += factor * stamp[k]
 
 
 @numba.njit(nogil=True, cache=True)

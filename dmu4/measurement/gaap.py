@@ -51,23 +51,20 @@ def weight_transforms(psf: np.ndarray, *, sigma: float) -> tuple[np.ndarray, np.
     return np.conj(quotient).astype(np.complex64), possible
 
 
-def gaap_weights(
-    *, x: np.ndarray, y: np.ndarray, psf: np.ndarray, cell: np.ndarray, sigma: float
-) -> tuple[StampSet, np.ndarray]:
-    """The weight stamp of each source in one band, and whether its PSF allows the aperture.
+def gaap_weights(*, x: np.ndarray, y: np.ndarray, transforms: np.ndarray, cell: np.ndarray, sigma: float) -> StampSet:
+    """The weight stamp of each source in one band.
 
     Parameters
     ----------
     x, y
         Array positions.
-    psf
-        PSF stamps [cell, y, x] of the band.
+    transforms
+        Transforms of the weights [cell, ...] from `weight_transforms`.
     cell
         Cell of each source.
     sigma
         Sigma of the aperture before the seeing in pixels.
     """
     side = gaap_size(sigma)
-    transforms, possible = weight_transforms(psf, sigma=sigma)
     points = Profiles(x=x, y=y, covariance=np.zeros((len(x), 3)), size=np.full(len(x), side))
-    return render(points, {side: transforms}, cell), possible[cell]
+    return render(points, {side: transforms}, cell)

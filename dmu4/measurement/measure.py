@@ -15,7 +15,7 @@ from dmu4.measurement.error_scale import ErrorInflation, measure_inflation, scal
 from dmu4.measurement.motion import survey_of
 from dmu4.measurement.object_shapes import MeasuredObjects, ObjectShapes, ShapeSettings, measure_objects, survey_models
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMA, REFERENCE_PIXEL
-from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
+from dmu4.patches.cube import PatchCube, PatchData, gather, mean_psf, psf_sigma
 from dmu4.patches.sky import source_mask
 
 CLEAR = 2.5
@@ -122,7 +122,7 @@ class _Apertures:
 
 
 def measure(
-    cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray, settings: MeasurementSettings
+    patch: PatchData, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray, settings: MeasurementSettings
 ) -> Measurements:
     """Measure all objects of a patch.
 
@@ -132,8 +132,8 @@ def measure(
 
     Parameters
     ----------
-    cube
-        All bands, minus their residual sky.
+    patch
+        All bands, minus their residual sky. Their noise realizations are in memory one after another.
     x, y
         Array positions of the peaks.
     reference
@@ -141,7 +141,7 @@ def measure(
     settings
         Settings of the measurement.
     """
-    inflations = error_inflations(cube, settings.threads)
+    cube, inflations = gather(patch, noise=False, each=error_inflation, threads=settings.threads)
     objects = measure_objects(
         cube,
         x=x,
@@ -157,8 +157,8 @@ def measure(
         kron=ellipses(shapes.covariance, shapes.kron),
         gaap_sigma=_pixels(GAAP_SIGMA, cube),
     )
-    bands, residual = _fit_bands(cube, objects, apertures, inflations, settings)
-    planes = (residual, cube.variance, cube.good)
+    bands = _fit_bands(cube, objects, apertures, inflations, settings)
+    planes = (cube.image, cube.variance, cube.good)
     scaled = scale_to_empty(
         inflations,
         *planes,
@@ -168,8 +168,8 @@ def measure(
         gaap_sigma=apertures.gaap_sigma,
         bright=np.column_stack([band.psf.value > BRIGHT * band.psf.error for band in bands]),
     )
-    in_circles = _sums(cube, residual, objects, apertures.circles)
-    in_kron = _sums(cube, residual, objects, apertures.kron)
+    in_circles = _sums(cube, objects, apertures.circles)
+    in_kron = _sums(cube, objects, apertures.kron)
     measured = {}
     for number, label in enumerate(cube.bands):
         # The error of GAaP fluxes includes the inflation before it was scaled to empty apertures.
@@ -183,18 +183,21 @@ def measure(
     return Measurements(objects=objects, bands=measured)
 
 
-def _sums(cube: PatchCube, residual: np.ndarray, objects: MeasuredObjects, conics: np.ndarray) -> ApertureSums:
+def _sums(residual: PatchCube, objects: MeasuredObjects, conics: np.ndarray) -> ApertureSums:
     """Sums of all bands in apertures around the objects, at their positions in each survey."""
     shapes, motion = objects.shapes, objects.motion
-    sums = sum_apertures(residual, cube.variance, cube.good, x=shapes.x, y=shapes.y, conics=conics)
-    surveys = np.array([survey_of(band) for band in cube.bands])
+    planes = (residual.image, residual.variance, residual.good)
+    sums = sum_apertures(*planes, x=shapes.x, y=shapes.y, conics=conics)
+    surveys = np.array([survey_of(band) for band in residual.bands])
     for survey in np.unique(surveys):
         bands, moved = np.flatnonzero(surveys == survey), np.flatnonzero(motion.used & (objects.home != survey))
         if not len(moved):
             continue
         dx, dy = motion.shift(home=objects.home, survey=int(survey))
         place = {"x": (shapes.x + dx)[moved], "y": (shapes.y + dy)[moved], "conics": conics[moved]}
-        there = sum_apertures(*(cubes[..., bands] for cubes in (residual, cube.variance, cube.good)), **place)
+        # The bands of a survey follow each other, so that these are views.
+        mine = slice(bands[0], bands[-1] + 1)
+        there = sum_apertures(*(cubes[..., mine] for cubes in planes), **place)
         for name in ApertureSums.__dataclass_fields__:
             getattr(sums, name)[np.ix_(moved, np.arange(conics.shape[1]), bands)] = getattr(there, name)
     return sums
@@ -204,31 +207,23 @@ def _pixels(arcsec: float | np.ndarray, cube: PatchCube) -> float | np.ndarray:
     return arcsec / cube.pixel_scale
 
 
-def error_inflations(cube: PatchCube, threads: int) -> list[ErrorInflation]:
-    """Error inflation of every band, from its noise realization or from the sky between its sources."""
-    radii = _pixels(np.array(APERTURES) * REFERENCE_PIXEL, cube)
-
-    def one(band: int) -> ErrorInflation:
-        variance, good = cube.plane("variance", band), cube.plane("good", band)
-        noise, occupied = cube.plane("noise", band), None
-        if not cube.has_noise[band]:
-            noise = cube.plane("image", band)
-            sigma = psf_sigma(mean_psf(cube, band))
-            occupied = source_mask(noise, variance, good, sigma=sigma) if good.any() and np.isfinite(sigma) else ~good
-        psf = cube.psf_of(band)
-        return measure_inflation(
-            noise,
-            variance,
-            good,
-            occupied=occupied,
-            psf=psf.stamps,
-            cell_of=psf.at,
-            radii=radii,
-            gaap_sigma=_pixels(GAAP_SIGMA, cube),
-        )
-
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(one, range(len(cube.bands))))
+def error_inflation(one: PatchCube) -> ErrorInflation:
+    """Error inflation of the only band of a cube, from its noise realization or from the sky between its sources."""
+    variance, good, psf = one.plane("variance", 0), one.plane("good", 0), one.psf_of(0)
+    noise, occupied = one.plane("noise" if one.has_noise[0] else "image", 0), None
+    if not one.has_noise[0]:
+        sigma = psf_sigma(mean_psf(one, 0))
+        occupied = source_mask(noise, variance, good, sigma=sigma) if good.any() and np.isfinite(sigma) else ~good
+    return measure_inflation(
+        noise,
+        variance,
+        good,
+        occupied=occupied,
+        psf=psf.stamps,
+        cell_of=psf.at,
+        radii=_pixels(np.array(APERTURES) * REFERENCE_PIXEL, one),
+        gaap_sigma=_pixels(GAAP_SIGMA, one),
+    )
 
 
 def _fit_bands(
@@ -237,14 +232,13 @@ def _fit_bands(
     apertures: _Apertures,
     inflations: Sequence[ErrorInflation],
     settings: MeasurementSettings,
-) -> tuple[list[BandFluxes], np.ndarray]:
-    """The measurements of each band, and the cube minus all models [y, x, band]."""
+) -> list[BandFluxes]:
+    """The measurements of each band. The models are subtracted from the images of the cube, in place."""
     models = survey_models(cube, objects.shapes, objects.motion, objects.home)
-    residual = np.zeros_like(cube.image)
 
     def one(band: int) -> BandFluxes:
         profiles, pairs = models[survey_of(cube.bands[band])]
-        measured, residual[..., band] = measure_band(
+        measured, residual = measure_band(
             cube,
             band,
             profiles=profiles,
@@ -255,10 +249,11 @@ def _fit_bands(
             gaap_sigma=apertures.gaap_sigma,
             extended_limit=settings.shapes.extended_limit,
         )
+        cube.image[..., band] = residual
         return measured
 
     with ThreadPoolExecutor(settings.threads) as pool:
-        return list(pool.map(one, range(len(cube.bands)))), residual
+        return list(pool.map(one, range(len(cube.bands))))
 
 
 def _of_band(sums: ApertureSums, band: int) -> ApertureSums:

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from dmu4.measurement.band_fit import BandFit
-from dmu4.measurement.stamps import Profiles, gradient_transforms, own_light, psf_transforms, render
+from dmu4.measurement.forced import SUM_IN_ANY_ORDER
+from dmu4.measurement.stamps import Profiles, gradient_transforms, parts, render
 from obs_vista.bands import VISTA_BANDS
 
 SURVEYS = ("optical", "vista")
@@ -94,43 +95,65 @@ class Motion:
         return x, y
 
 
-@numba.njit(nogil=True, cache=True)
-def _shifts(points, along_x, along_y, at, members, models, offset, size, x0, y0, flux, residual, variance, good):
-    """The fields of `Shifts` in order [member, 4], from a least-squares fit of a point source and its two gradients."""
+@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
+def _gradient_sums(points, along_x, along_y, at, members, offset, size, x0, y0, flux, residual, variance, good):
+    """Sums over good pixels of the products of a point source and its two gradients [member, 3 x 3], of these products
+    times the variance, and of each of the three times the source [member, 3].
+
+    The flat stamps of the gradients start at ``at``; the source is its model, a point source, plus the residual image.
+    """
     ny, nx = good.shape
-    result = np.full((len(members), 4), np.nan)
-    normal, noise, right = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
-    template = np.empty(3)
+    normal, noise, right = np.zeros((len(members), 9)), np.zeros((len(members), 9)), np.zeros((len(members), 3))
     for number, i in enumerate(members):
-        stamp = own_light(models, offset, size, x0, y0, flux, residual, i)
-        side = size[i]
-        normal[:], noise[:], right[:] = 0.0, 0.0, 0.0
-        for row in range(side):
-            for column in range(side):
-                x, y = x0[i] + column, y0[i] + row
-                if not (0 <= y < ny and 0 <= x < nx and good[y, x]):
-                    continue
-                pixel = at[number] + row * side + column
-                template[0], template[1], template[2] = points[pixel], along_x[pixel], along_y[pixel]
-                for a in range(3):
-                    right[a] += template[a] * stamp[row, column]
-                    for b in range(a + 1):
-                        normal[a, b] += template[a] * template[b]
-                        noise[a, b] += template[a] * template[b] * variance[y, x]
-        for a in range(3):
-            for b in range(a + 1, 3):
-                normal[a, b], noise[a, b] = normal[b, a], noise[b, a]
-        if not np.linalg.det(normal) > 1e-9 * normal[0, 0] * normal[1, 1] * normal[2, 2]:
-            continue
-        inverse = np.linalg.inv(normal)
-        fitted = inverse @ right
-        if fitted[0] <= 0.0:
-            continue
-        spread = inverse @ noise @ inverse
-        for axis in range(2):
-            result[number, axis] = -fitted[1 + axis] / fitted[0]
-            result[number, 2 + axis] = np.sqrt(max(spread[1 + axis, 1 + axis], 0.0)) / fitted[0]
-    return result
+        pp, px, py, xx, xy, yy, pd, xd, yd = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        vpp, vpx, vpy, vxx, vxy, vyy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
+        for row in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
+            shift = (row - y0[i]) * size[i] - x0[i] + x_from
+            template, of_x, of_y = (
+                points[offset[i] + shift :],
+                along_x[at[number] + shift :],
+                along_y[at[number] + shift :],
+            )
+            rest, spread, known = residual[row, x_from:x_to], variance[row, x_from:x_to], good[row, x_from:x_to]
+            for k in range(len(known)):
+                used = 1.0 if known[k] else 0.0
+                p, x, y, v = used * template[k], used * of_x[k], used * of_y[k], float(spread[k])
+                light = flux[i] * p + rest[k]
+                pp += p * p
+                px += p * x
+                py += p * y
+                xx += x * x
+                xy += x * y
+                yy += y * y
+                pd += p * light
+                xd += x * light
+                yd += y * light
+                vpp += v * p * p
+                vpx += v * p * x
+                vpy += v * p * y
+                vxx += v * x * x
+                vxy += v * x * y
+                vyy += v * y * y
+        normal[number] = np.array([pp, px, py, px, xx, xy, py, xy, yy])
+        noise[number] = np.array([vpp, vpx, vpy, vpx, vxx, vxy, vpy, vxy, vyy])
+        right[number, 0], right[number, 1], right[number, 2] = pd, xd, yd
+    return normal, noise, right
+
+
+def _solve_shifts(normal: np.ndarray, noise: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The fields of `Shifts` in order [4, member] from the sums of `_gradient_sums`; NaN if not determined."""
+    normal, noise = normal.reshape(-1, 3, 3), noise.reshape(-1, 3, 3)
+    found = np.full((4, len(normal)), np.nan)
+    known = np.linalg.det(normal) > 1e-9 * np.prod(np.diagonal(normal, axis1=1, axis2=2), axis=1)
+    inverse = np.linalg.inv(normal[known])
+    fitted = np.einsum("nij,nj->ni", inverse, right[known])
+    spread = np.einsum("nij,njk,nkl->nil", inverse, noise[known], inverse)
+    bright = np.where(fitted[:, 0] > 0, fitted[:, 0], np.nan)
+    for axis in range(2):
+        found[axis, known] = -fitted[:, 1 + axis] / bright
+        found[2 + axis, known] = np.sqrt(np.maximum(spread[:, 1 + axis, 1 + axis], 0)) / bright
+    return found
 
 
 def measure_shifts(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Shifts:
@@ -147,16 +170,17 @@ def measure_shifts(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Shi
     fit
         Models of all objects of the band at these positions, and the image minus these models.
     members
-        Numbers of the objects to measure.
+        Numbers of the objects to measure, whose models are point sources.
     """
-    some, cell = profiles.subset(members).as_points(), fit.cell[members]
-    transforms = psf_transforms(fit.psf, some.size)
-    points, *gradients = (render(some, kernels, cell) for kernels in (transforms, *gradient_transforms(transforms)))
-    models, templates = fit.models, (points.pixels, *(one.pixels for one in gradients), points.offset)
-    corners = (models.offset, models.size, models.x0, models.y0)
-    planes = (fit.residual, fit.variance, fit.usable)
-    found = _shifts(*templates, np.asarray(members, np.int64), models.pixels, *corners, fit.flux, *planes)
-    return Shifts(*found.T)
+    models, members = fit.models, np.asarray(members, np.int64)
+    found, gradients = np.full((4, len(members)), np.nan), gradient_transforms(fit.transforms)
+    corners, planes = (models.offset, models.size, models.x0, models.y0), (fit.residual, fit.variance, fit.usable)
+    for part in parts(len(members)):
+        some = members[part]
+        along_x, along_y = (render(profiles.subset(some), kernels, fit.cell[some]) for kernels in gradients)
+        templates = (models.pixels, along_x.pixels, along_y.pixels, along_x.offset, some)
+        found[:, part] = _solve_shifts(*_gradient_sums(*templates, *corners, fit.flux, *planes))
+    return Shifts(*found)
 
 
 def combine_shifts(shifts: Sequence[tuple[np.ndarray, Shifts]], n: int) -> Shifts:

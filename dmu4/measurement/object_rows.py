@@ -14,7 +14,7 @@ from dmu4.measurement.motion import Motion
 from dmu4.measurement.object_shapes import ObjectShapes
 from dmu4.objects.columns import APERTURES, make_object_table, object_id
 from dmu4.objects.missing_bands import missing_band
-from dmu4.patches.cube import PatchCube
+from dmu4.patches.cube import PatchData
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class Positions:
     dec_error: np.ndarray
 
 
-def find_positions(shapes: ObjectShapes, cube: PatchCube, projection: SkyProjection) -> Positions:
+def find_positions(shapes: ObjectShapes, patch: PatchData, projection: SkyProjection) -> Positions:
     """Positions in the tract and on the sky from array positions; the axes of a tract point west and north."""
     place = {
-        "x": shapes.x + cube.x0,
-        "y": shapes.y + cube.y0,
+        "x": shapes.x + patch.x0,
+        "y": shapes.y + patch.y0,
     }
     sky = projection.pixel_to_sky(**place)
     return Positions(
         **place,
         ra=sky.ra.deg,
         dec=sky.dec.deg,
-        ra_error=shapes.x_error * cube.pixel_scale / 3600,
-        dec_error=shapes.y_error * cube.pixel_scale / 3600,
+        ra_error=shapes.x_error * patch.pixel_scale / 3600,
+        dec_error=shapes.y_error * patch.pixel_scale / 3600,
     )
 
 

@@ -8,7 +8,8 @@ import numba
 import numpy as np
 
 from dmu4.measurement.band_fit import BandFit
-from dmu4.measurement.stamps import Profiles, frequency_squared, own_light, psf_transforms, render
+from dmu4.measurement.forced import SUM_IN_ANY_ORDER
+from dmu4.measurement.stamps import Profiles, frequency_squared, parts, render
 
 
 class PointFluxes(NamedTuple):
@@ -19,7 +20,8 @@ class PointFluxes(NamedTuple):
     flux, error
         Point-source flux and its error, for uncorrelated noise and known neighbours [N].
     excess, excess_error
-        Squared intrinsic width relative to that of the PSF, and its error, for uncorrelated noise [N].
+        Squared intrinsic width relative to that of the PSF, and its error, for uncorrelated noise [N]; NaN also below
+        `MIN_WIDTH_RATIO`.
     """
 
     flux: np.ndarray
@@ -28,51 +30,72 @@ class PointFluxes(NamedTuple):
     excess_error: np.ndarray
 
 
-@numba.njit(nogil=True, cache=True)
-def _excess(points, wider, at, members, models, offset, size, x0, y0, flux, residual, variance, good):
-    """The fields of `PointFluxes` in their order [member, 4].
+MIN_WIDTH_RATIO = 4.0
+"""Signal to noise, for uncorrelated noise, below which the width of a source is not measured: it decides nothing."""
 
-    The flat stamps of the two templates start at ``at``, those of the models of all sources at ``offset``.
+
+@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
+def _point_sums(points, at, members, models, offset, size, x0, y0, flux, residual, variance, good):
+    """Sums [member, 3] over good pixels of P^2, P times the source, and P^2 times the variance, for point sources P.
+
+    The flat stamps of P start at ``at``, those of the models of all sources at ``offset``; the source is its model
+    times its flux plus the residual image.
     """
     ny, nx = good.shape
-    result = np.full((len(members), 4), np.nan)
+    sums = np.zeros((len(members), 3))
     for number, i in enumerate(members):
-        stamp = own_light(models, offset, size, x0, y0, flux, residual, i)
-        side = size[i]
-        pp, pl, ll, pd, ld, vpp, vpl, vll = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        for row in range(side):
-            for column in range(side):
-                x, y = x0[i] + column, y0[i] + row
-                if not (0 <= y < ny and 0 <= x < nx and good[y, x]):
-                    continue
-                p = float(points[at[number] + row * side + column])
-                w = float(wider[at[number] + row * side + column])
-                v = variance[y, x]
-                pp += p * p
-                pl += p * w
-                ll += w * w
-                pd += p * stamp[row, column]
-                ld += w * stamp[row, column]
-                vpp += p * p * v
-                vpl += p * w * v
-                vll += w * w * v
-        if pp <= 0.0:
-            continue
-        result[number, 0], result[number, 1] = pd / pp, np.sqrt(vpp) / pp
-        determinant = pp * ll - pl * pl
-        if determinant <= 1e-6 * pp * ll:
-            continue
-        total = (ll * pd - pl * ld) / determinant
-        second = (pp * ld - pl * pd) / determinant
-        if total <= 0.0:
-            continue
+        power, signal, noise = 0.0, 0.0, 0.0
+        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
+        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
+            row = (y - y0[i]) * size[i] - x0[i]
+            template, model = points[at[number] + row + x_from :], models[offset[i] + row + x_from :]
+            rest, spread, known = residual[y, x_from:x_to], variance[y, x_from:x_to], good[y, x_from:x_to]
+            for k in range(len(known)):
+                value = float(template[k]) if known[k] else 0.0
+                power += value * value
+                signal += value * (flux[i] * model[k] + rest[k])
+                noise += value * value * spread[k]
+        sums[number, 0], sums[number, 1], sums[number, 2] = power, signal, noise
+    return sums
+
+
+@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
+def _width_sums(points, wider, at, at_wider, members, models, offset, size, x0, y0, flux, residual, variance, good):
+    """Further sums [member, 5] with the second template W: of P W, W^2, W times the source, and v P W, v W^2."""
+    ny, nx = good.shape
+    sums = np.zeros((len(members), 5))
+    for number, i in enumerate(members):
+        pw, ww, wd, vpw, vww = 0.0, 0.0, 0.0, 0.0, 0.0
+        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
+        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
+            row = (y - y0[i]) * size[i] - x0[i]
+            template, model = points[at[number] + row + x_from :], models[offset[i] + row + x_from :]
+            second = wider[at_wider[number] + row + x_from :]
+            rest, spread, known = residual[y, x_from:x_to], variance[y, x_from:x_to], good[y, x_from:x_to]
+            for k in range(len(known)):
+                w = float(second[k]) if known[k] else 0.0
+                pw += template[k] * w
+                ww += w * w
+                wd += w * (flux[i] * model[k] + rest[k])
+                vpw += spread[k] * template[k] * w
+                vww += spread[k] * w * w
+        sums[number, 0], sums[number, 1], sums[number, 2], sums[number, 3], sums[number, 4] = pw, ww, wd, vpw, vww
+    return sums
+
+
+def _widths(point: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Excess widths and their errors from the sums of `_point_sums` and `_width_sums`; NaN where there is none."""
+    (pp, pd, vpp), (pw, ww, wd, vpw, vww) = point.T, width.T
+    determinant = pp * ww - pw * pw
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total, second = (ww * pd - pw * wd) / determinant, (pp * wd - pw * pd) / determinant
         excess = second / total
         # Error of second - excess * total, which is linear in the pixels: coefficients of the two templates.
-        of_p = (-pl - excess * ll) / determinant
-        of_w = (pp + excess * pl) / determinant
-        spread = of_p * of_p * vpp + 2 * of_p * of_w * vpl + of_w * of_w * vll
-        result[number, 2], result[number, 3] = excess, np.sqrt(max(spread, 0.0)) / total
-    return result
+        of_p, of_w = (-pw - excess * ww) / determinant, (pp + excess * pw) / determinant
+        spread = of_p * of_p * vpp + 2 * of_p * of_w * vpw + of_w * of_w * vww
+        error = np.sqrt(np.maximum(spread, 0)) / total
+        known = (determinant > 1e-6 * pp * ww) & (total > 0)
+    return np.where(known, excess, np.nan), np.where(known, error, np.nan)
 
 
 def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> PointFluxes:
@@ -94,18 +117,36 @@ def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Point
     members
         Numbers of the sources to measure.
     """
-    some, cell = profiles.subset(members).as_points(), fit.cell[members]
-    transforms = psf_transforms(fit.psf, some.size)
+    members, measured = np.asarray(members, np.int64), np.full((4, len(members)), np.nan)
+    is_point = ~profiles.covariance[members].any(axis=1)
     curved = {
         side: (transform * (-2 * np.pi**2 * fit.sigma**2 * frequency_squared(side))).astype(np.complex64)
-        for side, transform in transforms.items()
+        for side, transform in fit.transforms.items()
     }
-    points, wider = render(some, transforms, cell), render(some, curved, cell)
-    models = fit.models
+    for kind in (True, False):
+        numbers = np.flatnonzero(is_point == kind)
+        for part in parts(len(numbers)):
+            some = numbers[part]
+            measured[:, some] = _of_kind(profiles, fit, members[some], curved, points=kind)
+    return PointFluxes(*measured)
+
+
+def _of_kind(
+    profiles: Profiles, fit: BandFit, members: np.ndarray, curved: dict[int, np.ndarray], *, points: bool
+) -> np.ndarray:
+    """The fields of `PointFluxes` in order [4, member] of sources whose models are all ``points``, or all discs."""
+    models, some = fit.models, profiles.subset(members).as_points()
+    stamps = models.subset(members) if points else render(some, fit.transforms, fit.cell[members])
     corners = (models.offset, models.size, models.x0, models.y0)
-    templates = (points.pixels, wider.pixels, points.offset, np.asarray(members, np.int64))
-    planes = (fit.residual, fit.variance, fit.usable)
-    return PointFluxes(*_excess(*templates, models.pixels, *corners, fit.flux, *planes).T)
+    planes = (fit.flux, fit.residual, fit.variance, fit.usable)
+    of_point = _point_sums(stamps.pixels, stamps.offset, members, models.pixels, *corners, *planes)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        flux, error = of_point[:, 1] / of_point[:, 0], np.sqrt(of_point[:, 2]) / of_point[:, 0]
+        seen = np.flatnonzero(flux > MIN_WIDTH_RATIO * error)
+    wider, widths = render(some.subset(seen), curved, fit.cell[members[seen]]), np.full((2, len(members)), np.nan)
+    templates = (stamps.pixels, wider.pixels, stamps.offset[seen], wider.offset, members[seen])
+    widths[:, seen] = _widths(of_point[seen], _width_sums(*templates, models.pixels, *corners, *planes))
+    return np.stack([flux, error, *widths])
 
 
 def classify(

@@ -17,10 +17,13 @@ DISC_VARIANCES = np.array([0.0059750, 0.0436698, 0.1907419, 0.6523841, 1.9600594
 BATCH = 512
 """Number of stamps transformed at once, so that the work space fits in the cache."""
 
+PART = 4096
+"""Number of sources whose further stamps are in memory at once, besides the models of all."""
+
 
 @dataclass(frozen=True)
 class StampSet:
-    """Square stamps of N sources, of different sizes, stored one after another.
+    """Square stamps of N sources, of different sizes, in one array.
 
     Attributes
     ----------
@@ -46,6 +49,10 @@ class StampSet:
     def corners(self) -> tuple[np.ndarray, np.ndarray]:
         """Array pixel (x, y) of each stamp's first pixel."""
         return self.x0, self.y0
+
+    def subset(self, members: np.ndarray) -> StampSet:
+        """The stamps of some of the sources, selected by number, in the same memory."""
+        return StampSet(self.pixels, *(one[members] for one in (self.offset, self.size, self.x0, self.y0)))
 
     def __getitem__(self, number: int) -> np.ndarray:
         """One stamp [y, x], as a view."""
@@ -209,6 +216,11 @@ def stamp_batches(
             yield batch, fft.irfft2(spectrum, (side, side))
 
 
+def parts(n: int) -> Iterator[np.ndarray]:
+    """Numbers 0 to n - 1 in parts of `PART`."""
+    return (np.arange(start, min(start + PART, n)) for start in range(0, n, PART))
+
+
 def psf_transforms(psf: np.ndarray, sizes: np.ndarray) -> dict[int, np.ndarray]:
     """Transforms of the PSF stamps [cell, y, x] of a band, for each stamp size that occurs."""
     return {int(side): kernel_transforms(psf, int(side)) for side in np.unique(sizes)}
@@ -226,14 +238,16 @@ def render(profiles: Profiles, transforms: dict[int, np.ndarray], cell: np.ndarr
     cell
         Cell of each source.
     """
-    offset = np.concatenate([[0], np.cumsum(profiles.size**2)]).astype(np.int64)
-    pixels = np.zeros(offset[-1], np.float32)
+    # In the order of the batches, so that each is written at once.
+    order, area = np.argsort(profiles.size, kind="stable"), profiles.size.astype(np.int64) ** 2
+    offset = np.zeros(len(profiles), np.int64)
+    offset[order[1:]] = np.cumsum(area[order])[:-1]
+    pixels = np.empty(area.sum(), np.float32)
     for numbers, stamps in stamp_batches(profiles, transforms, cell):
-        area = stamps.shape[1] ** 2
-        for number, stamp in zip(numbers, stamps, strict=True):
-            pixels[offset[number] : offset[number] + area] = stamp.ravel()
+        start = offset[numbers[0]]
+        pixels[start : start + stamps.size] = stamps.ravel()
     x0, y0 = profiles.corners()
-    return StampSet(pixels=pixels, offset=offset[:-1], size=profiles.size.astype(np.int64), x0=x0, y0=y0)
+    return StampSet(pixels=pixels, offset=offset, size=profiles.size.astype(np.int64), x0=x0, y0=y0)
 
 
 @numba.njit(nogil=True, cache=True)

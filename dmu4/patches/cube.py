@@ -1,16 +1,21 @@
-"""All bands of a patch as one cube of arrays [y, x, band], on which detection and measurement operate."""
+"""The bands of a patch as a cube of arrays [y, x, band], on which detection and measurement operate."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 import numpy as np
+from scipy import ndimage
 
 from dmu4.coadds.psf_zones import PsfZones
 from dmu4.patches.band_psf import BandPsf, band_psf
 from obs_vista.bands import BAND_ORDER, in_band_order
 from obs_vista.masks import BIT
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class PatchImages:
     pixel_scale
         Size of a pixel in arcsec.
     image, variance
-        Cubes [y, x, band] in nJy and nJy^2.
+        Cubes [y, x, band] in nJy and nJy^2. In memory they are [band, y, x], so that each band is contiguous.
     good
         Whether a pixel has data [y, x, band].
     """
@@ -90,7 +95,7 @@ class PatchCube(PatchImages):
     Attributes
     ----------
     noise
-        Noise realization [y, x, band] in nJy.
+        Noise realization [y, x, band] in nJy; None if only the data are kept.
     mask
         Mask bits of `obs_vista.masks.BIT` [y, x, band], as unsigned 16-bit integers.
     input_count
@@ -104,7 +109,7 @@ class PatchCube(PatchImages):
         Band -> its PSFs, on the cells of its own coadd and on their zones, for the bands that have zones.
     """
 
-    noise: np.ndarray
+    noise: np.ndarray | None
     mask: np.ndarray
     input_count: np.ndarray
     psf: np.ndarray
@@ -114,6 +119,47 @@ class PatchCube(PatchImages):
     def psf_of(self, band: int) -> BandPsf:
         """The PSFs of a band, by its number."""
         return self.zones.get(self.bands[band]) or band_psf(self.psf[band], None, self.shape)
+
+    def band(self, number: int) -> PatchCube:
+        """One band, as a cube that shares the memory of this one."""
+        one, name = slice(number, number + 1), self.bands[number]
+        planes = {p: getattr(self, p)[..., one] for p in ("image", "variance", "good", "mask", "input_count")}
+        return replace(
+            self,
+            bands=(name,),
+            psf=self.psf[one],
+            has_noise=self.has_noise[one],
+            noise=None if self.noise is None else self.noise[..., one],
+            zones={name: self.zones[name]} if name in self.zones else {},
+            **planes,
+        )
+
+
+class PatchData(Protocol):
+    """A patch whose bands are read, or taken from a cube, one after another."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Labels of the bands, from blue to red."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    def x0(self) -> int:
+        """Tract pixel of the first column."""
+
+    @property
+    def y0(self) -> int:
+        """Tract pixel of the first row."""
+
+    @property
+    def pixel_scale(self) -> float:
+        """Size of a pixel in arcsec."""
+
+    def band(self, number: int) -> PatchCube:
+        """One band, as a cube."""
 
 
 def psf_sigma(psf: np.ndarray) -> float:
@@ -146,11 +192,11 @@ def make_cube(planes: Mapping[str, BandPlanes], *, x0: int, y0: int, pixel_scale
     ValueError
         If there is no band, a band is unknown, the shapes differ, or a mask has bits that `PatchCube` cannot hold.
     """
-    bands = in_order(planes)
-    filling = CubeFilling(bands, planes[bands[0]].image.shape)
+    bands, place = in_order(planes), {"x0": x0, "y0": y0, "pixel_scale": pixel_scale}
+    filling = CubeFilling(bands, planes[bands[0]].image.shape, noise=True)
     for band in bands:
-        filling.put(band, planes[band])
-    return filling.cube(x0=x0, y0=y0, pixel_scale=pixel_scale)
+        filling.put(one_band(band, planes[band], **place))
+    return filling.cube(**place)
 
 
 def in_order(bands: Iterable[str]) -> tuple[str, ...]:
@@ -164,52 +210,132 @@ def in_order(bands: Iterable[str]) -> tuple[str, ...]:
     return ordered
 
 
+def one_band(band: str, planes: BandPlanes, *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
+    """The cube of one band; parameters and errors are those of `make_cube`."""
+    shape = planes.image.shape
+    for name in ("variance", "mask", "input_count"):
+        if getattr(planes, name).shape != shape:
+            raise ValueError(f"Band {band} has {shape} pixels, its {name} {getattr(planes, name).shape}.")
+    good = good_pixels(planes.image, planes.variance, planes.mask)
+    noise = np.zeros((), np.float32) if planes.noise is None else planes.noise
+    size = max(planes.psf.shape[-2:])
+    if planes.zones is not None and len(planes.zones.stamps):
+        size = max(size, *planes.zones.stamps.shape[-2:])
+    psf = fill_cells(planes.psf, planes.psf_light, size)
+    zones = {}
+    if planes.zones is not None:
+        stamps = of_size(planes.zones.stamps, size, planes.psf_light)
+        zones[band] = band_psf(psf, replace(planes.zones, stamps=stamps), good.shape)
+    return PatchCube(
+        bands=(band,),
+        x0=x0,
+        y0=y0,
+        pixel_scale=pixel_scale,
+        image=np.where(good, planes.image, 0).astype(np.float32)[..., None],
+        variance=np.where(good, planes.variance, 0).astype(np.float32)[..., None],
+        noise=np.where(good & np.isfinite(noise), noise, 0).astype(np.float32)[..., None],
+        good=good[..., None],
+        mask=_short(planes.mask, band)[..., None],
+        input_count=np.where(good, planes.input_count, 0).astype(np.int16)[..., None],
+        psf=psf[None],
+        has_noise=np.array([planes.noise is not None]),
+        zones=zones,
+    )
+
+
 class CubeFilling:
-    """The arrays of a patch while they are filled band by band, so that no band is in memory twice."""
+    """The arrays of a patch while they are filled band by band, so that no more than one band is in memory twice.
 
-    def __init__(self, bands: tuple[str, ...], shape: tuple[int, int]) -> None:
-        whole = (*shape, len(bands))
+    Parameters
+    ----------
+    bands
+        Labels of the bands, in order.
+    shape
+        Rows and columns.
+    noise
+        Whether the noise realizations are kept.
+    """
+
+    def __init__(self, bands: tuple[str, ...], shape: tuple[int, int], *, noise: bool) -> None:
+        dtypes = {"image": "f4", "variance": "f4", "good": "?", "mask": "u2", "input_count": "i2"}
+        if noise:
+            dtypes["noise"] = "f4"
         self.bands = bands
-        self.image, self.variance, self.noise = (np.zeros(whole, np.float32) for _ in range(3))
-        self.good, self.mask, self.input_count = np.zeros(whole, bool), np.zeros(whole, "u2"), np.zeros(whole, "i2")
-        self.psfs: dict[str, np.ndarray] = {}
-        self.light: dict[str, float] = {}
-        self.zones: dict[str, PsfZones] = {}
-        self.has_noise = np.zeros(len(bands), bool)
+        self._planes = {name: np.zeros((len(bands), *shape), dtype) for name, dtype in dtypes.items()}
+        self._psfs: dict[str, np.ndarray] = {}
+        self._zones: dict[str, BandPsf] = {}
+        self._has_noise = np.zeros(len(bands), bool)
 
-    def put(self, band: str, planes: BandPlanes) -> None:
-        """Copy the good pixels of a band into the cube."""
-        number, shape = self.bands.index(band), self.image.shape[:2]
-        if planes.image.shape != shape:
-            raise ValueError(f"Band {band} has {planes.image.shape} pixels, {self.bands[0]} has {shape}.")
-        good = good_pixels(planes.image, planes.variance, planes.mask)
-        self.good[..., number] = good
-        self.mask[..., number] = _short(planes.mask, band)
-        self.input_count[..., number] = np.where(good, planes.input_count, 0)
-        self.image[..., number] = np.where(good, planes.image, 0)
-        self.variance[..., number] = np.where(good, planes.variance, 0)
-        if planes.noise is not None:
-            self.has_noise[number] = True
-            self.noise[..., number] = np.where(good & np.isfinite(planes.noise), planes.noise, 0)
-        self.psfs[band], self.light[band] = planes.psf, planes.psf_light
-        if planes.zones is not None:
-            self.zones[band] = planes.zones
+    def put(self, one: PatchCube) -> None:
+        """Copy the only band of a cube.
 
-    def _zoned(self, band: str, size: int) -> BandPsf:
-        """PSFs of a band with zones, on the cells of its own coadd: other bands may have more or fewer."""
-        cells = _stack_psfs([self.psfs[band]], [self.light[band]], size)[0]
-        zones = replace(self.zones[band], stamps=of_size(self.zones[band].stamps, size, self.light[band]))
-        return band_psf(cells, zones, self.image.shape[:2])
+        Raises
+        ------
+        ValueError
+            If it has another shape than the bands before it.
+        """
+        band = one.bands[0]
+        number, shape = self.bands.index(band), self._planes["image"].shape[1:]
+        if one.shape != shape:
+            raise ValueError(f"Band {band} has {one.shape} pixels, {self.bands[0]} has {shape}.")
+        for name, planes in self._planes.items():
+            planes[number] = getattr(one, name)[..., 0]
+        self._has_noise[number] = one.has_noise[0] and "noise" in self._planes
+        self._psfs[band] = one.psf[0]
+        self._zones |= one.zones
 
     def cube(self, *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
         """The patch, after all bands have been copied."""
-        names = ("bands", "image", "variance", "noise", "good", "mask", "input_count", "has_noise")
-        stamps = [*self.psfs.values(), *(zones.stamps for zones in self.zones.values() if len(zones.stamps))]
-        size = max(max(psf.shape[-2:]) for psf in stamps)
-        psf = _stack_psfs([self.psfs[band] for band in self.bands], [self.light[band] for band in self.bands], size)
-        zones = {band: self._zoned(band, size) for band in self.zones}
-        place = {"x0": x0, "y0": y0, "pixel_scale": pixel_scale}
-        return PatchCube(psf=psf, zones=zones, **place, **{name: getattr(self, name) for name in names})
+        size = max(psf.shape[-1] for psf in self._psfs.values())
+        rows, columns = (max(psf.shape[axis] for psf in self._psfs.values()) for axis in (0, 1))
+        psf = np.stack([_on_cells(_padded(self._psfs[band], size), rows, columns) for band in self.bands])
+        zones = {band: replace(zones, stamps=_padded(zones.stamps, size)) for band, zones in self._zones.items()}
+        planes = {name: np.moveaxis(planes, 0, -1) for name, planes in self._planes.items()}
+        return PatchCube(
+            bands=self.bands,
+            x0=x0,
+            y0=y0,
+            pixel_scale=pixel_scale,
+            psf=psf,
+            zones=zones,
+            has_noise=self._has_noise,
+            **{"noise": None} | planes,
+        )
+
+
+def gather(
+    patch: PatchData, *, noise: bool, each: Callable[[PatchCube], Found] | None = None, threads: int = 1
+) -> tuple[PatchCube, list[Found]]:
+    """Take all bands of a patch into one cube.
+
+    Parameters
+    ----------
+    patch
+        The patch.
+    noise
+        Whether the noise realizations are kept.
+    each
+        Function of the cube of each band, with its noise, that is called before the band is copied.
+    threads
+        Number of bands taken in parallel.
+
+    Returns
+    -------
+    cube, found
+        The cube, and the results of ``each`` in the order of the bands.
+    """
+    filling = CubeFilling(patch.bands, patch.shape, noise=noise)
+
+    def one(number: int) -> Found | None:
+        data = patch.band(number)
+        found = None if each is None else each(data)
+        filling.put(data)
+        return found
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(one, range(len(patch.bands))))
+    cube = filling.cube(x0=patch.x0, y0=patch.y0, pixel_scale=patch.pixel_scale)
+    return cube, [] if each is None else found
 
 
 def good_pixels(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -225,27 +351,40 @@ def _short(mask: np.ndarray, band: str) -> np.ndarray:
     return mask.astype(np.uint16)
 
 
-def _stack_psfs(psfs: Sequence[np.ndarray], light: Sequence[float], size: int) -> np.ndarray:
-    """Stamps of all bands in one size; a cell without a PSF takes that of the nearest cell that has one."""
-    rows, columns = max(psf.shape[0] for psf in psfs), max(psf.shape[1] for psf in psfs)
-    stacked = np.zeros((len(psfs), rows, columns, size, size), np.float32)
-    i, j = np.indices((rows, columns))
-    for number, psf in enumerate(psfs):
-        have = np.isfinite(psf).all(axis=(2, 3)) & (np.nansum(psf, axis=(2, 3)) > 0)
-        if not have.any():
-            continue
-        have_i, have_j = np.nonzero(have)
-        # The number of cells may differ between bands: each output cell uses the one with the nearest centre.
-        di = (i[..., None] + 0.5) / rows - (have_i + 0.5) / have.shape[0]
-        dj = (j[..., None] + 0.5) / columns - (have_j + 0.5) / have.shape[1]
-        nearest = np.argmin(di**2 + dj**2, axis=-1)
-        stacked[number] = of_size(psf[have_i[nearest], have_j[nearest]], size, light[number])
-    return stacked
+def fill_cells(psf: np.ndarray, light: float, size: int) -> np.ndarray:
+    """Stamps of all cells in one size; a cell without a PSF takes that of the nearest cell that has one.
+
+    Parameters
+    ----------
+    psf
+        PSF stamps [cell row, cell column, y, x]; NaN or zero where there is none.
+    light, size
+        Sum and side of the stamps returned, which are zero if no cell has a PSF.
+    """
+    have = np.isfinite(psf).all(axis=(2, 3)) & (np.nansum(psf, axis=(2, 3)) > 0)
+    if not have.any():
+        return np.zeros((*psf.shape[:2], size, size), np.float32)
+    sides = (1 / have.shape[0], 1 / have.shape[1])
+    nearest = ndimage.distance_transform_edt(~have, sampling=sides, return_distances=False, return_indices=True)
+    return of_size(psf[tuple(nearest)], size, light)
+
+
+def _on_cells(psf: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Stamps on another number of cells of the same pixels: each takes that of the cell with the nearest centre."""
+    i = np.minimum(((np.arange(rows) + 0.5) / rows * psf.shape[0]).astype(int), psf.shape[0] - 1)
+    j = np.minimum(((np.arange(columns) + 0.5) / columns * psf.shape[1]).astype(int), psf.shape[1] - 1)
+    return psf[i[:, None], j[None, :]]
+
+
+def _padded(psf: np.ndarray, size: int) -> np.ndarray:
+    """Stamps [..., y, x] with a border of zeros, [..., size, size]."""
+    below_y, below_x = (size - psf.shape[-2]) // 2, (size - psf.shape[-1]) // 2
+    stamps = np.zeros((*psf.shape[:-2], size, size), np.float32)
+    stamps[..., below_y : below_y + psf.shape[-2], below_x : below_x + psf.shape[-1]] = psf
+    return stamps
 
 
 def of_size(psf: np.ndarray, size: int, light: float) -> np.ndarray:
     """PSF stamps [..., y, x] with a border of zeros, [..., size, size], each of the sum ``light``."""
-    below_y, below_x = (size - psf.shape[-2]) // 2, (size - psf.shape[-1]) // 2
-    stamps = np.zeros((*psf.shape[:-2], size, size), np.float32)
-    stamps[..., below_y : below_y + psf.shape[-2], below_x : below_x + psf.shape[-1]] = psf
+    stamps = _padded(psf, size)
     return stamps * (light / stamps.sum(axis=(-2, -1), keepdims=True))

@@ -12,7 +12,7 @@ from lsst.images import MaskedImage, SkyProjection
 from lsst.images.cells import CellCoadd
 
 from dmu4.coadds.psf_zones import PsfZones
-from dmu4.patches.cube import BandPlanes, CubeFilling, PatchCube, PatchImages, good_pixels, in_order
+from dmu4.patches.cube import BandPlanes, PatchCube, PatchImages, good_pixels, in_order, one_band
 from obs_vista.masks import from_mask
 
 
@@ -81,13 +81,8 @@ def pixel_scale_of(coadd: CellCoadd | MaskedImage) -> float:
     return float(sky[0].separation(sky[1]).arcsec)
 
 
-def load_cube(
-    coadds: Iterable[DeferredDatasetHandle],
-    counts: Iterable[DeferredDatasetHandle] = (),
-    zone_maps: Iterable[DeferredDatasetHandle] = (),
-    zones: Iterable[DeferredDatasetHandle] = (),
-) -> tuple[PatchCube, SkyProjection]:
-    """Read the coadds of a patch, one band after another.
+class StoredPatch:
+    """The coadds of a patch, read one band after another.
 
     Parameters
     ----------
@@ -98,35 +93,56 @@ def load_cube(
     zone_maps, zones
         Handles of the maps and tables of PSF zones, see `dmu4.coadds.psf_zones`, for some of the bands.
 
-    Returns
-    -------
-    cube, projection
-        Cube of all bands, and the projection of its pixels.
-
     Raises
     ------
     ValueError
-        If there is no coadd, or the boxes of the coadds differ.
+        If there is no coadd.
     """
-    handle_of = {handle.dataId["band"]: handle for handle in coadds}
-    count_of, map_of, zones_of = (
-        {handle.dataId["band"]: handle for handle in handles} for handles in (counts, zone_maps, zones)
-    )
-    bands = in_order(handle_of)
-    box = filling = None
-    for band in bands:
-        coadd = handle_of[band].get()
-        if filling is None:
-            box, projection, scale = coadd.bbox, coadd.sky_projection, pixel_scale_of(coadd)
-            filling = CubeFilling(bands, coadd.bbox.shape)
-        if coadd.bbox != box:
-            raise ValueError(f"The {band} coadd covers {coadd.bbox}, that of {bands[0]} {box}: a patch has one box.")
-        count = count_of[band].get().array if band in count_of else None
+
+    def __init__(
+        self,
+        coadds: Iterable[DeferredDatasetHandle],
+        counts: Iterable[DeferredDatasetHandle] = (),
+        zone_maps: Iterable[DeferredDatasetHandle] = (),
+        zones: Iterable[DeferredDatasetHandle] = (),
+    ) -> None:
+        self._coadds, self._counts, self._zone_maps, self._zones = (
+            {handle.dataId["band"]: handle for handle in handles} for handles in (coadds, counts, zone_maps, zones)
+        )
+        self.bands = in_order(self._coadds)
+        # The first coadd defines the pixels; it is kept until it is asked for.
+        first = self._coadds[self.bands[0]].get()
+        self.projection: SkyProjection = first.sky_projection
+        self.pixel_scale, self._box, self._first = pixel_scale_of(first), first.bbox, first
+        self.x0, self.y0 = first.bbox.x.start, first.bbox.y.start
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self._box.shape
+
+    def band(self, number: int) -> PatchCube:
+        """Read one band.
+
+        Raises
+        ------
+        ValueError
+            If its coadd has another box than that of the first band, or is not in a unit of flux.
+        """
+        band = self.bands[number]
+        coadd, self._first = (self._first, None) if number == 0 else (None, self._first)
+        if coadd is None:
+            coadd = self._coadds[band].get()
+        if coadd.bbox != self._box:
+            raise ValueError(
+                f"The {band} coadd covers {coadd.bbox}, that of {self.bands[0]} {self._box}: a patch has one box."
+            )
+        count = self._counts[band].get().array if band in self._counts else None
         planes = planes_of_coadd(coadd, input_count=count)
-        if band in map_of and band in zones_of:
-            planes = replace(planes, zones=PsfZones.from_table(zones_of[band].get(), map_of[band].get().array))
-        filling.put(band, planes)
-    return filling.cube(x0=box.x.start, y0=box.y.start, pixel_scale=scale), projection
+        if band in self._zone_maps and band in self._zones:
+            zone_map = self._zone_maps[band].get().array
+            planes = replace(planes, zones=PsfZones.from_table(self._zones[band].get(), zone_map))
+        return one_band(band, planes, x0=self.x0, y0=self.y0, pixel_scale=self.pixel_scale)
 
 
 def load_images(coadds: Iterable[DeferredDatasetHandle]) -> PatchImages:
@@ -157,7 +173,7 @@ def load_images(coadds: Iterable[DeferredDatasetHandle]) -> PatchImages:
         x0=read.bbox.x.start,
         y0=read.bbox.y.start,
         pixel_scale=pixel_scale_of(read),
-        image=np.stack(images, axis=-1),
-        variance=np.stack(variances, axis=-1),
-        good=np.stack(goods, axis=-1),
+        image=np.moveaxis(np.stack(images), 0, -1),
+        variance=np.moveaxis(np.stack(variances), 0, -1),
+        good=np.moveaxis(np.stack(goods), 0, -1),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
@@ -12,7 +11,7 @@ from astropy.table import Table
 from scipy import ndimage
 
 from dmu0.robust_statistics import clipped_moments
-from dmu4.patches.cube import PatchCube, PatchImages, mean_psf, psf_sigma
+from dmu4.patches.cube import PatchCube, PatchData, PatchImages, mean_psf, psf_sigma
 
 Images = TypeVar("Images", bound=PatchImages)
 
@@ -113,35 +112,48 @@ def _linear_weights(size: int, edges: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(np.arange(size), centres, unit) for unit in np.eye(boxes)], axis=1)
 
 
-def measure_sky(cube: PatchCube, *, box: int, threads: int = 1) -> dict[str, np.ndarray]:
-    """The residual sky in each band, measured without sources.
+def band_sky(one: PatchCube, *, box: int) -> np.ndarray | None:
+    """The residual sky of the only band of a cube as a mesh, see `mesh_sky`; None without data or without a PSF."""
+    image, good = one.plane("image", 0), one.plane("good", 0)
+    sigma = psf_sigma(mean_psf(one, 0))
+    if not good.any() or not np.isfinite(sigma):
+        return None
+    masked = source_mask(image, one.plane("variance", 0), good, sigma=sigma)
+    return mesh_sky(image, good, masked, box=box)
+
+
+class SkySubtracted:
+    """A patch minus its residual sky, which is measured as a band is taken, or was measured before.
 
     Parameters
     ----------
-    cube
-        All bands of a patch.
+    patch
+        The patch.
+    sky
+        Band -> mesh, from `band_sky`; nothing is subtracted from bands without a mesh. None: it is measured.
     box
-        Side of a mesh box in pixels.
-    threads
-        Number of bands processed in parallel.
+        Side in pixels of a mesh box to be measured; 0: no sky is subtracted.
 
-    Returns
-    -------
-    dict
-        Band -> mesh [row, column] in nJy, see `mesh_sky`; bands without data or without a PSF are missing.
+    Attributes
+    ----------
+    sky
+        The meshes subtracted so far.
     """
 
-    def one(band: int) -> np.ndarray | None:
-        image, good = cube.plane("image", band), cube.plane("good", band)
-        sigma = psf_sigma(mean_psf(cube, band))
-        if not good.any() or not np.isfinite(sigma):
-            return None
-        masked = source_mask(image, cube.plane("variance", band), good, sigma=sigma)
-        return mesh_sky(image, good, masked, box=box)
+    def __init__(self, patch: PatchData, *, sky: Mapping[str, np.ndarray] | None = None, box: int = 0) -> None:
+        self._patch, self._box, self._known = patch, box, sky
+        self.sky = dict(sky or {})
+        self.bands, self.shape, self.pixel_scale = patch.bands, patch.shape, patch.pixel_scale
+        self.x0, self.y0 = patch.x0, patch.y0
 
-    with ThreadPoolExecutor(threads) as pool:
-        found = zip(cube.bands, pool.map(one, range(len(cube.bands))), strict=True)
-        return {band: mesh for band, mesh in found if mesh is not None}
+    def band(self, number: int) -> PatchCube:
+        """One band minus its sky."""
+        one, name = self._patch.band(number), self.bands[number]
+        if self._known is None and self._box:
+            mesh = band_sky(one, box=self._box)
+            if mesh is not None:
+                self.sky[name] = mesh
+        return subtract_sky(one, self.sky)
 
 
 def subtract_sky(images: Images, sky: Mapping[str, np.ndarray]) -> Images:
@@ -152,9 +164,9 @@ def subtract_sky(images: Images, sky: Mapping[str, np.ndarray]) -> Images:
     images
         Images of all bands, which are not modified.
     sky
-        Band -> mesh, from `measure_sky`; nothing is subtracted from bands without a mesh.
+        Band -> mesh, from `band_sky`; nothing is subtracted from bands without a mesh.
     """
-    flat = images.image.copy()
+    flat = images.image.copy(order="K")
     for number, band in enumerate(images.bands):
         if band in sky:
             good = images.good[..., number]

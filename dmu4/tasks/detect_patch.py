@@ -17,10 +17,10 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output
 
-from dmu4.detection.detect import Detections, DetectionSettings, detect
-from dmu4.patches.cube import PatchCube
-from dmu4.patches.load import load_cube
-from dmu4.patches.sky import measure_sky, sky_table, subtract_sky
+from dmu4.detection.detect import Detections, DetectionSettings, detect_in_maps, significance_maps
+from dmu4.patches.cube import PatchData
+from dmu4.patches.load import StoredPatch
+from dmu4.patches.sky import SkySubtracted, sky_table
 
 
 class DetectPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch")):
@@ -83,15 +83,15 @@ class DetectPatchTask(PipelineTask):
         self, butlerQC: QuantumContext, inputRefs: InputQuantizedConnection, outputRefs: OutputQuantizedConnection
     ) -> None:
         """Read the coadds, detect, write the tables."""
-        butlerQC.put(self.run(load_cube(butlerQC.get(inputRefs.coadds))[0]), outputRefs)
+        butlerQC.put(self.run(StoredPatch(butlerQC.get(inputRefs.coadds))), outputRefs)
 
-    def run(self, cube: PatchCube) -> Struct:
-        """Detect on a cube.
+    def run(self, patch: PatchData) -> Struct:
+        """Detect the objects of a patch.
 
         Parameters
         ----------
-        cube
-            All bands of the patch.
+        patch
+            All bands of the patch, which are used one after another.
 
         Returns
         -------
@@ -103,31 +103,30 @@ class DetectPatchTask(PipelineTask):
         NoWorkFound
             If no band has any data.
         """
-        if not cube.good.any():
-            raise NoWorkFound(f"no pixel with data in {', '.join(cube.bands)}")
         settings = DetectionSettings(
             threshold=self.config.threshold,
             floor=self.config.floor,
             max_area=self.config.maxArea,
             threads=self.config.threads,
         )
-        sky = {}
-        if self.config.skyBox:
-            sky = measure_sky(cube, box=self.config.skyBox, threads=settings.threads)
-            cube = subtract_sky(cube, sky)
-        found = detect(cube, settings)
-        self.log.info("%d objects; bands in order of depth: %s", len(found.x), [cube.bands[b] for b in found.order])
+        flat = SkySubtracted(patch, box=self.config.skyBox)
+        maps = significance_maps(flat, settings.threads)
+        if not maps.good.any():
+            raise NoWorkFound(f"no pixel with data in {', '.join(patch.bands)}")
+        found = detect_in_maps(maps, settings, pixel_scale=patch.pixel_scale)
+        self.log.info("%d objects; bands in order of depth: %s", len(found.x), [patch.bands[b] for b in found.order])
         self.metadata["objects"] = len(found.x)
-        return Struct(detections=detection_table(cube, found), sky=sky_table(sky))
+        sky = {band: flat.sky[band] for band in patch.bands if band in flat.sky}
+        return Struct(detections=detection_table(patch, found), sky=sky_table(sky))
 
 
-def detection_table(cube: PatchCube, found: Detections) -> Table:
+def detection_table(patch: PatchData, found: Detections) -> Table:
     """Merged peaks as a table, one row per object, positions in tract pixels."""
-    labels = np.array(cube.bands)
+    labels = np.array(patch.bands)
     table = Table(
         [
-            Column(found.x + cube.x0, "x", unit="pixel", description="Peak along the x axis of the tract"),
-            Column(found.y + cube.y0, "y", unit="pixel", description="Peak along the y axis of the tract"),
+            Column(found.x + patch.x0, "x", unit="pixel", description="Peak along the x axis of the tract"),
+            Column(found.y + patch.y0, "y", unit="pixel", description="Peak along the y axis of the tract"),
             Column(labels[found.reference], "refBand", description="Band of the highest signal to noise"),
             Column(found.combined, "chi2_height", description="Significance in the chi-square image, in sigma"),
             Column(found.footprints.area, "footprint_area", unit="pixel2", description="Pixels of the object's own"),
@@ -135,7 +134,7 @@ def detection_table(cube: PatchCube, found: Detections) -> Table:
             Column(found.footprints.blend_size, "blend_size", description="Objects in the connected footprint"),
         ]
     )
-    for number, band in enumerate(cube.bands):
+    for number, band in enumerate(patch.bands):
         seen, height = found.detected[:, number], found.height[:, number]
         table[f"{band}_detected"] = Column(seen, description=f"A peak of its own in {band}")
         table[f"{band}_height"] = Column(height, description=f"Matched-filter signal to noise in {band}")

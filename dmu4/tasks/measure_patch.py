@@ -26,9 +26,9 @@ from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
 from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows
 from dmu4.measurement.object_shapes import ShapeSettings
 from dmu4.objects.primary import in_own_area
-from dmu4.patches.cube import PatchCube
-from dmu4.patches.load import load_cube
-from dmu4.patches.sky import meshes_of, subtract_sky
+from dmu4.patches.cube import PatchData
+from dmu4.patches.load import StoredPatch
+from dmu4.patches.sky import SkySubtracted, meshes_of
 from obs_vista.bands import in_band_order
 
 
@@ -145,27 +145,27 @@ class MeasurePatchTask(PipelineTask):
         counts, zone_maps, zones = (
             butlerQC.get(refs) if refs else [] for refs in (inputRefs.exposures, inputRefs.zone_maps, inputRefs.zones)
         )
-        cube, projection = load_cube(butlerQC.get(inputRefs.coadds), counts, zone_maps, zones)
-        cube = subtract_sky(cube, meshes_of(butlerQC.get(inputRefs.sky)))
+        stored = StoredPatch(butlerQC.get(inputRefs.coadds), counts, zone_maps, zones)
+        flat = SkySubtracted(stored, sky=meshes_of(butlerQC.get(inputRefs.sky)))
         sky_map = make_sky_map(SkyMapConfig(**butlerQC.get(inputRefs.sky_map)))
         data_id = butlerQC.quantum.dataId
         patch = sky_map.tract(data_id["tract"]).patch(data_id["patch"])
         detections = butlerQC.get(inputRefs.detections)
-        butlerQC.put(self.run(cube, projection, detections, patch, sky_map), outputRefs)
+        butlerQC.put(self.run(flat, stored.projection, detections, patch, sky_map), outputRefs)
 
     def run(
         self,
-        cube: PatchCube,
+        data: PatchData,
         projection: SkyProjection,
         detections: Table,
         patch: Patch,
         sky_map: RingsSkyMap | SingleSkyMap,
     ) -> Struct:
-        """Measure the objects of a cube.
+        """Measure the objects of a patch.
 
         Parameters
         ----------
-        cube
+        data
             All bands of the patch, minus their residual sky.
         projection
             Projection from tract pixels to the sky.
@@ -181,20 +181,20 @@ class MeasurePatchTask(PipelineTask):
         Struct
             ``objects``: the table of `dmu4.objects.columns`.
         """
-        bands = list(in_band_order((*self.config.bands, *cube.bands)))
+        bands = list(in_band_order((*self.config.bands, *data.bands)))
         self.metadata["objects"] = len(detections)
         if not len(detections):
             self.log.info("no objects")
             return Struct(objects=empty_rows(bands))
-        measured = self._measure(cube, detections)
-        at = find_positions(measured.shapes, cube, projection)
+        measured = self._measure(data, detections)
+        at = find_positions(measured.shapes, data, projection)
         detections = absorb(detections, measured.objects.kept, measured.objects.absorbed)
         primary = in_own_area(x=at.x, y=at.y, ra=at.ra, dec=at.dec, patch=patch, sky_map=sky_map)
         self.log.info("%d objects, %d primary", len(detections), int(np.sum(primary)))
-        numbers = {"tract": patch.tract.id, "patch": patch.id, "pixel_scale": cube.pixel_scale}
+        numbers = {"tract": patch.tract.id, "patch": patch.id, "pixel_scale": data.pixel_scale}
         return Struct(objects=object_rows(measured, at, detections, primary=primary, **numbers, bands=bands))
 
-    def _measure(self, cube: PatchCube, detections: Table) -> Measurements:
+    def _measure(self, data: PatchData, detections: Table) -> Measurements:
         """All measurements on pixels."""
         config = cast("MeasurePatchConfig", self.config)
         shapes = ShapeSettings(
@@ -203,9 +203,9 @@ class MeasurePatchTask(PipelineTask):
             max_motion=config.maxMotion,
         )
         return measure(
-            cube,
-            x=np.asarray(detections["x"]) - cube.x0,
-            y=np.asarray(detections["y"]) - cube.y0,
-            reference=np.array([cube.bands.index(str(label)) for label in detections["refBand"]]),
+            data,
+            x=np.asarray(detections["x"]) - data.x0,
+            y=np.asarray(detections["y"]) - data.y0,
+            reference=np.array([data.bands.index(str(label)) for label in detections["refBand"]]),
             settings=MeasurementSettings(shapes=shapes, flux_floor=config.fluxFloor, threads=config.threads),
         )

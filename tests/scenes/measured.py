@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+from lsst.images import SkyProjection
 
 from dmu4.detection.detect import Detections, DetectionSettings, detect
 from dmu4.measurement.measure import MeasurementSettings, measure
 from dmu4.measurement.object_rows import of_band
-from dmu4.patches.cube import PatchCube
-from dmu4.patches.sky import measure_sky, subtract_sky
+from dmu4.patches.cube import PatchCube, gather
+from dmu4.patches.load import StoredPatch
+from dmu4.patches.sky import SkySubtracted
+
+
+def load_cube(*handles) -> tuple[PatchCube, SkyProjection]:
+    """The cube of all coadds with these handles (coadds, counts, zone maps, zones), and its projection."""
+    patch = StoredPatch(*handles)
+    return gather(patch, noise=True)[0], patch.projection
 
 
 def less_sky(cube: PatchCube) -> PatchCube:
     """A cube less its residual sky, in boxes as large as those of the pipeline."""
-    return subtract_sky(cube, measure_sky(cube, box=128))
+    return gather(SkySubtracted(cube, box=128), noise=True)[0]
 
 
 def catalogue(cube: PatchCube) -> tuple[Detections, dict[str, np.ndarray]]:

@@ -113,9 +113,9 @@ def test_significance_is_that_of_the_true_noise(rng):
 
 def test_chi_square_image_has_a_gaussian_false_alarm_rate(rng):
     """The combination of n bands of noise exceeds 1, 2 and 3 sigma as often as a Gaussian does."""
-    noise = rng.standard_normal((1000, 1000, 4)).astype(np.float32)
+    noise = rng.standard_normal((4, 1000, 1000)).astype(np.float32)
     for n in (1, 4):
-        good = np.broadcast_to(np.arange(4) < n, noise.shape)
+        good = np.broadcast_to((np.arange(4) < n)[:, None, None], noise.shape)
         combined = combined_map(noise, good)
         for sigma, rate in ((1, 0.1587), (2, 0.02275), (3, 0.00135)):
             assert np.mean(combined > sigma) == pytest.approx(rate, rel=0.1)

@@ -16,9 +16,8 @@ SHAPE = (140, 150)
 def measure(image, *, x, y, variance):
     """GAaP flux, its variance for unit pixels and the share of the weight on the image, at one place."""
     cell = np.zeros(1, int)
-    weights, possible = gaap_weights(
-        x=np.array([x]), y=np.array([y]), psf=psf_stamp(variance)[None], cell=cell, sigma=SIGMA
-    )
+    transforms, possible = weight_transforms(psf_stamp(variance)[None], sigma=SIGMA)
+    weights = gaap_weights(x=np.array([x]), y=np.array([y]), transforms=transforms, cell=cell, sigma=SIGMA)
     ones = np.ones(image.shape, np.float32)
     sums = project(weights, image=image.astype(np.float32), variance=ones, good=np.ones(image.shape, bool))
     assert possible.all()
@@ -67,7 +66,8 @@ def test_a_lopsided_psf_is_not_turned_round():
     for x, y, flux in ((30, 30, 0.6), (34, 28, 0.4)):
         add_gaussian(psf, x=x, y=y, xx=3.0, yy=2.0, xy=0.5, flux=flux)
     place = {"x": np.array([70.0]), "y": np.array([66.0]), "cell": np.zeros(1, int)}
-    weights, possible = gaap_weights(**place, psf=psf[None], sigma=SIGMA)
+    transforms, possible = weight_transforms(psf[None], sigma=SIGMA)
+    weights = gaap_weights(**place, transforms=transforms, sigma=SIGMA)
     image = np.zeros(SHAPE, np.float32)
     image[66 - 30 : 66 + 31, 70 - 30 : 70 + 31] = 1000 * psf
     sums = project(weights, image=image, variance=np.ones_like(image), good=np.ones(SHAPE, bool))

@@ -213,5 +213,9 @@ def test_cube_refuses_what_does_not_fit():
     assert cube.good.sum() == 60
     np.testing.assert_allclose(cube.psf.sum(axis=(3, 4)), 1)
     other = replace(planes, image=np.ones((8, 9)))
+    with pytest.raises(ValueError, match=r"Band i has \(8, 9\) pixels, its variance \(8, 8\)"):
+        make_cube({"i": other}, x0=0, y0=0, pixel_scale=0.168)
+    wide = (("image", float), ("variance", float), ("mask", int), ("input_count", int))
+    other = replace(planes, **{name: np.ones((8, 9), kind) for name, kind in wide})
     with pytest.raises(ValueError, match=r"Band i has \(8, 9\)"):
         make_cube({"g": planes, "i": other}, x0=0, y0=0, pixel_scale=0.168)

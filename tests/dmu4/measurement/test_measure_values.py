@@ -9,7 +9,7 @@ import pytest
 
 from dmu4.measurement import measure as module
 from dmu4.measurement.error_scale import ErrorInflation
-from dmu4.measurement.measure import MeasurementSettings, error_inflations, measure
+from dmu4.measurement.measure import MeasurementSettings, error_inflation, measure
 from dmu4.objects.columns import APERTURES
 from tests.scenes.tilted import SHAPE, make_tilted, psf_at
 
@@ -38,7 +38,7 @@ def measured(cube, monkeypatch, *, scaled: ErrorInflation = ONE):
         assert inflations == [ONE]
         return [scaled]
 
-    monkeypatch.setattr(module, "error_inflations", lambda cube, threads: [ONE])
+    monkeypatch.setattr(module, "error_inflation", lambda one: ONE)
     monkeypatch.setattr(module, "scale_to_empty", scale)
     x, y = np.array(PLACES).T
     found = measure(cube, x=x, y=y, reference=np.zeros(3, int), settings=MeasurementSettings(threads=1))
@@ -94,8 +94,8 @@ def test_noise_is_measured_on_its_realization(cube, monkeypatch: pytest.MonkeyPa
     asked = []
     monkeypatch.setattr(module, "measure_inflation", lambda *planes, **options: asked.append((planes, options)))
     realization = np.random.default_rng(9).normal(0, SIGMA, (*SHAPE, 1)).astype(np.float32)
-    error_inflations(replace(cube, noise=realization, has_noise=np.array([True])), 1)
-    error_inflations(cube, 1)
+    error_inflation(replace(cube, noise=realization, has_noise=np.array([True])))
+    error_inflation(cube)
     (with_noise, free), (without, between) = asked
     np.testing.assert_array_equal(with_noise[0], realization[..., 0])
     assert free["occupied"] is None

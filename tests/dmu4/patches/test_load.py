@@ -17,8 +17,9 @@ from lsst.images.cells import (
 )
 
 from dmu0.sky.tract import tangent_wcs
-from dmu4.patches.load import load_cube, load_images, pixel_scale_of, planes_of_coadd
+from dmu4.patches.load import load_images, pixel_scale_of, planes_of_coadd
 from obs_vista.masks import BIT, to_mask
+from tests.scenes.measured import load_cube
 
 BOX = Box.factory[4000:4040, 700:760]
 """Two rows of three cells of 20 pixels."""

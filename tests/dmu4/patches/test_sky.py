@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dmu4.patches.sky import measure_sky, mesh_sky, meshes_of, sky_surface, sky_table, source_mask, subtract_sky
+from dmu4.patches.sky import SkySubtracted, mesh_sky, meshes_of, sky_surface, sky_table, source_mask, subtract_sky
 from tests.scenes.patches import add_gaussian, make_patch, make_scene
 
 SHAPE = (240, 400)
@@ -69,9 +69,15 @@ def test_sky_of_a_patch_is_found_kept_and_subtracted(rng):
     )
     slopes = np.stack([np.zeros(SHAPE), 0.5 * slope()], axis=-1)
     tilted = replace(cube, image=np.where(cube.good, cube.image + slopes, 0).astype(np.float32))
-    table = sky_table(measure_sky(tilted, box=64))
+    taken = SkySubtracted(tilted, box=64)
+    of_bands = [taken.band(number) for number in (1, 0)]
+    table = sky_table(taken.sky)
     assert table["sky"].unit == "nJy"
     flat = subtract_sky(tilted, meshes_of(table))
+    for number, one in zip((1, 0), of_bands, strict=True):
+        np.testing.assert_array_equal(one.image[..., 0], flat.image[..., number])
+    known = SkySubtracted(tilted, sky=meshes_of(table)).band(1)
+    np.testing.assert_array_equal(known.image[..., 0], flat.image[..., 1])
     left = np.median((flat.image - cube.image)[cube.good[..., 1], 1])
     assert abs(left) < 0.8
     rest = (flat.image - cube.image)[20:-20, 120:-20, 1]

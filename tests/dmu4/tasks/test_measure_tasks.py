@@ -15,12 +15,13 @@ from scipy.spatial import cKDTree
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.objects.columns import object_columns
-from dmu4.patches.load import load_cube, load_images, planes_of_coadd
+from dmu4.patches.load import load_images, planes_of_coadd
 from dmu4.patches.sky import meshes_of, subtract_sky
 from dmu4.tasks.consolidate_tract import ConsolidateTractConfig, ConsolidateTractTask
 from dmu4.tasks.detect_patch import DetectPatchConfig, DetectPatchTask
 from dmu4.tasks.measure_patch import MeasurePatchConfig, MeasurePatchTask
 from obs_vista.masks import to_mask
+from tests.scenes.measured import load_cube
 from tests.scenes.patches import correlated_noise, draw, make_scene, psf_stamp
 
 BANDS = {"i": (2.2, 6.0), "vk": (3.4, 12.0)}
