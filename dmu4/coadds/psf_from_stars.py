@@ -44,7 +44,7 @@ def psf_from_stars(
         Stamp of sum 1, and number of stars used. With fewer than `MIN_STARS` stars, the stamp is a Gaussian of the most
         common size of the sources (or of the initial estimate), and the number is 0.
     """
-    fwhm, stars = _measured_stars(image, variance, mask, fwhm=fwhm, size=size, max_stars=max_stars)
+    fwhm, stars = measured_stars(image, variance, mask, fwhm=fwhm, size=size, max_stars=max_stars)
     if len(stars.stamps) < MIN_STARS:
         return _gaussian(fwhm, size), 0
     return _average(stars.stamps, stars.weights, fwhm), len(stars.stamps)
@@ -87,7 +87,7 @@ def cell_psfs_from_stars(
     stamps, source
         Stamps of sum 1 (cell row, cell column, y, x), and in words what they are from.
     """
-    fwhm, stars = _measured_stars(image, variance, mask, fwhm=fwhm, size=size, max_stars=max_stars)
+    fwhm, stars = measured_stars(image, variance, mask, fwhm=fwhm, size=size, max_stars=max_stars)
     shape, number = (image.shape[0] // cell, image.shape[1] // cell), len(stars.stamps)
     if number < MIN_STARS:
         everywhere, source = _gaussian(fwhm, size), "a Gaussian, because there are too few stars"
@@ -102,7 +102,7 @@ def cell_psfs_from_stars(
     return stamps, f"{number} stars, the nearest {nearest} for each cell"
 
 
-class _Stars(NamedTuple):
+class Stars(NamedTuple):
     """Stars of an image: stamps of flux 1 [star, y, x], weights in a mean, and positions (x, y) [star, 2]."""
 
     stamps: np.ndarray
@@ -110,9 +110,9 @@ class _Stars(NamedTuple):
     positions: np.ndarray
 
 
-def _measured_stars(
+def measured_stars(
     image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, fwhm: float, size: int, max_stars: int
-) -> tuple[float, _Stars]:
+) -> tuple[float, Stars]:
     """Seeing in pixels, and the stars of an image."""
     sigma = np.sqrt(np.where(np.isfinite(variance), variance, 1e30))
     fwhm, found = _find(image, sigma, mask, fwhm, max_stars)
@@ -127,7 +127,7 @@ def _measured_stars(
             stamps.append(stamp / flux)
             weights.append(min(snr, 300.0) ** 2)
             positions.append((x, y))
-    return fwhm, _Stars(np.array(stamps), np.array(weights), np.array(positions))
+    return fwhm, Stars(np.array(stamps), np.array(weights), np.array(positions))
 
 
 def _gaussian(fwhm: float, size: int) -> np.ndarray:
@@ -153,7 +153,7 @@ def _nearest(positions: np.ndarray, place: tuple[float, float], number: int) -> 
     return np.argsort(np.hypot(*(positions - place).T), kind="stable")[:number]
 
 
-def _changes(stars: _Stars, everywhere: np.ndarray, fwhm: float, nearest: int) -> bool:
+def _changes(stars: Stars, everywhere: np.ndarray, fwhm: float, nearest: int) -> bool:
     """Whether stars are more like the mean of their neighbours than like that of all."""
     core = _distance(everywhere.shape[-1] // 2) < 2 * fwhm
     worse = 0.0

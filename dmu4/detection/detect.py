@@ -91,18 +91,34 @@ def significance_map(
     shape = [fft.next_fast_len(n + psf.shape[0] - 1, real=True) for n in image.shape]
     half = psf.shape[0] // 2
 
-    def correlate(array: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-        product = fft.rfft2(array, shape) * np.conj(fft.rfft2(kernel.astype(np.float32), shape))
-        return np.roll(fft.irfft2(product, shape), (half, half), (0, 1))[: array.shape[0], : array.shape[1]]
+    def filter_of(kernel: np.ndarray) -> np.ndarray:
+        # The kernel is centred on the first pixel, so that the product needs no shift.
+        padded = np.zeros(shape, np.float32)
+        padded[: kernel.shape[0], : kernel.shape[1]] = kernel
+        return np.conj(fft.rfft2(np.roll(padded, (-half, -half), (0, 1)), overwrite_x=True))
 
-    spread = correlate(variance.astype(np.float32), np.square(psf))
+    def correlate(array: np.ndarray, transform: np.ndarray) -> np.ndarray:
+        product = fft.rfft2(array, shape)
+        product *= transform
+        return fft.irfft2(product, shape, overwrite_x=True)[: array.shape[0], : array.shape[1]]
+
+    spread = correlate(variance.astype(np.float32), filter_of(np.square(psf)))
     # The significance is undefined where the filter has hardly any data.
-    seen = good & (spread > 1e-3 * np.median(spread[good]))
+    seen = good & (spread > 1e-3 * np.median(_some(spread, good)))
     scale = np.where(seen, 1 / np.sqrt(np.where(seen, spread, 1)), 0).astype(np.float32)
-    significance = correlate(image, psf) * scale
-    reference = significance if noise is None else correlate(noise, psf) * scale
-    factor = clipped_moments(reference[seen][::SAMPLE])[1]
-    return significance / np.float32(max(factor, 1e-6))
+    matched = filter_of(psf)
+    significance = correlate(image, matched)
+    significance *= scale
+    reference = significance if noise is None else correlate(noise, matched) * scale
+    factor = clipped_moments(_some(reference, seen))[1]
+    significance /= np.float32(max(factor, 1e-6))
+    return significance
+
+
+def _some(values: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Every seventh pixel of an image, as far as it is selected; all selected ones if that leaves none."""
+    some = values.ravel()[::SAMPLE][where.ravel()[::SAMPLE]]
+    return some if len(some) else values[where]
 
 
 def combined_map(significance: np.ndarray, good: np.ndarray) -> np.ndarray:

@@ -40,14 +40,16 @@ def source_mask(
     threshold
         Threshold in units of the scatter of the smoothed image.
     """
-    weight = np.maximum(ndimage.gaussian_filter(good.astype(np.float32), sigma), 1e-3)
-    smooth = ndimage.gaussian_filter(image, sigma) / weight
-    # Scaled by the variance map, but the scatter is measured: correlated noise does not matter.
-    seen = np.maximum(ndimage.uniform_filter(good.astype(np.float32), 32), 1e-3)
-    noise = np.sqrt(np.maximum(ndimage.uniform_filter(variance, 32) / seen, 1e-30))
-    ratio = smooth / noise
     if not good.any():
         return np.zeros(image.shape, bool)
+    smooth, noise = ndimage.gaussian_filter(image, sigma), ndimage.uniform_filter(variance, 32)
+    if not good.all():
+        # The sums are over good pixels only.
+        share = good.astype(np.float32)
+        smooth /= np.maximum(ndimage.gaussian_filter(share, sigma), 1e-3)
+        noise /= np.maximum(ndimage.uniform_filter(share, 32), 1e-3)
+    # Scaled by the variance map, but the scatter is measured: correlated noise does not matter.
+    ratio = smooth / np.sqrt(np.maximum(noise, 1e-30))
     level, scatter = clipped_moments(ratio[good][::SAMPLE])
     above = good & (ratio > level + threshold * scatter)
     labels, n = ndimage.label(above)
