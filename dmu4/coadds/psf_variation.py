@@ -1,4 +1,4 @@
-"""How the PSF of a coadd varies over a patch, for a coadd that is published with one PSF stamp: measured on its stars."""
+"""The variation over a patch of the PSF of a coadd that is published with one stamp, measured on its stars."""
 
 from __future__ import annotations
 
@@ -52,39 +52,93 @@ class Variation(NamedTuple):
         return np.clip(_terms(scaled, self.degree) @ self.coefficients, -LARGEST, LARGEST)
 
 
-def templates(stamp: np.ndarray) -> np.ndarray:
-    """Derivatives [5, y, x] of a PSF: by x and y, and by the three linear maps that change its size and shape.
-
-    A PSF P(r) that is enlarged by the factor 1 + s has the derivative -(2 P + x P_x + y P_y) by s; for stretching along
-    x and shrinking along y it is -(x P_x - y P_y), and for the same at 45 degrees -(x P_y + y P_x). Each has a sum of 0
-    apart from what is outside the stamp.
-    """
-    size = stamp.shape[0]
-    transform = fft.fft2(stamp)
-    frequency = 2j * np.pi * fft.fftfreq(size)
-    along_x, along_y = (fft.ifft2(transform * f).real for f in (frequency[None, :], frequency[:, None]))
-    y, x = np.indices(stamp.shape) - size // 2
-    larger = -(2 * stamp + x * along_x + y * along_y)
-    return np.stack([along_x, along_y, larger, -(x * along_x - y * along_y), -(x * along_y + y * along_x)])
+def describe(variation: Variation) -> str:
+    """What was found, for metadata and logs."""
+    if variation.degree is None:
+        return f"the same everywhere, by {variation.stars} stars"
+    kind = ("the same everywhere, but not that of the stamp", "linear", "quadratic")[variation.degree]
+    return f"{kind}, by {variation.stars} stars"
 
 
-def star_changes(stamps: np.ndarray, psf: np.ndarray, *, radius: float) -> np.ndarray:
-    """Relative size and ellipticities [star, 3] of stars with respect to a PSF, from a linear fit with flux and centre.
+def cell_psfs(psf: np.ndarray, variation: Variation, shape: tuple[int, int], *, cell: int) -> np.ndarray:
+    """The PSFs of the cells of an image at their centres.
 
     Parameters
     ----------
-    stamps
-        Stars [star, y, x], centred.
     psf
-        PSF stamp [y, x] of the same odd size.
+        PSF stamp [y, x] whose variation was measured.
+    variation
+        Its variation.
+    shape
+        Rows and columns of cells.
+    cell
+        Side of a cell in pixels.
+
+    Returns
+    -------
+    stamps
+        PSF stamps [cell row, cell column, y, x] of sum 1.
+    """
+    row, column = np.indices(shape)
+    centres = np.stack([column.ravel(), row.ravel()], axis=1) * cell + 0.5 * (cell - 1)
+    return vary(psf, variation.at(centres)).reshape(*shape, *psf.shape)
+
+
+def templates(stamp: np.ndarray, *, dx: float = 0.0, dy: float = 0.0) -> np.ndarray:
+    """A PSF at a sub-pixel position, and its derivatives [6, y, x]: by the position, and by changes of size and shape.
+
+    A PSF P(r) that is enlarged by the factor 1 + s has the derivative -(2 P + x P_x + y P_y) by s; for stretching along
+    x and shrinking along y it is -(x P_x - y P_y), and for the same at 45 degrees -(x P_y + y P_x). Shifts and
+    derivatives are made in Fourier space: an interpolated star would be narrower or wider by 0.3%.
+
+    Parameters
+    ----------
+    stamp
+        PSF stamp [y, x] of odd size.
+    dx, dy
+        Distance of the centre from the middle pixel.
+    """
+    size = stamp.shape[0]
+    along = 2j * np.pi * fft.fftfreq(size)
+    transform = fft.fft2(stamp) * np.exp(-along[None, :] * dx - along[:, None] * dy)
+    point, of_x, of_y = (fft.ifft2(transform * f).real for f in (1.0, along[None, :], along[:, None]))
+    y, x = np.indices(stamp.shape) - size // 2
+    x, y = x - dx, y - dy
+    larger = -(2 * point + x * of_x + y * of_y)
+    return np.stack([point, -of_x, -of_y, larger, -(x * of_x - y * of_y), -(x * of_y + y * of_x)])
+
+
+def star_changes(image: np.ndarray, positions: np.ndarray, psf: np.ndarray, *, radius: float) -> np.ndarray:
+    """Relative size and ellipticities [star, 3] of stars with respect to a PSF, fitted with flux, centre and sky.
+
+    Parameters
+    ----------
+    image
+        Pixels [y, x].
+    positions
+        Pixels (x, y) of the stars [star, 2], at least half a stamp from the edges.
+    psf
+        PSF stamp [y, x] of odd size.
     radius
         Radius in pixels of the pixels that are fitted.
     """
-    y, x = np.indices(psf.shape) - psf.shape[0] // 2
+    half = psf.shape[0] // 2
+    y, x = np.indices(psf.shape) - half
     inside = np.hypot(x, y) < radius
-    matrix = np.stack([psf[inside], *(one[inside] for one in templates(psf)), np.ones(inside.sum())], axis=1)
-    fitted = np.linalg.lstsq(matrix, stamps[:, inside].T, rcond=None)[0]
-    return (fitted[3:6] / fitted[0]).T
+    changes = np.full((len(positions), 3), np.nan)
+    for star, (at_x, at_y) in enumerate(positions):
+        for _ in range(2):
+            i, j = round(at_x), round(at_y)
+            pixels = image[j - half : j + half + 1, i - half : i + half + 1][inside].astype(float)
+            matrix = np.stack(
+                [*(one[inside] for one in templates(psf, dx=at_x - i, dy=at_y - j)), np.ones(len(pixels))]
+            )
+            fitted = np.linalg.lstsq(matrix.T, pixels, rcond=None)[0]
+            if not fitted[0] > 0 or np.abs(fitted[1:3]).max() > fitted[0]:
+                break
+            at_x, at_y = at_x + fitted[1] / fitted[0], at_y + fitted[2] / fitted[0]
+            changes[star] = fitted[3:6] / fitted[0]
+    return changes
 
 
 def measure_variation(
@@ -111,7 +165,7 @@ def measure_variation(
     half = 0.5 * max(image.shape)
     degree, coefficients = None, np.zeros((0, 3))
     if len(stars.stamps):
-        changes = star_changes(stars.stamps, psf, radius=2 * fwhm)
+        changes = star_changes(image, stars.positions, psf, radius=2 * fwhm)
         degree, coefficients = _fit(changes, stars, centre, half)
     return Variation(degree, coefficients, centre, half, len(stars.stamps))
 
@@ -131,7 +185,7 @@ def vary(psf: np.ndarray, changes: np.ndarray) -> np.ndarray:
     stamps
         Stamps [..., y, x] of sum 1.
     """
-    stamps = psf + np.tensordot(changes, templates(psf)[2:], axes=1)
+    stamps = psf + np.tensordot(changes, templates(psf)[3:], axes=1)
     return stamps / stamps.sum(axis=(-2, -1), keepdims=True)
 
 
@@ -141,12 +195,11 @@ def _terms(scaled: np.ndarray, degree: int) -> np.ndarray:
     return np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=1)
 
 
-def _fit(
-    changes: np.ndarray, stars: Stars, centre: tuple[float, float], half: float
-) -> tuple[int | None, np.ndarray]:
+def _fit(changes: np.ndarray, stars: Stars, centre: tuple[float, float], half: float) -> tuple[int | None, np.ndarray]:
     """Degree and coefficients [term, 3] of the best polynomials; None if stars are best described without a change."""
     weights = 1 / (1 / stars.weights + STAR_ACCURACY**2)
-    used = np.abs(changes).max(axis=1) < LARGEST
+    used = np.isfinite(changes).all(axis=1) & (np.abs(np.nan_to_num(changes)).max(axis=1) < LARGEST)
+    changes = np.nan_to_num(changes)
     best, chosen, scaled = np.inf, (None, np.zeros((0, 3))), (stars.positions - centre) / half
     for degree in (None, *DEGREES):
         terms = np.zeros((len(changes), 0)) if degree is None else _terms(scaled, degree)

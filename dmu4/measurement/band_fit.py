@@ -8,7 +8,7 @@ import numpy as np
 
 from dmu4.measurement.forced import ForcedFluxes, fit_fluxes, subtract_models
 from dmu4.measurement.psf_steps import follow_pixels
-from dmu4.measurement.stamps import Profiles, StampSet, psf_transforms, render
+from dmu4.measurement.stamps import Kernels, Profiles, StampSet, render
 from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
 
 
@@ -33,8 +33,8 @@ class BandFit:
         The pixels with data whose PSF is known [y, x].
     psf
         PSF stamps [PSF, y, x].
-    transforms
-        Side of a stamp of a model -> transforms of the PSFs, see `dmu4.measurement.stamps.psf_transforms`.
+    kernels
+        The same PSFs, with which models are convolved.
     cell
         Number of the PSF at each object [N].
     inexact
@@ -51,7 +51,7 @@ class BandFit:
     good: np.ndarray
     usable: np.ndarray
     psf: np.ndarray
-    transforms: dict[int, np.ndarray]
+    kernels: Kernels
     cell: np.ndarray
     inexact: np.ndarray | None
     sigma: float
@@ -72,9 +72,9 @@ def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.nda
     image, variance, good = (cube.plane(name, band) for name in ("image", "variance", "good"))
     psf, centres = cube.psf_of(band), {"x": profiles.x, "y": profiles.y}
     cell, usable = psf.at(**centres), psf.usable(good)
-    transforms = psf_transforms(psf.stamps, profiles.size)
-    models = render(profiles, transforms, cell)
-    exact = follow_pixels(models, profiles, psf, transforms)
+    kernels = Kernels(psf.stamps)
+    models = render(profiles, kernels, cell)
+    exact = follow_pixels(models, profiles, psf)
     forced = fit_fluxes(exact, image=image, variance=variance, good=usable, pairs=pairs)
     flux = np.nan_to_num(forced.flux)
     residual = subtract_models(image, good, exact, flux)
@@ -87,7 +87,7 @@ def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.nda
         good=good,
         usable=usable,
         psf=psf.stamps,
-        transforms=transforms,
+        kernels=kernels,
         cell=cell,
         inexact=psf.inexact_at(**centres),
         sigma=psf_sigma(mean_psf(cube, band)),

@@ -12,7 +12,7 @@ from dmu0.robust_statistics import clipped_moments
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.measurement.forced import project
 from dmu4.measurement.gaap import gaap_weights, weight_transforms
-from dmu4.measurement.stamps import gradient_transforms, make_profiles, psf_transforms, render
+from dmu4.measurement.stamps import Kernels, make_profiles, render
 
 MIN_SAMPLES = 50
 """Smallest number of empty sample positions; with fewer, errors are not scaled."""
@@ -122,9 +122,9 @@ def measure_inflation(
         return unknown
     cell, planes = cell_of(x=x, y=y), {"image": noise, "variance": variance, "good": good}
     points = make_profiles(x=x, y=y, covariance=None, psf_size=psf.shape[-1])
-    transforms = psf_transforms(psf, points.size)
-    in_psf = project(render(points, transforms, cell), **planes)
-    gradients = [project(render(points, one, cell), **planes) for one in gradient_transforms(transforms)]
+    kernels = Kernels(psf)
+    in_psf = project(render(points, kernels, cell), **planes)
+    gradients = [project(render(points, one, cell), **planes) for one in kernels.gradients()]
     of_gaap, _ = weight_transforms(psf, sigma=gaap_sigma)
     in_gaap = project(gaap_weights(x=x, y=y, transforms=of_gaap, cell=cell, sigma=gaap_sigma), **planes)
     return ErrorInflation(

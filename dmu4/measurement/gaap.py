@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmu4.measurement.stamps import Profiles, StampSet, frequency_squared, kernel_transforms, render
+from dmu4.measurement.stamps import Profiles, StampSet, TransformedKernels, frequency_squared, kernel_transforms, render
 
 NEGLIGIBLE = 1e-6
 """Frequencies at which the aperture has less than this fraction of its power are ignored."""
@@ -67,4 +67,4 @@ def gaap_weights(*, x: np.ndarray, y: np.ndarray, transforms: np.ndarray, cell: 
     """
     side = gaap_size(sigma)
     points = Profiles(x=x, y=y, covariance=np.zeros((len(x), 3)), size=np.full(len(x), side))
-    return render(points, {side: transforms}, cell)
+    return render(points, TransformedKernels(transforms), cell)

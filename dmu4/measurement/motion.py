@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from dmu4.measurement.band_fit import BandFit
 from dmu4.measurement.forced import SUM_IN_ANY_ORDER
-from dmu4.measurement.stamps import Profiles, gradient_transforms, parts, render
+from dmu4.measurement.stamps import Profiles, parts, render
 from obs_vista.bands import VISTA_BANDS
 
 SURVEYS = ("optical", "vista")
@@ -173,7 +173,7 @@ def measure_shifts(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Shi
         Numbers of the objects to measure, whose models are point sources.
     """
     models, members = fit.models, np.asarray(members, np.int64)
-    found, gradients = np.full((4, len(members)), np.nan), gradient_transforms(fit.transforms)
+    found, gradients = np.full((4, len(members)), np.nan), fit.kernels.gradients()
     corners, planes = (models.offset, models.size, models.x0, models.y0), (fit.residual, fit.variance, fit.usable)
     for part in parts(len(members)):
         some = members[part]

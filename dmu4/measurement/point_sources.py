@@ -9,7 +9,7 @@ import numpy as np
 
 from dmu4.measurement.band_fit import BandFit
 from dmu4.measurement.forced import SUM_IN_ANY_ORDER
-from dmu4.measurement.stamps import Profiles, frequency_squared, parts, render
+from dmu4.measurement.stamps import Kernels, Profiles, parts, render
 
 
 class PointFluxes(NamedTuple):
@@ -119,10 +119,7 @@ def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Point
     """
     members, measured = np.asarray(members, np.int64), np.full((4, len(members)), np.nan)
     is_point = ~profiles.covariance[members].any(axis=1)
-    curved = {
-        side: (transform * (-2 * np.pi**2 * fit.sigma**2 * frequency_squared(side))).astype(np.complex64)
-        for side, transform in fit.transforms.items()
-    }
+    curved = fit.kernels.curvature(fit.sigma)
     for kind in (True, False):
         numbers = np.flatnonzero(is_point == kind)
         for part in parts(len(numbers)):
@@ -131,12 +128,10 @@ def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Point
     return PointFluxes(*measured)
 
 
-def _of_kind(
-    profiles: Profiles, fit: BandFit, members: np.ndarray, curved: dict[int, np.ndarray], *, points: bool
-) -> np.ndarray:
+def _of_kind(profiles: Profiles, fit: BandFit, members: np.ndarray, curved: Kernels, *, points: bool) -> np.ndarray:
     """The fields of `PointFluxes` in order [4, member] of sources whose models are all ``points``, or all discs."""
     models, some = fit.models, profiles.subset(members).as_points()
-    stamps = models.subset(members) if points else render(some, fit.transforms, fit.cell[members])
+    stamps = models.subset(members) if points else render(some, fit.kernels, fit.cell[members])
     corners = (models.offset, models.size, models.x0, models.y0)
     planes = (fit.flux, fit.residual, fit.variance, fit.usable)
     of_point = _point_sums(stamps.pixels, stamps.offset, members, models.pixels, *corners, *planes)

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 
 from dmu4.coadds.psf_zones import LEFT_OUT
-from dmu4.measurement.stamps import Profiles, StampSet, render
+from dmu4.measurement.stamps import Kernels, Profiles, StampSet, render
 from dmu4.patches.band_psf import BandPsf
 
 
@@ -67,7 +67,7 @@ def _put(target, offset, size, x0, y0, foreign, at, sources, psfs, inputs, zone,
                     target[offset[i] + pixel] = foreign[at[k] + pixel]
 
 
-def follow_pixels(own: StampSet, profiles: Profiles, psf: BandPsf, transforms: dict[int, np.ndarray]) -> StampSet:
+def follow_pixels(own: StampSet, profiles: Profiles, psf: BandPsf) -> StampSet:
     """The models of sources in the coadd, with a different PSF beyond a discontinuity.
 
     At a pixel p the coadd is sum_k w_k I_k(p) / sum_k w_k over the inputs k that contribute there, and the PSF is the
@@ -82,8 +82,6 @@ def follow_pixels(own: StampSet, profiles: Profiles, psf: BandPsf, transforms: d
         The same sources.
     psf
         PSFs of the band.
-    transforms
-        Side of a stamp -> transforms of these PSFs, see `dmu4.measurement.stamps.psf_transforms`.
 
     Returns
     -------
@@ -97,7 +95,7 @@ def follow_pixels(own: StampSet, profiles: Profiles, psf: BandPsf, transforms: d
     sources, psfs = _foreign_psfs(*corners, cell, *steps)
     if not len(sources):
         return own
-    foreign = render(profiles.subset(sources), transforms, psfs)
+    foreign = render(profiles.subset(sources), Kernels(psf.stamps), psfs)
     changed = np.unique(sources)
     areas = own.size[changed] ** 2
     offset = own.offset.copy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numba
@@ -178,16 +178,64 @@ def frequency_squared(side: int) -> np.ndarray:
     return np.square(np.fft.fftfreq(side))[:, None] + np.square(np.fft.rfftfreq(side))[None, :]
 
 
-def gradient_transforms(transforms: dict[int, np.ndarray]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
-    """Transforms of the gradients along x and along y of the kernels of `psf_transforms`, per pixel."""
-    along_x = {side: one * (2j * np.pi * fft.rfftfreq(side))[None, :] for side, one in transforms.items()}
-    along_y = {side: one * (2j * np.pi * fft.fftfreq(side))[:, None] for side, one in transforms.items()}
-    x, y = ({side: one.astype(np.complex64) for side, one in gradients.items()} for gradients in (along_x, along_y))
-    return x, y
+class Kernels:
+    """The PSFs with which sources are convolved, as Fourier transforms that are computed for the cells in use.
+
+    Parameters
+    ----------
+    psf
+        PSF stamps [cell, y, x].
+    factor
+        Function of the side of a stamp, whose result is multiplied with the transforms; None: nothing is.
+    """
+
+    def __init__(self, psf: np.ndarray, factor: Callable[[int], np.ndarray] | None = None) -> None:
+        self._psf, self._factor = psf, factor
+
+    def of(self, side: int, cells: np.ndarray) -> np.ndarray:
+        """Transforms [cell, ...] of the PSFs of some cells, for stamps of this side."""
+        transforms = kernel_transforms(self._psf[cells], side)
+        return transforms if self._factor is None else (transforms * self._factor(side)).astype(np.complex64)
+
+    def gradients(self) -> tuple[Kernels, Kernels]:
+        """The gradients of the PSFs along x and along y, per pixel."""
+        return (
+            Kernels(self._psf, lambda side: (2j * np.pi * fft.rfftfreq(side))[None, :]),
+            Kernels(self._psf, lambda side: (2j * np.pi * fft.fftfreq(side))[:, None]),
+        )
+
+    def curvature(self, sigma: float) -> Kernels:
+        """The change of the PSFs per squared width of a source in units of ``sigma`` pixels."""
+        return Kernels(self._psf, lambda side: -2 * np.pi**2 * sigma**2 * frequency_squared(side))
+
+
+class TransformedKernels:
+    """Kernels whose transforms are known for stamps of one size.
+
+    Parameters
+    ----------
+    transforms
+        Transforms [cell, ...] in the layout of `kernel_transforms`.
+    """
+
+    def __init__(self, transforms: np.ndarray) -> None:
+        self._transforms = transforms
+
+    def of(self, side: int, cells: np.ndarray) -> np.ndarray:
+        """Transforms [cell, ...] of some cells.
+
+        Raises
+        ------
+        ValueError
+            If they are known for stamps of another side.
+        """
+        if self._transforms.shape[1] != side:
+            raise ValueError(f"Kernels for stamps of {self._transforms.shape[1]} pixels do not fit stamps of {side}.")
+        return self._transforms[cells]
 
 
 def stamp_batches(
-    profiles: Profiles, transforms: dict[int, np.ndarray], cell: np.ndarray
+    profiles: Profiles, kernels: Kernels | TransformedKernels, cell: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Render sources in batches of a few hundred.
 
@@ -195,8 +243,8 @@ def stamp_batches(
     ----------
     profiles
         Profiles of the sources.
-    transforms
-        Side of a stamp -> transforms [cell, ...] of the kernels with which the sources are convolved.
+    kernels
+        Kernels with which the sources are convolved.
     cell
         Cell of each source.
 
@@ -212,7 +260,8 @@ def stamp_batches(
             batch = members[start : start + BATCH]
             spectrum = np.empty((len(batch), side, side // 2 + 1), np.complex64)
             shift = (offset_x[batch], offset_y[batch], np.ascontiguousarray(profiles.covariance[batch]))
-            _transforms(*shift, cell[batch], transforms[int(side)], DISC_WEIGHTS, DISC_VARIANCES, spectrum)
+            cells, index = np.unique(cell[batch], return_inverse=True)
+            _transforms(*shift, index, kernels.of(int(side), cells), DISC_WEIGHTS, DISC_VARIANCES, spectrum)
             yield batch, fft.irfft2(spectrum, (side, side))
 
 
@@ -221,20 +270,15 @@ def parts(n: int) -> Iterator[np.ndarray]:
     return (np.arange(start, min(start + PART, n)) for start in range(0, n, PART))
 
 
-def psf_transforms(psf: np.ndarray, sizes: np.ndarray) -> dict[int, np.ndarray]:
-    """Transforms of the PSF stamps [cell, y, x] of a band, for each stamp size that occurs."""
-    return {int(side): kernel_transforms(psf, int(side)) for side in np.unique(sizes)}
-
-
-def render(profiles: Profiles, transforms: dict[int, np.ndarray], cell: np.ndarray) -> StampSet:
+def render(profiles: Profiles, kernels: Kernels | TransformedKernels, cell: np.ndarray) -> StampSet:
     """Stamps of all sources in one band, convolved with the kernel of their cell; of unit flux if the kernel is.
 
     Parameters
     ----------
     profiles
         Profiles of the sources.
-    transforms
-        Side of a stamp -> transforms [cell, ...], e.g. from `psf_transforms`.
+    kernels
+        Kernels, for example PSFs.
     cell
         Cell of each source.
     """
@@ -243,7 +287,7 @@ def render(profiles: Profiles, transforms: dict[int, np.ndarray], cell: np.ndarr
     offset = np.zeros(len(profiles), np.int64)
     offset[order[1:]] = np.cumsum(area[order])[:-1]
     pixels = np.empty(area.sum(), np.float32)
-    for numbers, stamps in stamp_batches(profiles, transforms, cell):
+    for numbers, stamps in stamp_batches(profiles, kernels, cell):
         start = offset[numbers[0]]
         pixels[start : start + stamps.size] = stamps.ravel()
     x0, y0 = profiles.corners()

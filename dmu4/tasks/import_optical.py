@@ -30,6 +30,7 @@ from dmu0.published.coadds import (
     read_psf,
     read_source,
 )
+from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
@@ -46,7 +47,9 @@ from dmu4.coadds.mosaics import (
     stamp_psfs,
 )
 from dmu4.coadds.psf_from_stars import cell_psfs_from_stars, psf_from_stars
+from dmu4.coadds.psf_variation import cell_psfs, describe, measure_variation
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes
+from dmu4.patches.cube import psf_sigma
 from obs_vista.bands import band_number
 from obs_vista.masks import BIT
 
@@ -99,7 +102,8 @@ class ImportOpticalTask(PipelineTask):
     1. Pixels keep their values, in nJy, if they are on the grid of the patch according to their header. Other images,
        and mosaics of several tiles, are resampled like single images, with variance and noise.
     2. Mask planes keep their meaning; planes missing from the file are never set.
-    3. Without a variance, that of the weight map or of the sky is used; without a PSF, it is measured on stars.
+    3. Without a variance, that of the weight map or of the sky is used; without a PSF, it is measured on stars. One PSF
+       stamp for the whole patch is varied over its cells as the sizes and shapes of its stars vary.
     4. Noise realizations have the variance of the pixels and the correlation of the sky.
     """
 
@@ -276,7 +280,6 @@ class ImportOpticalTask(PipelineTask):
         """PSF stamps of the cells that have data [cell row, cell column, y, x], and their origin."""
         cell = cell_size(patch)
         filled = good.reshape(good.shape[0] // cell, cell, -1, cell).any(axis=(1, 3))
-        source = "stamps"
         if stamp is None and coadd.psf is not None and coadd.psf.shape[:2] == filled.shape:
             return np.where(filled[:, :, None, None], coadd.psf, np.nan), "cells"
         if stamp is None:
@@ -285,4 +288,9 @@ class ImportOpticalTask(PipelineTask):
                 coadd.image, coadd.variance, coadd.mask, size=size, max_stars=self.config.psfStars
             )
             source = f"{stars} stars" if stars else "a Gaussian, because there are too few stars"
+        else:
+            planes = (coadd.image, coadd.variance, coadd.mask)
+            fwhm = SIGMA_TO_FWHM * psf_sigma(stamp)
+            variation = measure_variation(stamp, *planes, fwhm=fwhm, max_stars=self.config.psfStars)
+            stamp, source = cell_psfs(stamp, variation, filled.shape, cell=cell), f"stamps, {describe(variation)}"
         return np.where(filled[:, :, None, None], stamp, np.nan), source

@@ -19,7 +19,7 @@ from photutils.psf import ImagePSF, PSFPhotometry, SourceGrouper
 
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.measurement.forced import fit_fluxes
-from dmu4.measurement.stamps import make_profiles, psf_transforms, render
+from dmu4.measurement.stamps import Kernels, make_profiles, render
 from tests.benchmarks.verdicts import Verdicts, cpu, print_versions
 from tests.scenes.patches import Scene, draw, psf_stamp
 
@@ -52,7 +52,7 @@ def star_field(n: int, rng: np.random.Generator) -> tuple[Scene, np.ndarray, np.
 def ours(scene: Scene, image: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fluxes and errors of all stars, fitted at once."""
     profiles = make_profiles(x=scene.x, y=scene.y, covariance=None, psf_size=41)
-    transforms = psf_transforms(psf_stamp(VARIANCE)[None], profiles.size)
+    transforms = Kernels(psf_stamp(VARIANCE)[None])
     stamps = render(profiles, transforms, np.zeros(len(scene.x), int))
     result = fit_fluxes(stamps, image=image, variance=variance, good=np.ones(image.shape, bool))
     return result.flux, result.error

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
-from dmu4.measurement.stamps import Profiles, make_profiles, psf_transforms, render
+from dmu4.measurement.stamps import Kernels, Profiles, make_profiles, render
 from tests.scenes.patches import add_gaussian
 from tests.scenes.tilted import cell_psf, psf_moments_of
 
@@ -16,7 +16,7 @@ SHAPE = (150, 210)
 def measured(image, *, x, y, start, variance=1.0, adapt=True, max_shift=3.0, size=96):
     """Moments of one source on an image of its own: a model without light leaves the whole image as residual."""
     profiles = Profiles(x=np.array([x]), y=np.array([y]), covariance=np.zeros((1, 3)), size=np.array([size]))
-    stamps = render(profiles, psf_transforms(cell_psf(0, 0)[None], profiles.size), np.zeros(1, int))
+    stamps = render(profiles, Kernels(cell_psf(0, 0)[None]), np.zeros(1, int))
     return measure_shapes(
         stamps,
         np.zeros(1),
@@ -99,7 +99,7 @@ def test_a_disc_is_recovered_with_its_size_and_its_tilt(truth):
     """
     psf = cell_psf(0, 0)[None]
     profiles = make_profiles(x=np.array([151.4]), y=np.array([148.7]), covariance=np.array([truth]), psf_size=41)
-    stamps = render(profiles, psf_transforms(psf, profiles.size), np.zeros(1, int))
+    stamps = render(profiles, Kernels(psf), np.zeros(1, int))
     image = np.zeros((300, 310))
     x0, y0, side = stamps.x0[0], stamps.y0[0], stamps.size[0]
     image[y0 : y0 + side, x0 : x0 + side] = 1000 * stamps[0]

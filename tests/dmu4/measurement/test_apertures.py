@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmu4.measurement.apertures import circles, ellipses, sum_apertures, sum_stamps
-from dmu4.measurement.stamps import make_profiles, psf_transforms, render
+from dmu4.measurement.stamps import Kernels, make_profiles, render
 from tests.scenes.patches import psf_stamp
 
 RADII = np.array([3, 6, 12.5])
@@ -73,7 +73,7 @@ def test_bands_do_not_mix(rng):
 def test_stamps_sum_like_images():
     """A model's own light in its apertures is that of the same model drawn on an image."""
     profiles = make_profiles(x=np.array([40.3]), y=np.array([35.8]), covariance=None, psf_size=41)
-    stamps = render(profiles, psf_transforms(psf_stamp(4.0)[None], profiles.size), np.zeros(1, int))
+    stamps = render(profiles, Kernels(psf_stamp(4.0)[None]), np.zeros(1, int))
     image = np.zeros((80, 90))
     side = stamps.size[0]
     y0, x0 = stamps.y0[0], stamps.x0[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmu4.measurement.forced import find_overlaps, fit_fluxes, subtract_models
-from dmu4.measurement.stamps import DISC_VARIANCES, DISC_WEIGHTS, make_profiles, psf_transforms, render
+from dmu4.measurement.stamps import DISC_VARIANCES, DISC_WEIGHTS, Kernels, make_profiles, render
 from tests.scenes.patches import Scene, draw, psf_stamp
 
 SHAPE = (200, 220)
@@ -20,7 +20,7 @@ def stars(rng, n):
     flux = rng.uniform(200, 3000, (n, 1))
     scene = Scene(x=x, y=y, covariance=np.zeros((n, 3)), flux=flux)
     profiles = make_profiles(x=x, y=y, covariance=None, psf_size=41)
-    stamps = render(profiles, psf_transforms(psf_stamp(VARIANCE)[None], profiles.size), np.zeros(n, int))
+    stamps = render(profiles, Kernels(psf_stamp(VARIANCE)[None]), np.zeros(n, int))
     return scene, stamps
 
 
@@ -84,7 +84,7 @@ def test_sources_without_data_have_no_flux(rng):
 def test_coincident_sources_get_large_errors():
     """Two sources at one place share the light with errors that say so, and nothing fails."""
     profiles = make_profiles(x=np.array([60.0, 60.0]), y=np.array([60.0, 60.0]), covariance=None, psf_size=41)
-    stamps = render(profiles, psf_transforms(psf_stamp(VARIANCE)[None], profiles.size), np.zeros(2, int))
+    stamps = render(profiles, Kernels(psf_stamp(VARIANCE)[None]), np.zeros(2, int))
     scene = Scene(x=profiles.x[:1], y=profiles.y[:1], covariance=np.zeros((1, 3)), flux=np.array([[500.0]]))
     image = draw(scene, band=0, variance=VARIANCE, shape=(120, 120)).astype(np.float32)
     planes = {"variance": np.ones((120, 120), np.float32), "good": np.ones((120, 120), bool)}

@@ -8,7 +8,7 @@ import pytest
 from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
 from dmu4.measurement.apertures import ellipses, sum_apertures
 from dmu4.measurement.kron import LIMITS, kron_radii
-from dmu4.measurement.stamps import make_profiles, psf_transforms, render
+from dmu4.measurement.stamps import Kernels, make_profiles, render
 from tests.scenes.patches import Scene, add_gaussian, draw, psf_stamp
 
 SHAPE = (160, 160)
@@ -17,7 +17,7 @@ SHAPE = (160, 160)
 def one_source(image, *, x, y, covariance, start):
     """Shape and Kron radius of the only source of an image."""
     profiles = make_profiles(x=np.array([x]), y=np.array([y]), covariance=covariance, psf_size=41)
-    stamps = render(profiles, psf_transforms(psf_stamp(3.0)[None], profiles.size), np.zeros(1, int))
+    stamps = render(profiles, Kernels(psf_stamp(3.0)[None]), np.zeros(1, int))
     common = {"residual": image.astype(np.float32), "members": np.array([0])}
     shapes = measure_shapes(
         stamps,
@@ -78,7 +78,7 @@ def test_a_disc_comes_back_from_its_moments():
     truth = np.array([[25.0, 9.0, 0.0]])
     psf = psf_stamp(3.0)[None]
     profiles = make_profiles(x=np.array([80.0]), y=np.array([80.0]), covariance=truth, psf_size=41)
-    stamps = render(profiles, psf_transforms(psf, profiles.size), np.zeros(1, int))
+    stamps = render(profiles, Kernels(psf), np.zeros(1, int))
     image = np.zeros((200, 200))
     half = stamps.size[0] // 2
     image[80 - half : 80 + half, 80 - half : 80 + half] = 1000 * stamps[0]
@@ -109,7 +109,7 @@ def test_radii_of_power_laws_within_their_limits(slope, expected):
     profiles = make_profiles(
         x=np.array([80.4]), y=np.array([79.7]), covariance=np.array([[200.0, 200.0, 0]]), psf_size=41
     )
-    stamps = render(profiles, psf_transforms(psf_stamp(3.0)[None], profiles.size), np.zeros(1, int))
+    stamps = render(profiles, Kernels(psf_stamp(3.0)[None]), np.zeros(1, int))
     found = kron_radii(
         stamps,
         np.zeros(1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.measurement.stamps import Profiles, make_profiles, own_light, psf_transforms, render
+from dmu4.measurement.stamps import Kernels, Profiles, make_profiles, own_light, render
 from tests.scenes.patches import add_gaussian
 from tests.scenes.tilted import cell_psf, psf_moments_of
 
@@ -31,7 +31,7 @@ def test_a_star_is_the_psf_of_its_cell_at_its_place(x, y):
     """A rendered star is the tilted Gaussian of its cell, sampled about its position, to 1e-3 of its peak."""
     psf = np.array([cell_psf(0, 0), cell_psf(2, 4)])
     profiles = make_profiles(x=np.array([x]), y=np.array([y]), covariance=None, psf_size=41)
-    stamps = render(profiles, psf_transforms(psf, profiles.size), np.array([1]))
+    stamps = render(profiles, Kernels(psf), np.array([1]))
     xx, yy, xy = psf_moments_of(2, 4)
     truth = np.zeros((110, 140))
     add_gaussian(truth, x=x, y=y, xx=xx, yy=yy, xy=xy, flux=1.0)
@@ -49,7 +49,7 @@ def test_a_disc_lies_as_its_covariance_says(tilt):
     profiles = Profiles(x=np.array([150.3]), y=np.array([146.6]), covariance=covariance, size=np.array([288]))
     nothing = np.zeros((1, 41, 41), np.float32)
     nothing[0, 20, 20] = 1
-    stamps = render(profiles, psf_transforms(nothing, profiles.size), np.zeros(1, int))
+    stamps = render(profiles, Kernels(nothing), np.zeros(1, int))
     image = on_image(stamps, 0, (300, 310))
     assert image.sum() == pytest.approx(1, abs=2e-3)
     np.testing.assert_allclose(second_moments(image, x=150.3, y=146.6), 1.065 * covariance[0], rtol=0.06)
@@ -62,7 +62,7 @@ def test_a_disc_is_convolved_with_the_psf():
     """Moments of a disc seen through a tilted PSF are those of the disc plus those of the PSF, each with its sign."""
     covariance, psf = np.array([[12.0, 7.0, -4.0]]), cell_psf(1, 0)[None]
     profiles = Profiles(x=np.array([100.4]), y=np.array([90.7]), covariance=covariance, size=np.array([128]))
-    image = on_image(render(profiles, psf_transforms(psf, profiles.size), np.zeros(1, int)), 0, (180, 190))
+    image = on_image(render(profiles, Kernels(psf), np.zeros(1, int)), 0, (180, 190))
     expected = 1.065 * covariance[0] + psf_moments_of(1, 0)
     np.testing.assert_allclose(second_moments(image, x=100.4, y=90.7), expected, rtol=0.05, atol=0.15)
 
@@ -74,7 +74,7 @@ def test_sizes_fit_the_discs_and_the_order_of_sources_is_kept():
     profiles = make_profiles(x=x, y=y, covariance=covariance, psf_size=41)
     assert profiles.size[0] == profiles.size[2] == 48
     assert (profiles.size[[1, 3]] > 60).all()
-    stamps = render(profiles, psf_transforms(cell_psf(0, 0)[None], profiles.size), np.zeros(4, int))
+    stamps = render(profiles, Kernels(cell_psf(0, 0)[None]), np.zeros(4, int))
     for number in range(4):
         image = on_image(stamps, number, (260, 260))
         rows, columns = np.indices(image.shape)
@@ -85,7 +85,7 @@ def test_sizes_fit_the_discs_and_the_order_of_sources_is_kept():
 def test_own_light_is_the_residual_plus_the_own_model():
     """The stamp of a source on the edge is what the image holds there plus its model, and the model alone beyond."""
     profiles = make_profiles(x=np.array([3.2, 40.0]), y=np.array([37.7, 20.0]), covariance=None, psf_size=41)
-    stamps = render(profiles, psf_transforms(cell_psf(0, 0)[None], profiles.size), np.zeros(2, int))
+    stamps = render(profiles, Kernels(cell_psf(0, 0)[None]), np.zeros(2, int))
     residual = np.arange(50.0 * 70).reshape(50, 70)
     corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
     light = own_light(stamps.pixels, *corners, np.array([100.0, 7.0]), residual, 0)
