@@ -192,11 +192,11 @@ def make_cube(planes: Mapping[str, BandPlanes], *, x0: int, y0: int, pixel_scale
     ValueError
         If there is no band, a band is unknown, the shapes differ, or a mask has bits that `PatchCube` cannot hold.
     """
-    bands, place = in_order(planes), {"x0": x0, "y0": y0, "pixel_scale": pixel_scale}
+    bands = in_order(planes)
     filling = CubeFilling(bands, planes[bands[0]].image.shape, noise=True)
     for band in bands:
-        filling.put(one_band(band, planes[band], **place))
-    return filling.cube(**place)
+        filling.put(one_band(band, planes[band], x0=x0, y0=y0, pixel_scale=pixel_scale))
+    return filling.cube(x0=x0, y0=y0, pixel_scale=pixel_scale)
 
 
 def in_order(bands: Iterable[str]) -> tuple[str, ...]:
@@ -299,12 +299,13 @@ class CubeFilling:
             psf=psf,
             zones=zones,
             has_noise=self._has_noise,
-            **{"noise": None} | planes,
+            noise=planes.pop("noise", None),
+            **planes,
         )
 
 
 def gather(
-    patch: PatchData, *, noise: bool, each: Callable[[PatchCube], Found] | None = None, threads: int = 1
+    patch: PatchData, *, noise: bool, each: Callable[[PatchCube], Found], threads: int = 1
 ) -> tuple[PatchCube, list[Found]]:
     """Take all bands of a patch into one cube.
 
@@ -315,7 +316,7 @@ def gather(
     noise
         Whether the noise realizations are kept.
     each
-        Function of the cube of each band, with its noise, that is called before the band is copied.
+        Function of the cube of each band, with its noise, which is called before the band is copied.
     threads
         Number of bands taken in parallel.
 
@@ -326,16 +327,16 @@ def gather(
     """
     filling = CubeFilling(patch.bands, patch.shape, noise=noise)
 
-    def one(number: int) -> Found | None:
+    def one(number: int) -> Found:
         data = patch.band(number)
-        found = None if each is None else each(data)
+        found = each(data)
         filling.put(data)
         return found
 
     with ThreadPoolExecutor(threads) as pool:
         found = list(pool.map(one, range(len(patch.bands))))
     cube = filling.cube(x0=patch.x0, y0=patch.y0, pixel_scale=patch.pixel_scale)
-    return cube, [] if each is None else found
+    return cube, found
 
 
 def good_pixels(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> np.ndarray:

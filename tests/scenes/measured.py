@@ -16,12 +16,12 @@ from dmu4.patches.sky import SkySubtracted
 def load_cube(*handles) -> tuple[PatchCube, SkyProjection]:
     """The cube of all coadds with these handles (coadds, counts, zone maps, zones), and its projection."""
     patch = StoredPatch(*handles)
-    return gather(patch, noise=True)[0], patch.projection
+    return gather(patch, noise=True, each=lambda one: None)[0], patch.projection
 
 
 def less_sky(cube: PatchCube) -> PatchCube:
     """A cube less its residual sky, in boxes as large as those of the pipeline."""
-    return gather(SkySubtracted(cube, box=128), noise=True)[0]
+    return gather(SkySubtracted(cube, box=128), noise=True, each=lambda one: None)[0]
 
 
 def catalogue(cube: PatchCube) -> tuple[Detections, dict[str, np.ndarray]]:
