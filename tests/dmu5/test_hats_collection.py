@@ -18,11 +18,9 @@ from hats.pixel_math.spatial_index import compute_spatial_index
 from dmu0.files.provenance import Provenance
 from dmu0.schema.columns import schema_columns
 from dmu0.schema.tables import empty_table
-from dmu5.fusing import fuse
 from dmu5.hats_collection import MARGIN, Pixel, choose_pixels, write_hats
 from dmu5.writers import sky_index, write_parquet
 
-BANDS = ("g", "i", "vj", "vk")
 COLUMNS = schema_columns(["vk"])  # of one band, for speed
 
 with warnings.catch_warnings():  # lsdb sets an option that this pandas no longer needs
@@ -32,10 +30,17 @@ with warnings.catch_warnings():  # lsdb sets an option that this pandas no longe
 in_lsdb = pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # it uses what pandas 4 will remove
 
 
-@pytest.fixture
-def collection(objects: Table, tmp_path: Path, provenance: Provenance) -> tuple[Path, Table]:
-    """Two tracts that overlap, each with rows that are not primary; partitions have at most 200 objects."""
-    table = fuse(objects, schema_columns(BANDS))[[column.name for column in COLUMNS]]
+PROVENANCE = Provenance("lsst-ir-fusion 9.8.7", "0123abcd" * 5, "no", "31", "trial.yaml", *["5e"] * 5)
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Table]:
+    """1000 objects in two tracts that overlap, each with rows that are not primary, in partitions of at most 200."""
+    folder, rng = tmp_path_factory.mktemp("catalogue"), np.random.default_rng(3)
+    table = empty_table(COLUMNS, 1000)
+    table["coord_ra"] = 150 + rng.uniform(-0.05, 0.05, len(table))
+    table["coord_dec"] = rng.uniform(-0.05, 0.05, len(table))
+    table["vk_psfFlux"] = rng.normal(300, 100, len(table))
     table["objectId"] = 7 * np.arange(len(table))[::-1]
     west = np.asarray(table["coord_ra"]) < 150
     paths = []
@@ -44,11 +49,11 @@ def collection(objects: Table, tmp_path: Path, provenance: Provenance) -> tuple[
         part["tract"] = tract
         part["detect_isPrimary"] = mine
         part["objectId"] += tract * 10**11
-        paths.append(write_parquet(part, tmp_path, COLUMNS, tract=tract, provenance=provenance))
+        paths.append(write_parquet(part, folder, COLUMNS, tract=tract, provenance=PROVENANCE))
     table["objectId"] += np.where(west, 8524, 8525) * 10**11
-    folder = tmp_path / "hats"
-    assert write_hats(paths, folder, COLUMNS, name="trial", provenance=provenance, max_rows=200) == len(table)
-    return folder, table
+    hats = folder / "hats"
+    assert write_hats(paths, hats, COLUMNS, name="trial", provenance=PROVENANCE, max_rows=200) == len(table)
+    return hats, table
 
 
 def test_partitions_split_where_objects_are_many(rng: np.random.Generator) -> None:
@@ -69,7 +74,7 @@ def test_the_index_is_that_of_hats(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(sky_index(ra, dec), compute_spatial_index(ra, dec))
 
 
-def test_every_object_is_there_once(collection: tuple[Path, Table], provenance: Provenance) -> None:
+def test_every_object_is_there_once(collection: tuple[Path, Table]) -> None:
     """hats finds the collection valid; rows are sorted, in their pixel, and those of the catalogue."""
     folder, table = collection
     assert is_valid_collection(folder, strict=True, verbose=False)
@@ -84,7 +89,7 @@ def test_every_object_is_there_once(collection: tuple[Path, Table], provenance: 
         order, number = int(path.parts[-3].split("=")[1]), int(path.stem.split("=")[1])
         assert {*(index >> 2 * (29 - order))} == {number}
         assert rows.schema.field("vk_psfFlux").metadata[b"unit"] == b"nJy"
-        assert rows.schema.metadata[b"lsst-ir-fusion.commit"].decode() == provenance.commit
+        assert rows.schema.metadata[b"lsst-ir-fusion.commit"].decode() == PROVENANCE.commit
         ids += rows["objectId"].to_pylist()
     assert sorted(ids) == sorted(table["objectId"])
 
@@ -107,21 +112,17 @@ def test_lsdb_opens_it(collection: tuple[Path, Table]) -> None:
 
 @in_lsdb
 def test_matches_across_edges_are_found(collection: tuple[Path, Table]) -> None:
-    """Each object finds its counterpart 3 arcsec away, also where that is in the next partition."""
+    """All pairs within 5 arcsec are found, also those in two partitions, which the margin supplies."""
     folder, table = collection
     catalogue = lsdb.open_catalog(folder, columns=["objectId", "coord_ra", "coord_dec"])
-    shifted = pd.DataFrame(
-        {
-            "ra": np.asarray(table["coord_ra"]) + 3 / 3600,
-            "dec": np.asarray(table["coord_dec"]),
-            "number": np.asarray(table["objectId"]),
-        }
-    )
-    other = lsdb.from_dataframe(shifted, ra_column="ra", dec_column="dec", partition_rows=150)
-    matched = other.crossmatch(catalogue, radius_arcsec=3.001, n_neighbors=5, suffixes=("_s", "_o")).compute()
-    names = {name.removesuffix("_s").removesuffix("_o"): name for name in matched.columns}
-    same = matched[names["number"]] == matched[names["objectId"]]
-    assert same.sum() == len(table)
+    matched = catalogue.crossmatch(
+        catalogue, radius_arcsec=4.999, n_neighbors=9, suffixes=("_1", "_2"), suffix_method="all_columns"
+    ).compute()
+    places = SkyCoord(table["coord_ra"], table["coord_dec"], unit="deg")
+    one, other, _, _ = places.search_around_sky(places, 4.999 * u.arcsec)
+    ids = np.asarray(table["objectId"])
+    assert {*zip(matched["objectId_1"], matched["objectId_2"], strict=True)} == {*zip(ids[one], ids[other], strict=True)}
+    assert len(one) > 1100
 
 
 def test_the_margin_is_complete(collection: tuple[Path, Table]) -> None:
