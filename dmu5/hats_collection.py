@@ -263,9 +263,7 @@ class _Writer:
         return total
 
 
-def _write_index(
-    base: Path, tracts: Sequence[TractRows], pixels: Sequence[Pixel], properties: dict[str, str]
-) -> None:
+def _write_index(base: Path, tracts: Sequence[TractRows], pixels: Sequence[Pixel], properties: dict[str, str]) -> None:
     """Write the partition of every object, sorted by identifier."""
     from hats.catalog.dataset.table_properties import TableProperties
     from hats.io.parquet_metadata import write_parquet_metadata

@@ -12,8 +12,8 @@ from dmu0.schema.columns import SchemaColumn
 from dmu0.schema.tables import make_table
 
 COMMON = (
-    "objectId", "coord_ra", "coord_dec", "coord_raErr", "coord_decErr", "tract", "refBand", "refExtendedness", "kronRad",
-    "ebv",
+    "objectId", "coord_ra", "coord_dec", "coord_raErr", "coord_decErr", "tract", "refBand", "refExtendedness",
+    "kronRad", "ebv",
 )  # fmt: skip
 """Columns that an object has once."""
 

@@ -50,6 +50,11 @@ def release_products(survey: Survey) -> list[tuple[Path, str]]:
         *((parquet_path(folder, tract=tract), f"the catalogue of tract {tract}, Parquet") for tract in survey.tracts),
         (folder / "object.fits", "the catalogue of all tracts, FITS"),
         (folder / "object.vot", "the same, VOTable"),
+        *((path, f"the catalogue of tract {path.parent.name}, FITS") for path in sorted(folder.glob("fits/*/*.fits"))),
+        *((path, f"the catalogue of tract {path.parent.name}, VOTable") for path in sorted(folder.glob("vot/*/*.vot"))),
+        (folder / "object_lite.parquet", "one row per object, the forty columns most people use, Parquet"),
+        (folder / "object_lite.fits", "the same, FITS"),
+        (folder / "hats" / "collection.properties", "one row per object, HATS collection with margin and index"),
         (folder / "schema.yaml", "what each column is, Felis"),
         *(
             (folder / "moc" / f"{name}.moc.fits", f"sky covered by {name}, MOC")

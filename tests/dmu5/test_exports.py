@@ -35,7 +35,9 @@ def survey(objects: Table, tmp_path: Path, provenance: Provenance) -> SimpleName
     for tract in (8524, 8525):
         rows = table[table["tract"] == tract]
         write_parquet(rows, folder, COLUMNS, tract=tract, provenance=provenance)
-    return SimpleNamespace(name="trial", bands=BANDS, tracts={8524: None, 8525: None}, folders={5: tmp_path}, table=table)
+    return SimpleNamespace(
+        name="trial", bands=BANDS, tracts={8524: None, 8525: None}, folders={5: tmp_path}, table=table
+    )
 
 
 def test_small_surveys_have_one_file(survey: SimpleNamespace, provenance: Provenance) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import astropy.units as u
@@ -63,7 +64,7 @@ def test_partitions_split_where_objects_are_many(rng: np.random.Generator) -> No
     counts = [int(np.diff(np.searchsorted(index, pixel.limits()))[0]) for pixel in pixels]
     assert sum(counts) == 5000
     assert max(counts) <= 300
-    assert all(one.limits()[1] <= other.limits()[0] for one, other in zip(pixels, pixels[1:], strict=False))
+    assert all(one.limits()[1] <= other.limits()[0] for one, other in pairwise(pixels))
     assert choose_pixels(np.full(50, 12345), lowest=28, max_rows=10) == [Pixel(29, 12345)]
     assert choose_pixels(np.zeros(0, np.int64)) == []
 
@@ -121,7 +122,9 @@ def test_matches_across_edges_are_found(collection: tuple[Path, Table]) -> None:
     places = SkyCoord(table["coord_ra"], table["coord_dec"], unit="deg")
     one, other, _, _ = places.search_around_sky(places, 4.999 * u.arcsec)
     ids = np.asarray(table["objectId"])
-    assert {*zip(matched["objectId_1"], matched["objectId_2"], strict=True)} == {*zip(ids[one], ids[other], strict=True)}
+    assert {*zip(matched["objectId_1"], matched["objectId_2"], strict=True)} == {
+        *zip(ids[one], ids[other], strict=True)
+    }
     assert len(one) > 1100
 
 
@@ -137,7 +140,9 @@ def test_the_margin_is_complete(collection: tuple[Path, Table]) -> None:
     pairs = 0
     everything = SkyCoord(table["coord_ra"], table["coord_dec"], unit="deg")
     for rows, known in partitions.values():
-        near = everything.search_around_sky(SkyCoord(rows["coord_ra"], rows["coord_dec"], unit="deg"), MARGIN * u.arcsec)
+        near = everything.search_around_sky(
+            SkyCoord(rows["coord_ra"], rows["coord_dec"], unit="deg"), MARGIN * u.arcsec
+        )
         others = {*np.asarray(table["objectId"])[near[1]]} - {*rows["objectId"]}
         pairs += len(others)
         assert others <= {*known}
