@@ -168,8 +168,8 @@ def selection_checks(
             bright = curves[band].edges[1:] <= limit
             total, chosen = curves[band].total[bright].sum(), curves[band].chosen[bright].sum()
             value = chosen / total if total else np.nan
-            measured = f"{100 * value:.1f}% of {total}"
-            name = f"{band}: {what} brighter than {limit:.1f}"
+            measured = f"{100 * value:.1f}% of {total} brighter than {limit:.1f}"
+            name = f"{band}: {what} a magnitude above the depth"
             rows.append(held(name, measured, f">= {100 * least:.0f}%", value >= least, band=band))
     return rows
 

@@ -92,10 +92,10 @@ def plot_counts(catalogue: Table, bands: Sequence[str], *, width: float = 0.5, t
     return figure
 
 
-def plot_offsets(offsets: Offsets, *, limit: float = 30.0) -> Figure:
-    """Position offsets of stars, and the limit on their median distance as a circle."""
+def plot_offsets(offsets: Offsets, *, limit: float = 30.0, reference: str = "true", band: str = "vk") -> Figure:
+    """Position offsets of stars from true or reference positions, and a distance as a circle."""
     figure, axis = plt.subplots(figsize=(4.6, 4.4), layout="constrained")
-    axis.plot(offsets.ra, offsets.dec, "o", ms=3, color=band_colour("vk"), mec="k", mew=0.2)
+    axis.plot(offsets.ra, offsets.dec, "o", ms=3, color=band_colour(band), mec="k", mew=0.2)
     angle = np.linspace(0, 2 * np.pi, 200)
     axis.plot(limit * np.cos(angle), limit * np.sin(angle), "k--", lw=1, label=f"{limit:.0f} mas")
     axis.axhline(0, color="0.6", lw=0.6)
@@ -104,8 +104,8 @@ def plot_offsets(offsets: Offsets, *, limit: float = 30.0) -> Figure:
     axis.set_xlim(reach, -reach)
     axis.set_ylim(-reach, reach)
     axis.set_aspect("equal")
-    axis.set_xlabel("RA, measured - true (mas)")
-    axis.set_ylabel("Dec, measured - true (mas)")
+    axis.set_xlabel(f"RA, measured - {reference} (mas)")
+    axis.set_ylabel(f"Dec, measured - {reference} (mas)")
     axis.legend(fontsize=8, loc="upper right")
     return figure
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 from astropy.visualization import make_lupton_rgb
 from lsst.daf.butler import Butler, DatasetNotFoundError, MissingCollectionError, MissingDatasetTypeError
+from PIL import Image
 
 from dmu0.files.atomic import written_whole
 from dmu0.robust_statistics import robust_scatter
@@ -43,14 +44,51 @@ def read_coadd_image(butler: Butler, *, tract: int, patch: int, band: str) -> np
     return np.asarray(image.array, np.float32)
 
 
+def bands_with_coadds(survey: Survey, *, tract: int) -> list[str]:
+    """The bands of a survey that have a coadd of any patch of a tract."""
+    where = {"skymap": survey.sky_map.name, "tract": tract}
+    with open_butler(survey) as butler:
+        try:
+            refs = butler.query_datasets("deep_coadd", data_id=where, explain=False, limit=None)
+        except (MissingCollectionError, MissingDatasetTypeError):
+            return []
+    have = {str(ref.dataId["band"]) for ref in refs}
+    return [band for band in survey.bands if band in have]
+
+
+class TractBox(NamedTuple):
+    """The part of a tract that its patches own, in tract pixels, half open.
+
+    Attributes
+    ----------
+    x0, y0
+        First column and row.
+    x1, y1
+        Column and row after the last.
+    """
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+def tract_box(survey: Survey, *, tract: int) -> TractBox:
+    """The smallest box around the inner boxes of the patches of a tract."""
+    inner = [patch.inner_bbox for patch in survey_patches(survey) if patch.tract.id == tract]
+    return TractBox(
+        *(min(getattr(box, axis).start for box in inner) for axis in "xy"),
+        *(max(getattr(box, axis).stop for box in inner) for axis in "xy"),
+    )
+
+
 def mosaic(survey: Survey, band: str, *, tract: int) -> np.ndarray | None:
     """A mosaic of the inner boxes of all patches of a tract in one band, in nJy; None if there is no coadd.
 
     Pixels without data are NaN.
     """
     patches = [patch for patch in survey_patches(survey) if patch.tract.id == tract]
-    x0, y0 = (min(getattr(patch.inner_bbox, axis).start for patch in patches) for axis in "xy")
-    x1, y1 = (max(getattr(patch.inner_bbox, axis).stop for patch in patches) for axis in "xy")
+    x0, y0, x1, y1 = tract_box(survey, tract=tract)
     canvas = np.full((y1 - y0, x1 - x0), np.nan, np.float32)
     found = False
     with open_butler(survey) as butler:
@@ -59,7 +97,7 @@ def mosaic(survey: Survey, band: str, *, tract: int) -> np.ndarray | None:
             if image is None:
                 continue
             found = True
-            inner, outer = patch.inner_bbox, patch.image_bbox
+            inner, outer = patch.inner_bbox, patch.outer_bbox
             part = image[
                 inner.y.start - outer.y.start : inner.y.stop - outer.y.start,
                 inner.x.start - outer.x.start : inner.x.stop - outer.x.start,
@@ -96,8 +134,13 @@ def colour_picture(red: np.ndarray, green: np.ndarray, blue: np.ndarray, *, size
     return make_lupton_rgb(*scaled, minimum=-0.5 * grain, stretch=15 * grain, Q=8)[::-1]
 
 
+def binning(shape: tuple[int, ...], size: int) -> int:
+    """Number of pixels of an image that are averaged along each axis for its longest side to be at most a size."""
+    return -(-max(shape) // size)
+
+
 def _shrink(image: np.ndarray, size: int) -> np.ndarray:
-    step = -(-max(image.shape) // size)
+    step = binning(image.shape, size)
     if step == 1:
         return image
     ny, nx = (length // step * step for length in image.shape)
@@ -107,21 +150,53 @@ def _shrink(image: np.ndarray, size: int) -> np.ndarray:
     return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
 
 
-def write_picture(survey: Survey, path: Path, *, tract: int) -> tuple[str, str, str] | None:
-    """Write the RGB picture of a tract as PNG.
+class Picture(NamedTuple):
+    """A picture of a tract on disk.
 
-    Returns
-    -------
+    Attributes
+    ----------
+    path
+        The file, JPEG.
+    tract
+        Number of the tract.
     bands
-        Bands shown as red, green and blue; None if the tract has no coadds.
+        Bands shown as red, green and blue.
+    binning
+        Number of image pixels along the side of a pixel of the picture.
+    width, height
+        Size of the picture in its pixels.
     """
-    mosaics = {band: mosaic(survey, band, tract=tract) for band in survey.bands}
-    images = {band: image for band, image in mosaics.items() if image is not None}
-    if not images:
+
+    path: Path
+    tract: int
+    bands: tuple[str, str, str]
+    binning: int
+    width: int
+    height: int
+
+
+def write_picture(survey: Survey, path: Path, *, tract: int, size: int = 4096) -> Picture | None:
+    """Write the RGB picture of a tract as JPEG; None, and no file, if the tract has no coadds.
+
+    Parameters
+    ----------
+    survey
+        The survey.
+    path
+        The file.
+    tract
+        Number of the tract.
+    size
+        Longest side of the picture in pixels; larger images are binned.
+    """
+    have = bands_with_coadds(survey, tract=tract)
+    if not have:
         path.unlink(missing_ok=True)
         return None
-    red, green, blue = bands = choose_bands(list(images))
-    picture = colour_picture(images[red], images[green], images[blue])
+    bands = choose_bands(have)
+    images = {band: mosaic(survey, band, tract=tract) for band in dict.fromkeys(bands)}
+    red, green, blue = (images[band] for band in bands)
+    picture = colour_picture(red, green, blue, size=size)
     with written_whole(path) as part:
-        plt.imsave(part, picture)
-    return bands
+        Image.fromarray(np.ascontiguousarray(picture)).save(part, "JPEG", quality=90)
+    return Picture(path, tract, bands, binning(red.shape, size), picture.shape[1], picture.shape[0])

@@ -1,26 +1,33 @@
-"""The release page: a picture, the products and how to read them, the checks, and the executed notebooks."""
+"""The release page: verdict, sky, checks, figures, columns, files, and how to read and cite them."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-import numpy as np
 from astropy.table import Table
 from lsst.daf.butler import CollectionType
+from mocpy import MOC
 
 from dmu0.files.atomic import written_whole
 from dmu0.files.code_version import UNKNOWN, code_version
+from dmu0.files.html_page import html_document
 from dmu0.files.metadata import from_lines
 from dmu0.files.paths import PROJECT
 from dmu0.surveys import Survey
+from dmu1.sky_maps import moc_area
 from dmu4.butler.repository import RELEASE, open_butler
 from dmu5.checks import Check
-from dmu5.writers import parquet_path
+from dmu5.page import sections
+from dmu5.page.judgement import all_checks
+from dmu5.page.page_figures import PageFigure
+from dmu5.page.products import Product, write_checksums
+from dmu5.page.reading import acknowledgements, licence_texts, reading_examples
+from dmu5.picture import Picture
+from obs_vista.bands import shown_band
 
 RELEASE_NOTEBOOK = (5, "4_Release")
 """Stage and name of the notebook that writes the release page."""
@@ -41,30 +48,6 @@ def executed_notebooks(survey: Survey) -> list[tuple[str, Path]]:
                 title = "".join(cells[0]["source"]).splitlines()[0].lstrip("# ")
                 found.append((title, record.with_suffix(".html")))
     return found
-
-
-def release_products(survey: Survey) -> list[tuple[Path, str]]:
-    """The existing files of the release, with a description of each."""
-    folder = survey.folders[5] / "catalogue"
-    known = [
-        *((parquet_path(folder, tract=tract), f"the catalogue of tract {tract}, Parquet") for tract in survey.tracts),
-        (folder / "object.fits", "the catalogue of all tracts, FITS"),
-        (folder / "object.vot", "the same, VOTable"),
-        *((path, f"the catalogue of tract {path.parent.name}, FITS") for path in sorted(folder.glob("fits/*/*.fits"))),
-        *((path, f"the catalogue of tract {path.parent.name}, VOTable") for path in sorted(folder.glob("vot/*/*.vot"))),
-        (folder / "object_lite.parquet", "one row per object, the forty columns most people use, Parquet"),
-        (folder / "object_lite.fits", "the same, FITS"),
-        (folder / "hats" / "collection.properties", "one row per object, HATS collection with margin and index"),
-        (folder / "schema.yaml", "what each column is, Felis"),
-        *(
-            (folder / "moc" / f"{name}.moc.fits", f"sky covered by {name}, MOC")
-            for name in ("catalogue", *survey.bands)
-        ),
-        (survey.folders[5] / "selection" / "selection.ecsv", "completeness and purity in bins of magnitude"),
-        (survey.folders[5] / "diagnostics" / "bands.ecsv", "objects and depth of each band"),
-        (survey.folders[5] / "diagnostics" / "baseline.ecsv", "fluxes beside those of the baseline"),
-    ]
-    return [(path, text) for path, text in known if path.exists()]
 
 
 def release_runs(survey: Survey) -> Table:
@@ -93,12 +76,18 @@ class PageContent:
     ----------
     bands
         One row per band (`dmu5.diagnostics.summarise_bands`).
+    areas
+        Area of some bands, and of the ``catalogue``, in arcmin^2.
+    objects
+        Number of objects.
     checks
-        Tables of `dmu5.checks.read_checks`.
+        Checks of `dmu5.checks.read_checks`.
     products
-        Files, with a description of each.
+        Files with sizes and checksums.
     pictures
-        PNG files, with a caption of each.
+        Pictures of tracts.
+    figures
+        Figures with captions and judgements.
     provenance
         Provenance of the catalogue from its file (`dmu0.files.metadata.read_provenance`).
     runs
@@ -108,16 +97,27 @@ class PageContent:
     """
 
     bands: Table
-    checks: dict[str, list[Check]]
-    products: Sequence[tuple[Path, str]]
-    pictures: Sequence[tuple[Path, str]]
+    areas: Mapping[str, float]
+    objects: int
+    checks: Mapping[str, Sequence[Check]]
+    products: Sequence[Product]
+    pictures: Sequence[Picture]
+    figures: Sequence[PageFigure]
     provenance: Mapping[str, str]
     runs: Table
     lacks: Sequence[str] = ()
 
 
+def moc_areas(survey: Survey) -> dict[str, float]:
+    """Area in arcmin^2 of each coverage map of the catalogue, by its name: bands and ``catalogue``."""
+    paths = sorted((survey.folders[5] / "catalogue" / "moc").glob("*.moc.fits"))
+    return {path.name.removesuffix(".moc.fits"): 3600 * moc_area(MOC.from_fits(path)) for path in paths}
+
+
 def write_page(survey: Survey, folder: Path, content: PageContent) -> Path:
-    """Write the release page, ``index.html``; links are relative, so that the data folders can be moved together.
+    """Write the release page, ``index.html``, and the checksums of its files; the sky data are written beside it.
+
+    Links are relative, so that the data folders can be moved together; nothing is fetched from elsewhere.
 
     Parameters
     ----------
@@ -128,96 +128,66 @@ def write_page(survey: Survey, folder: Path, content: PageContent) -> Path:
     content
         Contents of the page.
     """
-
-    def link(path: Path, text: str) -> str:
-        return f'<a href="{escape(os.path.relpath(path, folder))}">{escape(text)}</a>'
-
-    parts = [f"<h1>{escape(survey.title)}</h1>"]
-    for path, caption in content.pictures:
-        source = escape(os.path.relpath(path, folder))
-        parts.append(
-            f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
-        )
-    if content.lacks:
-        parts += ["<h2>What is missing</h2><ul>", *(f"<li>{escape(text)}</li>" for text in content.lacks), "</ul>"]
-    parts += ["<h2>Bands</h2>", _html_table(content.bands), "<h2>Checks</h2>"]
-    for name, table in content.checks.items():
-        rows = Table(rows=list(table) or None, names=Check._fields)
-        parts += [f"<h3>{escape(name.replace('_', ' '))}</h3>", _html_table(rows)]
-    parts.append("<h2>Products</h2><ul>")
-    parts += [f"<li>{link(path, path.name)}: {escape(text)}</li>" for path, text in content.products]
-    parts += ["</ul>", reading_examples(survey), *_made_by(content), "<h2>Executed notebooks</h2><ul>"]
-    parts += [f"<li>{link(path, title)}</li>" for title, path in executed_notebooks(survey)]
-    parts += ["</ul>", f"<footer>Page made by {escape(str(code_version()))}.</footer>"]
-    text = _PAGE.format(title=escape(survey.title), body="\n".join(parts))
+    checksums = write_checksums(content.products, folder / "SHA256SUMS")
+    link, checks = sections.linker(folder), all_checks(content.checks)
+    notebooks = [f'<a href="{link(path)}">{escape(title)}</a>' for title, path in executed_notebooks(survey)]
+    licences = [*acknowledgements(survey), *licence_texts(PROJECT / "CITATION.cff")]
+    parts = {
+        "Sky": sections.viewer_section([picture.tract for picture in content.pictures]) if content.pictures else "",
+        "Bands": sections.band_section(content.bands, content.areas),
+        "Checks": sections.matrix_section(checks, survey.bands),
+        "Figures": sections.figure_section(content.figures, link),
+        "Columns": sections.column_section(survey.bands),
+        "Files": sections.product_section(content.products, link, checksums),
+        "Reading": sections.reading_section(reading_examples(survey)),
+        "Citing": sections.list_section(licences),
+        "Provenance": _made_by(content),
+        "Notebooks": sections.list_section(notebooks),
+    }
+    shown = {title: text for title, text in parts.items() if text}
+    menu = "".join(f'<a href="#{title.lower()}">{title}</a>' for title in shown)
+    body = [
+        f'<main><header class="top"><h1>{escape(survey.title)}</h1></header>',
+        sections.verdict_section(checks, content.lacks),
+        sections.facts(_facts(survey, content)),
+        f'<nav class="sections">{menu}</nav>',
+        *(f'<h2 id="{title.lower()}">{title}</h2>\n{text}' for title, text in shown.items()),
+        f"<footer>Page made by {escape(str(code_version()))}.</footer></main>",
+        '<script src="sky.js"></script>' if content.pictures else "",
+    ]
+    style, script = (_ASSETS.with_name(name).read_text() for name in ("page.css", "page.js"))
     with written_whole(folder / "index.html") as part:
-        part.write_text(text)
+        part.write_text(html_document(survey.title, "\n".join(body), style=style, script=script, kind="release"))
     return folder / "index.html"
 
 
-def _made_by(content: PageContent) -> list[str]:
-    """The provenance section: that of the catalogue, followed by the runs of the pipeline."""
-    rows = "\n".join(
-        f"<tr><th>{escape(name.replace('_', ' '))}</th><td><code>{escape(value)}</code></td></tr>"
-        for name, value in content.provenance.items()
-    )
-    table = f"<table>{rows}</table>" if rows else "<p>No provenance is recorded in the catalogue.</p>"
-    text = "<p>The runs of the pipeline whose products are in the catalogue:</p>"
-    return [
-        "<h2>Provenance</h2>",
-        "<p>As recorded in the files of the catalogue:</p>",
-        table,
-        text,
-        _html_table(content.runs),
+def _facts(survey: Survey, content: PageContent) -> dict[str, str]:
+    """The release in figures."""
+    area = content.areas.get("catalogue")
+    size = "unknown" if area is None else f"{area:.1f} arcmin²" if area < 3600 else f"{area / 3600:.2f} deg²"
+    return {
+        "name": survey.name,
+        "area": size,
+        "objects": f"{content.objects:,}",
+        "bands": ", ".join(map(shown_band, survey.bands)),
+        "tracts": ", ".join(map(str, survey.tracts)) if len(survey.tracts) < 6 else f"{len(survey.tracts)}",
+        "newest exposure": content.provenance.get("newest_input", UNKNOWN)[:10],
+        "version": content.provenance.get("software", UNKNOWN),
+    }
+
+
+def _made_by(content: PageContent) -> str:
+    """The provenance of the catalogue, followed by the runs of the pipeline."""
+    rows = [
+        (escape(name.replace("_", " ")), f"<code>{escape(value)}</code>") for name, value in content.provenance.items()
     ]
-
-
-def reading_examples(survey: Survey) -> str:
-    """Examples of reading the catalogue with pandas and astropy, in five lines each."""
-    band = survey.bands[-1]
-    flux = f"{band}_psfFlux"
-    pandas = (
-        "import numpy as np, pandas as pd\n"
-        f'objects = pd.read_parquet("dmu5/data/{survey.name}/catalogue/parquet")\n'
-        'objects = objects[objects["detect_isPrimary"]]\n'
-        f'good = objects[~objects["{flux}_flag"] & (objects["{flux}"] > 5 * objects["{flux}Err"])]\n'
-        f'magnitude = 31.4 - 2.5 * np.log10(good["{flux}"])'
-    )
-    astropy = (
-        "from astropy.table import Table\n"
-        f'objects = Table.read("dmu5/data/{survey.name}/catalogue/object.fits")\n'
-        'objects = objects[objects["detect_isPrimary"]]\n'
-        f'good = objects[~objects["{flux}_flag"] & (objects["{flux}"] > 5 * objects["{flux}Err"])]\n'
-        f'magnitude = good["{flux}"].quantity.to("mag(AB)")'
-    )
+    table = sections.html_table(("from the files", ""), rows, escaped=True)
+    runs = sections.html_table(content.runs.colnames, [[str(value) for value in row] for row in content.runs])
     return (
-        f"<h2>Reading the catalogue</h2><p>From the project's folder, in pandas:</p><pre>{escape(pandas)}</pre>"
-        f"<p>and in astropy:</p><pre>{escape(astropy)}</pre>"
+        (table if rows else "<p>No provenance is recorded in the catalogue.</p>")
+        + "<p>The runs of the pipeline whose products are in the catalogue:</p>"
+        + runs
     )
 
 
-def _html_table(table: Table) -> str:
-    def cell(value: object) -> str:
-        if isinstance(value, bool | np.bool_):
-            return "yes" if value else "NO"
-        return f"{value:.4g}" if isinstance(value, float | np.floating) else escape(str(value))
-
-    head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in table.colnames)
-    body = "\n".join("<tr>" + "".join(f"<td>{cell(value)}</td>" for value in row) + "</tr>" for row in table)
-    return f"<table><tr>{head}</tr>\n{body}</table>"
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font-family: sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; line-height: 1.4; color: #222 }}
-img {{ max-width: 100% }} figure {{ margin: 1em 0 }} figcaption {{ color: #555; font-size: 0.9em }}
-table {{ border-collapse: collapse; margin: 1em 0; font-size: 0.9em }}
-th, td {{ border-bottom: 1px solid #ccc; padding: 0.25em 0.8em 0.25em 0; text-align: left }}
-pre {{ background: #f4f4f4; padding: 0.8em; overflow-x: auto }}
-code {{ overflow-wrap: anywhere }} footer {{ color: #555; font-size: 0.9em; margin-top: 2em }}
-</style></head>
-<body>
-{body}
-</body></html>
-"""
+_ASSETS = Path(sections.__file__)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import unquote
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +13,7 @@ from astropy.table import Table
 from felis.datamodel import Schema
 
 from dmu0.files.metadata import read_provenance
+from dmu0.files.paths import PROJECT
 from dmu0.schema.columns import schema_columns
 from dmu0.surveys import Survey, load_survey
 from dmu0.truth import is_star, isolated, match_to_truth, read_truth
@@ -25,6 +29,7 @@ from dmu5.diagnostics import (
 )
 from dmu5.selection_function import area_of_survey
 from dmu5.steps import read_catalogue
+from tests.scenes.browser import CHROMIUM, visit
 
 pytestmark = pytest.mark.release
 BANDS = ("g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk")
@@ -138,6 +143,46 @@ def test_moving_stars_are_followed(objects: Table, truth: Table) -> None:
     galaxies = np.ones(len(objects), bool)
     galaxies[pairs.second] = False
     assert not np.asarray(objects["vistaOffset_used"])[galaxies].any()
+
+
+@pytest.mark.parametrize("name", ["sample", "tests/real/gama9.yaml", "tests/real/video_h.yaml"])
+def test_pages_have_no_dead_links(name: str) -> None:
+    """The release page and the pages of its notebooks link to what exists, show no local path, and fetch nothing."""
+    survey, _ = released(name)
+    release = survey.folders[5] / "release" / "index.html"
+    pages = [release, *sorted(PROJECT.glob(f"dmu[0-9]/data/{survey.name}/runs/[0-9]*.html"))]
+    assert len(pages) >= 10
+    for page in pages:
+        text = page.read_text()
+        links = re.findall(r'(?:href|src)="([^"#]+)', text)
+        local = [unquote(link.partition("?")[0]) for link in links if not re.match(r"(https?|data|mailto):", link)]
+        assert [link for link in local if not (page.parent / link).exists()] == [], page
+        assert not [link for link in local if link.endswith(".ipynb")], page
+        assert str(PROJECT) not in text, page
+        assert not re.search(r'<(script|img|link|iframe)[^>]+(src|href)="(https?:)?//', text), page
+        assert "width=device-width" in text, page
+        assert page.stat().st_size < 3e6, page
+    if CHROMIUM is not None:
+        seen = [visit(page, survey.folders[5] / "release" / ".browser") for page in pages[:1]]
+        assert [(item.console, item.requests) for item in seen] == [([], [])]
+
+
+def test_numbers_of_the_page_are_those_of_the_files(sample: tuple[Survey, Table]) -> None:
+    """Numbers of objects and depths of the page, from the Parquet files alone."""
+    survey, _ = sample
+    text = (survey.folders[5] / "release" / "index.html").read_text()
+    frame = pd.read_parquet(survey.folders[5] / "catalogue" / "parquet")
+    frame = frame[frame["detect_isPrimary"]]
+    assert f"<dd>{len(frame):,}</dd>" in text
+    for band in BANDS:
+        good = ~frame[f"{band}_psfFlux_flag"] & (frame[f"{band}_psfFlux"] > 5 * frame[f"{band}_psfFluxErr"])
+        row = re.search(rf"<td>{band}_</td>(.*?)</tr>", text)[1]
+        cells = re.findall(r"<td>([^<]*)</td>", row)
+        assert cells[2:5] == [
+            f"{frame[f'{band}_depth5'].median():.2f}",
+            str(good.sum()),
+            str(frame[f"{band}_detected"].sum()),
+        ]
 
 
 def test_positions_of_stars(objects: Table, truth: Table) -> None:

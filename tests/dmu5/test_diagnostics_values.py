@@ -312,7 +312,7 @@ def test_checks_of_the_selection_look_at_the_bright_bins(rng: np.random.Generato
     bad = Curve(edges, total, np.array([60, 90, 86, 100, 100]))
     rows = selection_checks(table, ("g",), {"g": good}, {"g": Curve(edges, total, np.array([100, 95, 90, 20, 0]))})
     assert [row.verdict == "pass" for row in rows] == [True, True, True]
-    assert rows[1][1] == "90.3% of 300"
+    assert rows[1].value == "90.3% of 300 brighter than 24.0"
     assert [row.verdict == "pass" for row in selection_checks(table, ("g",), {"g": bad}, {"g": bad})] == [
         True,
         False,

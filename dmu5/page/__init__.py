@@ -1,0 +1,1 @@
+"""The release page: one static site, without server and network."""
