@@ -29,7 +29,7 @@ endif
 WORKFLOW = $(PYTHON) -m workflow
 SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
-.PHONY: mutants help sample slow release check survey realdata records test fuzz coverage bench status lint types docs lock active-environment FORCE
+.PHONY: mutants help sample slow release check plan survey realdata records test fuzz coverage bench status lint types docs lock active-environment FORCE
 .PHONY: $(STAGES:%=clean-dmu%)
 
 # A mistyped path of tests is reported at once, not after the sample.
@@ -57,6 +57,9 @@ release: $(ENVIRONMENT) ## SURVEY=name-or-path  the release of a survey;  TRACTS
 
 check: $(ENVIRONMENT) ## SURVEY=name-or-path  check a survey before its release, in seconds: contents, missing inputs, expected time and disk space
 	@$(WORKFLOW) check $(SAID)
+
+plan: $(ENVIRONMENT) ## SURVEY=name-or-path [CORES=2] [STACKS=0]  patches, quanta, CPU hours, memory, disk and duration of each step, before anything runs
+	@$(WORKFLOW) plan $(SAID) --cores "$(or $(CORES),2)" --stacks "$(or $(STACKS),0)"
 
 survey: $(ENVIRONMENT) ## FROM=folder [TO=file]  write a commented survey file for the FITS files of a folder
 	@$(WORKFLOW) survey --folder "$(FROM)" --to "$(TO)"

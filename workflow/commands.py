@@ -1,4 +1,4 @@
-"""Command line of the workflow, for the Makefile: ``python -m workflow release|check|survey|run|status|index``."""
+"""Command line of the workflow, for the Makefile: ``python -m workflow release|check|plan|survey|run|...``."""
 
 from __future__ import annotations
 
@@ -74,6 +74,17 @@ def check(survey: Survey, tracts: str) -> int:
     for line in (*overview(survey), costs.line()):
         print(line)
     print(f"{survey.path} can be released: make release SURVEY={survey.path}")
+    return 0
+
+
+def say_plan(survey: Survey, tracts: str, *, cores: int, stacks: int) -> int:
+    """Print what a release will cost, step by step; nothing is run or written."""
+    from workflow.budget import plan_release  # sky maps and FITS are slow to import
+
+    if cores < 1 or stacks < 0:
+        print(f"CORES is {cores} and STACKS is {stacks}: give at least one core.", file=sys.stderr)
+        return 2
+    print("\n".join(plan_release(survey, tracts, cores=cores, stacks=stacks)))
     return 0
 
 
@@ -209,11 +220,13 @@ def index(survey: Survey, tracts: str, *, quiet: bool = False) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(prog="workflow", description=__doc__)
-    parser.add_argument("action", choices=["release", "check", "survey", "run", "status", "index"])
+    parser.add_argument("action", choices=["release", "check", "plan", "survey", "run", "status", "index"])
     parser.add_argument("target", nargs="?", default="", help="for run: the notebook")
     parser.add_argument("--survey", default="sample", help="a name in dmu0/surveys, or a path to a YAML file")
     parser.add_argument("--tracts", default="", help="tracts to process, separated by spaces; empty: the survey's")
     parser.add_argument("--jobs", default="", help="how many notebooks at once; empty: what the outer make allows")
+    parser.add_argument("--cores", type=int, default=2, help="for plan: number of cores")
+    parser.add_argument("--stacks", type=int, default=0, help="for plan: number of stacks that are not here yet")
     parser.add_argument("--folder", default="", help="for survey: the folder of FITS files")
     parser.add_argument("--to", default="", help="for survey: the file to write")
     options = parser.parse_args(arguments)
@@ -232,6 +245,8 @@ def main(arguments: list[str] | None = None) -> int:
                 return release(survey, tracts, jobs)
             case "check":
                 return check(survey, tracts)
+            case "plan":
+                return say_plan(survey, tracts, cores=options.cores, stacks=options.stacks)
             case "run":
                 return run(survey, tracts, options.target)
             case "status":

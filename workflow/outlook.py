@@ -121,7 +121,7 @@ def outlook(survey: Survey, tracts: str = "") -> Outlook:
     return Outlook(total, disk * sum(ratios) / 2, free, source)
 
 
-_SAMPLE_WORK = Work(detectors=16 * 16 * 370**2 / 1e6, patches=4 * 10 * 900**2 / 1e6)
+_SAMPLE_WORK = Work(detectors=16 * 16 * 388**2 / 1e6, patches=4 * 10 * 900**2 / 1e6)
 """Size of the sample: 16 stacks of 16 detectors, and 4 patches in 10 bands."""
 
 

@@ -73,7 +73,7 @@ def submission(survey: Survey, graph: Path, *, run: str) -> dict:
     }
 
 
-def run_task(survey: Survey, components: PredictedQuantumGraphComponents, task: str, *, run: str) -> None:
+def run_task(survey: Survey, components: PredictedQuantumGraphComponents, task: str, *, run: str) -> Path:
     """Submit one task and wait until it has finished.
 
     Parameters
@@ -86,6 +86,11 @@ def run_task(survey: Survey, components: PredictedQuantumGraphComponents, task: 
         Label of the task.
     run
         Output collection.
+
+    Returns
+    -------
+    Path
+        Log of the submission.
 
     Raises
     ------
@@ -118,6 +123,7 @@ def run_task(survey: Survey, components: PredictedQuantumGraphComponents, task: 
         )
     if done.returncode != 0:
         raise BpsFailed(f"bps submit of {task} ended with {done.returncode}: {_why(log)}")
+    return log
 
 
 def _why(log: Path) -> str:

@@ -66,19 +66,38 @@ class QuantumRunner:
         empty_caches()
         self._files.close()
 
-    def run(self, quantum_id: UUID) -> None:
-        """Execute a quantum; if it fails, only its log, which contains the reason, is registered."""
+    def run(self, quantum_id: UUID, *, last: bool = True) -> str:
+        """Execute a quantum; if it fails, only its log, which contains the reason, is registered.
+
+        Parameters
+        ----------
+        quantum_id
+            The quantum.
+        last
+            Whether it is the last attempt; if not, one that fails for want of memory leaves nothing.
+
+        Returns
+        -------
+        str
+            ``done``, whether or not it failed; ``registered`` if outputs were also registered; ``memory`` if there was
+            not enough and it is not the last attempt.
+        """
         quantum = self._quanta[quantum_id]
         task = self._graph.quantum_only_xgraph.nodes[quantum_id]["pipeline_node"]
         outputs = quantum.outputs.values()
         try:
             self._executor.execute(task, quantum, quantum_id=quantum_id)
-        except Exception:  # whatever stops one quantum must not stop the others
+        except Exception as error:  # whatever stops one quantum must not stop the others
             _logger.exception("%s of %s failed", task.label, quantum.dataId)
+            if isinstance(error, MemoryError) and not last:
+                empty_caches()
+                return "memory"
             outputs = [quantum.outputs[task.log_output.dataset_type_name]]
         self._made += itertools.chain.from_iterable(outputs)
         if time.monotonic() - self._last > REGISTER_AFTER:
             self.register()
+            return "registered"
+        return "done"
 
     def register(self) -> None:
         """Register the outputs since the last registration in the repository."""

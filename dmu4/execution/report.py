@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import numpy as np
 from astropy.table import Table
 from lsst.daf.butler import Butler, DataCoordinate, DatasetRef
+from lsst.daf.butler.logging import ButlerLogRecord, ButlerLogRecords
 from lsst.pipe.base import QuantumSuccessCaveats, TaskMetadata
 
 COLUMNS = ("task", "data_id", "state", "reason", "seconds")
@@ -69,15 +71,41 @@ def report_rows(butler: Butler, task: str, run: str) -> list[tuple]:
     return sorted(rows)
 
 
+def ended_quanta(butler: Butler, task: str) -> set[DataCoordinate]:
+    """Data ids of the quanta that left a log or metadata in the output run."""
+    return _data_ids(butler, f"{task}_log") | _data_ids(butler, f"{task}_metadata")
+
+
 def failed_quanta(butler: Butler, task: str) -> set[DataCoordinate]:
     """Data ids of the quanta that failed in the output run, which have a log but no metadata."""
-    if not butler.registry.queryDatasetTypes(f"{task}_log"):
+    return _data_ids(butler, f"{task}_log") - _data_ids(butler, f"{task}_metadata")
+
+
+def _data_ids(butler: Butler, dataset_type: str) -> set[DataCoordinate]:
+    """Data ids of the datasets of a type in the output run."""
+    if not butler.registry.queryDatasetTypes(dataset_type):
         return set()
-    logs, done = (
-        {ref.dataId for ref in butler.query_datasets(name, collections=butler.run, explain=False, limit=None)}
-        for name in (f"{task}_log", f"{task}_metadata")
-    )
-    return logs - done
+    return {
+        ref.dataId for ref in butler.query_datasets(dataset_type, collections=butler.run, explain=False, limit=None)
+    }
+
+
+def record_lost(butler: Butler, task: str, reasons: Mapping[DataCoordinate, str]) -> None:
+    """Store a log with the reason for each quantum that left none, so that it counts as failed.
+
+    Parameters
+    ----------
+    butler
+        Writeable, with the output run.
+    task
+        Label of the task.
+    reasons
+        Data id of a quantum -> why it ended without a log.
+    """
+    for data_id, reason in reasons.items():
+        record = logging.LogRecord(f"dmu4.{task}", logging.ERROR, __file__, 0, reason, None, None)
+        records = ButlerLogRecords.from_records([ButlerLogRecord.from_record(record)])
+        butler.put(records, f"{task}_log", data_id)
 
 
 def report_table(rows: Sequence[tuple]) -> Table:

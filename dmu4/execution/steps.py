@@ -23,7 +23,14 @@ from dmu1.steps import patches_to_make
 from dmu4.butler.repository import INPUTS, RELEASE, has_collection, newest, open_butler, repository_folder
 from dmu4.execution import bps
 from dmu4.execution.quantum_runner import QuantumRunner
-from dmu4.execution.report import check_any_done, failed_quanta, report_rows, report_table
+from dmu4.execution.report import (
+    check_any_done,
+    ended_quanta,
+    failed_quanta,
+    record_lost,
+    report_rows,
+    report_table,
+)
 from dmu4.execution.workers import SHARED_BY, Workers, groups
 
 PIPELINE = Path(__file__).parents[1] / "pipelines" / "release.yaml"
@@ -189,7 +196,9 @@ def _run_locally(
     """
     graph = components.assemble()
     if workers and (shared := groups(graph, task)):
-        workers.run(components, shared, title=task)
+        lost = workers.run(components, shared, title=task)
+        data_ids = {quantum_id: data_id for data_id, quantum_id in graph.quanta_by_task[task].items()}
+        record_lost(butler, task, {data_ids[quantum_id]: reason for quantum_id, reason in lost.items()})
         return
     with QuantumRunner(repository_folder(survey), butler, graph) as runner:
         for quantum_id in tqdm(graph, desc=task, mininterval=1.0, leave=False):
@@ -211,8 +220,12 @@ def _run_task(butler: Butler, survey: Survey, task: str, workers: Workers, *, ru
     _forget(butler, [f"{task}_log"], failed_quanta(butler, task))
     components = _predict(butler, survey, task, where)
     if components is not None and engine_kind(survey) == "bps":
-        bps.run_task(survey, components, task, run=run)
+        log = bps.run_task(survey, components, task, run=run)
         butler.registry.refresh()
+        lost = components.assemble().quanta_by_task[task].keys() - ended_quanta(butler, task)
+        record_lost(
+            butler, task, dict.fromkeys(lost, f"its job ended without a log, and so did a second one: see {log}")
+        )
         # It also registers what quanta wrote before they failed.
         products = components.assemble().pipeline_graph.tasks[task].outputs.values()
         _forget(butler, [product.dataset_type_name for product in products], failed_quanta(butler, task))

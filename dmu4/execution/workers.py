@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import importlib.util
-import os
-import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Self
 from uuid import UUID
 
-from lsst.daf.butler import Butler
 from lsst.pipe.base.quantum_graph import PredictedQuantumGraph, PredictedQuantumGraphComponents
 
-from dmu0.files.paths import PROJECT
 from dmu0.processes import guarded_environment
 from dmu0.progress import tqdm
-from dmu4.execution.quantum_runner import QuantumRunner
-from dmu4.execution.zip_parts import mend_zip_reading
+from dmu4.execution.worker_process import WorkerProcess
 
 SHARED_BY = {
     "calibrate_detector": "detector",
@@ -36,9 +28,14 @@ SHARED_BY = {
 
 Other tasks run in one process."""
 
+_DEATHS_IN_A_ROW = 3
+"""Deaths before its first quantum after which a process is not started again."""
+
+_NO_MEMORY = "there was not enough memory for it beside other quanta"
+
 
 class WorkerFailed(RuntimeError):
-    """A worker process ended before its work was done, for a reason other than the failure of a quantum."""
+    """No worker process can be kept alive: whatever ends them is not a quantum."""
 
 
 class WorkQueue:
@@ -51,11 +48,16 @@ class WorkQueue:
     """
 
     def __init__(self, groups: Mapping[UUID, object]) -> None:
+        self._groups = groups
         self._todo: dict[object, list[UUID]] = {}
         for quantum, group in groups.items():
             self._todo.setdefault(group, []).append(quantum)
         self._owned: dict[int, object] = {}
         self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(map(len, self._todo.values()))
 
     def take(self, worker: int) -> UUID | None:
         """The next quantum for a worker, or None if none is left."""
@@ -74,6 +76,12 @@ class WorkQueue:
                 del self._todo[group]
             return quantum
 
+    def give_back(self, quanta: Iterable[UUID]) -> None:
+        """Put quanta back whose outputs were lost."""
+        with self._lock:
+            for quantum in quanta:
+                self._todo.setdefault(self._groups[quantum], []).append(quantum)
+
 
 def groups(graph: PredictedQuantumGraph, task: str) -> dict[UUID, object]:
     """The group of each quantum of a task; empty if the task runs in one process."""
@@ -85,6 +93,9 @@ def groups(graph: PredictedQuantumGraph, task: str) -> dict[UUID, object]:
 
 class Workers:
     """Worker processes that execute the quanta of one task after another; they start while the first graph is built.
+
+    A process that dies costs the quantum that it was executing, which is tried once more when no other quantum runs;
+    the quanta whose outputs it had not registered are executed again by the others and by its successor.
 
     Parameters
     ----------
@@ -98,16 +109,15 @@ class Workers:
 
     def __init__(self, repository: Path, processes: int, tasks: Sequence[str]) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self._logs = [Path(self._folder.name) / f"{number}.log" for number in range(processes if processes > 1 else 0)]
-        command = [sys.executable, "-m", "dmu4.execution.workers", str(repository), *tasks]
-        self._processes: list[subprocess.Popen] = []
+        self._workers: list[WorkerProcess] = []
         self._guard = contextlib.ExitStack()
-        if self._logs:
+        if processes > 1:
             environment = self._guard.enter_context(guarded_environment())
-            self._processes += [_start(command, log, environment) for log in self._logs]
+            logs = [Path(self._folder.name) / f"{number}.log" for number in range(processes)]
+            self._workers += [WorkerProcess(repository, tasks, log, environment) for log in logs]
 
     def __len__(self) -> int:
-        return len(self._processes)
+        return len(self._workers)
 
     def __enter__(self) -> Self:
         return self
@@ -115,19 +125,18 @@ class Workers:
     def __exit__(self, kind: type | None, *_: object) -> None:
         if kind is not None:
             self._kill()
-        for process in self._processes:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()  # the end of its work
-            process.wait()
-            process.stdout.close()
+        for worker in self._workers:
+            worker.close()
         self._guard.close()
         self._folder.cleanup()
 
     def _kill(self) -> None:
-        for process in self._processes:
-            process.kill()
+        for worker in self._workers:
+            worker.kill()
 
-    def run(self, components: PredictedQuantumGraphComponents, quanta: Mapping[UUID, object], *, title: str) -> None:
+    def run(
+        self, components: PredictedQuantumGraphComponents, quanta: Mapping[UUID, object], *, title: str
+    ) -> dict[UUID, str]:
         """Execute quanta, and wait until all of them have ended and their outputs are registered.
 
         Parameters
@@ -139,96 +148,105 @@ class Workers:
         title
             Title of the progress bar.
 
+        Returns
+        -------
+        dict
+            Quanta at which a process died twice, and how it did. The reasons of other failures are in their logs.
+
         Raises
         ------
         WorkerFailed
-            If a process dies; the others have completed the remaining quanta by then. Failed quanta do not raise this
-            error; their reasons are in their logs.
+            If processes die before their first quantum, however often they are started, and quanta remain.
         """
-        queue, graph = WorkQueue(quanta), Path(self._folder.name) / f"{title}.qg"
-        components.write(graph)
+        share = _Share(WorkQueue(quanta), Path(self._folder.name) / f"{title}.qg")
+        components.write(share.graph)
         with (
             tqdm(total=len(quanta), desc=title, mininterval=1.0, leave=False) as bar,
-            ThreadPoolExecutor(len(self._processes)) as pool,
+            ThreadPoolExecutor(len(self._workers)) as pool,
         ):
-            ended: list[UUID] = []
-            fed = [pool.submit(self._feed, number, graph, queue, ended) for number in range(len(self._processes))]
+            fed = [pool.submit(share.feed, number, worker) for number, worker in enumerate(self._workers)]
             try:
                 # The bar is moved by this thread alone: an error in another one would leave it locked.
                 while wait(fed, timeout=0.5).not_done:
-                    bar.update(len(ended) - bar.n)
-                bar.update(len(ended) - bar.n)
+                    bar.update(len(share.ended) - bar.n)
+                bar.update(len(share.ended) - bar.n)
             except BaseException:  # interrupted, or nobody is there to see the bar
+                share.stopped = True
                 self._kill()  # the threads of the pool wait for their answers
                 raise
-        broken_off = [number for number, future in enumerate(fed) if not future.result()]
-        if broken_off:
-            last = [line for line in self._logs[broken_off[0]].read_text().split("\n") if line.strip()][-1:]
-            code = self._processes[broken_off[0]].wait()
-            raise WorkerFailed(f"{title}: a process ended with {code}: {''.join(last)}")
+        for future in fed:
+            future.result()
+        if share.queue:
+            raise WorkerFailed(f"{title}: {len(share.queue)} quanta remain: {share.given_up[-1]}")
+        return self._again(share)
 
-    def _feed(self, number: int, graph: Path, queue: WorkQueue, ended: list[UUID]) -> bool:
-        """Send a worker one quantum after the other, and list those that ended; returns whether it survived."""
-        alive = self._ask(number, f"graph {graph}")
-        while alive and (quantum := queue.take(number)) is not None:
-            alive = self._ask(number, f"run {quantum}")
-            ended.append(quantum)
-        return alive and self._ask(number, "register")
-
-    def _ask(self, number: int, order: str) -> bool:
-        """Send a command and wait for the answer; False if the process has ended."""
-        process = self._processes[number]
-        try:
-            process.stdin.write(f"{order}\n")
-        except BrokenPipeError:
-            return False
-        return bool(process.stdout.readline())
-
-
-def _start(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen:
-    """Start a worker that runs the code of this checkout."""
-    paths = [str(PROJECT), *filter(None, [environment.get("PYTHONPATH")])]
-    threads = environment.get("NUMBA_NUM_THREADS", "2")
-    with log.open("w") as errors:
-        return subprocess.Popen(
-            command,
-            env={**environment, "PYTHONPATH": os.pathsep.join(paths), "NUMBA_NUM_THREADS": threads},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            bufsize=1,  # a line
-        )
+    def _again(self, share: _Share) -> dict[UUID, str]:
+        """Execute the quanta at which a process died once more, each alone on this machine."""
+        if not share.again:
+            return {}
+        for worker in self._workers[1:]:
+            worker.close()  # with the memory that it holds
+        lost = {}
+        for quantum, cause in share.again.items():
+            alone = self._workers[0]
+            alone.start()
+            answer = alone.ask(f"graph {share.graph}") and alone.run(quantum, last=True) and alone.register()
+            if not answer:
+                lost[quantum] = f"{cause}; tried once more alone, {alone.cause()}"
+                alone.unregistered.clear()
+        for worker in self._workers:
+            worker.start()  # for the tasks to come
+        return lost
 
 
-def main(repository: str, tasks: Sequence[str]) -> None:
-    """Execute commands from standard input, one per line: load a graph, run a quantum, register outputs."""
-    mend_zip_reading()
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print goes to the log, not among the answers
-    for task in tasks:
-        if importlib.util.find_spec(f"dmu4.tasks.{task}"):
-            importlib.import_module(f"dmu4.tasks.{task}")
-    with contextlib.ExitStack() as stack:
-        butler = runner = None
-        for line in sys.stdin:
-            order, _, what = line.strip().partition(" ")
-            if order == "graph":
-                # Not before the first graph is there: by then its dataset types and the run are known.
-                butler = butler or stack.enter_context(Butler.from_config(repository, writeable=True))
-                butler.registry.refresh()
-                if runner is not None:
-                    runner.close()
-                runner = QuantumRunner(Path(repository), butler, PredictedQuantumGraph.read_execution_quanta(what))
-            elif order == "run":
-                runner.run(UUID(what))
-            elif order == "register":
-                runner.register()
-            print("done", file=answers, flush=True)
+class _Share:
+    """The quanta of a task, shared among processes, and what became of them.
 
+    Parameters
+    ----------
+    queue
+        The quanta.
+    graph
+        File of their graph.
+    """
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("repository", help="folder of the Butler repository")
-    parser.add_argument("tasks", nargs="*", help="labels of the tasks that will come")
-    main(**vars(parser.parse_args()))
+    def __init__(self, queue: WorkQueue, graph: Path) -> None:
+        self.queue, self.graph = queue, graph
+        self.ended: set[UUID] = set()
+        self.again: dict[UUID, str] = {}
+        self.given_up: list[str] = []
+        self.stopped = False
+
+    def feed(self, number: int, worker: WorkerProcess) -> None:
+        """Send a worker one quantum after the other; one that dies is started again, unless it always dies."""
+        deaths = 0
+        while not self.stopped:
+            worker.start()
+            quantum = self._feed_until_death(number, worker)
+            if quantum is None and worker.register():
+                return
+            if self.stopped:
+                return
+            cause = worker.cause()
+            self.ended.difference_update(worker.unregistered)
+            self.queue.give_back(worker.unregistered)
+            worker.unregistered.clear()
+            if quantum is not None:
+                self.again[quantum] = cause
+            deaths = deaths + 1 if quantum is None else 0
+            if deaths >= _DEATHS_IN_A_ROW:
+                self.given_up.append(f"{cause}, {deaths} times in a row")
+                return
+
+    def _feed_until_death(self, number: int, worker: WorkerProcess) -> UUID | None:
+        """The quantum at which the worker died; None if none is left, or it died without one."""
+        if not worker.ask(f"graph {self.graph}"):
+            return None
+        while (quantum := self.queue.take(number)) is not None:
+            answer = worker.run(quantum)
+            if not answer:
+                return quantum
+            if answer == "memory":
+                self.again[quantum] = _NO_MEMORY
+            self.ended.add(quantum)
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,17 @@ def test_bps_accounts_for_quanta_as_the_local_engine_does(shared_step: Survey, m
     assert products_of(shared_step) == PRODUCTS
     again = steps.run_step(shared_step, "toy_step", progress=False)
     assert states_of(again) == STATES
+
+
+def test_a_killed_job_loses_no_quantum(shared_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job killed at a quantum is run again; a quantum that ends its job twice is failed, and says where to look."""
+    monkeypatch.setenv("FUSION_ENGINE", "bps")
+    steps.PIPELINE.write_text(steps.PIPELINE.read_text() + "    config:\n      deadly: 4\n")
+    found = states_of(steps.run_step(shared_step, "toy_step", progress=False))
+    state, reason = found.pop("exposure=100 detector=4 band=vj")
+    assert state == "failed"
+    assert re.fullmatch(r"its job ended without a log, and so did a second one: see /.*/bps\.log", reason)
+    assert found == {key: value for key, value in STATES.items() if "detector=4" not in key}
 
 
 def test_a_submission_that_fails_says_where_to_look(shared_step: Survey, tmp_path: Path) -> None:

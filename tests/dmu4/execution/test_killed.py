@@ -20,7 +20,7 @@ from dmu0.surveys import Survey
 from dmu4.execution import steps
 
 PARTS = {
-    "worker": "dmu4.execution.workers",
+    "worker": "dmu4.execution.worker_process",
     "submitter": "middleware.py bps submit",
     "pool": "process_worker_pool",
 }

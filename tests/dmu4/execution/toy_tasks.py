@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import time
 from pathlib import Path
 
 import lsst.pipe.base as pipe_base
 import lsst.pipe.base.connectionTypes as connection_types
+import numpy as np
 from lsst.pex.config import Field
 
 DIMENSIONS = ("instrument", "exposure", "detector")
+
+
+def _take_too_much_memory() -> None:
+    """Ask for 2 GB more than this process has, when it may have 1 GB more."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, limits[1]))
+    try:
+        np.ones(2**28)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 class ToyConnections(pipe_base.PipelineTaskConnections, dimensions=DIMENSIONS):
@@ -30,6 +44,8 @@ class ToyConfig(pipe_base.PipelineTaskConfig, pipelineConnections=ToyConnections
     empty = Field[int](doc="Detector for which there is no work.", default=2)
     broken = Field[int](doc="Detector that fails.", default=3)
     deadly = Field[int](doc="Detector at which the process dies.", default=0)
+    deadlyOnce = Field[int](doc="Detector at which the process dies if the file $TOY_STARTED is new.", default=0)
+    hungry = Field[int](doc="Detector that needs more memory than the process may have.", default=0)
     slow = Field[int](doc="Detector that takes a minute, and says when it begins in the file $TOY_STARTED.", default=0)
 
 
@@ -46,6 +62,11 @@ class ToyTask(pipe_base.PipelineTask):
             raise pipe_base.NoWorkFound("there are no stars on it")
         if detector == self.config.deadly:
             os._exit(9)
+        if detector == self.config.deadlyOnce and not Path(os.environ["TOY_STARTED"]).exists():
+            Path(os.environ["TOY_STARTED"]).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if detector == self.config.hungry:
+            _take_too_much_memory()
         if detector == self.config.slow:
             Path(os.environ["TOY_STARTED"]).touch()
             time.sleep(60)
