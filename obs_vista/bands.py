@@ -21,6 +21,8 @@ class Band:
         Filter name in the Butler's ``physical_filter`` dimension.
     wavelength
         Effective wavelength in nm.
+    range
+        Shortest and longest wavelength at half transmission, nm.
     vega_to_ab
         AB minus Vega magnitude; NaN for bands whose catalogues are already in AB.
     aliases
@@ -50,17 +52,18 @@ VISTA_BANDS = MappingProxyType(
     }
 )
 
-# Effective wavelengths of HSC: Kawanomoto et al. 2018, PASJ 70, 66; u is that of LSST.
+# Effective wavelengths of HSC and ranges, at half transmission: Kawanomoto et al. 2018, PASJ 70, 66. u is that of LSST:
+# LSST Science Book 2009, arXiv:0912.0201, table 2.1.
 OPTICAL_BANDS = MappingProxyType(
     {
         band.name: band
         for band in (
-            Band("u", "LSST-U", 367.0),
-            Band("g", "HSC-G", 475.4, aliases=("HSC-G",)),
-            Band("r", "HSC-R", 617.5, aliases=("HSC-R", "HSC-R2")),
-            Band("i", "HSC-I", 771.1, aliases=("HSC-I", "HSC-I2")),
-            Band("z", "HSC-Z", 889.8, aliases=("HSC-Z",)),
-            Band("y", "HSC-Y", 976.2, aliases=("HSC-Y",)),
+            Band("u", "LSST-U", 367.0, (320.0, 400.0)),
+            Band("g", "HSC-G", 475.4, (400.0, 546.0), aliases=("HSC-G",)),
+            Band("r", "HSC-R", 617.5, (543.0, 693.0), aliases=("HSC-R", "HSC-R2")),
+            Band("i", "HSC-I", 771.1, (690.0, 843.0), aliases=("HSC-I", "HSC-I2")),
+            Band("z", "HSC-Z", 889.8, (847.0, 930.0), aliases=("HSC-Z",)),
+            Band("y", "HSC-Y", 976.2, (925.0, 1060.0), aliases=("HSC-Y",)),
         )
     }
 )

@@ -6,16 +6,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from obs_vista.bands import VISTA_BANDS
+from obs_vista.bands import VISTA_BANDS, get_band
 
 SAMPLE_BANDS = ("g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk")
 """The bands of the synthetic sky."""
 
-# nm. HSC: half-transmission limits of Kawanomoto et al. 2018, PASJ 70, 66; VISTA: obs_vista.bands.
-BAND_RANGE = MappingProxyType(
-    {"g": (400, 546), "r": (543, 693), "i": (690, 843), "z": (847, 930), "y": (925, 1060)}
-    | {band.name: band.range for band in VISTA_BANDS.values()}
-)
+BAND_RANGE = MappingProxyType({name: get_band(name).range for name in SAMPLE_BANDS})
+"""Shortest and longest wavelength of each band, nm."""
 
 # The dwarf sequence against g-i (AB). Optical colours follow Covey et al. 2007, AJ 134, 2398, rounded; J-Ks is that
 # of stars on real KiDS and VIKING images, -0.53, -0.29, -0.12, -0.04 at g-i = 0.35, 1.0, 1.5, 2.6; H-Ks is Vega.
