@@ -168,7 +168,7 @@ def patches_to_make(survey: Survey, tracts: str = "") -> dict[int, list[int]]:
 
 def _served_jobs(survey: Survey, patches: Sequence[Patch]) -> Table:
     """The optical coadds that a Butler serves: one per patch and band."""
-    served = [band for band, optical in survey.optical_bands.items() if optical.kind == "lsst"]
+    served = [band for band, optical in survey.optical_bands.items() if optical.butler is not None]
     names, types = ("kind", "band", "tract", "patch", "state"), (str, str, int, int, str)
     rows = [("optical_coadd", band, -1, -1, "ok") for band in served]
     return coadd_jobs(Table(rows=rows or None, names=names, dtype=types), "optical_coadd", "optical", patches)

@@ -148,7 +148,7 @@ def make_plan(archives: Archives, progress: Callable[[Iterable[Request]], Iterab
         here = archives.survey.folders[0] / path
         size = here.stat().st_size if states[path] == "present" else sizes.get(path, request.bytes)
         steps.append(Step(request, states[path], size))
-    if any(optical.kind == "lsst" for optical in archives.survey.optical):
+    if any(optical.butler is not None for optical in archives.survey.optical):
         steps += _butler_steps(archives, notes)
     return Plan(steps, notes)
 

@@ -91,8 +91,8 @@ def _vista_inputs(survey: Survey) -> Iterator[Input]:
 
 def _optical_inputs(survey: Survey) -> Iterator[Input]:
     for optical in survey.optical:
-        # Coadds of kind lsst stay in their Butler repository: there are no files to check.
-        if optical.kind != "lsst":
+        # Coadds in a Butler repository stay there: there are no files to check.
+        if optical.butler is None:
             yield from _coadd_inputs(survey, "optical_coadd", optical)
             for stamp in stamp_files(survey, optical):
                 yield Input(stamp.path, "optical_psf", stamp.band, stamp.tract, stamp.patch)

@@ -16,6 +16,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS, CatalogueError, read_catalogue_file
 from dmu0.files.checksums import is_regular
 from dmu0.files.columns import positions
+from dmu0.published.lsst import read_cells
 from dmu0.published.planes import OpticalError
 from dmu0.published.psf import as_stamp
 from obs_vista.cards import CardError
@@ -77,16 +78,23 @@ def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
         _check_first_bytes(path, kind)
         if kind in CATALOGUE_KINDS:
             _check_catalogue(path)
+        elif _may_be_json(path, kind):
+            _check_pixels(read_cells(path).image, "the image")
         else:
             _check_structure(path)
             # Scales beyond the range of floats make pixels that are not finite: a reason, not a warning.
             with np.errstate(all="ignore"):
                 _check_images(path, kind, needs_wcs=needs_wcs)
-    except (_Fault, CatalogueError) as fault:
+    except (_Fault, CatalogueError, OpticalError) as fault:
         return str(fault)
     except READ_ERRORS as error:
         return f"cannot be read: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
     return ""
+
+
+def _may_be_json(path: Path, kind: str) -> bool:
+    """Whether a file is a coadd that lsst.images may have written in JSON."""
+    return kind == "optical_coadd" and path.suffix == ".json"
 
 
 def observation_date(path: Path) -> str:
@@ -104,6 +112,8 @@ def observation_date(path: Path) -> str:
     str
         ISO 8601 in UTC to the second; empty if the card is missing or does not follow the FITS standard.
     """
+    if path.suffix == ".json":
+        return ""
     with _opened(path, disable_image_compression=True) as hdus:
         for hdu in islice(hdus, 2):
             found = _ISO_DATE.match(str(hdu.header.get("DATE-OBS", "")))
@@ -127,7 +137,7 @@ def _check_first_bytes(path: Path, kind: str) -> None:
         title = re.search(rb"<title>(.*?)</title>", text, re.DOTALL)
         said = f' ("{title[1].decode("utf-8", "replace").strip()}")' if title else ""
         raise _Fault(f"is a web page, not data{said}")
-    if kind in IMAGE_KINDS and not start.startswith(_FITS_MAGIC):
+    if kind in IMAGE_KINDS and not start.startswith(_FITS_MAGIC) and not _may_be_json(path, kind):
         raise _Fault(f"is not FITS: it begins with {start[:9]!r}")
 
 

@@ -196,7 +196,7 @@ def _check_maps(survey: Survey, rows: list[Row]) -> None:
     Without its map nothing tells where a coadd has no data.
     """
     by_path = {str(row["path"]): row for row in rows}
-    halves: list[Optical | Vista] = [half for half in survey.optical if half.kind != "lsst"]
+    halves: list[Optical | Vista] = [half for half in survey.optical if half.butler is None]
     if survey.vista is not None:
         halves.append(survey.vista)
     for half in halves:

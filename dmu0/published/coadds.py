@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from astropy.io import fits
+from astropy.wcs import WCS
 from lsst.daf.butler import Butler
 from lsst.images import Box
 
 from dmu0.files.coadd_files import coadd_files
-from dmu0.published.fits_files import PLANES, PlainFile, named_planes, read_geometry, read_hsc, read_plain
-from dmu0.published.lsst import read_lsst
+from dmu0.published.cells import PublishedCells
+from dmu0.published.fits_files import PLANES, PlainFile, named_planes, read_hsc, read_plain
+from dmu0.published.fits_files import read_geometry as read_fits_geometry
+from dmu0.published.lsst import from_lsst, is_cell_coadd, read_cells, read_exposure, read_lsst
 from dmu0.published.masks import translate_mask
 from dmu0.published.noise import sky_variance
 from dmu0.published.on_patch import is_on_grid, on_patch
@@ -24,10 +27,14 @@ __all__ = (
     "OpticalError",
     "PlainFile",
     "PsfStamp",
+    "PublishedCells",
+    "from_lsst",
     "is_on_grid",
     "on_patch",
     "plain_file",
+    "read_cells",
     "read_coadd",
+    "read_exposure",
     "read_geometry",
     "read_hsc",
     "read_lsst",
@@ -41,12 +48,13 @@ __all__ = (
 
 
 def read_coadd(path: Path, *, zero_point: float | None = None, file: PlainFile | None = None) -> OpticalCoadd:
-    """Read a published coadd from a FITS file of either type, with the available planes.
+    """Read a published coadd from a file of any type, with all that it brings.
 
     Parameters
     ----------
     path
-        The file: an HSC calexp, or an image with or without extensions MASK and VARIANCE.
+        The file: a coadd of cells of lsst.images in FITS or JSON, an HSC calexp or another exposure of afw, or a FITS
+        image with or without extensions MASK and VARIANCE.
     zero_point
         AB magnitude of one count by the survey file; None: from the headers.
     file
@@ -58,7 +66,13 @@ def read_coadd(path: Path, *, zero_point: float | None = None, file: PlainFile |
         If the file cannot be read, or has no image or no usable zero point.
     """
     file = PlainFile(path, zero_point) if file is None else file
+    return _offset(_read_any(path, file), file.ab_offset)
+
+
+def _read_any(path: Path, file: PlainFile) -> OpticalCoadd:
     try:
+        if is_cell_coadd(path):
+            return read_cells(path)
         with fits.open(path, memmap=False) as hdus:
             images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
             # Files without names, three images in the order of HSC's: read as such, as kind hsc is.
@@ -70,9 +84,30 @@ def read_coadd(path: Path, *, zero_point: float | None = None, file: PlainFile |
     return read_plain(path, file=file)
 
 
+def _offset(coadd: OpticalCoadd, magnitudes: float | None) -> OpticalCoadd:
+    """A coadd with the offset of its data release applied, in mag to be subtracted from its magnitudes."""
+    return coadd.scaled(10 ** (0.4 * magnitudes), ab_offset=magnitudes) if magnitudes else coadd
+
+
+def read_geometry(path: Path) -> tuple[WCS | None, tuple[int, int]]:
+    """Projection of the image of a file into ICRS, None if it has none, and its shape (ny, nx).
+
+    Of FITS files no pixel is read.
+
+    Raises
+    ------
+    OpticalError
+        If there is no image, or its projection makes no sense.
+    """
+    if path.suffix != ".json":
+        return read_fits_geometry(path)
+    coadd = read_cells(path)
+    return coadd.wcs, (coadd.image.shape[0], coadd.image.shape[1])
+
+
 Source = dict[str, str | float | None]
 """Names a published coadd: kind (hsc, fits or lsst), path, zero_point and, as far as there are any, weight_path,
-variance_path, and band and magnitudes for `CasuScale`; for lsst, path is the repository and collection is needed."""
+variance_path, ab_offset, and band and magnitudes for `CasuScale`; for lsst with a collection, path is a repository."""
 
 
 def survey_source(survey: Survey, path: Path, band: str) -> Source:
@@ -93,6 +128,8 @@ def survey_source(survey: Survey, path: Path, band: str) -> Source:
     if half is None:
         return source
     source["zero_point"] = half.zero_points.get(band)
+    if optical is not None and band in optical.ab_offsets:
+        source["ab_offset"] = optical.ab_offsets[band]
     if isinstance(half, Vista):
         source |= {"band": band, "magnitudes": half.magnitudes}
     if half.weights or half.variances:
@@ -113,6 +150,7 @@ def plain_file(source: Source) -> PlainFile:
         weight=None if weight is None else Path(str(weight)),
         variance=None if variance is None else Path(str(variance)),
         casu=None if magnitudes is None else CasuScale(str(source["band"]), str(magnitudes)),
+        ab_offset=float(source.get("ab_offset") or 0),
     )
 
 
@@ -126,18 +164,26 @@ def read_source(source: Source, data_id: dict[str, int | str], *, box: Box | Non
     data_id
         skymap, tract, patch and band.
     box
-        Pixels of its file to read; None: all. A coadd of kind lsst is always read whole.
+        Pixels of its file to read; None: all. A coadd in a Butler repository is always read whole.
 
     Raises
     ------
     OpticalError
         If the kind is unknown, or the file cannot be used.
     """
+    return _offset(_read_kind(source, data_id, box), source.get("ab_offset"))
+
+
+def _read_kind(source: Source, data_id: dict[str, int | str], box: Box | None) -> OpticalCoadd:
     kind, path = source["kind"], Path(str(source["path"]))
     if kind == "hsc":
         return read_hsc(path, zero_point=source.get("zero_point"), box=box)
     if kind == "fits":
         return read_plain(path, file=plain_file(source), box=box)
+    if kind == "lsst" and source.get("collection") is None:
+        if is_cell_coadd(path):
+            return read_cells(path, box=box)
+        return read_exposure(path, zero_point=source.get("zero_point"), box=box)
     if kind == "lsst":
         return read_lsst(Butler.from_config(str(path), collections=source["collection"]), data_id)
     raise OpticalError(f"{path}: its kind is {kind!r}; known are hsc, lsst and fits.")

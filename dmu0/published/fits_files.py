@@ -43,6 +43,8 @@ class PlainFile:
         Files of its weight map and its variance map, before any extension; None: it has none.
     casu
         Band and system of MAGZPT, if it is an image of VISTA; None: that card means nothing.
+    ab_offset
+        Magnitudes to be subtracted from those of the data release; `read_coadd` applies them.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class PlainFile:
     weight: Path | None = None
     variance: Path | None = None
     casu: CasuScale | None = None
+    ab_offset: float = 0.0
 
 
 def read_hsc(path: Path, *, zero_point: float | None = None, box: Box | None = None) -> OpticalCoadd:

@@ -31,7 +31,7 @@ def find_coadds(survey: Survey, tracts: str = "") -> dict[tuple[int, int, str], 
     """
     found: dict[tuple[int, int, str], str] = {}
     for optical in survey.optical:
-        if optical.kind == "lsst":
+        if optical.butler is not None:
             found |= _find_in(optical, survey, chosen_patches(survey, tracts))
     return found
 

@@ -11,8 +11,12 @@ from dmu0.published.planes import OpticalError
 from obs_vista.cards import card_value
 from obs_vista.masks import BIT
 
-THEIR_NAMES = MappingProxyType({"SENSOR_EDGE": "EDGE", "CROSSTALK": "SUSPECT", "UNMASKEDNAN": "NO_DATA"})
-"""Planes of HSC that have a different name here; others keep their names, and unknown ones are omitted."""
+THEIR_NAMES = MappingProxyType(
+    {"SENSOR_EDGE": "EDGE", "CROSSTALK": "SUSPECT", "UNMASKEDNAN": "NO_DATA"}
+    | {"INTERPOLATED": "INTRP", "COSMIC_RAY": "CR", "SATURATED": "SAT", "DETECTION_EDGE": "EDGE", "CELL_EDGE": "EDGE"}
+)
+"""Planes that have a different name here, of HSC and DP1, and of DP2; others keep their names, unknown ones are left
+out. The names of DP2 are those that lsst.images gives the planes of its coadds."""
 
 
 def translate_mask(mask: np.ndarray, header: fits.Header) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from astropy.wcs import WCS
 from lsst.images import Box
@@ -47,7 +49,8 @@ def is_on_grid(wcs: WCS | None, shape: tuple[int, int], patch: Patch) -> bool:
 def on_patch(coadd: OpticalCoadd, patch: Patch, *, name: str) -> OpticalCoadd:
     """Crop or pad a coadd to the outer box of a patch; it must already be on the pixels of the patch.
 
-    An image without world coordinates must have the shape of the box.
+    An image without world coordinates must have the shape of the box. Its cells stay as they are: `PublishedCells.on`
+    finds those of the patch.
 
     Parameters
     ----------
@@ -74,12 +77,22 @@ def on_patch(coadd: OpticalCoadd, patch: Patch, *, name: str) -> OpticalCoadd:
         raise OpticalError(f"{name}: it covers {own}, which is outside {patch}, {box}.")
     common = own.intersection(box)
     source, target = common.slice_within(own), common.slice_within(box)
-    planes = []
-    for plane, empty in ((coadd.image, np.nan), (coadd.variance, np.inf), (coadd.mask, BIT["NO_DATA"])):
+
+    def moved(plane: np.ndarray, empty: float) -> np.ndarray:
         whole = np.full((box.y.size, box.x.size), empty, plane.dtype)
         whole[target] = plane[source]
-        planes.append(whole)
-    return OpticalCoadd(*planes, wcs=coadd.wcs, origin=(box.x.start, box.y.start), left_out=coadd.left_out)
+        return whole
+
+    return replace(
+        coadd,
+        image=moved(coadd.image, np.nan),
+        variance=moved(coadd.variance, np.inf),
+        mask=moved(coadd.mask, BIT["NO_DATA"]),
+        noise=tuple(moved(plane, np.nan) for plane in coadd.noise),
+        rejected=None if coadd.rejected is None else moved(coadd.rejected, 0),
+        origin=(box.x.start, box.y.start),
+        corner=(0, 0),
+    )
 
 
 def _origin(coadd: OpticalCoadd, patch: Patch, name: str) -> tuple[int, int]:

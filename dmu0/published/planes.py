@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from dmu0.published.cells import PublishedCells
 from obs_vista.cards import card_value
 from obs_vista.masks import BIT, bits
 from obs_vista.world_coordinates import icrs_wcs
@@ -39,8 +41,15 @@ class OpticalCoadd:
         Tract pixel (x, y) of the first pixel according to the file; None if unknown.
     left_out
         Mask planes of the file that are unknown here.
-    psf
-        PSF stamps (cell row, cell column, y, x), if the file has them.
+    cells
+        PSF, light and inputs of each cell, if it is a coadd of cells with their PSFs.
+    noise
+        Noise realizations [y, x] as float32 in nJy, if it has any; NaN without data.
+    rejected
+        Fraction of the weight of inputs that was rejected in each pixel [y, x]; None if unknown.
+    notes
+        What else is known, for the metadata: a word for each thing that was used, and ``not_used``, the parts of the
+        file that have no use here.
     corner
         Pixel (x, y) of its file that is the first one here: not (0, 0) where a part of a file was read. ``wcs`` counts
         the pixels of the file.
@@ -52,13 +61,27 @@ class OpticalCoadd:
     wcs: WCS | None = None
     origin: tuple[int, int] | None = None
     left_out: tuple[str, ...] = ()
-    psf: np.ndarray | None = None
+    cells: PublishedCells | None = None
+    noise: tuple[np.ndarray, ...] = ()
+    rejected: np.ndarray | None = None
+    notes: Mapping[str, str | int | float] = field(default_factory=dict)
     corner: tuple[int, int] = (0, 0)
 
     @property
     def unreliable(self) -> np.ndarray:
         """Pixels [y, x] that cannot be used for fluxes: those of the planes `UNRELIABLE`."""
         return (self.mask & UNRELIABLE) != 0
+
+    def scaled(self, factor: float, **notes: str | float) -> OpticalCoadd:
+        """The coadd with all fluxes times a factor, and what is to be noted of it."""
+        one = np.float32(factor)
+        return replace(
+            self,
+            image=self.image * one,
+            variance=self.variance * one**2,
+            noise=tuple(plane * one for plane in self.noise),
+            notes={**self.notes, **notes},
+        )
 
 
 def with_agreed_gaps(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, **rest: Any) -> OpticalCoadd:
@@ -77,7 +100,8 @@ def with_agreed_gaps(image: np.ndarray, variance: np.ndarray, mask: np.ndarray, 
     image[none], variance[none] = np.nan, np.inf
     mask = mask.astype(np.int32)
     mask[none] |= BIT["NO_DATA"]
-    return OpticalCoadd(image, variance, mask, **rest)
+    noise = tuple(np.where(none, np.float32(np.nan), plane) for plane in rest.pop("noise", ()))
+    return OpticalCoadd(image, variance, mask, noise=noise, **rest)
 
 
 def celestial_wcs(header: fits.Header) -> WCS | None:

@@ -4,7 +4,8 @@
    or missing card.
 2. FLUXMAG0, the counts of a source of magnitude 0, written by HSC and LSST.
 3. MAGZERO, the AB magnitude of one count.
-4. Of images of VISTA, MAGZPT with what belongs to it, as for stacks (`obs_vista.zero_points`): tiles of CASU have it.
+4. BUNIT, where it is a unit of flux density, as nJy in the coadds of LSST.
+5. Of images of VISTA, MAGZPT with what belongs to it, as for stacks (`obs_vista.zero_points`): tiles of CASU have it.
 
 Cards are taken from the header of the image, else from the primary header. An invalid card (zero, negative, text, not
 finite) is refused, not ignored; so are two cards that disagree.
@@ -15,13 +16,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import astropy.units as u
 import numpy as np
 from astropy.io import fits
 
 from dmu0.published.planes import OpticalError
 from obs_vista.cards import CardError, card_number, card_value, refuse_contradictions
 from obs_vista.headers import merged_header
-from obs_vista.photometry import zero_point_of
+from obs_vista.photometry import magnitude_of, zero_point_of
 from obs_vista.zero_points import header_zero_point
 
 MAX_DISAGREEMENT = 0.01
@@ -75,6 +77,8 @@ def published_zero_point(
         return float(survey)
     try:
         flux_mag0, magzero = (_positive(image, primary, keyword) for keyword in ("FLUXMAG0", "MAGZERO"))
+        if flux_mag0 is None and magzero is None and (unit := _unit_zero_point(image)) is not None:
+            return unit
         if flux_mag0 is None and magzero is None and casu is not None:
             merged = merged_header(None if primary is image else primary, image)
             if card_value(merged, "MAGZPT") is not None:
@@ -95,6 +99,17 @@ def published_zero_point(
             " right one in the survey file under zero_points."
         )
     return zero_point
+
+
+def _unit_zero_point(image: fits.Header) -> float | None:
+    """AB magnitude of one unit of BUNIT; None if that is no flux density, or one per solid angle."""
+    text = card_value(image, "BUNIT")
+    if not isinstance(text, str):
+        return None
+    try:
+        return float(magnitude_of((1 * u.Unit(text.strip())).to_value(u.nJy)))
+    except (ValueError, TypeError, u.UnitConversionError):
+        return None
 
 
 def _positive(image: fits.Header, primary: fits.Header, keyword: str) -> float | None:

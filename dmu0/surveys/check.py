@@ -104,7 +104,7 @@ def _check_patterns(survey: Survey) -> Iterator[Finding]:
             yield Finding("vista.stacks", "no file pattern is given; list at least one", stops=True)
         yield from _check_coadds("vista", survey.vista, survey.vista.coadd_bands)
     for optical in survey.optical:
-        if optical.kind != "lsst":
+        if optical.butler is None:
             yield from _check_coadds("optical", optical, optical.bands)
 
 

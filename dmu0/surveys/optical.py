@@ -20,7 +20,7 @@ class Optical(Section):
     """
 
     kind: Literal["hsc", "lsst", "fits"] = Field(
-        description="HSC calexp files, an LSST Butler repository, or plain FITS images"
+        description="HSC calexp files, LSST coadds in a Butler repository or in files, or plain FITS images"
     )
     name: Annotated[str, Field(pattern=f"^{SURVEY_NAME}$")] | None = Field(
         None,
@@ -41,8 +41,14 @@ class Optical(Section):
     zero_points: dict[str, ZeroPoint] = Field(
         default_factory=dict, description="band -> AB zero point, before any header"
     )
-    butler: str | None = Field(None, description="for kind lsst: repository")
-    collection: str | None = Field(None, description="for kind lsst: collection that holds deep_coadd")
+    ab_offsets: dict[str, float] = Field(
+        default_factory=dict,
+        description="band -> offset of the data release, mag: subtracted from its magnitudes, and recorded",
+    )
+    butler: str | None = Field(
+        None, description="for kind lsst: repository that holds the coadds; null: they are files, see coadds"
+    )
+    collection: str | None = Field(None, description="for kind lsst with a repository: collection of deep_coadd")
 
     @field_validator("bands")
     @classmethod
@@ -54,13 +60,17 @@ class Optical(Section):
         for patterns in (self.coadds, self.weights, self.variances, self.psf_stamps):
             check_keys(patterns, (*OPTICAL_BANDS, "default"))
             check_patterns(patterns)
-        check_keys(self.zero_points, tuple(OPTICAL_BANDS))
+        for values in (self.zero_points, self.ab_offsets):
+            check_keys(values, tuple(OPTICAL_BANDS))
         return self
 
     @model_validator(mode="after")
-    def _lsst_has_butler(self) -> Optical:
-        if self.kind == "lsst" and (self.butler is None or self.collection is None):
-            raise ValueError("kind 'lsst' needs the keys 'butler' and 'collection'")
+    def _lsst_has_a_source(self) -> Optical:
+        if self.kind == "lsst" and not (self.coadds and self.butler is None):
+            if self.butler is None or self.collection is None:
+                raise ValueError("kind 'lsst' needs the keys 'butler' and 'collection', or 'coadds' for files")
+            if self.coadds:
+                raise ValueError("kind 'lsst' has both 'butler' and 'coadds'; keep one of them")
         return self
 
 
@@ -108,6 +118,6 @@ def _relabelled(optical: Optical, labels: dict[str, str]) -> Optical:
         return optical
     by_band = {
         name: {labels.get(band, band): value for band, value in getattr(optical, name).items()}
-        for name in ("coadds", "weights", "variances", "psf_stamps", "zero_points")
+        for name in ("coadds", "weights", "variances", "psf_stamps", "zero_points", "ab_offsets")
     }
     return optical.model_copy(update=by_band | {"bands": tuple(labels.get(band, band) for band in optical.bands)})

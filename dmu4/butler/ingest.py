@@ -182,7 +182,7 @@ def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, re
             if row["tract"] < 0 or (int(row["tract"]), int(row["patch"])) in wanted:
                 where = "it reaches no patch that is asked for and has both halves of the survey"
             report.left_out.append((Path(str(row["path"])).name, where))
-    if any(optical.kind == "lsst" for optical in survey.optical):
+    if any(optical.butler is not None for optical in survey.optical):
         _put_butler_sources(butler, survey, tracts, run, report)
 
 
@@ -197,6 +197,8 @@ def _put_butler_sources(butler: Butler, survey: Survey, tracts: str, run: str, r
             )
             continue
         source = {"kind": "lsst", "path": repository, "collection": collection, "psf_path": None, "psf": "cells"}
+        if band in optical.ab_offsets:
+            source["ab_offset"] = optical.ab_offsets[band]
         _put_source(butler, source, report, tract=tract, patch=patch, band=band, run=run)
 
 

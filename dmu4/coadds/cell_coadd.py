@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 from lsst.images import YX, Box, Image, Polygon, SkyProjection, TractFrame
 from lsst.images.cells import (
     CellCoadd,
+    CellField,
     CellGrid,
     CellGridBounds,
     CellIJ,
@@ -21,6 +22,7 @@ from lsst.images.cells import (
 )
 
 from dmu0.files.code_version import code_version
+from dmu0.published.lsst import PSF_CORRECTION
 from dmu0.sky.tract import Patch
 from dmu4.coadds.maps import describe_coadd
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes
@@ -91,6 +93,7 @@ def make_cell_coadd(
     skymap: str,
     band: str,
     provenance: CoaddProvenance | None = None,
+    light: np.ndarray | None = None,
     metadata: dict[str, int | float | str | bool] | None = None,
 ) -> CellCoadd:
     """A `CellCoadd` in nJy.
@@ -107,13 +110,20 @@ def make_cell_coadd(
         Names of the sky map and the band.
     provenance
         Provenance of the inputs, from `make_provenance`.
+    light
+        Fraction of a star's light in the stamp of each cell [cell row, cell column], NaN where it is unknown, stored as
+        aperture correction of PSF fluxes; None: nothing is known of it.
     metadata
         Metadata to store, in addition to the statistics of `describe_coadd` and the version of the code.
     """
     box = patch.image_bbox
     cell = box.y.size // stamps.shape[0]
     grid = CellGrid(bbox=box, cell_shape=YX(y=cell, x=cell))
-    missing = frozenset(CellIJ(i=int(i), j=int(j)) for i, j in np.argwhere(~np.isfinite(stamps[:, :, 0, 0])))
+    bounds = CellGridBounds(grid=grid, bbox=box, missing=_cells_of(~np.isfinite(stamps[:, :, 0, 0])))
+    corrections = None
+    if light is not None:
+        unknown = CellGridBounds(grid=grid, bbox=box, missing=bounds.missing | _cells_of(~np.isfinite(light)))
+        corrections = {PSF_CORRECTION: CellField(unknown, 1 / light)}
     coadd = CellCoadd(
         Image(planes.image, bbox=box, unit=u.nJy),
         mask=to_mask(planes.mask, bbox=box),
@@ -122,7 +132,8 @@ def make_cell_coadd(
         noise_realizations=[Image(noise, bbox=box, unit=u.nJy) for noise in planes.noise],
         sky_projection=tract_projection(patch, skymap=skymap),
         band=band,
-        psf=CellPointSpreadFunction(stamps, CellGridBounds(grid=grid, bbox=box, missing=missing)),
+        psf=CellPointSpreadFunction(stamps, bounds),
+        aperture_corrections=corrections,
         patch=PatchDefinition(
             id=patch.id, index=YX(y=patch.index[1], x=patch.index[0]), inner_bbox=patch.inner_bbox, cells=grid
         ),
@@ -131,6 +142,11 @@ def make_cell_coadd(
     described = describe_coadd(planes, stamps, pixel_scale=pixel_scale(patch))
     coadd.metadata.update(code_version().words() | (metadata or {}) | described)
     return coadd
+
+
+def _cells_of(chosen: np.ndarray) -> frozenset[CellIJ]:
+    """Indices of the cells that are True in an array [cell row, cell column]."""
+    return frozenset(CellIJ(i=int(i), j=int(j)) for i, j in np.argwhere(chosen))
 
 
 def pixel_scale(patch: Patch) -> float:

@@ -16,40 +16,6 @@ MIN_STARS = 5
 """Smallest number of stars for an average PSF."""
 
 
-def psf_from_stars(
-    image: np.ndarray,
-    variance: np.ndarray,
-    mask: np.ndarray,
-    *,
-    fwhm: float = 4.0,
-    size: int = 41,
-    max_stars: int = 150,
-) -> tuple[np.ndarray, int]:
-    """Measure one PSF for a whole image.
-
-    Parameters
-    ----------
-    image, variance, mask
-        Pixels [y, x], their variance and mask bits.
-    fwhm
-        Initial estimate of the seeing in pixels.
-    size
-        Side of the stamp in pixels, odd.
-    max_stars
-        Largest number of stars; the brightest are used.
-
-    Returns
-    -------
-    stamp, n_stars
-        Stamp of sum 1, and number of stars used. With fewer than `MIN_STARS` stars, the stamp is a Gaussian of the most
-        common size of the sources (or of the initial estimate), and the number is 0.
-    """
-    fwhm, stars = measured_stars(image, variance, mask, fwhm=fwhm, size=size, max_stars=max_stars)
-    if len(stars.stamps) < MIN_STARS:
-        return _gaussian(fwhm, size), 0
-    return _average(stars.stamps, stars.weights, fwhm), len(stars.stamps)
-
-
 def cell_psfs_from_stars(
     image: np.ndarray,
     variance: np.ndarray,

@@ -37,7 +37,7 @@ class BandPlanes:
     input_count
         Number of images in each pixel [y, x].
     psf_light
-        Fraction of a star's light that falls on a PSF stamp.
+        Fraction of a star's light that falls on a PSF stamp: one number, or one per cell [cell y, cell x].
     zones
         PSFs of the parts of cells that have other inputs; None where the PSF of the cell is all that is known.
     """
@@ -48,7 +48,7 @@ class BandPlanes:
     psf: np.ndarray
     noise: np.ndarray | None
     input_count: np.ndarray
-    psf_light: float = 1.0
+    psf_light: float | np.ndarray = 1.0
     zones: PsfZones | None = None
 
 
@@ -224,7 +224,9 @@ def one_band(band: str, planes: BandPlanes, *, x0: int, y0: int, pixel_scale: fl
     psf = fill_cells(planes.psf, planes.psf_light, size)
     zones = {}
     if planes.zones is not None:
-        stamps = of_size(planes.zones.stamps, size, planes.psf_light)
+        stamps = np.zeros((0, size, size), np.float32)
+        if len(planes.zones.stamps):
+            stamps = of_size(planes.zones.stamps, size, float(np.mean(planes.psf_light)))
         zones[band] = band_psf(psf, replace(planes.zones, stamps=stamps), good.shape)
     return PatchCube(
         bands=(band,),
@@ -352,22 +354,24 @@ def _short(mask: np.ndarray, band: str) -> np.ndarray:
     return mask.astype(np.uint16)
 
 
-def fill_cells(psf: np.ndarray, light: float, size: int) -> np.ndarray:
+def fill_cells(psf: np.ndarray, light: float | np.ndarray, size: int) -> np.ndarray:
     """Stamps of all cells in one size; a cell without a PSF takes that of the nearest cell that has one.
 
     Parameters
     ----------
     psf
         PSF stamps [cell row, cell column, y, x]; NaN or zero where there is none.
-    light, size
-        Sum and side of the stamps returned, which are zero if no cell has a PSF.
+    light
+        Sum of each stamp returned, one number or one per cell [cell row, cell column].
+    size
+        Side of the stamps returned, which are zero if no cell has a PSF.
     """
     have = np.isfinite(psf).all(axis=(2, 3)) & (np.nansum(psf, axis=(2, 3)) > 0)
     if not have.any():
         return np.zeros((*psf.shape[:2], size, size), np.float32)
     sides = (1 / have.shape[0], 1 / have.shape[1])
     nearest = ndimage.distance_transform_edt(~have, sampling=sides, return_distances=False, return_indices=True)
-    return of_size(psf[tuple(nearest)], size, light)
+    return of_size(psf[tuple(nearest)], size, np.broadcast_to(light, have.shape)[tuple(nearest)])
 
 
 def _on_cells(psf: np.ndarray, rows: int, columns: int) -> np.ndarray:
@@ -385,7 +389,7 @@ def _padded(psf: np.ndarray, size: int) -> np.ndarray:
     return stamps
 
 
-def of_size(psf: np.ndarray, size: int, light: float) -> np.ndarray:
-    """PSF stamps [..., y, x] with a border of zeros, [..., size, size], each of the sum ``light``."""
+def of_size(psf: np.ndarray, size: int, light: float | np.ndarray) -> np.ndarray:
+    """PSF stamps [..., y, x] with a border of zeros, [..., size, size], each of the sum ``light`` [...]."""
     stamps = _padded(psf, size)
-    return stamps * (light / stamps.sum(axis=(-2, -1), keepdims=True))
+    return stamps * (np.asarray(light, np.float32)[..., None, None] / stamps.sum(axis=(-2, -1), keepdims=True))

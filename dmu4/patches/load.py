@@ -11,7 +11,9 @@ from lsst.daf.butler import DeferredDatasetHandle
 from lsst.images import MaskedImage, SkyProjection
 from lsst.images.cells import CellCoadd
 
+from dmu0.published.lsst import PSF_CORRECTION
 from dmu4.coadds.psf_zones import PsfZones
+from dmu4.patches.cell_inputs import zones_of_cells
 from dmu4.patches.cube import BandPlanes, PatchCube, PatchImages, good_pixels, in_order, one_band
 from obs_vista.masks import from_mask
 
@@ -47,7 +49,8 @@ def planes_of_coadd(coadd: CellCoadd, *, input_count: np.ndarray | None = None) 
         psf=psf,
         noise=noise,
         input_count=_count_inputs(coadd) if input_count is None else input_count,
-        psf_light=1 / float(coadd.metadata.get("psf_correction", 1.0)),
+        psf_light=_psf_light(coadd),
+        zones=zones_of_cells(coadd),
     )
 
 
@@ -57,6 +60,19 @@ def _to_njy(unit: u.UnitBase, what: str) -> float:
         return (1 * unit).to_value(u.nJy)
     except u.UnitConversionError as error:
         raise ValueError(f"The coadd in {what} is in {unit}, which is not a unit of flux density like nJy.") from error
+
+
+def _psf_light(coadd: CellCoadd) -> float | np.ndarray:
+    """Fraction of a star's light on a PSF stamp: of our own coadds one number, of LSST's one per cell."""
+    correction = coadd.aperture_corrections.get(PSF_CORRECTION)
+    if correction is None:
+        return 1 / float(coadd.metadata.get("psf_correction", 1.0))
+    start, size = coadd.bounds.subgrid_start, coadd.bounds.subgrid_size
+    light = np.full((size.i, size.j), np.nan)
+    for cell in correction.bounds[coadd.bounds.bbox].cell_indices():
+        light[cell.i - start.i, cell.j - start.j] = 1 / correction.value_in_cell(cell)
+    known = np.isfinite(light)
+    return np.where(known, light, np.median(light[known]) if known.any() else 1.0)
 
 
 def _count_inputs(coadd: CellCoadd) -> np.ndarray:

@@ -23,6 +23,7 @@ from dmu0.published.coadds import (
     OpticalCoadd,
     OpticalError,
     PsfStamp,
+    PublishedCells,
     Source,
     is_on_grid,
     on_patch,
@@ -46,7 +47,8 @@ from dmu4.coadds.mosaics import (
     resample_mosaic,
     stamp_psfs,
 )
-from dmu4.coadds.psf_from_stars import cell_psfs_from_stars, psf_from_stars
+from dmu4.coadds.psf import on_pixels
+from dmu4.coadds.psf_from_stars import cell_psfs_from_stars
 from dmu4.coadds.psf_variation import cell_psfs, describe, measure_variation
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes
 from dmu4.patches.cube import psf_sigma
@@ -62,8 +64,8 @@ class ImportOpticalConnections(PipelineTaskConnections, dimensions=("skymap", "t
 
     source = Input(
         doc="Which file it is: kind (hsc, lsst, fits), path, zero_point or null, psf (stamps, stars), psf_path or null,"
-        " and weight_path, variance_path, band, magnitudes as far as there are any; for lsst, path is the repository"
-        " and collection is needed; others: a list of further tiles of a mosaic, each with the same keys.",
+        " and weight_path, variance_path, ab_offset, band, magnitudes as far as there are any; for lsst with a"
+        " collection, path is the repository; others: a list of further tiles of a mosaic, each with the same keys.",
         name="optical_coadd_source",
         storageClass="StructuredDataDict",
         dimensions=("skymap", "tract", "patch", "band"),
@@ -89,10 +91,10 @@ class ImportOpticalConfig(PipelineTaskConfig, pipelineConnections=ImportOpticalC
         doc="Number of noise realizations made from the variance and the correlation of the sky.", default=1, min=0
     )
     psfSize = RangeField[int](doc="Side in pixels of a PSF measured on stars.", default=41, min=11, inclusiveMin=True)
-    psfStars = RangeField[int](doc="Largest number of stars used to measure a PSF.", default=150, min=5)
-    cellStars = RangeField[int](
-        doc="Largest number of stars used to measure the PSFs of the cells of a mosaic.", default=600, min=5
+    psfStars = RangeField[int](
+        doc="Largest number of stars used to measure how the PSF varies about a stamp.", default=150, min=5
     )
+    cellStars = RangeField[int](doc="Largest number of stars used to measure the PSFs of cells.", default=600, min=5)
     threads = RangeField[int](doc="Number of threads that resample mosaics.", default=2, min=1)
 
 
@@ -102,9 +104,12 @@ class ImportOpticalTask(PipelineTask):
     1. Pixels keep their values, in nJy, if they are on the grid of the patch according to their header. Other images,
        and mosaics of several tiles, are resampled like single images, with variance and noise.
     2. Mask planes keep their meaning; planes missing from the file are never set.
-    3. Without a variance, that of the weight map or of the sky is used; without a PSF, it is measured on stars. One PSF
-       stamp for the whole patch is varied over its cells as the sizes and shapes of its stars vary.
-    4. Noise realizations have the variance of the pixels and the correlation of the sky.
+    3. Without a variance, that of the weight map or of the sky is used; without a PSF, it is measured on stars, per
+       cell if there are enough. One PSF stamp for the whole patch is varied over its cells as the sizes and shapes of
+       its stars vary.
+    4. Noise realizations of the file are used; without any they are made, with the variance of the pixels and the
+       correlation of the sky.
+    5. Of a coadd of cells, each cell keeps its PSF, its aperture correction and its list of inputs.
     """
 
     ConfigClass = ImportOpticalConfig
@@ -124,7 +129,8 @@ class ImportOpticalTask(PipelineTask):
         stamp = read_psf(Path(source["psf_path"])) if source.get("psf_path") else None
         names = {"skymap": str(data_id["skymap"]), "band": str(data_id["band"])}
         tiles = [source, *source.get("others", ())]
-        if len(tiles) == 1 and (source["kind"] == "lsst" or is_on_grid(*read_geometry(Path(source["path"])), patch)):
+        in_butler = source["kind"] == "lsst" and source.get("collection") is not None
+        if len(tiles) == 1 and (in_butler or is_on_grid(*read_geometry(Path(source["path"])), patch)):
             coadd = on_patch(read_source(source, where), patch, name=name)
             made = self.run(coadd, stamp, patch, **names, name=name)
         else:
@@ -240,32 +246,48 @@ class ImportOpticalTask(PipelineTask):
         good = has_data(coadd.mask)
         if not good.any():
             raise NoWorkFound(f"{name} has no data in {patch}")
-        stamps, source = self._stamps(coadd, None if stamp is None else stamp.stamp, patch, good)
-        correlation = sky_noise_correlation(coadd.image, coadd.variance, coadd.mask, drop=int(BIT["NO_DATA"]))
-        kernel = noise_kernel(correlation)
-        seed, box = 100 * patch.tract.id + band_number(band), patch.image_bbox
-        noise = [
-            np.where(
-                good,
-                correlated_noise(coadd.variance, kernel, seed=seed + (n << 32), y0=box.y.start, x0=box.x.start),
-                np.nan,
-            )
-            for n in range(self.config.noisePlanes)
-        ]
+        cells = None if coadd.cells is None or stamp is not None else coadd.cells.on(patch.image_bbox, cell_size(patch))
+        if cells is not None and cells.missing.all():
+            cells = None
+        stamps, source = self._stamps(coadd, None if stamp is None else stamp.stamp, patch, good, cells)
+        noise = [np.where(good, plane, np.nan) for plane in coadd.noise[: self.config.noisePlanes]]
+        noise += self._made_noise(coadd, good, patch, band, first=len(noise))
+        count = None if cells is None else cells.input_count()
         planes = CoaddPlanes(
             planes=np.stack([coadd.image, *noise]).astype(np.float32),
             variance=coadd.variance,
             mask=coadd.mask,
-            count=good.astype(np.int16),
-            rejected=np.zeros(good.shape, np.float32),
+            count=np.where(good, 1 if count is None else on_pixels(count, cell_size(patch)), 0).astype(np.int16),
+            rejected=np.zeros(good.shape, np.float32) if coadd.rejected is None else coadd.rejected,
             signature=good.astype(np.uint32),
             cell_counts=np.zeros((*stamps.shape[:2], 1), np.int64),
             clipped=np.zeros(1, np.int64),
         )
         metadata: Metadata = {"source_file": name, "psf_source": source, "planes_left_out": " ".join(coadd.left_out)}
-        metadata |= self._note(stamp, name, band)
+        metadata |= {"noise_source": "published" if coadd.noise and self.config.noisePlanes else "made here"}
+        metadata |= self._note(stamp, name, band) | dict(coadd.notes)
         self.log.info("%s: %.1f%% of the patch has data, PSF from %s.", name, 100 * good.mean(), source)
-        return Struct(coadd=make_cell_coadd(planes, stamps, patch, skymap=skymap, band=band, metadata=metadata))
+        extras = {} if cells is None else {"provenance": cells.provenance, "light": cells.light}
+        made = make_cell_coadd(planes, stamps, patch, skymap=skymap, band=band, metadata=metadata, **extras)
+        return Struct(coadd=made)
+
+    def _made_noise(
+        self, coadd: OpticalCoadd, good: np.ndarray, patch: Patch, band: str, *, first: int
+    ) -> list[np.ndarray]:
+        """Noise realizations made from variance and sky, as many as are wanted beyond the ``first`` ones published."""
+        if first >= self.config.noisePlanes:
+            return []
+        correlation = sky_noise_correlation(coadd.image, coadd.variance, coadd.mask, drop=int(BIT["NO_DATA"]))
+        kernel = noise_kernel(correlation)
+        seed, box = 100 * patch.tract.id + band_number(band), patch.image_bbox
+        return [
+            np.where(
+                good,
+                correlated_noise(coadd.variance, kernel, seed=seed + (n << 32), y0=box.y.start, x0=box.x.start),
+                np.nan,
+            )
+            for n in range(first, self.config.noisePlanes)
+        ]
 
     def _note(self, stamp: PsfStamp | None, name: str, band: str) -> Metadata:
         """What was changed in a PSF stamp, for the metadata."""
@@ -275,19 +297,24 @@ class ImportOpticalTask(PipelineTask):
         return {"psf_note": stamp.note}
 
     def _stamps(
-        self, coadd: OpticalCoadd, stamp: np.ndarray | None, patch: Patch, good: np.ndarray
+        self,
+        coadd: OpticalCoadd,
+        stamp: np.ndarray | None,
+        patch: Patch,
+        good: np.ndarray,
+        cells: PublishedCells | None,
     ) -> tuple[np.ndarray, str]:
         """PSF stamps of the cells that have data [cell row, cell column, y, x], and their origin."""
         cell = cell_size(patch)
         filled = good.reshape(good.shape[0] // cell, cell, -1, cell).any(axis=(1, 3))
-        if stamp is None and coadd.psf is not None and coadd.psf.shape[:2] == filled.shape:
-            return np.where(filled[:, :, None, None], coadd.psf, np.nan), "cells"
+        if cells is not None:
+            known = np.where(filled[:, :, None, None], cells.stamps, np.nan)
+            return known, "cells" if cells.exact else "cells at the centres of ours"
         if stamp is None:
             size = self.config.psfSize // 2 * 2 + 1
-            stamp, stars = psf_from_stars(
-                coadd.image, coadd.variance, coadd.mask, size=size, max_stars=self.config.psfStars
+            stamp, source = cell_psfs_from_stars(
+                coadd.image, coadd.variance, coadd.mask, cell=cell, size=size, max_stars=self.config.cellStars
             )
-            source = f"{stars} stars" if stars else "a Gaussian, because there are too few stars"
         else:
             planes = (coadd.image, coadd.variance, coadd.mask)
             fwhm = SIGMA_TO_FWHM * psf_sigma(stamp)
