@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from dmu0.archives.session import ArchiveError
-from dmu0.archives.tap import datalink
+from dmu0.archives.tap import cutout_address, datalink
 from dmu0.archives.wanted import Archives, Request
 from dmu0.files.coadd_files import fill_pattern
 from dmu0.sky.tract import Patch
@@ -46,6 +46,8 @@ def _patch_query(archives: Archives, archive: str, band: str, patch: Patch) -> s
 def lsst_files(archives: Archives, patches: Iterable[Patch]) -> Iterator[Request]:
     """LSST coadds of the bands of some patches, from a TAP service (ObsCore with DataLink).
 
+    With a query ``lsst_cutout``, which is a region such as ``CIRCLE {ra} {dec} 0.1``, cutouts are requested (SODA).
+
     Raises
     ------
     ArchiveError
@@ -62,9 +64,19 @@ def lsst_files(archives: Archives, patches: Iterable[Patch]) -> Iterator[Request
                 raise ArchiveError(f"inputs.query.lsst gives {len(rows)} coadds for {patch} {band}: narrow it to one.")
             for row in rows:
                 address = str(row["access_url"])
-                session = archives.session("lsst", address)
-                links = datalink(address, session=session, patience=archives.patience, wait=archives.wait)
-                (link,) = [link for link in links if str(link["semantics"]) == "#this"][:1] or [None]
-                if link is not None:
+                if product := _product(archives, address, band, patch):
                     path = fill_pattern(pattern, band=band, patch=patch)
-                    yield Request("lsst", "optical_coadd", path, str(link["access_url"]))
+                    yield Request("lsst", "optical_coadd", path, product)
+
+
+def _product(archives: Archives, address: str, band: str, patch: Patch) -> str:
+    """Address of a coadd, whole or cut out as the survey file says, from its DataLink address; empty if it has none."""
+    access = {
+        "session": archives.session("lsst", address),
+        "patience": archives.patience,
+        "wait": archives.wait,
+    }
+    if "lsst_cutout" in archives.queries:
+        return cutout_address(address, _patch_query(archives, "lsst_cutout", band, patch), **access)
+    links = datalink(address, **access)
+    return next((str(link["access_url"]) for link in links if str(link["semantics"]) == "#this"), "")

@@ -215,16 +215,72 @@ def datalink(address: str, *, session: requests.Session, patience: Patience, wai
 
     Raises
     ------
+    LoginError
+        If the service requires another login.
     ArchiveError
         If the service failed too often.
     """
+    return without_masks(_links(address, session, patience, wait).to_table())
 
-    def ask() -> Table:
+
+def cutout_address(
+    address: str, region: str, *, session: requests.Session, patience: Patience, wait: Callable[[float], None]
+) -> str:
+    """Address of a cutout of a product, from the cutout service (SODA 1.0) that its DataLink address names.
+
+    Parameters
+    ----------
+    address
+        DataLink address of the product.
+    region
+        Region as the parameter POS of SODA, such as ``CIRCLE 150.1 2.2 0.1`` (ICRS deg).
+    session, patience, wait
+        Session of the archive, settings for repeated attempts, and function that waits.
+
+    Raises
+    ------
+    LoginError
+        If the service requires another login.
+    ArchiveError
+        If the product has no such service, or the DataLink service failed too often.
+    """
+    links = _links(address, session, patience, wait)
+    for row in links:
+        if str(row["semantics"]) != "#cutout" or not row["service_def"]:
+            continue
+        service = links.get_adhocservice_by_id(str(row["service_def"]))
+        url = next((param.value for param in service.params if param.name == "accessURL"), None)
+        inputs = [param for group in service.groups for param in group.entries if getattr(param, "name", "") == "ID"]
+        product = str(inputs[0].value) if inputs and inputs[0].value else str(row["ID"])
+        if url is not None:
+            return requests.Request("GET", str(url), params={"ID": product, "POS": region}).prepare().url or ""
+    raise ArchiveError(f"{address} names no service for cutouts; leave inputs.query.lsst_cutout out for whole files.")
+
+
+def _links(
+    address: str, session: requests.Session, patience: Patience, wait: Callable[[float], None]
+) -> pyvo.dal.adhoc.DatalinkResults:
+    """The answer of a DataLink address."""
+    host = requests.utils.urlparse(address).hostname or address
+
+    def ask() -> pyvo.dal.adhoc.DatalinkResults:
         try:
             with _Closing(session) as closing:
-                links = pyvo.dal.adhoc.DatalinkResults.from_result_url(address, session=closing)
-        except (DALServiceError, DALFormatError, requests.RequestException, OSError) as error:
+                return pyvo.dal.adhoc.DatalinkResults.from_result_url(address, session=closing)
+        except (DALServiceError, DALFormatError, requests.RequestException, OSError, ValueError) as error:
+            # ValueError is what the parser raises for a page that is no table, as that of a refused login.
+            code = _status(address, session)
+            if code in (401, 403):
+                raise LoginError(f"{host} refused the login (HTTP {code}): {login_hint('lsst', host)}.") from error
             raise _Passing(f"{address} failed: {_first_line(error)}") from error
-        return without_masks(links.to_table())
 
     return ask_repeatedly(ask, patience, passing=(_Passing,), wait=wait)
+
+
+def _status(address: str, session: requests.Session) -> int:
+    """HTTP status of an address, which pyvo does not pass on; 0 if there is no answer."""
+    try:
+        with session.get(address, stream=True) as response:
+            return response.status_code
+    except requests.RequestException:
+        return 0

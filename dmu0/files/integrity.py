@@ -16,7 +16,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS, CatalogueError, read_catalogue_file
 from dmu0.files.checksums import is_regular
 from dmu0.files.columns import positions
-from dmu0.published.lsst import read_cells
+from dmu0.published.lsst import is_cell_coadd, is_json, read_cells
 from dmu0.published.planes import OpticalError
 from dmu0.published.psf import as_stamp
 from obs_vista.cards import CardError
@@ -80,6 +80,9 @@ def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
             _check_catalogue(path)
         elif _may_be_json(path, kind):
             _check_pixels(read_cells(path).image, "the image")
+        elif kind == "optical_coadd" and is_cell_coadd(path):
+            _check_structure(path)
+            _check_pixels(read_cells(path).image, "the image")
         else:
             _check_structure(path)
             # Scales beyond the range of floats make pixels that are not finite: a reason, not a warning.
@@ -94,7 +97,7 @@ def check_file(path: Path, kind: str, *, needs_wcs: bool = True) -> str:
 
 def _may_be_json(path: Path, kind: str) -> bool:
     """Whether a file is a coadd that lsst.images may have written in JSON."""
-    return kind == "optical_coadd" and path.suffix == ".json"
+    return kind == "optical_coadd" and is_json(path)
 
 
 def observation_date(path: Path) -> str:
@@ -112,7 +115,7 @@ def observation_date(path: Path) -> str:
     str
         ISO 8601 in UTC to the second; empty if the card is missing or does not follow the FITS standard.
     """
-    if path.suffix == ".json":
+    if is_json(path):
         return ""
     with _opened(path, disable_image_compression=True) as hdus:
         for hdu in islice(hdus, 2):

@@ -13,7 +13,7 @@ from dmu0.files.coadd_files import coadd_files
 from dmu0.published.cells import PublishedCells
 from dmu0.published.fits_files import PLANES, PlainFile, named_planes, read_hsc, read_plain
 from dmu0.published.fits_files import read_geometry as read_fits_geometry
-from dmu0.published.lsst import from_lsst, is_cell_coadd, read_cells, read_exposure, read_lsst
+from dmu0.published.lsst import from_lsst, is_cell_coadd, is_json, read_cells, read_exposure, read_lsst
 from dmu0.published.masks import translate_mask
 from dmu0.published.noise import sky_variance
 from dmu0.published.on_patch import is_on_grid, on_patch
@@ -99,7 +99,7 @@ def read_geometry(path: Path) -> tuple[WCS | None, tuple[int, int]]:
     OpticalError
         If there is no image, or its projection makes no sense.
     """
-    if path.suffix != ".json":
+    if not is_json(path):
         return read_fits_geometry(path)
     coadd = read_cells(path)
     return coadd.wcs, (coadd.image.shape[0], coadd.image.shape[1])

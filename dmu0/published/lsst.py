@@ -15,7 +15,7 @@ from astropy.io import fits
 from lsst.daf.butler import Butler
 from lsst.images import Box, Mask, MaskedImage
 from lsst.images.cells import CellCoadd
-from lsst.images.serialization import ArchiveReadError
+from lsst.images.serialization import ArchiveReadError, read_archive
 from pydantic import ValidationError
 
 from dmu0.published.cells import PublishedCells, moved_provenance
@@ -56,9 +56,15 @@ def read_lsst(butler: Butler, data_id: dict[str, int | str]) -> OpticalCoadd:
     return from_lsst(butler.get(ref), f"deep_coadd {data_id}")
 
 
+def is_json(path: Path) -> bool:
+    """Whether a file is JSON and not FITS, by its first byte: files that are not complete have no name yet."""
+    with path.open("rb") as stream:
+        return stream.read(64).lstrip()[:1] == b"{"
+
+
 def is_cell_coadd(path: Path) -> bool:
-    """Whether a file is one of lsst.images, in JSON or in FITS with a tree in JSON, by its name and its header."""
-    if path.suffix == ".json":
+    """Whether a file is one of lsst.images, in JSON or in FITS with a tree in JSON, by its content."""
+    if is_json(path):
         return True
     with fits.open(path, memmap=False) as hdus:
         return "JSONADDR" in hdus[0].header
@@ -80,13 +86,14 @@ def read_cells(path: Path, *, box: Box | None = None) -> OpticalCoadd:
         If it cannot be read, is not a coadd of cells, or is not in a unit of flux density.
     """
     try:
-        if box is None or path.suffix == ".json":
-            coadd = CellCoadd.read(str(path))
+        json = is_json(path)
+        if box is None or json:
+            coadd = read_archive(str(path), CellCoadd, format="json" if json else "fits")
             coadd = coadd if box is None else coadd[_absolute(box, coadd.bbox.x.start, coadd.bbox.y.start)]
         else:
             header = fits.getheader(path, "IMAGE")
             place = _absolute(box, round(header["CRVAL1A"]), round(header["CRVAL2A"]))
-            coadd = CellCoadd.read(str(path), bbox=place)
+            coadd = read_archive(str(path), CellCoadd, format="fits", bbox=place)
     except (OSError, ValueError, TypeError, KeyError, ArchiveReadError, ValidationError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OpticalError(f"{path}: it cannot be read as a coadd of cells of lsst.images: {said}") from error

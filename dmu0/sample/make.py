@@ -23,11 +23,13 @@ from dmu0.processes import process_pool
 from dmu0.progress import tqdm
 from dmu0.sample.catalogues import ps1_catalogue, twomass_catalogue, write_catalogue
 from dmu0.sample.hsc_files import file_name, make_field, write_patch, write_psf
+from dmu0.sample.lsst_coadds import make_lsst_field
+from dmu0.sample.lsst_files import write_lsst
 from dmu0.sample.scene import VISTA_PIXEL, Scene, plan_visits
 from dmu0.sample.sky import make_sky
 from dmu0.sample.vista_files import write_visit
 from dmu0.sky.skymap import make_sky_map
-from dmu0.surveys import Survey
+from dmu0.surveys import Survey, load_survey
 
 _RECORD = "sample.json"
 """File that records the settings and products; written last."""
@@ -41,6 +43,8 @@ def sample_digest(survey: Survey) -> str:
     settings = survey.model_dump(mode="json", include={"inputs", "sky_map", "tracts"})
     settings["bands"] = survey.bands
     settings["scene"] = asdict(Scene.from_changes(survey.inputs.scene))
+    if survey.inputs.like is not None:
+        settings["like"] = sample_digest(load_survey(survey.inputs.like))
     for optical in survey.optical:
         settings["optical"] = optical.model_dump(mode="json", include={"coadds", "psf_stamps"})
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -64,8 +68,13 @@ def _write_optical(folder: Path, survey: Survey, tract_id: int, band: str, sky: 
     """Simulate one band of the patches of a tract, and write them."""
     tract = make_sky_map(survey.sky_map).tract(tract_id)  # made here: a WCS loses digits on its way to a process
     patches = [tract.patch(patch) for patch in survey.tracts[tract_id]]
-    field = make_field(band, _hull(patches), tract.wcs, sky, scene, seed=survey.inputs.seed)
     coadds, stamps = survey.optical_bands[band].coadds, survey.optical_bands[band].psf_stamps
+    if survey.optical_bands[band].kind == "lsst":
+        cells = make_lsst_field(band, _hull(patches), tract.cell, tract.wcs, sky, scene, seed=survey.inputs.seed)
+        for patch in patches:
+            write_lsst(folder / file_name(coadds, band, patch), cells, patch, skymap=survey.sky_map.name)
+        return
+    field = make_field(band, _hull(patches), tract.wcs, sky, scene, seed=survey.inputs.seed)
     for patch in patches:
         write_patch(folder / file_name(coadds, band, patch), field, patch)
         write_psf(folder / file_name(stamps, band, patch), field, patch)
@@ -158,8 +167,10 @@ def _publish(staging: Path, folder: Path, record: dict) -> None:
 
 def _write_sample(folder: Path, survey: Survey, *, progress: bool) -> None:
     """Simulate all files of the sample in a folder."""
-    scene, seed, centre = Scene.from_changes(survey.inputs.scene), survey.inputs.seed, field_centre(survey)
-    sky = make_sky(scene, centre, half=half_width(survey, scene), seed=seed)
+    like = survey if survey.inputs.like is None else load_survey(survey.inputs.like)
+    scene, seed, centre = Scene.from_changes(like.inputs.scene), like.inputs.seed, field_centre(like)
+    sky = make_sky(scene, centre, half=half_width(like, scene), seed=seed)
+    scene = Scene.from_changes(like.inputs.scene | survey.inputs.scene)
     visits = plan_visits(scene, survey.vista.stack_bands if survey.vista else (), centre, seed=seed)
     detectors = []
     with process_pool(survey.engine.processes) as pool:  # most of the time goes into headers and compression, in Python

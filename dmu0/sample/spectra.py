@@ -8,7 +8,7 @@ import numpy as np
 
 from obs_vista.bands import VISTA_BANDS, get_band
 
-SAMPLE_BANDS = ("g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk")
+SAMPLE_BANDS = ("u", "g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk")
 """The bands of the synthetic sky."""
 
 BAND_RANGE = MappingProxyType({name: get_band(name).range for name in SAMPLE_BANDS})
@@ -23,6 +23,7 @@ LOCUS = MappingProxyType(
         "i-z": np.array([-0.06, 0.02, 0.07, 0.13, 0.22, 0.38, 0.62, 0.92]),
         "J-Ks": np.array([-0.70, -0.53, -0.40, -0.29, -0.12, -0.07, -0.04, -0.02]),
         "H-Ks": np.array([0.03, 0.06, 0.09, 0.11, 0.15, 0.19, 0.23, 0.28]),
+        "u-g": np.array([0.85, 0.95, 1.25, 1.60, 2.15, 2.45, 2.55, 2.70]),
     }
 )
 
@@ -86,7 +87,7 @@ def star_magnitudes(
     vk = j_twomass - jk + TWOMASS_TO_VISTA["vk"][1] * jk + offset["vk"]
     vh = vk - offset["vk"] + colour["H-Ks"] + offset["vh"]
     y = z + (vy - z) * (976.2 - 889.8) / (VISTA_BANDS["vy"].wavelength - 889.8)
-    return {"g": i + g_i, "r": i + colour["r-i"], "i": i, "z": z, "y": y} | {
+    return {"u": i + g_i + colour["u-g"], "g": i + g_i, "r": i + colour["r-i"], "i": i, "z": z, "y": y} | {
         "vz": vz, "vy": vy, "vj": vj, "vh": vh, "vk": vk,
     }  # fmt: skip
 

@@ -40,6 +40,11 @@ class Inputs(Section):
     )
     folder: Path | None = Field(None, description="for local: folder of the files, relative to the survey file")
     seed: int = Field(20091103, description="for simulate: seed of the random numbers")
+    like: str | None = Field(
+        None,
+        description="for simulate: name of another simulated survey, whose sky, VISTA stacks and catalogues are made; "
+        "null: those of this one",
+    )
     scene: dict[str, float] = Field(
         default_factory=dict, description="for simulate: changes to the default scene, see dmu0.sample.scene.Scene"
     )

@@ -93,7 +93,7 @@ def _coadd_lines(
     half: Optical | Vista, kind: str, inputs: list[Input], there: set[Input], patches: list[Patch]
 ) -> Iterator[str]:
     """One line per band with published coadds."""
-    if isinstance(half, Optical) and half.butler is not None:
+    if half.kind == "lsst" and half.butler is not None:
         for band in half.bands:
             yield _row(band, f"coadds of the Butler repository {half.butler}, {half.collection}")
         return

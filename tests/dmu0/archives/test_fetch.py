@@ -295,7 +295,7 @@ def test_only_stacks_are_stacks(survey, name, expected):
 
 def test_shipped_surveys_fill_their_queries():
     """The queries of every shipped archive survey can be filled, and their circles hold their tracts."""
-    for name in ("video", "viking", "vhs"):
+    for name in ("video", "viking", "vhs", "dp2_ecdfs", "dp2_xmm", "dp1_ecdfs"):
         survey = load_survey(name)
         archives = Archives(survey, str(next(iter(survey.tracts))), QUICK)
         (tract,) = archives.tract_list()
