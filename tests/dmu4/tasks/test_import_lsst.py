@@ -10,10 +10,11 @@ from lsst.images import Box
 from lsst.images.cells import CellCoadd
 
 from dmu0.published.coadds import PsfStamp, from_lsst, on_patch
-from dmu4.patches.load import load_cube, planes_of_coadd
+from dmu4.patches.load import planes_of_coadd
 from dmu4.tasks.import_optical import ImportOpticalConfig, ImportOpticalTask
 from obs_vista.masks import BIT, from_mask
 from tests.scenes.lsst_coadds import CELL, MISSING, SATURATED, cell_patch, cell_stamp, inputs_of, make_lsst_coadd
+from tests.scenes.measured import load_cube
 
 
 class Handle:
