@@ -9,7 +9,7 @@ import numpy as np
 
 from dmu4.measurement.band_fit import BandFit
 from dmu4.measurement.forced import SUM_IN_ANY_ORDER
-from dmu4.measurement.stamps import Kernels, Profiles, parts, render
+from dmu4.measurement.stamps import Convolving, Profiles, parts, render
 
 
 class PointFluxes(NamedTuple):
@@ -128,7 +128,7 @@ def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Point
     return PointFluxes(*measured)
 
 
-def _of_kind(profiles: Profiles, fit: BandFit, members: np.ndarray, curved: Kernels, *, points: bool) -> np.ndarray:
+def _of_kind(profiles: Profiles, fit: BandFit, members: np.ndarray, curved: Convolving, *, points: bool) -> np.ndarray:
     """The fields of `PointFluxes` in order [4, member] of sources whose models are all ``points``, or all discs."""
     models, some = fit.models, profiles.subset(members).as_points()
     stamps = models.subset(members) if points else render(some, fit.kernels, fit.cell[members])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numba
 import numpy as np
@@ -16,6 +17,9 @@ DISC_VARIANCES = np.array([0.0059750, 0.0436698, 0.1907419, 0.6523841, 1.9600594
 
 BATCH = 512
 """Number of stamps transformed at once, so that the work space fits in the cache."""
+
+KEPT = 6_000_000
+"""Largest number of pixels of the stamps of all cells whose transforms are kept (some 25 MB)."""
 
 PART = 4096
 """Number of sources whose further stamps are in memory at once, besides the models of all."""
@@ -134,29 +138,42 @@ def _phases(shift, side):
     return phases
 
 
-@numba.njit(nogil=True, cache=True)
-def _transforms(dx, dy, covariance, cell, kernels, weights, variances, out):
+_TURN = 4.0
+"""Argument of the transform of a disc at which half of its table is used up."""
+
+
+def _disc_table(length: int = 4096) -> np.ndarray:
+    """The transform of a disc, sum of w exp(-q v), at equal steps of q / (q + `_TURN`) from 0 to 1, float32."""
+    step = np.linspace(0, 1, length + 1)[:-1]
+    argument = _TURN * step / (1 - step)
+    return np.append(np.exp(-argument[:, None] * DISC_VARIANCES) @ DISC_WEIGHTS, 0).astype(np.float32)
+
+
+DISC_TABLE = _disc_table()
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
+def _transforms(dx, dy, covariance, cell, kernels, table, out):
     """Transforms of shifted discs times the kernel of their cell, centred on pixel ``side / 2`` of [n, side, ...]."""
-    side = out.shape[1]
+    side, last = out.shape[1], len(table) - 1
     half = side // 2
     for n in range(len(dx)):
         cxx, cyy, cxy = covariance[n]
-        point = cxx == 0.0 and cyy == 0.0
         along_x, along_y = _phases(dx[n] + half, side), _phases(dy[n] + half, side)
         for row in range(side):
+            kernel, target, phase = kernels[cell[n], row], out[n, row], along_y[row]
+            for column in range(half + 1):
+                target[column] = kernel[column] * (phase * along_x[column])
+            if cxx == 0.0 and cyy == 0.0:
+                continue
             ky = (row if row < half else row - side) / side
             for column in range(half + 1):
-                value = kernels[cell[n], row, column] * (along_y[row] * along_x[column])
-                if not point:
-                    kx = column / side
-                    quadratic = 2 * np.pi**2 * (cxx * kx * kx + cyy * ky * ky + 2 * cxy * kx * ky)
-                    light = 0.0
-                    for m in range(len(weights)):
-                        # Beyond exp(-16) there is nothing left in single precision.
-                        if quadratic * variances[m] < 16.0:
-                            light += weights[m] * np.exp(-quadratic * variances[m])
-                    value *= np.float32(light)
-                out[n, row, column] = value
+                kx = column / side
+                argument = 2 * np.pi**2 * (cxx * kx * kx + cyy * ky * ky + 2 * cxy * kx * ky)
+                place = last * max(argument, 0.0) / (argument + _TURN)
+                entry = min(np.int64(place), last - 1)
+                share = np.float32(place - entry)
+                target[column] *= table[entry] + share * (table[entry + 1] - table[entry])
 
 
 def kernel_transforms(kernels: np.ndarray, side: int) -> np.ndarray:
@@ -178,6 +195,13 @@ def frequency_squared(side: int) -> np.ndarray:
     return np.square(np.fft.fftfreq(side))[:, None] + np.square(np.fft.rfftfreq(side))[None, :]
 
 
+class Convolving(Protocol):
+    """Kernels with which sources are convolved."""
+
+    def of(self, side: int, cells: np.ndarray) -> np.ndarray:
+        """Fourier transforms [cell, ...] for some cells, in the layout of `kernel_transforms`."""
+
+
 class Kernels:
     """The PSFs with which sources are convolved, as Fourier transforms that are computed for the cells in use.
 
@@ -185,28 +209,49 @@ class Kernels:
     ----------
     psf
         PSF stamps [cell, y, x].
-    factor
-        Function of the side of a stamp, whose result is multiplied with the transforms; None: nothing is.
     """
 
-    def __init__(self, psf: np.ndarray, factor: Callable[[int], np.ndarray] | None = None) -> None:
-        self._psf, self._factor = psf, factor
+    def __init__(self, psf: np.ndarray) -> None:
+        self._psf = psf
+        self._whole: dict[int, np.ndarray] = {}
 
     def of(self, side: int, cells: np.ndarray) -> np.ndarray:
         """Transforms [cell, ...] of the PSFs of some cells, for stamps of this side."""
-        transforms = kernel_transforms(self._psf[cells], side)
-        return transforms if self._factor is None else (transforms * self._factor(side)).astype(np.complex64)
+        if side not in self._whole and len(self._psf) * side**2 <= KEPT:
+            self._whole[side] = kernel_transforms(self._psf, side)
+        whole = self._whole.get(side)
+        return kernel_transforms(self._psf[cells], side) if whole is None else whole[cells]
 
-    def gradients(self) -> tuple[Kernels, Kernels]:
+    def gradients(self) -> tuple[Product, Product]:
         """The gradients of the PSFs along x and along y, per pixel."""
         return (
-            Kernels(self._psf, lambda side: (2j * np.pi * fft.rfftfreq(side))[None, :]),
-            Kernels(self._psf, lambda side: (2j * np.pi * fft.fftfreq(side))[:, None]),
+            Product(self, lambda side: (2j * np.pi * fft.rfftfreq(side))[None, :].astype(np.complex64)),
+            Product(self, lambda side: (2j * np.pi * fft.fftfreq(side))[:, None].astype(np.complex64)),
         )
 
-    def curvature(self, sigma: float) -> Kernels:
+    def curvature(self, sigma: float) -> Product:
         """The change of the PSFs per squared width of a source in units of ``sigma`` pixels."""
-        return Kernels(self._psf, lambda side: -2 * np.pi**2 * sigma**2 * frequency_squared(side))
+        return Product(self, lambda side: (-2 * np.pi**2 * sigma**2 * frequency_squared(side)).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Product:
+    """Kernels times a function of frequency.
+
+    Attributes
+    ----------
+    kernels
+        The kernels.
+    factor
+        Function of the side of a stamp, whose result is multiplied with the transforms.
+    """
+
+    kernels: Kernels
+    factor: Callable[[int], np.ndarray]
+
+    def of(self, side: int, cells: np.ndarray) -> np.ndarray:
+        """Transforms [cell, ...] of the products for some cells, for stamps of this side."""
+        return self.kernels.of(side, cells) * self.factor(side)
 
 
 class TransformedKernels:
@@ -234,9 +279,7 @@ class TransformedKernels:
         return self._transforms[cells]
 
 
-def stamp_batches(
-    profiles: Profiles, kernels: Kernels | TransformedKernels, cell: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def stamp_batches(profiles: Profiles, kernels: Convolving, cell: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Render sources in batches of a few hundred.
 
     Parameters
@@ -261,7 +304,7 @@ def stamp_batches(
             spectrum = np.empty((len(batch), side, side // 2 + 1), np.complex64)
             shift = (offset_x[batch], offset_y[batch], np.ascontiguousarray(profiles.covariance[batch]))
             cells, index = np.unique(cell[batch], return_inverse=True)
-            _transforms(*shift, index, kernels.of(int(side), cells), DISC_WEIGHTS, DISC_VARIANCES, spectrum)
+            _transforms(*shift, index, kernels.of(int(side), cells), DISC_TABLE, spectrum)
             yield batch, fft.irfft2(spectrum, (side, side))
 
 
@@ -270,7 +313,7 @@ def parts(n: int) -> Iterator[np.ndarray]:
     return (np.arange(start, min(start + PART, n)) for start in range(0, n, PART))
 
 
-def render(profiles: Profiles, kernels: Kernels | TransformedKernels, cell: np.ndarray) -> StampSet:
+def render(profiles: Profiles, kernels: Convolving, cell: np.ndarray) -> StampSet:
     """Stamps of all sources in one band, convolved with the kernel of their cell; of unit flux if the kernel is.
 
     Parameters
