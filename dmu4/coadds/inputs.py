@@ -38,12 +38,15 @@ class OpenInput:
         Provenance record.
     psf_correction
         Ratio of the total flux of a star to its flux fitted with the PSF, whose stamp has a sum of 1.
+    zero_point_error
+        Standard error of the zero point in magnitudes.
     """
 
     source: CoaddInput
     nodes: np.ndarray
     record: InputRecord
     psf_correction: float = 1.0
+    zero_point_error: float = 0.0
 
 
 def _read_nodes(handle: DeferredDatasetHandle) -> np.ndarray:
@@ -81,6 +84,30 @@ def weight_of(variance: float, seeing: float, *, weighting: Weighting) -> float:
     if weighting == "variance":
         return 1 / variance
     return 1 / (variance * seeing**2) if weighting == "point_source" else 1.0
+
+
+def flux_scale_error(cell_counts: np.ndarray, weights: np.ndarray, zero_point_errors: np.ndarray) -> float:
+    """Typical relative error of the fluxes of a coadd due to the zero points of its inputs, which are independent.
+
+    Parameters
+    ----------
+    cell_counts
+        Number of pixels [cell row, cell column, input], see `dmu4.coadds.stack.CoaddPlanes`.
+    weights
+        Weight of a pixel of each input [input].
+    zero_point_errors
+        Standard errors of the zero points in magnitudes [input].
+
+    Returns
+    -------
+    float
+        Root of the mean square over the cells with data; 0 if there is none.
+    """
+    parts = cell_counts * weights
+    whole = parts.sum(axis=2)
+    relative = np.log(10) / 2.5 * zero_point_errors
+    square = np.square(parts * relative).sum(axis=2)[whole > 0] / np.square(whole[whole > 0])
+    return float(np.sqrt(square.mean())) if len(square) else 0.0
 
 
 def open_input(
@@ -136,7 +163,7 @@ def open_input(
         day_obs=int(data_id["day_obs"]),
         polygon=outline(bbox, projection, wcs),
     )
-    return OpenInput(source, PSF_NODES.get(handle), record, quality.psf_correction)
+    return OpenInput(source, PSF_NODES.get(handle), record, quality.psf_correction, quality.zero_point_error)
 
 
 def read_box(handle: DeferredDatasetHandle, bbox: Box, area: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

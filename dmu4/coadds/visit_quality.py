@@ -54,11 +54,14 @@ class VisitQuality:
         Noise of the pixels.
     psf_correction
         Ratio of the total flux of a star to its flux fitted with the PSF, whose stamp has a sum of 1.
+    zero_point_error
+        Standard error of the zero point in magnitudes.
     """
 
     seeing: float
     noise: VisitNoise
     psf_correction: float = 1.0
+    zero_point_error: float = 0.0
 
 
 def measure_visit_noise(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> VisitNoise:
@@ -116,4 +119,4 @@ def accepted_quality(row: Row | None) -> VisitQuality:
     if not variance > 0:
         raise UnusableInput("it has no usable pixel")
     noise = VisitNoise(variance, np.asarray(row[NOISE_CORRELATION], float))
-    return VisitQuality(seeing, noise, float(row["aperture_correction"]))
+    return VisitQuality(seeing, noise, float(row["aperture_correction"]), float(row["zero_point_err"]))

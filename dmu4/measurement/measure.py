@@ -168,19 +168,35 @@ def measure(
         gaap_sigma=apertures.gaap_sigma,
         bright=np.column_stack([band.psf.value > BRIGHT * band.psf.error for band in bands]),
     )
-    in_circles = _sums(cube, objects, apertures.circles)
-    in_kron = _sums(cube, objects, apertures.kron)
-    measured = {}
-    for number, label in enumerate(cube.bands):
+    for number, band in enumerate(bands):
         # The error of GAaP fluxes includes the inflation before it was scaled to empty apertures.
-        gaap = bands[number].gaap
-        gaap = replace(gaap, error=gaap.error * scaled[number].gaap / inflations[number].gaap)
-        band = replace(bands[number], gaap=gaap)
-        sums = (_of_band(in_circles, number), _of_band(in_kron, number))
-        measured[label] = finish_band(
-            band, *sums, kron_area=area_of(apertures.kron[:, 0]), inflation=scaled[number], floor=settings.flux_floor
+        error = band.gaap.error * scaled[number].gaap / inflations[number].gaap
+        bands[number] = replace(band, gaap=replace(band.gaap, error=error))
+    return Measurements(objects, _finish_bands(cube, objects, apertures, bands, scaled, settings.flux_floor))
+
+
+def _finish_bands(
+    residual: PatchCube,
+    objects: MeasuredObjects,
+    apertures: _Apertures,
+    bands: Sequence[BandFluxes],
+    inflations: Sequence[ErrorInflation],
+    floor: float,
+) -> dict[str, BandMeasurement]:
+    """Add the fluxes in circular and Kron apertures, from the images minus all models."""
+    in_circles, in_kron = (_sums(residual, objects, conics) for conics in (apertures.circles, apertures.kron))
+    return {
+        label: finish_band(
+            bands[number],
+            _of_band(in_circles, number),
+            _of_band(in_kron, number),
+            kron_area=area_of(apertures.kron[:, 0]),
+            inflation=inflations[number],
+            floor=floor,
+            scale_error=residual.scale_error.get(label, 0.0),
         )
-    return Measurements(objects=objects, bands=measured)
+        for number, label in enumerate(residual.bands)
+    }
 
 
 def _sums(residual: PatchCube, objects: MeasuredObjects, conics: np.ndarray) -> ApertureSums:
@@ -269,6 +285,7 @@ def finish_band(
     kron_area: np.ndarray,
     inflation: ErrorInflation,
     floor: float,
+    scale_error: float = 0.0,
 ) -> BandMeasurement:
     """Add the fluxes in circular and Kron apertures to the measurements of a band, and derive the flags.
 
@@ -284,6 +301,8 @@ def finish_band(
         Error inflation due to the correlation of the noise.
     floor
         Relative error to assume if there are too few bright stars to measure it.
+    scale_error
+        Relative error of all fluxes due to the zero points of the images.
     """
     saturated = band.centre.saturated
     of_circles = tuple(
@@ -292,7 +311,8 @@ def finish_band(
     )
     own = band.model * band.in_kron[:, 0]
     coverage = in_circles.filled[:, APERTURES.index(round(COVERAGE_RADIUS / REFERENCE_PIXEL))]
-    measured_floor = flux_floor(band.psf, of_circles[APERTURES.index(12)], band.extendedness, default=floor)
+    of_stars = flux_floor(band.psf, of_circles[APERTURES.index(12)], band.extendedness, default=floor)
+    measured_floor = np.hypot(of_stars, scale_error)
     seen = np.isfinite(band.psf.value) & np.isfinite(band.gaap.value)
     return BandMeasurement(
         psf=band.psf,

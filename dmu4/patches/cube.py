@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
-from scipy import ndimage
 
 from dmu4.coadds.psf_zones import PsfZones
 from dmu4.patches.band_psf import BandPsf, band_psf
+from dmu4.patches.cell_stamps import fill_cells, of_size, on_cells, padded
 from obs_vista.bands import BAND_ORDER, in_band_order
 from obs_vista.masks import BIT
 
@@ -40,6 +40,8 @@ class BandPlanes:
         Fraction of a star's light that falls on a PSF stamp: one number, or one per cell [cell y, cell x].
     zones
         PSFs of the parts of cells that have other inputs; None where the PSF of the cell is all that is known.
+    scale_error
+        Relative error of all fluxes due to the zero points of the inputs.
     """
 
     image: np.ndarray
@@ -50,6 +52,7 @@ class BandPlanes:
     input_count: np.ndarray
     psf_light: float | np.ndarray = 1.0
     zones: PsfZones | None = None
+    scale_error: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class PatchCube(PatchImages):
         Whether each band [band] has a noise realization; if not, its ``noise`` is zero.
     zones
         Band -> its PSFs, on the cells of its own coadd and on their zones, for the bands that have zones.
+    scale_error
+        Band -> relative error of all fluxes due to the zero points of the inputs.
     """
 
     noise: np.ndarray | None
@@ -115,6 +120,7 @@ class PatchCube(PatchImages):
     psf: np.ndarray
     has_noise: np.ndarray
     zones: Mapping[str, BandPsf] = field(default_factory=dict)
+    scale_error: Mapping[str, float] = field(default_factory=dict)
 
     def psf_of(self, band: int) -> BandPsf:
         """The PSFs of a band, by its number."""
@@ -242,6 +248,7 @@ def one_band(band: str, planes: BandPlanes, *, x0: int, y0: int, pixel_scale: fl
         psf=psf[None],
         has_noise=np.array([planes.noise is not None]),
         zones=zones,
+        scale_error={band: planes.scale_error},
     )
 
 
@@ -266,6 +273,7 @@ class CubeFilling:
         self._planes = {name: np.zeros((len(bands), *shape), dtype) for name, dtype in dtypes.items()}
         self._psfs: dict[str, np.ndarray] = {}
         self._zones: dict[str, BandPsf] = {}
+        self._scale_error: dict[str, float] = {}
         self._has_noise = np.zeros(len(bands), bool)
 
     def put(self, one: PatchCube) -> None:
@@ -285,13 +293,14 @@ class CubeFilling:
         self._has_noise[number] = one.has_noise[0] and "noise" in self._planes
         self._psfs[band] = one.psf[0]
         self._zones |= one.zones
+        self._scale_error |= one.scale_error
 
     def cube(self, *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
         """The patch, after all bands have been copied."""
         size = max(psf.shape[-1] for psf in self._psfs.values())
         rows, columns = (max(psf.shape[axis] for psf in self._psfs.values()) for axis in (0, 1))
-        psf = np.stack([_on_cells(_padded(self._psfs[band], size), rows, columns) for band in self.bands])
-        zones = {band: replace(zones, stamps=_padded(zones.stamps, size)) for band, zones in self._zones.items()}
+        psf = np.stack([on_cells(padded(self._psfs[band], size), rows, columns) for band in self.bands])
+        zones = {band: replace(zones, stamps=padded(zones.stamps, size)) for band, zones in self._zones.items()}
         planes = {name: np.moveaxis(planes, 0, -1) for name, planes in self._planes.items()}
         return PatchCube(
             bands=self.bands,
@@ -300,6 +309,7 @@ class CubeFilling:
             pixel_scale=pixel_scale,
             psf=psf,
             zones=zones,
+            scale_error=self._scale_error,
             has_noise=self._has_noise,
             noise=planes.pop("noise", None),
             **planes,
@@ -352,44 +362,3 @@ def _short(mask: np.ndarray, band: str) -> np.ndarray:
     if not 0 <= used < 1 << 16:
         raise ValueError(f"The mask of band {band} has bits {used:#x}: those of a patch must be below 0x10000.")
     return mask.astype(np.uint16)
-
-
-def fill_cells(psf: np.ndarray, light: float | np.ndarray, size: int) -> np.ndarray:
-    """Stamps of all cells in one size; a cell without a PSF takes that of the nearest cell that has one.
-
-    Parameters
-    ----------
-    psf
-        PSF stamps [cell row, cell column, y, x]; NaN or zero where there is none.
-    light
-        Sum of each stamp returned, one number or one per cell [cell row, cell column].
-    size
-        Side of the stamps returned, which are zero if no cell has a PSF.
-    """
-    have = np.isfinite(psf).all(axis=(2, 3)) & (np.nansum(psf, axis=(2, 3)) > 0)
-    if not have.any():
-        return np.zeros((*psf.shape[:2], size, size), np.float32)
-    sides = (1 / have.shape[0], 1 / have.shape[1])
-    nearest = ndimage.distance_transform_edt(~have, sampling=sides, return_distances=False, return_indices=True)
-    return of_size(psf[tuple(nearest)], size, np.broadcast_to(light, have.shape)[tuple(nearest)])
-
-
-def _on_cells(psf: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Stamps on another number of cells of the same pixels: each takes that of the cell with the nearest centre."""
-    i = np.minimum(((np.arange(rows) + 0.5) / rows * psf.shape[0]).astype(int), psf.shape[0] - 1)
-    j = np.minimum(((np.arange(columns) + 0.5) / columns * psf.shape[1]).astype(int), psf.shape[1] - 1)
-    return psf[i[:, None], j[None, :]]
-
-
-def _padded(psf: np.ndarray, size: int) -> np.ndarray:
-    """Stamps [..., y, x] with a border of zeros, [..., size, size]."""
-    below_y, below_x = (size - psf.shape[-2]) // 2, (size - psf.shape[-1]) // 2
-    stamps = np.zeros((*psf.shape[:-2], size, size), np.float32)
-    stamps[..., below_y : below_y + psf.shape[-2], below_x : below_x + psf.shape[-1]] = psf
-    return stamps
-
-
-def of_size(psf: np.ndarray, size: int, light: float | np.ndarray) -> np.ndarray:
-    """PSF stamps [..., y, x] with a border of zeros, [..., size, size], each of the sum ``light`` [...]."""
-    stamps = _padded(psf, size)
-    return stamps * (np.asarray(light, np.float32)[..., None, None] / stamps.sum(axis=(-2, -1), keepdims=True))

@@ -51,6 +51,7 @@ def planes_of_coadd(coadd: CellCoadd, *, input_count: np.ndarray | None = None) 
         input_count=_count_inputs(coadd) if input_count is None else input_count,
         psf_light=_psf_light(coadd),
         zones=zones_of_cells(coadd),
+        scale_error=float(coadd.metadata.get("flux_scale_error", 0.0)),
     )
 
 

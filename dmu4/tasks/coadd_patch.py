@@ -27,7 +27,7 @@ from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance
-from dmu4.coadds.inputs import OpenInput, open_input, weight_of
+from dmu4.coadds.inputs import OpenInput, flux_scale_error, open_input, weight_of
 from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs
 from dmu4.coadds.psf_zones import find_zones
 from dmu4.coadds.stack import CoaddSettings, make_coadd
@@ -239,6 +239,11 @@ class CoaddPatchTask(PipelineTask):
         metadata = {
             "n_inputs": len(inputs),
             "psf_correction": float(np.average([one.psf_correction for one in inputs], weights=weights)),
+            "flux_scale_error": flux_scale_error(
+                planes.cell_counts,
+                np.array([source.weight for source in sources]),
+                np.array([one.zero_point_error for one in inputs]),
+            ),
             "clipped_fraction": float(planes.clipped.sum() / max(planes.cell_counts.sum(), 1)),
             "lanczos_order": settings.order,
             "weighting": str(self.config.weighting),

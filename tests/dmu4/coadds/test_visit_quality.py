@@ -62,6 +62,7 @@ def test_through_the_summaries(noise):
     for row, expected in zip(table, (noise, other), strict=True):
         quality = accepted_quality(row)
         assert (quality.seeing, quality.psf_correction) == (0.8, 1.03)
+        assert quality.zero_point_error == FIGURES["zero_point_err"]
         assert quality.noise.variance == expected.variance
         np.testing.assert_array_equal(quality.noise.correlation, expected.correlation)
 

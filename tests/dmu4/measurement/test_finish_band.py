@@ -41,7 +41,9 @@ def finished():
     in_kron = ApertureSums(flux=np.full((N, 1), 7.0), variance=np.full((N, 1), 25.0), filled=filled)
     inflation = ErrorInflation(psf=1.0, gaap=1.0, radius=RADII, circle=np.linspace(1, 2, CIRCLES), samples=100)
     kron_area = np.pi * np.array([RADII[0], RADII[5], 1.0, 100.0, 0.5 * (RADII[1] + RADII[2])]) ** 2
-    return finish_band(band, in_circles, in_kron, kron_area=kron_area, inflation=inflation, floor=0.03)
+    return finish_band(
+        band, in_circles, in_kron, kron_area=kron_area, inflation=inflation, floor=0.03, scale_error=0.04
+    )
 
 
 def test_fluxes_are_the_residual_plus_the_own_model(finished):
@@ -61,7 +63,7 @@ def test_coverage_and_use(finished):
     """Usable: covered to nine tenths, a PSF flux, a GAaP flux, no saturation; without coverage there is no floor."""
     np.testing.assert_array_equal(finished.coverage, [1, 0.8, 0, 1, 1])
     np.testing.assert_array_equal(finished.usable, [True, False, False, False, False])
-    np.testing.assert_array_equal(finished.flux_floor, [0.03, 0.03, np.nan, 0.03, 0.03])
+    np.testing.assert_array_equal(finished.flux_floor, [0.05, 0.05, np.nan, 0.05, 0.05])
     np.testing.assert_allclose(finished.kron_fraction, [0.95, 0.95, np.nan, 0.95, 0.95])
     np.testing.assert_allclose(finished.circle_fraction[:, 2], [0.6, 0.6, np.nan, 0.6, 0.6])
     np.testing.assert_array_equal(finished.depth5, [25, 24, 23, 22, 21])
