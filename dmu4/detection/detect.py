@@ -13,7 +13,7 @@ from scipy.stats import chi2, norm
 
 from dmu0.robust_statistics import clipped_moments
 from dmu4.detection.footprints import Footprints, Peaks, find_peaks, make_footprints
-from dmu4.patches.cube import PatchData, mean_psf, psf_sigma
+from dmu4.patches.cube import PatchCube, PatchData, map_bands, mean_psf, psf_sigma
 from dmu4.patches.sky import SAMPLE
 
 
@@ -232,14 +232,12 @@ def significance_maps(patch: PatchData, threads: int) -> SignificanceMaps:
     whole = (len(patch.bands), *patch.shape)
     value, good, width = np.zeros(whole, np.float32), np.zeros(whole, bool), np.full(whole[0], np.nan)
 
-    def one(band: int) -> None:
-        data = patch.band(band)
+    def one(band: int, data: PatchCube) -> None:
         psf, noise = mean_psf(data, 0), data.plane("noise", 0) if data.has_noise[0] else None
         good[band], width[band] = data.good[..., 0], psf_sigma(psf)
         value[band] = significance_map(data.plane("image", 0), data.plane("variance", 0), good[band], psf, noise)
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, range(whole[0])))
+    map_bands(patch, one, threads=threads)
     return SignificanceMaps(value=value, good=good, width=width)
 
 

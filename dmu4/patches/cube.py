@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -126,7 +127,7 @@ class PatchCube(PatchImages):
         """The PSFs of a band, by its number."""
         return self.zones.get(self.bands[band]) or band_psf(self.psf[band], None, self.shape)
 
-    def band(self, number: int) -> PatchCube:
+    def read(self, number: int) -> PatchCube:
         """One band, as a cube that shares the memory of this one."""
         one, name = slice(number, number + 1), self.bands[number]
         planes = {p: getattr(self, p)[..., one] for p in ("image", "variance", "good", "mask", "input_count")}
@@ -139,6 +140,10 @@ class PatchCube(PatchImages):
             zones={name: self.zones[name]} if name in self.zones else {},
             **planes,
         )
+
+    def prepare(self, one: PatchCube) -> PatchCube:
+        """A band from `read`, as it is."""
+        return one
 
 
 class PatchData(Protocol):
@@ -164,8 +169,11 @@ class PatchData(Protocol):
     def pixel_scale(self) -> float:
         """Size of a pixel in arcsec."""
 
-    def band(self, number: int) -> PatchCube:
-        """One band, as a cube."""
+    def read(self, number: int) -> PatchCube:
+        """One band, as a cube. A Butler is used by the thread that made it: this is not called from another."""
+
+    def prepare(self, one: PatchCube) -> PatchCube:
+        """A band from `read` as it is to be used. This may be called from any thread."""
 
 
 def psf_sigma(psf: np.ndarray) -> float:
@@ -316,6 +324,33 @@ class CubeFilling:
         )
 
 
+def map_bands(patch: PatchData, function: Callable[[int, PatchCube], Found], *, threads: int) -> list[Found]:
+    """Call a function for each band; bands are read by this thread, and prepared and used by others.
+
+    Parameters
+    ----------
+    patch
+        The patch.
+    function
+        Function of the number of a band and its cube.
+    threads
+        Number of threads, and of bands in memory at once besides that which is being read.
+
+    Returns
+    -------
+    list
+        Results in the order of the bands.
+    """
+    found, running = [], deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for number in range(len(patch.bands)):
+            if len(running) == threads:
+                found.append(running.popleft().result())
+            running.append(pool.submit(lambda n, one: function(n, patch.prepare(one)), number, patch.read(number)))
+        found.extend(one.result() for one in running)
+    return found
+
+
 def gather(
     patch: PatchData, *, noise: bool, each: Callable[[PatchCube], Found], threads: int = 1
 ) -> tuple[PatchCube, list[Found]]:
@@ -339,14 +374,12 @@ def gather(
     """
     filling = CubeFilling(patch.bands, patch.shape, noise=noise)
 
-    def one(number: int) -> Found:
-        data = patch.band(number)
+    def one(_: int, data: PatchCube) -> Found:
         found = each(data)
         filling.put(data)
         return found
 
-    with ThreadPoolExecutor(threads) as pool:
-        found = list(pool.map(one, range(len(patch.bands))))
+    found = map_bands(patch, one, threads=threads)
     cube = filling.cube(x0=patch.x0, y0=patch.y0, pixel_scale=patch.pixel_scale)
     return cube, found
 

@@ -148,13 +148,17 @@ class SkySubtracted:
         self.bands, self.shape, self.pixel_scale = patch.bands, patch.shape, patch.pixel_scale
         self.x0, self.y0 = patch.x0, patch.y0
 
-    def band(self, number: int) -> PatchCube:
-        """One band minus its sky."""
-        one, name = self._patch.band(number), self.bands[number]
+    def read(self, number: int) -> PatchCube:
+        """One band with its sky."""
+        return self._patch.read(number)
+
+    def prepare(self, one: PatchCube) -> PatchCube:
+        """A band from `read` minus its sky."""
+        one = self._patch.prepare(one)
         if self._known is None and self._box:
             mesh = band_sky(one, box=self._box)
             if mesh is not None:
-                self.sky[name] = mesh
+                self.sky[one.bands[0]] = mesh
         return subtract_sky(one, self.sky)
 
 

@@ -50,7 +50,11 @@ class StoredPlanes:
         self._folder = folder
         self.shape = np.load(folder / "image_g.npy", mmap_mode="r").shape
 
-    def band(self, number: int) -> PatchCube:
+    def prepare(self, one: PatchCube) -> PatchCube:
+        """A band, as it is."""
+        return one
+
+    def read(self, number: int) -> PatchCube:
         """One band, as a cube."""
         band = BANDS[number]
         image, noise, variance, psf = (
@@ -164,8 +168,8 @@ def warm_up(patch: StoredPlanes) -> None:
         def __init__(self) -> None:
             self.shape = (side, side)
 
-        def band(self, number: int) -> PatchCube:
-            one = patch.band(number)
+        def read(self, number: int) -> PatchCube:
+            one = patch.read(number)
             planes = {name: getattr(one, name)[:side, :side] for name in ("image", "variance", "noise", "good", "mask")}
             count = one.input_count[:side, :side]
             cells = side // CELL

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import get_ident
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from dmu4.patches.cube import BandPlanes, make_cube, mean_psf, psf_sigma
+from dmu4.patches.cube import BandPlanes, gather, make_cube, map_bands, mean_psf, one_band, psf_sigma
 from obs_vista.masks import BIT
 from tests.scenes.patches import add_gaussian, psf_stamp
 from tests.scenes.tilted import CELLS, SHAPE, X0, Y0, cell_psf, make_tilted
@@ -116,3 +118,30 @@ def test_unknown_bands_are_refused():
         make_cube({"q": planes(), "i": planes()}, x0=0, y0=0, pixel_scale=0.2)
     with pytest.raises(ValueError, match="no coadd of any band"):
         make_cube({}, x0=0, y0=0, pixel_scale=0.2)
+
+
+def test_bands_are_read_by_one_thread(rng: np.random.Generator) -> None:
+    """Every band is read in order by the thread that asks, and used by others; results are in order."""
+
+    class Watched:
+        bands, shape, x0, y0, pixel_scale = ("g", "i", "vk"), (12, 20), 30, 40, 0.2
+        readers: ClassVar[list[tuple[int, int]]] = []
+
+        def read(self, number: int):
+            self.readers.append((number, get_ident()))
+            image = np.full((12, 20), 10.0 + number)
+            return one_band(self.bands[number], planes(image=image), x0=30, y0=40, pixel_scale=0.2)
+
+        def prepare(self, one):
+            return replace(one, image=2 * one.image)
+
+    patch = Watched()
+    used = map_bands(patch, lambda number, one: (number, one.bands[0], one.image[3, 4, 0], get_ident()), threads=2)
+    assert [row[:3] for row in used] == [(0, "g", 20.0), (1, "i", 22.0), (2, "vk", 24.0)]
+    assert patch.readers == [(number, get_ident()) for number in range(3)]
+    assert get_ident() not in [row[3] for row in used]
+    cube, found = gather(patch, noise=False, each=lambda one: one.bands[0], threads=2)
+    assert found == ["g", "i", "vk"]
+    assert cube.noise is None
+    assert cube.image[3, 4].tolist() == [20, 22, 24]
+    assert (cube.x0, cube.y0, cube.pixel_scale) == (30, 40, 0.2)

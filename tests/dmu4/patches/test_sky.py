@@ -70,13 +70,14 @@ def test_sky_of_a_patch_is_found_kept_and_subtracted(rng):
     slopes = np.stack([np.zeros(SHAPE), 0.5 * slope()], axis=-1)
     tilted = replace(cube, image=np.where(cube.good, cube.image + slopes, 0).astype(np.float32))
     taken = SkySubtracted(tilted, box=64)
-    of_bands = [taken.band(number) for number in (1, 0)]
+    of_bands = [taken.prepare(taken.read(number)) for number in (1, 0)]
     table = sky_table(taken.sky)
     assert table["sky"].unit == "nJy"
     flat = subtract_sky(tilted, meshes_of(table))
     for number, one in zip((1, 0), of_bands, strict=True):
         np.testing.assert_array_equal(one.image[..., 0], flat.image[..., number])
-    known = SkySubtracted(tilted, sky=meshes_of(table)).band(1)
+    again = SkySubtracted(tilted, sky=meshes_of(table))
+    known = again.prepare(again.read(1))
     np.testing.assert_array_equal(known.image[..., 0], flat.image[..., 1])
     left = np.median((flat.image - cube.image)[cube.good[..., 1], 1])
     assert abs(left) < 0.8
