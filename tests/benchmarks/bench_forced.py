@@ -17,6 +17,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from photutils.aperture import CircularAperture, aperture_photometry
 from photutils.psf import ImagePSF, PSFPhotometry, SourceGrouper
 
+from dmu4.detection.detect import spatial_order
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.measurement.forced import fit_fluxes
 from dmu4.measurement.stamps import Kernels, make_profiles, render
@@ -26,10 +27,10 @@ from tests.scenes.patches import Scene, draw, psf_stamp
 VARIANCE = 3.0  # px^2, that is a seeing of 0.7 arcsec at 0.168 arcsec a pixel
 SIGMA = 5.0  # nJy
 RADII = np.array([3, 4.5, 6, 9, 12, 17, 20, 22, 24, 25])
-FORCED_LIMIT = 20.0
+FORCED_LIMIT = 30.0
 """Photutils takes at least this many times as long, for one band."""
-APERTURE_LIMIT = 4.0
-"""So does sep, for ten circles in ten bands."""
+APERTURE_LIMITS = {"sep": 10.0, "photutils": 4.0}
+"""So do these for ten circles in ten bands."""
 PULL_LIMITS = (0.1, 0.1)
 """Largest mean of the pulls, blended stars among them, and largest distance of their width from one."""
 FLUX_LIMIT = 2e-3
@@ -99,8 +100,11 @@ def bench_forced(n: int, verdicts: Verdicts) -> None:
 def bench_apertures(n: int, verdicts: Verdicts) -> None:
     """Ten circles in ten bands."""
     scene, image, variance = star_field(n, np.random.default_rng(8))
-    cube = np.repeat(image[..., None], 10, axis=-1)
-    spread, good = np.repeat(variance[..., None], 10, axis=-1), np.ones(cube.shape, bool)
+    # As in the pipeline, objects are sorted on the sky for all, and each band is contiguous.
+    order = spatial_order(scene.x, scene.y)
+    scene = Scene(x=scene.x[order], y=scene.y[order], covariance=scene.covariance[order], flux=scene.flux[order])
+    planes = (image, variance, np.ones(image.shape, bool))
+    cube, spread, good = (np.moveaxis(np.repeat(plane[None], 10, axis=0), 0, -1) for plane in planes)
     conics = circles(RADII, length=n)
 
     def sums() -> np.ndarray:
@@ -123,7 +127,7 @@ def bench_apertures(n: int, verdicts: Verdicts) -> None:
         print(f"ten circles, ten bands: dmu4 {our_time:.2f} s CPU, {name} {10 * one_band:.2f} (ten times one band)")
         worst = max(np.median(np.abs(flux[:, k, 0] / reference[k] - 1)) for k in range(len(RADII)))
         verdicts.at_most(f"sums in circles differ from those of {name} by", float(worst), FLUX_LIMIT)
-        verdicts.at_least(f"circles: CPU of {name} over ours", 10 * one_band / our_time, APERTURE_LIMIT)
+        verdicts.at_least(f"circles: CPU of {name} over ours", 10 * one_band / our_time, APERTURE_LIMITS[name])
 
 
 def main(count: int) -> int:
