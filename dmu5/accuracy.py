@@ -181,7 +181,11 @@ def reference_offset(reference: Table, catalogue: Table, band: str, *, snr_min: 
     flux, error = (np.asarray(reference[column], float) for column in (name, f"{name}Err"))
     usable = (error > 0) & (flux > snr_min * error) & ~np.asarray(reference["extended"], bool)
     stars = np.asarray(catalogue["refExtendedness"], float) < 0.5
-    good = good_flux(catalogue, f"{band}_psfFlux", snr_min=BRIGHT) & stars & (np.asarray(catalogue["blend_size"]) == 1)
+    good = (
+        good_flux(catalogue, f"{band}_psfFlux", snr_min=BRIGHT)
+        & stars
+        & (np.asarray(catalogue["deblend_blendNChild"]) == 1)
+    )
     theirs, ours = reference[usable], catalogue[good]
     ra, dec = sky_positions(theirs)
     pairs = match(ra, dec, *(np.asarray(ours[f"coord_{axis}"], float) for axis in ("ra", "dec")), radius=MATCH_RADIUS)

@@ -214,7 +214,7 @@ def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str
             np.asarray(theirs[f"{band}_apFlux_2p0"], float),
             np.asarray(theirs[f"{band}_apFluxErr_2p0"], float),
         )
-        alone = (np.asarray(theirs[f"{band}_flags"]) == 0) & (np.asarray(ours["blend_size"]) == 1)
+        alone = (np.asarray(theirs[f"{band}_flags"]) == 0) & (np.asarray(ours["deblend_blendNChild"]) == 1)
         good = good_flux(ours, f"{band}_ap06Flux") & alone & (error > 0) & (flux > 20 * error)
         ratio = np.asarray(ours[f"{band}_ap06Flux"], float)[good] / flux[good]
         middle = float(np.median(ratio)) if len(ratio) else np.nan

@@ -27,6 +27,13 @@ def magnitude_of(flux: ArrayLike) -> np.ndarray:
     return np.where(positive, AB_ZERO_POINT - 2.5 * np.log10(np.where(positive, flux, 1.0)), np.nan)
 
 
+def magnitude_error(flux: ArrayLike, error: ArrayLike) -> np.ndarray:
+    """Errors of AB magnitudes, from fluxes and their errors in one unit; NaN where a flux is not positive."""
+    flux, error = np.asarray(flux, float), np.asarray(error, float)
+    positive = flux > 0
+    return np.where(positive, 2.5 / np.log(10) * error / np.where(positive, flux, 1.0), np.nan)
+
+
 def flux_of(magnitude: ArrayLike) -> np.ndarray:
     """Flux densities in nJy of AB magnitudes, of the same shape; NaN stays NaN."""
     return 10 ** (0.4 * (AB_ZERO_POINT - np.asarray(magnitude, float)))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from astropy.table import Table
 from lsst.images import SkyProjection
 
+from dmu4.measurement.epochs import CellEpochs
 from dmu4.measurement.measure import BandMeasurement, Measurements
 from dmu4.measurement.motion import Motion
 from dmu4.measurement.object_shapes import ObjectShapes
 from dmu4.objects.columns import APERTURES, make_object_table, object_id
 from dmu4.objects.missing_bands import missing_band
 from dmu4.patches.cube import PatchData
+from obs_vista.photometry import magnitude_error, magnitude_of
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ def object_rows(
     patch: int,
     pixel_scale: float,
     bands: Sequence[str],
+    epochs: Mapping[str, CellEpochs] = MappingProxyType({}),
 ) -> Table:
     """One row per object, with the columns of `dmu4.objects.columns`.
 
@@ -102,6 +106,8 @@ def object_rows(
         Pixel size in arcsec.
     bands
         Bands of the columns; the values of bands that were not measured are missing in every row.
+    epochs
+        Band -> epochs of its cells, for bands whose inputs are known.
     """
     n = len(detections)
     values = {
@@ -120,6 +126,8 @@ def object_rows(
             values |= of_band(band, measured.bands[band])
         else:
             values |= missing_band(band, n)
+        if band in epochs:
+            values[f"{band}_epoch"] = epochs[band].at(x=positions.x, y=positions.y)
     return make_object_table(values, bands, length=n)
 
 
@@ -132,8 +140,8 @@ def _of_detection(detections: Table) -> dict[str, np.ndarray]:
     blend_size = np.asarray(detections["blend_size"])
     return {
         "refBand": np.asarray(detections["refBand"]).astype(str),
-        "footprint_area": np.asarray(detections["footprint_area"]),
-        "blend_size": blend_size,
+        "footprintArea": np.asarray(detections["footprint_area"]),
+        "deblend_blendNChild": blend_size,
         "detect_fromBlend": blend_size > 1,
     }
 
@@ -204,4 +212,6 @@ def of_band(band: str, measured: BandMeasurement) -> dict[str, np.ndarray]:
         values[f"{band}_{name}"] = flux.value
         values[f"{band}_{name}Err"] = flux.error
         values[f"{band}_{name}_flag"] = flux.flag
+    values[f"{band}_psfMag"] = magnitude_of(measured.psf.value)
+    values[f"{band}_psfMagErr"] = magnitude_error(measured.psf.value, measured.psf.error)
     return values

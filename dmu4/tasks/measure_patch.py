@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
@@ -22,6 +24,7 @@ from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 from dmu0.sky.skymap import RingsSkyMap, SingleSkyMap, make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
+from dmu4.measurement.epochs import CellEpochs, cell_epochs
 from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
 from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows
 from dmu4.measurement.object_shapes import ShapeSettings
@@ -151,7 +154,12 @@ class MeasurePatchTask(PipelineTask):
         data_id = butlerQC.quantum.dataId
         patch = sky_map.tract(data_id["tract"]).patch(data_id["patch"])
         detections = butlerQC.get(inputRefs.detections)
-        butlerQC.put(self.run(flat, stored.projection, detections, patch, sky_map), outputRefs)
+        epochs = {
+            str(handle.dataId["band"]): found
+            for handle in butlerQC.get(inputRefs.coadds)
+            if (found := cell_epochs(handle.get(component="provenance"), patch)) is not None
+        }
+        butlerQC.put(self.run(flat, stored.projection, detections, patch, sky_map, epochs), outputRefs)
 
     def run(
         self,
@@ -160,6 +168,7 @@ class MeasurePatchTask(PipelineTask):
         detections: Table,
         patch: Patch,
         sky_map: RingsSkyMap | SingleSkyMap,
+        epochs: Mapping[str, CellEpochs] = MappingProxyType({}),
     ) -> Struct:
         """Measure the objects of a patch.
 
@@ -175,6 +184,8 @@ class MeasurePatchTask(PipelineTask):
             The patch.
         sky_map
             The sky map, which defines the area owned by each tract and patch.
+        epochs
+            Band -> mean epochs of the cells of its coadd, where its inputs are known.
 
         Returns
         -------
@@ -192,7 +203,8 @@ class MeasurePatchTask(PipelineTask):
         primary = in_own_area(x=at.x, y=at.y, ra=at.ra, dec=at.dec, patch=patch, sky_map=sky_map)
         self.log.info("%d objects, %d primary", len(detections), int(np.sum(primary)))
         numbers = {"tract": patch.tract.id, "patch": patch.id, "pixel_scale": data.pixel_scale}
-        return Struct(objects=object_rows(measured, at, detections, primary=primary, **numbers, bands=bands))
+        rows = object_rows(measured, at, detections, primary=primary, **numbers, bands=bands, epochs=epochs)
+        return Struct(objects=rows)
 
     def _measure(self, data: PatchData, detections: Table) -> Measurements:
         """All measurements on pixels."""

@@ -61,7 +61,7 @@ def objects(truth: Table, rng: np.random.Generator) -> Table:
         "patch": np.zeros(count),
         "refBand": np.full(count, "i"),
         "detect_isPrimary": np.ones(count),
-        "blend_size": np.ones(count),
+        "deblend_blendNChild": np.ones(count),
         "refExtendedness": np.where(seen["type"] == "star", 0.0, 1.0),
     }
     for band in BANDS:

@@ -41,7 +41,11 @@ def catalogue(ra: np.ndarray, dec: np.ndarray, **values: object) -> Table:
     """Objects of 1,000 +- 10 nJy in every band, and what is asked for."""
     count = len(ra)
     columns = {"coord_ra": ra, "coord_dec": dec, "objectId": np.arange(count), "detect_isPrimary": np.ones(count)}
-    columns |= {"refBand": np.full(count, "vk"), "blend_size": np.ones(count), "refExtendedness": np.zeros(count)}
+    columns |= {
+        "refBand": np.full(count, "vk"),
+        "deblend_blendNChild": np.ones(count),
+        "refExtendedness": np.zeros(count),
+    }
     for band in BANDS:
         for kind in ("psfFlux", "ap06Flux"):
             columns |= {f"{band}_{kind}": np.full(count, 1000.0), f"{band}_{kind}Err": np.full(count, 10.0)}
@@ -88,7 +92,7 @@ def test_offsets_are_on_the_sky(rng: np.random.Generator) -> None:
 def test_baseline_is_compared_where_objects_are_alone(rng: np.random.Generator) -> None:
     """Blends, flagged and faint baseline fluxes do not count; what is left is ours over theirs."""
     ra, dec = sky(40, rng)
-    ours = catalogue(ra, dec, blend_size=np.where(np.arange(40) < 15, 3, 1))
+    ours = catalogue(ra, dec, deblend_blendNChild=np.where(np.arange(40) < 15, 3, 1))
     theirs = Table({"ra": ra, "dec": dec})
     for band in BANDS:
         theirs[f"{band}_apFlux_2p0"] = np.where(np.arange(40) < 15, 500.0, 800.0)

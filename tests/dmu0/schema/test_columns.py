@@ -59,7 +59,7 @@ def test_dimensions() -> None:
         "coord_decErr": u.arcsec,
         "shape_xy": u.arcsec**2,
         "kronRad": u.arcsec,
-        "footprint_area": u.pixel**2,
+        "footprintArea": u.pixel,
         "g_psfFlux": u.Jy,
         "g_gaap1p0FluxErr": u.Jy,
     }.items():

@@ -11,6 +11,7 @@ from lsst.images import SkyProjection, TractFrame
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.measurement.band_fluxes import Flux
+from dmu4.measurement.epochs import CellEpochs
 from dmu4.measurement.measure import BandMeasurement, Measurements
 from dmu4.measurement.motion import Motion
 from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows
@@ -97,6 +98,10 @@ def table(tract):
         patch=34,
         pixel_scale=PIXEL_SCALE,
         bands=["g", "i", "vk"],
+        epochs={
+            "i": CellEpochs((X0, Y0), 10_000, np.array([[57357.5]])),
+            "vk": CellEpochs((X0, Y0), 10_000, np.array([[56245.0]])),
+        },
     )
 
 
@@ -155,7 +160,7 @@ def test_what_detection_has_found(table):
     """Numbers, bands and blends are those of the detections, in their order."""
     np.testing.assert_array_equal(table["objectId"], 12_0034_0000000 + np.arange(1, 5))
     np.testing.assert_array_equal(table["refBand"], ["vk", "i", "i", "vk"])
-    np.testing.assert_array_equal(table["footprint_area"], [7, 8, 9, 10])
+    np.testing.assert_array_equal(table["footprintArea"], [7, 8, 9, 10])
     np.testing.assert_array_equal(table["detect_fromBlend"], [False, True, True, False])
     np.testing.assert_array_equal(table["detect_isPrimary"], [True, False, True, True])
     np.testing.assert_array_equal(table["i_detected"], [True, True, False, False])
@@ -175,6 +180,9 @@ def test_every_flux_is_in_its_own_column(table, band, start):
         np.testing.assert_allclose(table[f"{band}_{name}Err"], 0.001 * value, rtol=1e-6)
         np.testing.assert_array_equal(table[f"{band}_{name}_flag"], [False, False, False, True])
     np.testing.assert_allclose(table[f"{band}_kronFraction"], [0.81, 0.82, 0.83, np.nan])
+    np.testing.assert_allclose(table[f"{band}_psfMag"], 31.4 - 2.5 * np.log10(start + 100 + np.arange(N)), rtol=1e-6)
+    np.testing.assert_allclose(table[f"{band}_psfMagErr"], 1.0857e-3, rtol=1e-3)
+    np.testing.assert_array_equal(table[f"{band}_epoch"], {"i": 57357.5, "vk": 56245.0}[band])
     for k, radius in enumerate(APERTURES):
         np.testing.assert_allclose(table[f"{band}_ap{radius:02d}Fraction"], np.array([0.1, 0.2, 0.3, 0.4]) + 0.1 * k)
     np.testing.assert_allclose(table[f"{band}_fluxFloor"], start + np.arange(N))
@@ -191,6 +199,8 @@ def test_a_band_without_a_coadd_and_a_patch_without_objects(table):
     names = [column.name for column in object_columns(["g", "i", "vk"])]
     assert table.colnames == names
     assert np.isnan(table["g_psfFlux"]).all()
+    assert np.isnan(table["g_psfMag"]).all()
+    assert np.isnan(table["g_epoch"]).all()
     for name in ("psfFlux", "kronFlux", "gaap1p0Flux", "ap03Flux", "ap25Flux"):
         assert table[f"g_{name}_flag"].all()
     assert not table["g_usable"].any()
