@@ -13,6 +13,7 @@ from dmu0.schema.columns import schema_columns
 from dmu0.surveys import Survey
 from dmu5.hats_collection import write_hats
 from dmu5.lite import lite_columns, make_lite
+from dmu5.observations import obscore_columns, obscore_records
 from dmu5.steps import parquet_files, read_catalogue
 from dmu5.writers import write_fits, write_sorted_parquet, write_votable
 
@@ -77,6 +78,12 @@ def write_lite(survey: Survey, *, provenance: Provenance) -> list[Path]:
         write_fits(table, folder / "object_lite.fits", lite_columns(columns), provenance=provenance),
     ]
     return written
+
+
+def write_observations(survey: Survey, *, provenance: Provenance) -> Path:
+    """Write the records of all images (`dmu5.observations`), ``obscore.vot``."""
+    path = survey.folders[5] / "catalogue" / "obscore.vot"
+    return write_votable(obscore_records(survey), path, obscore_columns(), provenance=provenance)
 
 
 def write_collection(survey: Survey, *, provenance: Provenance) -> Path:
