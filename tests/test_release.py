@@ -233,13 +233,13 @@ def test_products_can_be_read(sample: tuple[Survey, Table]) -> None:
     schema = Schema.model_validate(yaml.safe_load((folder / "schema.yaml").read_text()))
     assert [column.name for column in schema.tables[0].columns] == list(frame.columns)
     page = (survey.folders[5] / "release" / "index.html").read_text()
-    assert "sky_8524.png" in page
+    assert "sky_8524.jpg" in page
     files = [folder / "parquet" / "8524" / "object.parquet", folder / "object.fits", folder / "object.vot"]
     said = [read_provenance(path) for path in files]
     assert said[0] == said[1] == said[2]
     assert said[0]["survey"] == "sample.yaml"
     assert all(value in page for value in said[0].values())
-    assert (survey.folders[5] / "release" / "sky_8524.png").stat().st_size > 10_000
+    assert (survey.folders[5] / "release" / "sky_8524.jpg").stat().st_size > 10_000
 
 
 def test_real_stars_are_dwarfs(gama9: Table) -> None:
