@@ -166,6 +166,16 @@ def patches_to_make(survey: Survey, tracts: str = "") -> dict[int, list[int]]:
     return found
 
 
+def skipped_patches(survey: Survey) -> dict[tuple[int, int], str]:
+    """The patches that `make_coverage` skipped: tract and patch -> reason.
+
+    Reads ``patches.parquet``; where it has not been made, nothing is skipped.
+    """
+    path = survey.folders[1] / "patches.parquet"
+    rows = read_table(path) if path.exists() else ()
+    return {(int(row["tract"]), int(row["patch"])): str(row["reason"]) for row in rows if row["state"] != "job"}
+
+
 def _served_jobs(survey: Survey, patches: Sequence[Patch]) -> Table:
     """The optical coadds that a Butler serves: one per patch and band."""
     served = [band for band, optical in survey.optical_bands.items() if optical.butler is not None]

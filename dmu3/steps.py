@@ -20,6 +20,7 @@ from dmu0.published.coadds import plain_file, survey_source
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu1.mosaics import coadds_of_patches
+from dmu1.steps import skipped_patches
 from dmu3.inputs import (
     InputError,
     OpenFiles,
@@ -116,6 +117,8 @@ def make_images(
 ) -> Iterator[PatchBand]:
     """Make the baseline images of a survey, one patch and band at a time.
 
+    Patches that dmu1 skipped, because they lack the images of one half of the survey, are skipped as in the pipeline.
+
     Parameters
     ----------
     survey
@@ -135,7 +138,8 @@ def make_images(
         coadds = {
             (patch.tract.id, patch.id, band): rows for patch, band, rows in coadds_of_patches(manifest, survey, patches)
         }
-        sources = _Sources(survey, manifest, selected, coverage, choose_engine(engine), files, cards, coadds)
+        skipped = skipped_patches(survey)
+        sources = _Sources(survey, manifest, selected, coverage, choose_engine(engine), files, cards, coadds, skipped)
         # Neighbouring patches share images: one band after the other, the files of a band are opened once.
         for band in survey.bands:
             for patch in patches:
@@ -154,6 +158,7 @@ class _Sources:
     files: OpenFiles
     cards: dict[str, str]
     coadds: dict[tuple[int, int, str], list[Table.Row]]
+    skipped: dict[tuple[int, int], str]
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,8 @@ def _make_image(sources: _Sources, *, patch: Patch, band: str) -> PatchBand:
     path = image_path(survey.folders[3], **where)
     for old in (path, weight_path(path)):
         old.unlink(missing_ok=True)
+    if (reason := sources.skipped.get((patch.tract.id, patch.id))) is not None:
+        return PatchBand(**where, state="skipped", reason=f"dmu1 skipped the patch: {reason}")
     stacks = survey.vista is not None and band in survey.vista.stack_bands
     try:
         made = (_from_stacks if stacks else _from_coadd)(sources, patch=patch, band=band)

@@ -1,7 +1,7 @@
 """Published images on pixels of their own, brought on to the pixels of a patch like the detectors of a coadd are.
 
 One resampling by the engine of coadds does images, variances, masks and noise in one pass (`dmu4.coadds.stack`); where
-several tiles of a mosaic reach a patch, they are coadded. The PSF is then measured on what has come out.
+several tiles of a mosaic reach a patch, they are coadded. Their PSFs, given or fitted to stars, are resampled as well.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from dmu0.published.planes import OpticalCoadd
 from dmu0.sky.tract import Patch
 from dmu4.coadds.cell_coadd import cell_size
 from dmu4.coadds.correlated_noise import noise_kernel, sky_noise_correlation
-from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs, psf_nodes
-from dmu4.coadds.psf_from_stars import shifted_stamp
+from dmu4.coadds.psf import InputPsfs, Psf, cell_psfs, mark_inexact, nominal_inputs, psf_nodes
+from dmu4.coadds.psf_from_stars import FittedPsf, in_words, of_the_best, psf_from_stars
 from dmu4.coadds.resample import CoordinateGrid, PixelMap, coordinate_grid
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes, CoaddSettings, make_coadd
+from dmu4.coadds.star_stamps import shifted_stamp
 from obs_vista.masks import BIT, PLANES, bits
 
 ORDER = 5
@@ -178,9 +179,30 @@ class StampPsf:
 
 
 def stamp_psfs(
-    stamp: np.ndarray, inputs: Sequence[CoaddInput], planes: CoaddPlanes, patch: Patch, *, order: int
+    psfs: Sequence[Psf], inputs: Sequence[CoaddInput], planes: CoaddPlanes, patch: Patch, *, order: int
 ) -> np.ndarray:
-    """The PSF of each cell from a stamp on the images' own pixels, as `dmu4.coadds.psf.cell_psfs` gives it."""
-    nodes = [psf_nodes(StampPsf(stamp), one.bbox) for one in inputs]
+    """The PSF of each cell from those of the images on their own pixels, as `dmu4.coadds.psf.cell_psfs` gives it."""
+    nodes = [psf_nodes(psf, one.bbox) for psf, one in zip(psfs, inputs, strict=True)]
     nominal = nominal_inputs(planes.cell_counts)
     return cell_psfs(InputPsfs(inputs, nodes, patch.image_bbox, order=order), nominal, cell=cell_size(patch))
+
+
+def image_psfs(inputs: Sequence[CoaddInput], *, max_stars: int) -> list[FittedPsf]:
+    """The PSF of each image on its own pixels, fitted to the stars of the part of it that was read."""
+    starts = [(one.bbox.x.start, one.bbox.y.start) for one in inputs]
+    found = [
+        psf_from_stars(*one.read(one.bbox), start=start, max_stars=max_stars)
+        for one, start in zip(inputs, starts, strict=True)
+    ]
+    return of_the_best(found, starts)
+
+
+def light_on_stamps(psfs: Sequence[FittedPsf], inputs: Sequence[CoaddInput], planes: CoaddPlanes) -> float:
+    """Fraction of a star's light that falls on a stamp, averaged over the images with the weights of their pixels."""
+    weights = planes.cell_counts.sum(axis=(0, 1)) * [one.weight for one in inputs]
+    return float(np.average([psf.light for psf in psfs], weights=weights))
+
+
+def psf_source(psfs: Sequence[FittedPsf]) -> str:
+    """Where the PSFs of images are from, in words; a tile with the PSF of another has no stars of its own."""
+    return in_words(sum({id(psf.psf): psf.n_stars for psf in psfs}.values()))

@@ -1,181 +1,189 @@
-"""The PSF of a coadd that is published without one: the mean of its stars."""
+"""The PSF of an image that is published without one, fitted to its stars as the PSF of a detector is (`dmu4.psf`)."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import numpy as np
-from lsst.images import Box
+from lsst.images import Box, Image
 
-from dmu0.robust_statistics import SIGMA_TO_FWHM, robust_scatter
-from dmu4.coadds.resample import coordinate_grid, warp
-from dmu4.psf.stars import find_sources, select_stars, stellar_size
-from obs_vista.masks import BIT
+from dmu0.robust_statistics import SIGMA_TO_FWHM
+from dmu4.coadds.star_stamps import find_stars
+from dmu4.psf.fit import FEWEST, fit_psf
+from dmu4.psf.kernels import draw, interpolant_table, local_grid
+from dmu4.psf.model import GridPsf, Moffat, moffat_grid
+from dmu4.psf.profile import PixelErrors
+from dmu4.psf.stars import Sources
+from obs_vista.masks import BIT, bits
 
-MIN_STARS = 5
-"""Smallest number of stars for an average PSF."""
+RESERVE = 0.05
+"""Fraction of the stars that is not used in the fit: nothing is decided by them, unlike for detectors."""
+
+FAINTEST_LIGHT = 0.25
+"""Light of other sources, in sigma of a pixel, from which on a pixel is left out of the fit: with 0.1 a third of a
+crowded field is lost, without any limit the wings of its stars are a fifth too faint."""
+
+ALPHA_PER_FWHM = 0.5 / np.sqrt(2 ** (1 / 3) - 1)
+"""Scale radius of a Moffat profile with beta = 3 in units of its FWHM."""
 
 
-def cell_psfs_from_stars(
+@dataclass(frozen=True)
+class FittedPsf:
+    """The PSF of an image: for `dmu4.coadds.psf.psf_nodes`, the PSF of an input of a coadd.
+
+    Attributes
+    ----------
+    psf
+        The model on the array of the image.
+    n_stars
+        Number of stars; 0 for a profile that has only the size of the sources.
+    start
+        Pixel (x, y) of the image in the first element of the array.
+    within
+        First and last position (x, y) of the stars in the array: beyond, the PSF is that of the nearest place within.
+    """
+
+    psf: GridPsf
+    n_stars: int
+    start: tuple[int, int]
+    within: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def light(self) -> float:
+        """Fraction of a star's light that falls on a stamp."""
+        return 1 - self.psf.wing
+
+    @property
+    def kernel_bbox(self) -> Box:
+        """Box of a stamp centred on (0, 0)."""
+        reach = self.psf.stamp_size // 2
+        return Box.factory[-reach : reach + 1, -reach : reach + 1]
+
+    def compute_stellar_image(self, *, x: float, y: float) -> Image:
+        """A star of flux 1 at the pixel (x, y) of the image, on a stamp around the nearest pixel."""
+        reach = self.psf.stamp_size // 2
+        at = np.array([x, y], float) - self.start
+        left, bottom = (np.floor(at + 0.5) - reach).astype(int)
+        near_x, near_y = np.clip(at, *self.within)
+        grid = local_grid(self.psf.coefficients, self.psf.basis(x=near_x, y=near_y)[0])
+        shape = (2 * reach + 1, 2 * reach + 1)
+        star = draw(grid, self.psf.scale, *at, int(left), int(bottom), shape, interpolant_table())
+        first = (int(bottom) + self.start[1], int(left) + self.start[0])
+        return Image(star, bbox=Box.from_shape(shape, start=first))
+
+
+def psf_from_stars(
     image: np.ndarray,
     variance: np.ndarray,
     mask: np.ndarray,
     *,
-    cell: int,
+    start: tuple[int, int] = (0, 0),
     fwhm: float = 4.0,
-    size: int = 41,
-    max_stars: int = 600,
-    nearest: int = 24,
-) -> tuple[np.ndarray, str]:
-    """Measure the PSF of every cell of an image, where there are stars enough to see it change.
+    max_stars: int = 400,
+) -> FittedPsf:
+    """Fit the PSF of an image to its stars.
 
-    The PSF of a cell is the mean of the stars that are nearest to its centre. It is taken only if it tells the stars
-    better than one PSF for all does: each star is predicted from its neighbours, itself left out, and the squared
-    residuals within twice the seeing, over the noise, are summed over all stars.
+    Stars that stand alone are fitted with a Moffat profile, corrected for what their wings and cores have beside it
+    (`dmu4.psf.fit`); the local sky of each is that beyond seven times the seeing. Pixels with light of any other source
+    are left out, for in a deep image there is one near every star.
 
     Parameters
     ----------
     image, variance, mask
-        Pixels [y, x], their variance and mask bits; the sides are whole numbers of cells.
-    cell
-        Side of a cell in pixels.
+        Pixels [y, x], their variance and mask bits.
+    start
+        Pixel (x, y) of the image in the first element of the arrays.
     fwhm
-        A guess at the seeing, in pixels.
-    size
-        Odd side of the stamps.
+        Initial estimate of the seeing in pixels.
     max_stars
-        The brightest this many are used.
-    nearest
-        Number of stars behind the PSF of a cell; with fewer than twice as many, one PSF is for all.
+        Largest number of stars; the brightest are used.
 
     Returns
     -------
-    stamps, source
-        Stamps of sum 1 (cell row, cell column, y, x), and in words what they are from.
+    FittedPsf
+        With fewer than `dmu4.psf.fit.FEWEST` stars, or stars that are none, a Moffat profile (beta = 3) of the most
+        common size of the sources, or of the initial estimate.
     """
-    fwhm, stars = measured_stars(image, variance, mask, fwhm=fwhm, size=size, max_stars=max_stars)
-    shape, number = (image.shape[0] // cell, image.shape[1] // cell), len(stars.stamps)
-    if number < MIN_STARS:
-        everywhere, source = _gaussian(fwhm, size), "a Gaussian, because there are too few stars"
-    else:
-        everywhere, source = _average(stars.stamps, stars.weights, fwhm), f"{number} stars"
-    if number < 2 * nearest or not _changes(stars, everywhere, fwhm, nearest):
-        return np.broadcast_to(everywhere, (*shape, size, size)), source
-    stamps = np.empty((*shape, size, size))
-    for row, column in np.ndindex(*shape):
-        near = _nearest(stars.positions, ((column + 0.5) * cell - 0.5, (row + 0.5) * cell - 0.5), nearest)
-        stamps[row, column] = _average(stars.stamps[near], stars.weights[near], fwhm)
-    return stamps, f"{number} stars, the nearest {nearest} for each cell"
+    missing = (mask & BIT["NO_DATA"]) != 0
+    pixels = np.where(missing | ~np.isfinite(image), 0, image).astype(np.float32)
+    sigma = np.sqrt(np.where(np.isfinite(variance), variance, 1e30)).astype(np.float32)
+    fwhm, sources, chosen = find_stars(image, sigma, mask, fwhm=fwhm, max_stars=max_stars)
+    whole = (np.zeros(2), np.array(image.shape[::-1]) - 1.0)
+    if sources is None or chosen.sum() < FEWEST:
+        return FittedPsf(moffat_grid(Moffat(fwhm), image.shape), 0, start, whole)
+    unfit = ((mask & bits("NO_DATA", "BAD", "SAT", "CR")) != 0) | ~np.isfinite(image) | ~np.isfinite(variance)
+    sky = np.where(unfit | light_of(sources, ~chosen, sigma, fwhm=fwhm), np.inf, variance)
+    x, y = sources.x[chosen], sources.y[chosen]
+    fit = fit_psf(
+        pixels,
+        PixelErrors(sky, 0.0),
+        x=x,
+        y=y,
+        signal_to_noise=sources.signal_to_noise[chosen],
+        fwhm=fwhm,
+        reserve=RESERVE,
+    )
+    if fit.state == "header":
+        return FittedPsf(fit.psf, 0, start, whole)
+    used = fit.used if fit.used.any() else np.ones(len(x), bool)
+    places = np.stack([x[used], y[used]])
+    return FittedPsf(fit.psf, int(chosen.sum()), start, (places.min(axis=1), places.max(axis=1)))
 
 
-class Stars(NamedTuple):
-    """Stars of an image: stamps of flux 1 [star, y, x], weights in a mean, and positions (x, y) [star, 2]."""
-
-    stamps: np.ndarray
-    weights: np.ndarray
-    positions: np.ndarray
-
-
-def measured_stars(
-    image: np.ndarray, variance: np.ndarray, mask: np.ndarray, *, fwhm: float, size: int, max_stars: int
-) -> tuple[float, Stars]:
-    """Seeing in pixels, and the stars of an image."""
-    sigma = np.sqrt(np.where(np.isfinite(variance), variance, 1e30))
-    fwhm, found = _find(image, sigma, mask, fwhm, max_stars)
-    half = size // 2
-    stamps, weights, positions = [], [], []
-    for x, y, snr in found:
-        stamp = _centred(image, mask, x=x, y=y, half=half)
-        if stamp is None:
-            continue
-        flux = stamp[_distance(half) < 2 * fwhm].sum()
-        if flux > 0:
-            stamps.append(stamp / flux)
-            weights.append(min(snr, 300.0) ** 2)
-            positions.append((x, y))
-    return fwhm, Stars(np.array(stamps), np.array(weights), np.array(positions))
+def cell_stamps(psf: FittedPsf, cells: tuple[int, int], *, cell: int) -> np.ndarray:
+    """Stamps of sum 1 of the cells of an image [cell row, cell column, y, x], each for the pixel at its centre."""
+    reach = psf.psf.stamp_size // 2
+    stamps = np.empty((*cells, 2 * reach + 1, 2 * reach + 1))
+    for row, column in np.ndindex(*cells):
+        x, y = ((index * cell + cell // 2) + first for index, first in zip((column, row), psf.start, strict=True))
+        star = psf.compute_stellar_image(x=x, y=y).array
+        stamps[row, column] = star / star.sum()
+    return stamps
 
 
-def _gaussian(fwhm: float, size: int) -> np.ndarray:
-    """A Gaussian stamp of sum 1."""
-    stamp = np.exp(-0.5 * (_distance(size // 2) / (fwhm / SIGMA_TO_FWHM)) ** 2)
-    return stamp / stamp.sum()
+def of_the_best(psfs: list[FittedPsf], starts: list[tuple[int, int]]) -> list[FittedPsf]:
+    """PSFs of the tiles of a mosaic, where tiles without stars have that of the tile with most of them."""
+    best = max(psfs, key=lambda one: one.n_stars)
+    return [
+        one if one.n_stars or not best.n_stars else replace(best, start=first)
+        for one, first in zip(psfs, starts, strict=True)
+    ]
 
 
-def _average(stack: np.ndarray, weights: np.ndarray, fwhm: float) -> np.ndarray:
-    """The mean of some stars, of sum 1, without what only one of them has."""
-    # Pixels with light of a neighbour deviate from the median of the stars and are rejected.
-    middle = np.median(stack, axis=0)
-    scatter = robust_scatter(stack, about=middle, axis=0) + 1e-12
-    use = weights[:, None, None] * (np.abs(stack - middle) < 4 * scatter)
-    stamp = (stack * use).sum(0) / np.maximum(use.sum(0), 1e-30)
-    # Beyond four times the seeing there is only noise: the wings are smoothly reduced to zero.
-    stamp *= np.clip((5 * fwhm - _distance(stack.shape[-1] // 2)) / fwhm, 0, 1)
-    return stamp / stamp.sum()
+def in_words(n_stars: int) -> str:
+    """Where the PSF is from, for the metadata of a coadd."""
+    return f"{n_stars} stars" if n_stars else "the size of the sources, because there are too few stars"
 
 
-def _nearest(positions: np.ndarray, place: tuple[float, float], number: int) -> np.ndarray:
-    """The stars that are nearest to a place (x, y)."""
-    return np.argsort(np.hypot(*(positions - place).T), kind="stable")[:number]
+def light_of(sources: Sources, which: np.ndarray, sigma: np.ndarray, *, fwhm: float) -> np.ndarray:
+    """Whether some sources are brighter than `FAINTEST_LIGHT` on each pixel [y, x].
+
+    Each is given a Moffat profile (beta = 3) of its flux and width, out to at most 12 times the seeing.
+
+    Parameters
+    ----------
+    sources, which
+        Sources, and which of them (boolean).
+    sigma
+        Error of each pixel of empty sky [y, x].
+    fwhm
+        Seeing in pixels.
+    """
+    lit = np.zeros(sigma.shape, bool)
+    width = np.fmax(fwhm, SIGMA_TO_FWHM * np.sqrt(sources.moments.size / 2))  # NaN where a source has no moments
+    peak = np.maximum(sources.peak, sources.flux * 2 / (np.pi * (ALPHA_PER_FWHM * width) ** 2))
+    noise = sigma[_index(sources.y, sigma.shape[0]), _index(sources.x, sigma.shape[1])]
+    brightness = np.maximum(peak / (FAINTEST_LIGHT * noise), 1)
+    reach = ALPHA_PER_FWHM * width * np.sqrt(brightness ** (1 / 3) - 1)
+    for x, y, radius in zip(
+        sources.x[which], sources.y[which], np.clip(reach[which], 1.5 * fwhm, 12 * fwhm), strict=True
+    ):
+        bottom, left = max(0, int(y - radius)), max(0, int(x - radius))
+        part = lit[bottom : int(y + radius) + 2, left : int(x + radius) + 2]
+        rows, columns = np.ogrid[bottom : bottom + part.shape[0], left : left + part.shape[1]]
+        part |= (columns - x) ** 2 + (rows - y) ** 2 < radius**2
+    return lit
 
 
-def _changes(stars: Stars, everywhere: np.ndarray, fwhm: float, nearest: int) -> bool:
-    """Whether stars are more like the mean of their neighbours than like that of all."""
-    core = _distance(everywhere.shape[-1] // 2) < 2 * fwhm
-    worse = 0.0
-    for star, (stamp, weight, place) in enumerate(zip(*stars, strict=True)):
-        near = _nearest(stars.positions, tuple(place), nearest + 1)
-        near = near[near != star][:nearest]
-        by_neighbours = stamp - _average(stars.stamps[near], stars.weights[near], fwhm)
-        worse += weight * float(np.sum(by_neighbours[core] ** 2 - (stamp - everywhere)[core] ** 2))
-    return worse < 0
-
-
-def _find(
-    image: np.ndarray, sigma: np.ndarray, mask: np.ndarray, fwhm: float, max_stars: int
-) -> tuple[float, list[tuple[float, float, float]]]:
-    """Seeing in pixels, and x, y, signal to noise of the stars; iterated once, because selection needs the seeing."""
-    pixels = np.where((mask & BIT["NO_DATA"]) != 0, 0, image)
-    stars: list[tuple[float, float, float]] = []
-    for _ in range(2):
-        sources = find_sources(pixels, sigma, mask, fwhm=fwhm, threshold=5.0)
-        bright = np.isfinite(sources.moments.size) & (sources.signal_to_noise > 25) & ~sources.masked
-        if bright.sum() < 3:
-            return fwhm, []
-        size = stellar_size(sources.moments.size[bright], sources.signal_to_noise[bright])
-        fwhm = float(SIGMA_TO_FWHM * np.sqrt(size / 2))
-        chosen = np.flatnonzero(select_stars(sources, fwhm=fwhm, max_stars=max_stars))
-        stars = [(sources.x[n], sources.y[n], sources.signal_to_noise[n]) for n in chosen]
-    return fwhm, stars
-
-
-def _distance(half: int) -> np.ndarray:
-    axis = np.arange(-half, half + 1)
-    return np.hypot(axis[:, None], axis[None])
-
-
-def _centred(image: np.ndarray, mask: np.ndarray, *, x: float, y: float, half: int) -> np.ndarray | None:
-    """A star shifted to the centre of its stamp, minus the sky at its edge; None near an edge or missing data."""
-    i, j, reach = round(x), round(y), half + 5
-    if i < reach or j < reach or i + reach >= image.shape[1] or j + reach >= image.shape[0]:
-        return None
-    part = (slice(j - reach, j + reach + 1), slice(i - reach, i + reach + 1))
-    if (mask[part] & (BIT["NO_DATA"] | BIT["SAT"])).any():
-        return None
-    shifted = _shifted(image[part], half=half, x=x - i, y=y - j)
-    rim = _distance(half) > 0.85 * half
-    return (shifted - np.median(shifted[rim])).astype(float)
-
-
-def _shifted(image: np.ndarray, *, half: int, x: float, y: float) -> np.ndarray:
-    """The middle of an image, 2 half + 1 pixels wide, whose pixel (0, 0) is at (x, y) from the middle one."""
-    pixels, reach = np.ascontiguousarray(image, np.float32), image.shape[0] // 2
-    box = Box.factory[-half : half + 1, -half : half + 1]
-    grid = coordinate_grid(box, lambda a, b: (a + reach + x, b + reach + y))
-    shifted, _, _ = warp(pixels[None], np.ones_like(pixels), np.zeros(pixels.shape, np.int32), grid, box)
-    return shifted[0]
-
-
-def shifted_stamp(stamp: np.ndarray, *, x: float, y: float) -> np.ndarray:
-    """A PSF stamp of the same size whose middle has moved by (-x, -y) pixels."""
-    return _shifted(np.pad(stamp, 5), half=stamp.shape[0] // 2, x=x, y=y)
+def _index(position: np.ndarray, length: int) -> np.ndarray:
+    return np.clip(np.rint(position).astype(int), 0, length - 1)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft
 
 from dmu0.robust_statistics import robust_scatter
-from dmu4.coadds.psf_from_stars import Stars, measured_stars
+from dmu4.coadds.star_stamps import Stars, measured_stars
 
 DEGREES = (0, 1, 2)
 """Degrees of the polynomials in x and y that are tried."""

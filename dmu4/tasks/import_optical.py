@@ -39,16 +39,20 @@ from dmu4.coadds.cell_coadd import cell_size, has_data, make_cell_coadd
 from dmu4.coadds.correlated_noise import correlated_noise, noise_kernel, sky_noise_correlation
 from dmu4.coadds.mosaics import (
     COARSE,
+    StampPsf,
     image_grid,
     image_pixels_per_pixel,
+    image_psfs,
+    light_on_stamps,
     mosaic_input,
     mosaic_settings,
     part_to_read,
+    psf_source,
     resample_mosaic,
     stamp_psfs,
 )
 from dmu4.coadds.psf import on_pixels
-from dmu4.coadds.psf_from_stars import cell_psfs_from_stars
+from dmu4.coadds.psf_from_stars import cell_stamps, in_words, psf_from_stars
 from dmu4.coadds.psf_variation import cell_psfs, describe, measure_variation
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes
 from dmu4.patches.cube import psf_sigma
@@ -90,11 +94,12 @@ class ImportOpticalConfig(PipelineTaskConfig, pipelineConnections=ImportOpticalC
     noisePlanes = RangeField[int](
         doc="Number of noise realizations made from the variance and the correlation of the sky.", default=1, min=0
     )
-    psfSize = RangeField[int](doc="Side in pixels of a PSF measured on stars.", default=41, min=11, inclusiveMin=True)
     psfStars = RangeField[int](
         doc="Largest number of stars used to measure how the PSF varies about a stamp.", default=150, min=5
     )
-    cellStars = RangeField[int](doc="Largest number of stars used to measure the PSFs of cells.", default=600, min=5)
+    fittedStars = RangeField[int](
+        doc="Largest number of stars to which the PSF of an image is fitted.", default=400, min=5
+    )
     threads = RangeField[int](doc="Number of threads that resample mosaics.", default=2, min=1)
 
 
@@ -104,9 +109,8 @@ class ImportOpticalTask(PipelineTask):
     1. Pixels keep their values, in nJy, if they are on the grid of the patch according to their header. Other images,
        and mosaics of several tiles, are resampled like single images, with variance and noise.
     2. Mask planes keep their meaning; planes missing from the file are never set.
-    3. Without a variance, that of the weight map or of the sky is used; without a PSF, it is measured on stars, per
-       cell if there are enough. One PSF stamp for the whole patch is varied over its cells as the sizes and shapes of
-       its stars vary.
+    3. Without a variance, that of the weight map or of the sky is used; without a PSF, it is fitted to stars. One PSF
+       stamp for the whole patch is varied over its cells as the sizes and shapes of its stars vary.
     4. Noise realizations of the file are used; without any they are made, with the variance of the pixels and the
        correlation of the sky.
     5. Of a coadd of cells, each cell keeps its PSF, its aperture correction and its list of inputs.
@@ -179,7 +183,7 @@ class ImportOpticalTask(PipelineTask):
         inputs
             The images that overlap the patch, from `open_tiles`.
         stamp
-            PSF of all images on their own pixels; None: it is measured on stars, per cell if there are enough.
+            PSF of all images on their own pixels; None: that of each image is fitted to its stars.
         patch
             The patch.
         skymap, band
@@ -200,16 +204,14 @@ class ImportOpticalTask(PipelineTask):
         good = None if planes is None else has_data(planes.mask)
         if planes is None or good is None or not good.any():
             raise NoWorkFound(f"no image of the {band} mosaic has data in {patch}")
-        cell, size = cell_size(patch), self.config.psfSize // 2 * 2 + 1
-        if stamp is None:
-            stamps, source = cell_psfs_from_stars(
-                planes.image, planes.variance, planes.mask, cell=cell, size=size, max_stars=self.config.cellStars
-            )
-        else:
-            stamps, source = stamp_psfs(stamp.stamp, inputs, planes, patch, order=settings.order), "stamps"
+        fitted = image_psfs(inputs, max_stars=self.config.fittedStars) if stamp is None else []
+        psfs = fitted if stamp is None else [StampPsf(stamp.stamp) for _ in inputs]
+        source = psf_source(fitted) if stamp is None else "stamps"
+        light = light_on_stamps(fitted, inputs, planes) if stamp is None else 1.0
+        stamps, cell = stamp_psfs(psfs, inputs, planes, patch, order=settings.order), cell_size(patch)
         filled = good.reshape(good.shape[0] // cell, cell, -1, cell).any(axis=(1, 3))
         files = [one.name.partition(" ")[2] for one in inputs]
-        metadata: Metadata = {"source_file": " ".join(files), "psf_source": source}
+        metadata: Metadata = {"source_file": " ".join(files), "psf_source": source, "psf_correction": 1 / light}
         metadata |= {"resampled": True, "tiles": len(files)} | self._note(stamp, files[0], band)
         self.log.info("%s: %.1f%% of the patch has data, PSF from %s.", files[0], 100 * good.mean(), source)
         stamps = np.where(filled[:, :, None, None], stamps, np.nan)
@@ -249,7 +251,7 @@ class ImportOpticalTask(PipelineTask):
         cells = None if coadd.cells is None or stamp is not None else coadd.cells.on(patch.image_bbox, cell_size(patch))
         if cells is not None and cells.missing.all():
             cells = None
-        stamps, source = self._stamps(coadd, None if stamp is None else stamp.stamp, patch, good, cells)
+        stamps, source, light = self._stamps(coadd, None if stamp is None else stamp.stamp, patch, good, cells)
         noise = [np.where(good, plane, np.nan) for plane in coadd.noise[: self.config.noisePlanes]]
         noise += self._made_noise(coadd, good, patch, band, first=len(noise))
         count = None if cells is None else cells.input_count()
@@ -263,7 +265,8 @@ class ImportOpticalTask(PipelineTask):
             cell_counts=np.zeros((*stamps.shape[:2], 1), np.int64),
             clipped=np.zeros(1, np.int64),
         )
-        metadata: Metadata = {"source_file": name, "psf_source": source, "planes_left_out": " ".join(coadd.left_out)}
+        metadata: Metadata = {"source_file": name, "psf_source": source, "psf_correction": 1 / light}
+        metadata |= {"planes_left_out": " ".join(coadd.left_out)}
         metadata |= {"noise_source": "published" if coadd.noise and self.config.noisePlanes else "made here"}
         metadata |= self._note(stamp, name, band) | dict(coadd.notes)
         self.log.info("%s: %.1f%% of the patch has data, PSF from %s.", name, 100 * good.mean(), source)
@@ -303,21 +306,20 @@ class ImportOpticalTask(PipelineTask):
         patch: Patch,
         good: np.ndarray,
         cells: PublishedCells | None,
-    ) -> tuple[np.ndarray, str]:
-        """PSF stamps of the cells that have data [cell row, cell column, y, x], and their origin."""
+    ) -> tuple[np.ndarray, str, float]:
+        """PSF stamps of the cells with data [cell row, cell column, y, x], their origin, and the light on a stamp."""
         cell = cell_size(patch)
         filled = good.reshape(good.shape[0] // cell, cell, -1, cell).any(axis=(1, 3))
         if cells is not None:
             known = np.where(filled[:, :, None, None], cells.stamps, np.nan)
-            return known, "cells" if cells.exact else "cells at the centres of ours"
+            return known, "cells" if cells.exact else "cells at the centres of ours", 1.0
         if stamp is None:
-            size = self.config.psfSize // 2 * 2 + 1
-            stamp, source = cell_psfs_from_stars(
-                coadd.image, coadd.variance, coadd.mask, cell=cell, size=size, max_stars=self.config.cellStars
-            )
+            fitted = psf_from_stars(coadd.image, coadd.variance, coadd.mask, max_stars=self.config.fittedStars)
+            stamp, source, light = cell_stamps(fitted, filled.shape, cell=cell), in_words(fitted.n_stars), fitted.light
         else:
             planes = (coadd.image, coadd.variance, coadd.mask)
             fwhm = SIGMA_TO_FWHM * psf_sigma(stamp)
             variation = measure_variation(stamp, *planes, fwhm=fwhm, max_stars=self.config.psfStars)
             stamp, source = cell_psfs(stamp, variation, filled.shape, cell=cell), f"stamps, {describe(variation)}"
-        return np.where(filled[:, :, None, None], stamp, np.nan), source
+            light = 1.0
+        return np.where(filled[:, :, None, None], stamp, np.nan), source, light

@@ -1,6 +1,7 @@
 """Mosaics of one sky on unequal, rotated pixels of their own: an optical one and a VISTA one, as surveys publish them.
 
-Sources are Gaussians on the sky, which stay Gaussians on any pixels: fluxes, positions and widths are formulas.
+Sources are Gaussians on the sky, which stay Gaussians on any pixels: fluxes, positions and widths are formulas. The
+seeing may have the wings of a Moffat profile, which is an integral over Gaussians.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
+from scipy.special import gammaln
 
 from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu0.sky.skymap import make_sky_map
@@ -114,6 +116,20 @@ def lattice_sky(
     )
 
 
+def moffat_as_gaussians(beta: float, step: float = 0.45) -> list[tuple[float, float]]:
+    """Shares of the flux and variances, in units of that of a Gaussian of equal FWHM, of the Gaussians in a profile.
+
+    (1 + r^2/a^2)^-beta is the integral of t^(beta - 1) exp(-t) exp(-t r^2/a^2) / Gamma(beta) over t from 0: each term
+    is a Gaussian of variance a^2/2t. In steps of log t the sum has the flux of the integral to 2e-5 for beta = 2.5.
+    """
+    if np.isinf(beta):
+        return [(1.0, 1.0)]
+    t = np.exp(np.arange(-7, 3.2, step))
+    share = (beta - 1) * step * np.exp((beta - 1) * np.log(t) - t - gammaln(beta))
+    variance = (SIGMA_TO_FWHM / 2) ** 2 / (2 ** (1 / beta) - 1) / (2 * t)
+    return [(one, other) for one, other in zip(share, variance, strict=True) if one > 1e-7]
+
+
 @dataclass
 class Mosaic:
     """An image of a sky on pixels of its own.
@@ -132,6 +148,8 @@ class Mosaic:
         Width in pixels of the filter that correlates the noise.
     weight
         Relative inverse variance [y, x]; 0 where there are no data, and the pixels have senseless values.
+    beta
+        Slope of the wings of the seeing, a Moffat profile; infinite for a Gaussian.
     """
 
     cards: fits.Header
@@ -141,6 +159,7 @@ class Mosaic:
     sigma: float = 1e-3
     correlation: float = 0.0
     weight: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    beta: float = np.inf
 
     def __post_init__(self) -> None:
         self.wcs: WCS = icrs_wcs(self.cards)
@@ -155,15 +174,16 @@ class Mosaic:
         x, y = self.wcs.world_to_pixel_values(sky.ra, sky.dec)
         for source, (at_x, at_y) in enumerate(zip(x, y, strict=True)):
             if -40 < at_x < self.shape[1] + 40 and -40 < at_y < self.shape[0] + 40:
-                xx, yy, xy = self.moments(sky.size[source], x=at_x, y=at_y)
-                add_gaussian(image, x=at_x, y=at_y, xx=xx, yy=yy, xy=xy, flux=sky.flux[source])
+                for share, factor in moffat_as_gaussians(self.beta):
+                    xx, yy, xy = self.moments(sky.size[source], x=at_x, y=at_y, factor=factor)
+                    add_gaussian(image, x=at_x, y=at_y, xx=xx, yy=yy, xy=xy, flux=share * sky.flux[source])
         image[self.weight <= 0] = 1e6
         return image.astype(np.float32)
 
-    def moments(self, size: float, *, x: float, y: float) -> tuple[float, float, float]:
-        """xx, yy, xy in pixels^2 of a source of some size after the seeing."""
+    def moments(self, size: float, *, x: float, y: float, factor: float = 1.0) -> tuple[float, float, float]:
+        """xx, yy, xy in pixels^2 of a source of some size after the seeing, its variance multiplied by a factor."""
         fwhm = self.fwhm * (1 + self.gradient * (x / self.shape[1] - 0.5))
-        variance = (fwhm / SIGMA_TO_FWHM) ** 2 + size**2
+        variance = factor * (fwhm / SIGMA_TO_FWHM) ** 2 + size**2
         # A round source on the sky is an ellipse on pixels that are not quite square.
         to_pixels = np.linalg.inv(self.jacobian(x=x, y=y))
         matrix = variance * to_pixels @ to_pixels.T

@@ -17,15 +17,17 @@ from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.cell_coadd import cell_size, has_data
 from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums
 from dmu4.coadds.mosaics import (
+    StampPsf,
     image_grid,
     image_pixels_per_pixel,
+    image_psfs,
     mosaic_input,
     mosaic_settings,
     part_to_read,
+    psf_source,
     resample_mosaic,
     stamp_psfs,
 )
-from dmu4.coadds.psf_from_stars import cell_psfs_from_stars
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes
 from dmu4.psf.moments import fwhm
 from dmu4.tasks.import_optical import ImportOpticalConfig, ImportOpticalTask
@@ -167,14 +169,14 @@ def test_holes_and_edges(bring, patch, rng):
 
 
 def test_psf_follows_the_field(bring, patch, rng):
-    """If the seeing grows by a quarter from left to right, each cell has its own PSF; if not, all have one."""
+    """If the seeing grows by a quarter from left to right, the PSF of the cells does so; if not, all are alike."""
     sky = lattice_sky(rng, half=75, spacing=9, magnitudes=(18, 20))
     cell = cell_size(patch)
     for gradient in (0.25, 0.0):
         mosaic = optical_mosaic(sigma=10.0, gradient=gradient)
-        _, planes = bring(mosaic, sky)
-        stamps, source = cell_psfs_from_stars(planes.image, planes.variance, planes.mask, cell=cell)
-        assert ("for each cell" in source) == bool(gradient)
+        opened, planes = bring(mosaic, sky)
+        (psf,) = image_psfs([opened], max_stars=400)
+        stamps = stamp_psfs([psf], [opened], planes, patch, order=5)
         assert stamps.shape[:2] == (4, 5)
         assert stamps.sum(axis=(2, 3)) == pytest.approx(np.ones((4, 5)))
         for row, column in ((0, 0), (3, 4), (1, 3)):
@@ -185,13 +187,29 @@ def test_psf_follows_the_field(bring, patch, rng):
             assert fwhm(stamps[row, column]) == pytest.approx(true, rel=0.02)
 
 
+def test_a_tile_without_stars_has_the_psf_of_another(patch, rng, tmp_path):
+    """Of two tiles with stars in only one, both have its PSF; without any, that is the size of the sources and said."""
+    opened, task = [], ImportOpticalTask(config=ImportOpticalConfig())
+    for number, sky in enumerate((lattice_sky(rng, half=40, spacing=9, magnitudes=(18, 20)), NOTHING)):
+        mosaic, path = optical_mosaic(sigma=5.0), tmp_path / f"{number}.fits"
+        write_mosaic(path, mosaic, mosaic.pixels(sky, rng))
+        opened += task.open_tiles([{"kind": "fits", "path": str(path), "zero_point": ZERO_POINT}], {"band": "i"}, patch)
+    one, other = image_psfs(opened, max_stars=400)
+    assert one.n_stars > 30
+    assert other.psf is one.psf
+    assert psf_source([one, other]) == f"{one.n_stars} stars"
+    (alone,) = image_psfs(opened[1:], max_stars=400)
+    assert alone.n_stars == 0
+    assert "too few stars" in psf_source([alone])
+
+
 def test_psf_stamp_is_turned_with_the_pixels(bring, patch):
     """The stamp of an elongated PSF on the image's pixels is elongated along the same line of the sky."""
     mosaic = vista_mosaic()
     opened, planes = bring(mosaic, NOTHING, n_noise=0)
     axis = np.arange(-20, 21)
     native = np.exp(-0.5 * ((axis / 2.6) ** 2 + (axis[:, None] / 1.6) ** 2))
-    stamps = stamp_psfs(native / native.sum(), [opened], planes, patch, order=5)
+    stamps = stamp_psfs([StampPsf(native / native.sum())], [opened], planes, patch, order=5)
     to_sky = mosaic.jacobian(x=280, y=330)
     on_patch = np.linalg.inv(np.diag([-0.2, 0.2])) @ to_sky
     true = on_patch @ np.diag([2.6**2, 1.6**2]) @ on_patch.T
