@@ -17,6 +17,7 @@ from dmu0.sky.sphere import SkyPlane
 from dmu0.surveys import Survey
 from obs_vista.bands import in_band_order
 from obs_vista.headers import detector_extensions
+from obs_vista.image_planes import is_plane, plane_pixels
 
 _POSITION_COLUMNS = (("raMean", "decMean"), ("RAJ2000", "DEJ2000"), ("ra", "dec"), ("RA", "DEC"))
 """Names of right ascension and declination in catalogues."""
@@ -56,8 +57,8 @@ def first_image(path: Path) -> np.ndarray:
     """
     with fits.open(path) as hdus:
         for hdu in hdus:
-            if hdu.is_image and hdu.header.get("NAXIS") == 2:
-                return np.asarray(hdu.data, np.float32)
+            if is_plane(hdu):
+                return np.asarray(plane_pixels(hdu), np.float32)
     raise ValueError(f"{path} has no image.")
 
 
@@ -116,7 +117,7 @@ def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
     with fits.open(path) as hdus:
         parts = []
         for number in detector_extensions(hdus).values():
-            header, pixels = hdus[number].header, np.asarray(hdus[number].data, np.float32)
+            header, pixels = hdus[number].header, np.asarray(plane_pixels(hdus[number]), np.float32)
             sky = np.median(pixels)
             noise = header.get("SKYNOISE") or robust_scatter(pixels, about=sky)
             # The optical axis is at CRPIX, so that -CRPIX is the position of the detector.

@@ -18,12 +18,23 @@ from dmu0.processes import process_pool
 from dmu1 import describe, header_scan
 from dmu1.describe import COLUMNS, describe_detector, image_shape, is_wanted
 from dmu1.header_scan import read_headers
-from obs_vista import bands, camera, cards, headers, noise, translator, wcs_cards, world_coordinates, zero_points
+from obs_vista import (
+    bands,
+    camera,
+    cards,
+    headers,
+    image_planes,
+    noise,
+    translator,
+    wcs_cards,
+    world_coordinates,
+    zero_points,
+)
 from obs_vista.cards import card_values
 from obs_vista.headers import detector_extensions, merged_header
 
 _MISSING = {"str": "", "int32": -1, "int64": -1, "float64": np.nan}
-_DETECTOR_CARDS = re.compile(r"Z?NAXIS[12]|EXTNAME|ZIMAGE|ESO DET CHIP NO")
+_DETECTOR_CARDS = re.compile(r"Z?NAXIS\d*|EXTNAME|ZIMAGE|ESO DET CHIP NO")
 
 
 class StackFile(NamedTuple):
@@ -88,7 +99,7 @@ def _to_tai(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def code_digest() -> str:
     """A hash of the code that makes the rows: rows made by different code are read again."""
     files = [Path(__file__), Path(camera.__file__).with_name("vircam.yaml")]
-    readers = (describe, header_scan, bands, camera, cards, headers, noise, translator, zero_points)
+    readers = (describe, header_scan, bands, camera, cards, headers, image_planes, noise, translator, zero_points)
     modules = (*readers, wcs_cards, world_coordinates)
     files += [Path(module.__file__) for module in modules]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
@@ -133,8 +144,6 @@ def _image_hdus(found: list[fits.Header]) -> list[_Hdu]:
     hdus = []
     for header in found:
         compressed = bool(header.get("ZIMAGE", False)) or "ZNAXIS1" in header
-        if compressed:
-            header["NAXIS"] = 2
         hdus.append(_Hdu(header, compressed or str(header.get("XTENSION", "IMAGE")).strip() == "IMAGE"))
     return hdus
 

@@ -17,6 +17,7 @@ from dmu0.sky.matching import DAYS_PER_YEAR, propagate
 from dmu2.photometry import star_fluxes, stellar_fwhm, without_neighbours
 from obs_vista.camera import get_detector
 from obs_vista.headers import merged_header
+from obs_vista.image_planes import plane_pixels
 from obs_vista.world_coordinates import icrs_wcs
 from obs_vista.zero_points import header_zero_point
 
@@ -139,11 +140,11 @@ def _stack_image(row: Row, hdus: fits.HDUList, maps: fits.HDUList | None, *, nam
     if not row["seeing"] > 0:
         raise ImageUnusable(f"seeing {row['seeing']}; a positive one is needed")
     number = int(row["hdu"])
-    pixels = np.asarray(hdus[number].data, np.float32)
+    pixels = np.asarray(plane_pixels(hdus[number]), np.float32)
     header = merged_header(hdus[0].header if number > 0 else None, hdus[number].header)
     mask = ~np.isfinite(pixels)
     if maps is not None:
-        mask |= maps[int(row["confidence_hdu"])].data < 50
+        mask |= plane_pixels(maps[int(row["confidence_hdu"])]) < 50
     zero_point = header_zero_point(header, band=str(row["band"]), magnitudes=system)
     frames = max(int(row["nicomb"]), 1) * max(int(row["ndit"]), 1)
     return StarImage(

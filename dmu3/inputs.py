@@ -20,6 +20,7 @@ from dmu3.swarp import Coadd, InputImage
 from obs_vista.cards import card_number
 from obs_vista.gaps import empty_pixels
 from obs_vista.headers import merged_header
+from obs_vista.image_planes import plane_pixels
 from obs_vista.noise import measured_sky_noise
 from obs_vista.world_coordinates import icrs_wcs
 from obs_vista.zero_points import header_zero_point
@@ -72,7 +73,7 @@ class OpenFiles:
     def pixels(self, path: Path, hdu: int) -> np.ndarray:
         """An image as float32, which is not kept in memory here."""
         item = self[path][hdu]
-        pixels = np.array(item.data, np.float32)
+        pixels = np.array(plane_pixels(item), np.float32)
         del item.data
         return pixels
 

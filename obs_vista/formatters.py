@@ -16,6 +16,7 @@ from lsst.images.formatters import GenericFormatter
 
 from obs_vista.cards import card_values
 from obs_vista.headers import detector_extensions, merged_header
+from obs_vista.image_planes import plane_pixels, plane_shape
 from obs_vista.world_coordinates import icrs_wcs
 
 MetadataValue = str | int | float | bool
@@ -77,7 +78,7 @@ class _DetectorFormatter(FormatterV2):
             hdu = hdus[extensions[detector]]
             if "ZIMAGE" in hdu.header:
                 hdu = fits.CompImageHDU(bintable=hdu)
-            full = Box.from_shape(hdu.shape)
+            full = Box.from_shape(plane_shape(hdu))
             if component == "bbox":
                 return full
             primary = hdus[0].header if hdu is not hdus[0] else None
@@ -87,8 +88,8 @@ class _DetectorFormatter(FormatterV2):
             if component is not None:
                 raise ValueError(f"{type(self).__name__} has no component {component!r}.")
             box = full if parameters.get("bbox") is None else full.intersection(parameters["bbox"])
-            rows = slice(box.y.start, box.y.stop), slice(box.x.start, box.x.stop)
-            array = np.asarray(hdu.section[rows])
+            rows, columns = slice(box.y.start, box.y.stop), slice(box.x.start, box.x.stop)
+            array = np.asarray(plane_pixels(hdu, rows, columns))
         return self._image(array.astype(self.dtype), box, full, header)
 
     def _component(self, component: str, header: fits.Header, full: Box) -> Any:

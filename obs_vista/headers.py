@@ -8,6 +8,7 @@ from copy import copy
 from astropy.io import fits
 
 from obs_vista.cards import WCS_KEYWORD, CardError, card_value, refuse_contradictions, whole_number
+from obs_vista.image_planes import is_plane
 from obs_vista.wcs_cards import given_equinox, given_frame
 
 POINTING_FRAME = "PNTFRAME"
@@ -104,7 +105,7 @@ def detector_extensions(hdus: fits.HDUList) -> dict[int, int]:
     ValueError
         If two extensions belong to the same detector, or no detector can be identified.
     """
-    images = [number for number, hdu in enumerate(hdus) if hdu.is_image and hdu.header.get("NAXIS") == 2]
+    images = [number for number, hdu in enumerate(hdus) if is_plane(hdu)]
     found: dict[int, int] = {}
     for number in images:
         detector = detector_number(hdus[number].header)

@@ -21,6 +21,7 @@ from dmu0.published.planes import OpticalError
 from dmu0.published.psf import as_stamp
 from obs_vista.cards import CardError
 from obs_vista.headers import detector_extensions, merged_header
+from obs_vista.image_planes import is_plane, plane_pixels, plane_shape, why_no_plane
 from obs_vista.linearity import linear_pixels
 from obs_vista.world_coordinates import icrs_wcs
 
@@ -184,11 +185,11 @@ def _check_images(path: Path, kind: str, *, needs_wcs: bool) -> None:
                     _check_shape(hdu, name)
                     primary = None if hdu is hdus[0] else hdus[0].header
                     _check_wcs(merged_header(primary, hdu.header), name, pixel_scale=(0.2, 0.6))
-                    _check_pixels(hdu.data, name)
+                    _check_pixels(plane_pixels(hdu), name)
             case "vista_confidence":
                 for name, hdu in _detectors(hdus):
                     _check_shape(hdu, name)
-                    _check_confidence(hdu.data, name)
+                    _check_confidence(plane_pixels(hdu), name)
             case "optical_psf":
                 _check_psf(_first_image(hdus))
             case "coadd_weight" | "coadd_variance":
@@ -205,14 +206,15 @@ def _detectors(hdus: fits.HDUList) -> Iterator[tuple[str, fits.ImageHDU]]:
 
 def _first_image(hdus: fits.HDUList) -> fits.ImageHDU:
     for hdu in hdus:
-        if hdu.is_image and hdu.header.get("NAXIS") == 2:
+        if is_plane(hdu):
             return hdu
-    raise _Fault("holds no image")
+    raise _Fault(why_no_plane(hdus))
 
 
 def _check_shape(hdu: fits.ImageHDU, name: str) -> None:
-    if min(hdu.shape) < _SMALLEST_SIDE:
-        raise _Fault(f"{name} has no usable size: {hdu.shape[1]} x {hdu.shape[0]} px")
+    ny, nx = plane_shape(hdu)
+    if min(ny, nx) < _SMALLEST_SIDE:
+        raise _Fault(f"{name} has no usable size: {nx} x {ny} px")
 
 
 def _check_pixels(pixels: np.ndarray, name: str) -> None:
@@ -259,7 +261,7 @@ def _check_psf(hdu: fits.ImageHDU) -> None:
 def _check_map(hdu: fits.ImageHDU, name: str) -> None:
     """A weight or variance map has values above zero somewhere."""
     _check_shape(hdu, f"the {name} map")
-    pixels = hdu.data
+    pixels = plane_pixels(hdu)
     if not (pixels[np.isfinite(pixels)] > 0).any():
         raise _Fault(f"the {name} map has no value above zero")
 
@@ -269,15 +271,15 @@ def _check_coadd(hdus: fits.HDUList, *, needs_wcs: bool) -> None:
     image = _first_image(hdus)
     _check_shape(image, "the image")
     for hdu in hdus:
-        if hdu.name in ("MASK", "VARIANCE") and hdu.shape != image.shape:
-            raise _Fault(f"{hdu.name} is {hdu.shape} (ny, nx), the image {image.shape}")
+        if hdu.name in ("MASK", "VARIANCE") and hdu.is_image and hdu.shape[-2:] != plane_shape(image):
+            raise _Fault(f"{hdu.name} is {hdu.shape} (ny, nx), the image {plane_shape(image)}")
     try:
         linear_pixels(np.zeros(0), image.header)
     except CardError as error:
         raise _Fault(str(error).removesuffix(".")) from error
     if needs_wcs or "CTYPE1" in image.header:
         _check_wcs(image.header, "the image", pixel_scale=(0.05, 2.0))
-    _check_pixels(image.data, "the image")
+    _check_pixels(plane_pixels(image), "the image")
 
 
 def _check_catalogue(path: Path) -> None:

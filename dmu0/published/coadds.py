@@ -21,6 +21,7 @@ from dmu0.published.planes import OpticalCoadd, OpticalError
 from dmu0.published.psf import PsfStamp, read_psf
 from dmu0.published.zero_point import CasuScale
 from dmu0.surveys import Survey, Vista
+from obs_vista.image_planes import is_plane
 
 __all__ = (
     "OpticalCoadd",
@@ -74,7 +75,7 @@ def _read_any(path: Path, file: PlainFile) -> OpticalCoadd:
         if is_cell_coadd(path):
             return read_cells(path)
         with fits.open(path, memmap=False) as hdus:
-            images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
+            images = [hdu for hdu in hdus if is_plane(hdu)]
             # Files without names, three images in the order of HSC's: read as such, as kind hsc is.
             whole = set(PLANES) == set(named_planes(hdus)) or (not named_planes(hdus) and len(images) == len(PLANES))
     except OSError as error:

@@ -18,6 +18,7 @@ from dmu0.published.planes import OpticalCoadd, OpticalError, celestial_wcs, wit
 from dmu0.published.zero_point import CasuScale, published_zero_point
 from obs_vista.cards import CardError
 from obs_vista.gaps import empty_pixels
+from obs_vista.image_planes import is_plane, plane_pixels, plane_shape, why_no_plane
 from obs_vista.linearity import linear_pixels
 from obs_vista.masks import BIT
 from obs_vista.photometry import nanojansky_per_count
@@ -75,7 +76,7 @@ def read_hsc(path: Path, *, zero_point: float | None = None, box: Box | None = N
     with fits.open(path, memmap=False) as hdus:
         parts = named_planes(hdus)
         for place, kind in enumerate(PLANES, start=1):
-            if kind not in parts and len(hdus) > place and _is_plane(hdus[place]):
+            if kind not in parts and len(hdus) > place and is_plane(hdus[place]):
                 parts[kind] = hdus[place]
             if kind not in parts:
                 raise OpticalError(f"{path}: there is no {kind} extension among its {len(hdus)}.")
@@ -127,7 +128,7 @@ def read_geometry(path: Path) -> tuple[WCS | None, tuple[int, int]]:
     with fits.open(path, memmap=False) as hdus:
         image = _image_of(hdus, named_planes(hdus), path)
         try:
-            return celestial_wcs(image.header), (int(image.shape[0]), int(image.shape[1]))
+            return celestial_wcs(image.header), plane_shape(image)
         except ValueError as error:
             raise OpticalError(f"{path}: {error}") from error
 
@@ -136,14 +137,10 @@ def _image_of(hdus: fits.HDUList, parts: Mapping[str, fits.ImageHDU], path: Path
     """The extension named IMAGE, or else the first that is an image and nothing else by its name."""
     if "IMAGE" in parts:
         return parts["IMAGE"]
-    others = [hdu for hdu in hdus if _is_plane(hdu) and all(hdu is not part for part in parts.values())]
+    others = [hdu for hdu in hdus if is_plane(hdu) and all(hdu is not part for part in parts.values())]
     if not others:
-        raise OpticalError(f"{path}: there is no two-dimensional image in it.")
+        raise OpticalError(f"{path}: {why_no_plane(hdus)}.")
     return others[0]
-
-
-def _is_plane(hdu: fits.ImageHDU) -> bool:
-    return bool(hdu.is_image and hdu.header.get("NAXIS") == 2)
 
 
 def named_planes(hdus: fits.HDUList) -> dict[str, fits.ImageHDU]:
@@ -153,24 +150,26 @@ def named_planes(hdus: fits.HDUList) -> dict[str, fits.ImageHDU]:
         for hdu in hdus:
             kind = str(hdu.header.get(key, "")).strip().upper()
             kind = OTHER_NAMES.get(kind, kind)
-            if kind in (*PLANES, "WEIGHT") and kind not in parts and _is_plane(hdu):
+            if kind in (*PLANES, "WEIGHT") and kind not in parts and is_plane(hdu):
                 parts[kind] = hdu
     return parts
 
 
 def _pixels(hdu: fits.ImageHDU, box: Box | None) -> np.ndarray:
     """The pixels of an extension, or those of a box, of which no others are read."""
-    return hdu.data if box is None else hdu.section[box.y.start : box.y.stop, box.x.start : box.x.stop]
+    if box is None:
+        return plane_pixels(hdu)
+    return plane_pixels(hdu, slice(box.y.start, box.y.stop), slice(box.x.start, box.x.stop))
 
 
 def _read_planes(
     parts: dict[str, fits.ImageHDU], primary: fits.Header, file: PlainFile, box: Box | None
 ) -> OpticalCoadd:
     """The coadd made of some planes; all except the image may be missing."""
-    path, header, shape = file.path, parts["IMAGE"].header, parts["IMAGE"].shape
+    path, header, shape = file.path, parts["IMAGE"].header, plane_shape(parts["IMAGE"])
     for kind, part in parts.items():
-        if part.shape != shape:
-            raise OpticalError(f"{path}: its {kind} is {part.shape} (ny, nx), its IMAGE {shape}.")
+        if plane_shape(part) != shape:
+            raise OpticalError(f"{path}: its {kind} is {plane_shape(part)} (ny, nx), its IMAGE {shape}.")
     zero_point = published_zero_point(header, primary, path=path, survey=file.zero_point, casu=file.casu)
     scale = np.float32(nanojansky_per_count(zero_point))
     stored = np.asarray(_pixels(parts["IMAGE"], box), np.float32)
@@ -200,7 +199,7 @@ def _variance(
 ) -> np.ndarray:
     """Variance in nJy^2 of pixels in nJy: from a map beside the file, from an extension, or from the sky."""
     empty = ~np.isfinite(values) | ((mask & BIT["NO_DATA"]) != 0)
-    whole = parts["IMAGE"].shape
+    whole = plane_shape(parts["IMAGE"])
     if file.variance is not None:
         return _read_map(file.variance, whole, file.path, box) * scale**2
     if file.weight is not None:
@@ -220,11 +219,13 @@ def _variance(
 def _read_map(path: Path, shape: tuple[int, int], image: Path, box: Box | None) -> np.ndarray:
     """A weight or variance map of an image of some shape (ny, nx), or its pixels in a box."""
     with fits.open(path, memmap=False) as hdus:
-        found = next((hdu for hdu in hdus if _is_plane(hdu)), None)
+        found = next((hdu for hdu in hdus if is_plane(hdu)), None)
         if found is None:
-            raise OpticalError(f"{path}: there is no two-dimensional image in it; it is to be the map of {image}.")
-        if found.shape != shape:
-            raise OpticalError(f"{path}: it is {found.shape} (ny, nx), the image {image} of which it is a map {shape}.")
+            raise OpticalError(f"{path}: {why_no_plane(hdus)}; it is to be the map of {image}.")
+        if plane_shape(found) != shape:
+            raise OpticalError(
+                f"{path}: it is {plane_shape(found)} (ny, nx), the image {image} of which it is a map {shape}."
+            )
         return np.asarray(_pixels(found, box), np.float32)
 
 

@@ -18,6 +18,7 @@ from dmu0.published.zero_point import CasuScale, published_zero_point
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys.keys import Optical, Survey, SurveyError, Vista
 from dmu0.surveys.messages import nearest
+from obs_vista.image_planes import is_plane
 
 
 class Finding(NamedTuple):
@@ -186,7 +187,7 @@ def _check_zero_point(section: str, half: Vista | Optical, item: Input) -> Itera
     zero_point = half.zero_points.get(item.band)
     try:
         with fits.open(item.path, memmap=True, lazy_load_hdus=True) as hdus:
-            image = next((hdu.header for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), hdus[0].header)
+            image = next((hdu.header for hdu in hdus if is_plane(hdu)), hdus[0].header)
             published_zero_point(image, hdus[0].header, path=item.path, survey=zero_point, casu=casu)
     except OpticalError as error:
         yield Finding(f"{section}.zero_points", f"{item.band}: {error}", stops=True)

@@ -16,6 +16,7 @@ from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS
 from dmu0.published.planes import OpticalError, celestial_wcs
 from dmu0.published.zero_point import published_zero_point
 from obs_vista.headers import detector_extensions, merged_header
+from obs_vista.image_planes import is_plane, why_no_plane
 from obs_vista.translator import VircamTranslator
 
 PLANES = {"MASK": "mask", "VARIANCE": "variance", "WEIGHT": "weight", "IMAGE": "image"}
@@ -96,9 +97,9 @@ def look_at(path: Path) -> FirstLook:
 
 
 def _look(path: Path, hdus: fits.HDUList) -> FirstLook:
-    images = [hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2]
+    images = [hdu for hdu in hdus if is_plane(hdu)]
     if not images:
-        raise NotAnImageError("holds no two-dimensional image")
+        raise NotAnImageError(why_no_plane(hdus))
     names = {str(hdu.header.get(key, "")).strip().upper() for hdu in images for key in ("EXTTYPE", "EXTNAME")}
     primary = hdus[0].header
     header = images[0].header if images[0] is hdus[0] else merged_header(primary, images[0].header)
@@ -139,7 +140,7 @@ def outlines(path: Path) -> list[np.ndarray]:
         warnings.simplefilter("ignore", AstropyWarning)
         with fits.open(path) as hdus:
             for hdu in hdus:
-                if hdu.is_image and hdu.header.get("NAXIS") == 2 and (wcs := celestial_wcs(hdu.header)) is not None:
+                if is_plane(hdu) and (wcs := celestial_wcs(hdu.header)) is not None:
                     nx, ny = int(hdu.header["NAXIS1"]), int(hdu.header["NAXIS2"])
                     x, y = [0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1]
                     found.append(np.column_stack(wcs.all_pix2world(x, y, 0)))
