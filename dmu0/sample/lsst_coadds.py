@@ -27,7 +27,7 @@ SATURATION = 150_000.0
 STAMP = 33
 """Side of a PSF stamp in pixels."""
 
-MISSING = MappingProxyType({"r": (2, 6)})
+MISSING = MappingProxyType({"r": (2, 4)})
 """Band -> row and column, in the field, of the cell that is missing."""
 
 _EDGES = ((0, 0, -9), (0, 0, -9), (0, 0, -9), (1, 0.2, -0.35), (0.1, -1, -0.25), (0.7, 0.7, 0.1))
