@@ -21,8 +21,16 @@ from obs_vista.cards import CardError, card_number, card_value
 ZERO_POINT_CARDS = ("PHOTZP", "MAGZP", "MAG_ZP", "ZEROPT", "ZPT", "ZP", "MAGZPT")
 """Cards with a zero point that the pipeline does not read, because their meaning is not standardized."""
 
+SYSTEM_CARD = "PHOTSYS"
+"""Card with the system of PHOTZP, VEGA or AB, in products that follow ESO's Science Data Products Standard
+(ESO-044286)."""
+
 LARGEST_VEGA = 27.0
 """MAGZPT of VIRCAM is 23 to 25 (Vega) for one count per second; images with larger values were rescaled to AB 30."""
+
+
+SAME_ZERO_POINT = 0.005
+"""Largest difference in mag between the zero points of tiles that have one key in common."""
 
 
 class DraftError(ValueError):
@@ -186,6 +194,11 @@ def _patterns(
     for band, files in paths.items():
         many = len(files) > 1 or any(len(other) > 1 for other in paths.values())
         by_band[band] = [patch_pattern(folder, file, band, _place(file, places) if many else None) for file in files]
+        if not places and len(files) > 1:  # tiles of a mosaic
+            others = [file for other in paths if other != band for file in paths[other]]
+            tiles = glob_patterns(folder, files, others=others)
+            if len(tiles) == 1:
+                by_band[band] = tiles
     chosen, misfits = band_patterns(by_band)
     yield f"  {key}:"
     for band, pattern in chosen.items():
@@ -210,15 +223,26 @@ def _zero_points(
     coadds: Mapping[str, Sequence[FirstLook]], bands: Sequence[str], needed: list[str], section: str
 ) -> Iterator[str]:
     """Zero points of bands without one in the headers that the pipeline reads."""
-    unknown = {
-        band: coadds[band][0] for band in bands if band in coadds and not np.isfinite(coadds[band][0].zero_point)
-    }
+    unknown = {}
+    for band in bands:
+        lacking = [look for look in coadds.get(band, ()) if not np.isfinite(look.zero_point)]
+        if lacking:
+            unknown[band] = lacking
     if not unknown:
         return
     yield "  zero_points:"
-    for band, look in unknown.items():
+    for band, looks in unknown.items():
+        look = looks[0]
         value, source = _other_zero_point(look, band)
-        if np.isfinite(value):
+        values = [_other_zero_point(other, band)[0] for other in looks]
+        if len(looks) < len(coadds[band]) or np.ptp(values) > SAME_ZERO_POINT:
+            said = ", ".join(f"{other.path.name} {one:.6g}" for other, one in zip(looks[:3], values, strict=False))
+            yield f"    {band}:  # needed: the files of this band have different zero points"
+            needed.append(
+                f"{section}.zero_points.{band}: {len(coadds[band])} files have different zero points ({said}, ...): "
+                "write MAGZERO, the AB magnitude of one count, into the header of each, and leave this key out"
+            )
+        elif np.isfinite(value):
             yield f"    {band}: {value:.6g}  # {source}; is it the AB magnitude of one count?"
         else:
             yield f"    {band}:  # needed: the AB magnitude of one count; {look.path.name} does not say it"
@@ -232,6 +256,13 @@ def _other_zero_point(look: FirstLook, band: str) -> tuple[float, str]:
         if not 10 < value < 40:
             continue
         offset = get_band(band).vega_to_ab
+        system = str(card_value(look.header, SYSTEM_CARD) or "").strip().upper()
+        if system in ("AB", "VEGA") and card == "PHOTZP":
+            if system == "AB":
+                return value, f"PHOTZP of {look.path.name}, AB by its PHOTSYS"
+            if np.isfinite(offset):
+                return value + offset, f"PHOTZP {value:g}, Vega by its PHOTSYS, and {offset:+.3f} to AB"
+            return np.nan, ""
         if band in VISTA_BANDS and value < LARGEST_VEGA:
             return value + offset, f"{card} {value:g}, taken for Vega, and {offset:+.3f} to AB"
         return value, f"{card} of {look.path.name}"

@@ -76,6 +76,40 @@ def test_two_images_on_unequal_grids(tmp_path):
     assert check_survey(survey) == []
 
 
+def test_tiles_of_a_mosaic_with_the_cards_of_eso(tmp_path):
+    """Two tiles per band beside their weight maps: one pattern with a wildcard each, zero points by PHOTSYS."""
+    folder = tmp_path / "tiles"
+    for number, x in (("7a", 120), ("12b", -80)):
+        for band, scale, system, zero_point in (("r", 0.2, "AB", 24.8), ("Ks", 0.339, "VEGA", 23.05)):
+            for kind in ("sci", "weight"):
+                write_image(
+                    folder / f"survey_{number}_{band}_{kind}.fits", x=x * 0.2 / scale, y=150, scale=scale,
+                    FILTER=band, PHOTZP=zero_point, PHOTSYS=system,
+                )  # fmt: skip
+    survey = drafted(folder)
+    assert survey.optical[0].coadds == {"r": "survey_*_r_sci.fits"}
+    assert survey.optical[0].weights == {"r": "survey_*_r_weight.fits"}
+    assert survey.vista.coadds == {"vk": "survey_*_Ks_sci.fits"}
+    assert survey.optical[0].zero_points == {"r": 24.8}
+    assert survey.vista.zero_points["vk"] == pytest.approx(23.05 + 1.816)
+    assert {item.path for item in find_inputs(survey)} == set(folder.glob("*.fits"))
+    assert check_survey(survey) == []
+    text = (tmp_path / "drafted.yaml").read_text()
+    assert "AB by its PHOTSYS" in text
+    assert "Vega by its PHOTSYS, and +1.816 to AB" in text
+
+
+def test_tiles_with_zero_points_of_their_own(tmp_path):
+    """Where tiles have different zero points, no key can hold them: what to do is said, with file names and values."""
+    folder = tmp_path / "tiles"
+    for number, zero_point in ((1, 24.8), (2, 25.1)):
+        write_image(folder / f"t{number}_r.fits", x=100 * number, y=150, FILTER="r", PHOTZP=zero_point, PHOTSYS="AB")
+    text, (needed,) = draft(sort_folder(folder), target=tmp_path / "drafted.yaml")
+    assert "t1_r.fits 24.8, t2_r.fits 25.1" in needed
+    assert "write MAGZERO" in needed
+    assert "r: t*_r.fits" in text
+
+
 def test_patches_of_rings_become_patterns(tmp_path):
     """Whole patches of HSC's tracts, of a size of their own, in two bands: one pattern for all, and their PSFs."""
     folder = tmp_path / "tree"
