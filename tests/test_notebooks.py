@@ -33,6 +33,7 @@ ORDER = [
     "dmu5/2_Diagnostics",
     "dmu5/3_Selection_function",
     "dmu5/4_Release",
+    "dmu5/5_Use_the_catalogue",
 ]
 
 
