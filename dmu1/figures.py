@@ -14,13 +14,14 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 
+from dmu0.figure_style import DIVERGING
 from dmu0.figures import finish_sky_axes
 from dmu0.sky.skymap import Patch
 from dmu0.sky.sphere import SkyPlane
 from dmu0.surveys import Vista
 from dmu1.coverage import image_corners
 from dmu1.selection import zero_point_limits
-from obs_vista.bands import BAND_ORDER, in_band_order
+from obs_vista.bands import BAND_ORDER, in_band_order, shown_band
 
 ACCEPTED, REJECTED = "#006BA4", "#C85200"
 """Blue and vermilion of the colour-blind-safe Tableau palette."""
@@ -68,7 +69,7 @@ def plot_quality(selected: Table, vista: Vista) -> Figure:
             )
         _draw_limits(panel, name, table, vista, bands)
         panel.set_ylabel(label)
-        panel.set_xticks(range(len(bands)), bands)
+        panel.set_xticks(range(len(bands)), [shown_band(band) for band in bands], fontsize=8)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
@@ -106,7 +107,8 @@ def _in_plane(corners: np.ndarray) -> tuple[SkyPlane, np.ndarray]:
 
 
 def plot_images(selected: Table, column: str) -> Figure:
-    """Outlines of the images on the sky, one panel per band, coloured by a quantity; rejected ones are hatched.
+    """Outlines of the images on the sky, one panel per band, coloured by the deviation of a quantity from its median in
+    the band, so that a night that differs is seen in every band; rejected images are hatched.
 
     Parameters
     ----------
@@ -128,14 +130,14 @@ def plot_images(selected: Table, column: str) -> Figure:
         sharey=True,
         layout="constrained",
     )
-    low, high = np.nanpercentile(table[column], [2, 98])
-    scale = plt.Normalize(low, max(high, low + 1e-6))
+    off, medians = from_band_median(table, column)
+    scale = _diverging(off)
     accepted = np.asarray(table["accepted"]) if "accepted" in table.colnames else np.ones(len(table), bool)
     for panel, band in zip(panels.flat, bands, strict=False):
         for wanted in (True, False):
             here = (np.asarray(table["band"]) == band) & (accepted == wanted)
-            outlines = PolyCollection(corners[here], cmap="cividis", norm=scale, edgecolor="0.2", lw=0.5)
-            outlines.set(array=np.asarray(table[column][here], float), alpha=0.45 if wanted else 0.25)
+            outlines = PolyCollection(corners[here], cmap=DIVERGING, norm=scale, edgecolor="0.2", lw=0.5)
+            outlines.set(array=off[here], alpha=0.45 if wanted else 0.25)
             if not wanted:
                 outlines.set(hatch="///", edgecolor=REJECTED)
             panel.add_collection(outlines)
@@ -143,15 +145,18 @@ def plot_images(selected: Table, column: str) -> Figure:
         panel.label_outer()
         good = int(np.sum(accepted & (table["band"] == band)))
         bad = int(np.sum(table["band"] == band)) - good
-        panel.set_title(f"{band}: {good} images" + (f", {bad} rejected (hatched)" if bad else ""), fontsize=10)
+        rejected = f", {bad} rejected (hatched)" if bad else ""
+        panel.set_title(f"{shown_band(band)}: {good} images{rejected}, median {medians[band]:.2f}", fontsize=9)
     for panel in list(panels.flat)[len(bands) :]:
         panel.set_axis_off()
-    figure.colorbar(plt.cm.ScalarMappable(scale, "cividis"), ax=panels, label=QUANTITIES[column], shrink=0.8)
+    label = f"{QUANTITIES[column]}, minus the median of the band"
+    figure.colorbar(plt.cm.ScalarMappable(scale, DIVERGING), ax=panels, label=label, shrink=0.8)
     return figure
 
 
 def plot_detectors(selected: Table, column: str) -> Figure:
-    """A matrix of stacks and detectors, coloured by a quantity: a bad detector is a column, a bad night a row.
+    """A matrix of stacks and detectors, coloured by the deviation of a quantity from its median in the band: a bad
+    detector is a column, a bad night a row.
 
     Parameters
     ----------
@@ -163,18 +168,38 @@ def plot_detectors(selected: Table, column: str) -> Figure:
     table = selected[selected["state"] == "ok"]
     first = {str(row["path"]): (BAND_ORDER.index(row["band"]), row["mjd"], row["exposure"]) for row in table}
     stacks = sorted(first, key=first.get)[:60]
-    values = np.full((len(stacks), 16), np.nan)
-    for row in table:
+    values, (off, _) = np.full((len(stacks), 16), np.nan), from_band_median(table, column)
+    for row, deviation in zip(table, off, strict=True):
         if row["path"] in stacks:
-            values[stacks.index(row["path"]), row["detector"] - 1] = row[column]
+            values[stacks.index(row["path"]), row["detector"] - 1] = deviation
     figure, panel = plt.subplots(figsize=(8, 1.4 + 0.24 * len(stacks)), layout="constrained")
-    picture = panel.imshow(values, cmap="cividis", aspect="auto")
+    picture = panel.imshow(values, cmap=DIVERGING, norm=_diverging(values), aspect="auto")
     panel.set_xticks(range(16), range(1, 17))
     panel.set_xlabel("detector")
     panel.set_ylabel("band and exposure")
-    panel.set_yticks(range(len(stacks)), [f"{BAND_ORDER[first[s][0]]} {first[s][2]}" for s in stacks], fontsize=8)
-    figure.colorbar(picture, ax=panel, label=QUANTITIES[column])
+    panel.set_yticks(
+        range(len(stacks)), [f"{shown_band(BAND_ORDER[first[s][0]])} {first[s][2]}" for s in stacks], fontsize=8
+    )
+    figure.colorbar(picture, ax=panel, label=f"{QUANTITIES[column]}, minus the median of the band")
     return figure
+
+
+def from_band_median(table: Table, column: str) -> tuple[np.ndarray, dict[str, float]]:
+    """Values of a column minus their median in each band, and the medians."""
+    off, medians = np.array(table[column], float), {}
+    for band in bands_present(table):
+        here = np.asarray(table["band"]) == band
+        known = off[here & np.isfinite(off)]
+        medians[band] = float(np.median(known)) if len(known) else float("nan")
+        off[here] -= medians[band]
+    return off, medians
+
+
+def _diverging(off: np.ndarray) -> plt.Normalize:
+    """A scale about zero that reaches as far as most of the deviations."""
+    known = np.abs(off[np.isfinite(off)])
+    reach = max(float(np.percentile(known, 98)), 1e-6) if len(known) else 1.0
+    return plt.Normalize(-reach, reach)
 
 
 def plot_patches(images: Table, patches: Sequence[Patch], judged: Table) -> Figure:
@@ -215,7 +240,8 @@ def _corners(patch: Patch) -> np.ndarray:
 def plot_maps(
     maps: dict[str, healsparse.HealSparseMap], patches: Sequence[Patch], label: str, *, counts: bool = False
 ) -> Figure:
-    """HEALPix maps, one panel per band on a common scale, with the outlines of patches.
+    """HEALPix maps, one panel per band, with the outlines of patches: numbers on a common scale, other quantities as
+    deviations from the median of the band, which is in the title.
 
     Parameters
     ----------
@@ -234,10 +260,18 @@ def plot_maps(
     y = np.linspace(boxes[..., 1].min() - margin, boxes[..., 1].max() + margin, 300)
     grid = plane.sky(*np.meshgrid(x, y))
     images = {band: _blank(sparse.get_values_pos(*grid, lonlat=True)) for band, sparse in maps.items()}
+    titles = {band: shown_band(band) for band in images}
+    if not counts:
+        for band, image in images.items():
+            middle = float(np.nanmedian(image)) if np.isfinite(image).any() else np.nan
+            images[band], titles[band] = image - middle, f"{shown_band(band)}: median {middle:.2f}"
+        label = f"{label}, minus the median of the band"
     known = np.concatenate([image[np.isfinite(image)] for image in images.values()] + [np.zeros(0)])
     low, high = (known.min(), max(known.max(), known.min() + 1e-6)) if len(known) else (0, 1)
     colours, scale = plt.get_cmap("viridis"), plt.Normalize(low, high)
-    if counts and high - low < 12:  # one colour a number
+    if not counts:
+        colours, scale = plt.get_cmap(DIVERGING), _diverging(known)
+    elif high - low < 12:  # one colour per number
         scale = BoundaryNorm(np.arange(low - 0.5, np.floor(high) + 1), colours.N)
     columns = min(len(maps), 3)
     rows = -(-len(maps) // columns)
@@ -255,7 +289,8 @@ def plot_maps(
         panel.add_collection(PolyCollection(boxes, facecolor="none", edgecolor="0.35", lw=1))
         _sky_axes(panel, plane, x, y)
         panel.label_outer()
-        panel.set_title(band, fontsize=10)
+        panel.set_facecolor("0.85")
+        panel.set_title(titles[band], fontsize=10)
     for panel in list(panels.flat)[len(maps) :]:
         panel.set_axis_off()
     ticks = np.arange(low, np.floor(high) + 1) if isinstance(scale, BoundaryNorm) else None
@@ -292,7 +327,7 @@ def plot_jobs(jobs: Table, judged: Table, bands: Sequence[str]) -> Figure:
     for (row, column), count in np.ndenumerate(counts):
         colour = "k" if coverage[row, column] > 0.6 else "w"
         panel.text(column, row, count, ha="center", va="center", color=colour, fontsize=9)
-    panel.set_xticks(range(len(bands)), bands)
+    panel.set_xticks(range(len(bands)), [shown_band(band) for band in bands], fontsize=8)
     panel.set_yticks(range(len(shown)), [f"{tract} {patch}" for tract, patch in rows])
     panel.set_xlabel("band (numbers: images)")
     panel.set_ylabel("tract and patch")

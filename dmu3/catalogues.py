@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Column, Table
 
+from dmu0.files.atomic import written_whole
 from dmu0.files.provenance import gather_provenance
-from dmu0.files.tables import write_table
+from dmu0.files.tables import read_table, write_table
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
-from dmu3.detection import chi_square_image
+from dmu3.detection import chi_square_image, signal_to_noise
+from dmu3.point_sources import aperture_corrections, local_errors
 from dmu3.sextractor import SExtractorError, choose_engine, measure_bands
 from dmu3.steps import image_path, read_baseline, states_table
 from dmu3.swarp import Coadd
+from obs_vista.photometry import magnitude_of
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +33,9 @@ SMOOTHING = 0.35
 """Sigma in arcsec of the Gaussian that smooths the detection image, for a seeing of 0.8"."""
 THRESHOLD = 4.0
 """Detection threshold in sigma of the smoothed chi-square image."""
+
+SELECTING = ("i", "vk")
+"""Bands in which dual-image catalogues are selected too, besides the chi-square image of all bands."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +72,18 @@ def aperture_name(diameter: float) -> str:
     return f"{diameter:.1f}".replace(".", "p")
 
 
-def catalogue_path(folder: Path, *, tract: int, patch: int) -> Path:
-    """The path of the baseline catalogue of a patch."""
-    return folder / "catalogue" / f"{tract}_{patch}.parquet"
+def catalogue_path(folder: Path, *, tract: int, patch: int, selection: str = "") -> Path:
+    """The path of the baseline catalogue of a patch: detected in all bands together, or in one band."""
+    name = f"catalogue_{selection}" if selection else "catalogue"
+    return folder / name / f"{tract}_{patch}.parquet"
 
 
-def make_catalogues(survey: Survey, *, tracts: str = "", engine: str = "auto") -> Iterator[PatchCatalogue]:
-    """Make the baseline catalogues of a survey, patch by patch.
+def make_catalogues(
+    survey: Survey, *, tracts: str = "", engine: str = "auto", jobs: int = 2
+) -> Iterator[PatchCatalogue]:
+    """Make the baseline catalogues of a survey, patch by patch, some patches at once.
+
+    Patches that an interrupted run of the same code on the same inputs has finished are kept.
 
     Parameters
     ----------
@@ -80,28 +93,41 @@ def make_catalogues(survey: Survey, *, tracts: str = "", engine: str = "auto") -
         Tracts to process, separated by spaces; all if empty.
     engine
         Engine, ``auto``, ``sextractor`` or ``sep``.
+    jobs
+        Number of patches processed at once.
     """
     engine = choose_engine(engine)
-    folder, words = survey.folders[3], gather_provenance(survey).words()
-    for patch in survey_patches(survey, tracts):
-        start = time.perf_counter()
-        where = {"tract": patch.tract.id, "patch": patch.id}
-        path = catalogue_path(folder, **where)
-        path.unlink(missing_ok=True)
-        have = [band for band in survey.bands if image_path(folder, band=band, **where).exists()]
-        if not have:
-            yield PatchCatalogue(**where, state="skipped", reason="no band of the patch has an image")
-            continue
-        coadds = {band: read_baseline(folder, band=band, **where) for band in have}
-        try:
-            table = patch_catalogue(coadds, survey.bands, patch, engine=engine)
-        except SExtractorError as error:
-            log.warning("%s: failed: %s", patch, error)
-            yield PatchCatalogue(**where, state="failed", reason=str(error), bands=" ".join(have))
-            continue
-        write_table(table, path, words)
-        seconds = time.perf_counter() - start
-        yield PatchCatalogue(**where, state="done", bands=" ".join(have), n_objects=len(table), seconds=seconds)
+    words = gather_provenance(survey).words()
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(lambda patch: _make_patch(survey, patch, engine, words), survey_patches(survey, tracts))
+
+
+def _make_patch(survey: Survey, patch: Patch, engine: str, words: dict[str, str]) -> PatchCatalogue:
+    """Make the catalogues of one patch: that of all bands, and one for each band of `SELECTING` that has an image."""
+    start, folder = time.perf_counter(), survey.folders[3]
+    where = {"tract": patch.tract.id, "patch": patch.id}
+    path = catalogue_path(folder, **where)
+    mark, run = path.with_suffix(".run"), os.environ.get("FUSION_RUN_ID", "")
+    have = [band for band in survey.bands if image_path(folder, band=band, **where).exists()]
+    state = {**where, "bands": " ".join(have)}
+    if run and path.exists() and mark.exists() and mark.read_text() == run:
+        return PatchCatalogue(**state, state="done", reason="made before", n_objects=len(read_table(path)))
+    for selection in ("", *SELECTING):
+        catalogue_path(folder, **where, selection=selection).unlink(missing_ok=True)
+    mark.unlink(missing_ok=True)
+    if not have:
+        return PatchCatalogue(**where, state="skipped", reason="no band of the patch has an image")
+    coadds = {band: read_baseline(folder, band=band, **where) for band in have}
+    try:
+        for selection in (*(band for band in SELECTING if band in have), ""):
+            table = patch_catalogue(coadds, survey.bands, patch, engine=engine, selection=selection)
+            write_table(table, catalogue_path(folder, **where, selection=selection), words)
+    except SExtractorError as error:
+        log.warning("%s: failed: %s", patch, error)
+        return PatchCatalogue(**state, state="failed", reason=str(error))
+    with written_whole(mark) as part:
+        part.write_text(run)
+    return PatchCatalogue(**state, state="done", n_objects=len(table), seconds=time.perf_counter() - start)
 
 
 def catalogues_table(states: list[PatchCatalogue]) -> Table:
@@ -109,8 +135,10 @@ def catalogues_table(states: list[PatchCatalogue]) -> Table:
     return states_table(states, PatchCatalogue)
 
 
-def patch_catalogue(coadds: dict[str, Coadd], bands: tuple[str, ...], patch: Patch, *, engine: str = "auto") -> Table:
-    """Detect objects on the chi-square image of all bands, and measure each band.
+def patch_catalogue(
+    coadds: dict[str, Coadd], bands: tuple[str, ...], patch: Patch, *, engine: str = "auto", selection: str = ""
+) -> Table:
+    """Detect objects on the chi-square image of all bands or on one band, and measure each band at their positions.
 
     Parameters
     ----------
@@ -122,6 +150,8 @@ def patch_catalogue(coadds: dict[str, Coadd], bands: tuple[str, ...], patch: Pat
         The patch.
     engine
         Engine, ``auto``, ``sextractor`` or ``sep``.
+    selection
+        Band whose image is the detection image; empty: the chi-square image of all bands.
 
     Returns
     -------
@@ -129,7 +159,11 @@ def patch_catalogue(coadds: dict[str, Coadd], bands: tuple[str, ...], patch: Pat
         Table with the columns `column_names`. Fluxes are in nJy, NaN if a band has no data at the position.
     """
     pixel = float(np.sqrt(np.abs(np.linalg.det(patch.wcs.pixel_scale_matrix)))) * 3600
-    image, counts = chi_square_image(list(coadds.values()), sigma=SMOOTHING / pixel)
+    if selection:
+        image = signal_to_noise(coadds[selection], sigma=SMOOTHING / pixel)
+        counts = (coadds[selection].weight > 0).astype(np.int16)
+    else:
+        image, counts = chi_square_image(list(coadds.values()), sigma=SMOOTHING / pixel)
     diameters = tuple(diameter / pixel for diameter in DIAMETERS)
     found, measured = measure_bands(image, counts, coadds, threshold=THRESHOLD, diameters=diameters, engine=engine)
     covered = {band: _covered(coadd, found) for band, coadd in coadds.items()}
@@ -150,7 +184,59 @@ def patch_catalogue(coadds: dict[str, Coadd], bands: tuple[str, ...], patch: Pat
     _add(table, "kron_radius", np.asarray(found["kron_radius"]), "", "Kron ellipse in units of a and b")
     for band in bands:
         _add_band(table, band, measured.get(band), covered.get(band))
+        at = {"x": np.asarray(found["x"], float), "y": np.asarray(found["y"], float)}
+        _add_point_sources(table, band, coadds.get(band), measured.get(band), diameters=diameters, pixel=pixel, **at)
     return table
+
+
+def _add_point_sources(
+    table: Table,
+    band: str,
+    coadd: Coadd | None,
+    rows: Table | None,
+    *,
+    x: np.ndarray,
+    y: np.ndarray,
+    diameters: tuple[float, ...],
+    pixel: float,
+) -> None:
+    """The columns that make point-source fluxes of circles: corrections from stars, and errors from empty circles."""
+    corrections, errors = np.full(len(diameters), np.nan), np.full((len(table), len(diameters)), np.nan)
+    if coadd is not None and rows is not None:
+        corrections, _ = aperture_corrections(coadd, x, y, rows, diameters=diameters, pixel=pixel)
+        errors = local_errors(coadd, x, y, diameters=diameters, pixel=pixel)
+    for number, diameter in enumerate(DIAMETERS):
+        end = aperture_name(diameter)
+        factor = np.full(len(table), corrections[number], np.float32)
+        _add(
+            table,
+            f"{band}_apCorr_{end}",
+            factor,
+            "",
+            f"Total flux of stars over {band}_apFlux_{end}; NaN: too few stars",
+        )
+        meaning = f"Error of {band}_apFlux_{end} from the nearest empty circles"
+        _add(table, f"{band}_apErrLocal_{end}", errors[:, number].astype(np.float32), "nJy", meaning)
+
+
+def colour(table: Table, blue: str, red: str, *, diameter: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+    """Colour of each object as a point source, and its error, AB mag: corrected fluxes in circles, local errors.
+
+    Parameters
+    ----------
+    table
+        A baseline catalogue.
+    blue, red
+        Bands; the colour is blue minus red.
+    diameter
+        Diameter of the circles in arcsec.
+    """
+    end = aperture_name(diameter)
+    flux = {b: np.asarray(table[f"{b}_apFlux_{end}"], float) * table[f"{b}_apCorr_{end}"] for b in (blue, red)}
+    error = {b: np.asarray(table[f"{b}_apErrLocal_{end}"], float) * table[f"{b}_apCorr_{end}"] for b in (blue, red)}
+    value = magnitude_of(flux[blue]) - magnitude_of(flux[red])
+    relative = np.hypot(*(error[b] / np.where(flux[b] > 0, flux[b], np.nan) for b in (blue, red)))
+    return value, 2.5 / np.log(10) * relative
 
 
 def _covered(coadd: Coadd, found: Table) -> np.ndarray:
@@ -208,10 +294,12 @@ def column_names(bands: tuple[str, ...]) -> tuple[str, ...]:
     """The columns of a baseline catalogue: those of the object, then the same columns for each band."""
     common = ("number", "tract", "patch", "ra", "dec", "x", "y", "position_band", "a", "b", "theta", "kron_radius")
     circles = [f"{kind}_{aperture_name(d)}" for d in DIAMETERS for kind in ("apFlux", "apFluxErr")]
-    return (*common, *(f"{band}_{name}" for band in bands for name in (*circles, "kronFlux", "kronFluxErr", "flags")))
+    points = [f"{kind}_{aperture_name(d)}" for d in DIAMETERS for kind in ("apCorr", "apErrLocal")]
+    names = (*circles, "kronFlux", "kronFluxErr", "flags", *points)
+    return (*common, *(f"{band}_{name}" for band in bands for name in names))
 
 
-def read_catalogues(survey: Survey, *, primary: bool = False) -> Table | None:
+def read_catalogues(survey: Survey, *, primary: bool = False, selection: str = "") -> Table | None:
     """The baseline catalogues of all patches in one table; None if there is none.
 
     Parameters
@@ -220,10 +308,12 @@ def read_catalogues(survey: Survey, *, primary: bool = False) -> Table | None:
         The survey.
     primary
         Whether to keep only objects inside the inner box of their patch, so that none appears twice.
+    selection
+        Band in which the objects were detected; empty: all bands together.
     """
     tables = []
     for patch in survey_patches(survey):
-        path = catalogue_path(survey.folders[3], tract=patch.tract.id, patch=patch.id)
+        path = catalogue_path(survey.folders[3], tract=patch.tract.id, patch=patch.id, selection=selection)
         if not path.exists():
             continue
         table = Table.read(path, format="parquet")

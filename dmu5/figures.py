@@ -196,7 +196,13 @@ def _plot_ratios(rows: Sequence[tuple[str, float, float, int]], label: str, *, l
     return figure
 
 
-def plot_curves(curves: dict[str, Curve], *, label: str, expected: dict[str, np.ndarray] | None = None) -> Figure:
+def plot_curves(
+    curves: dict[str, Curve],
+    *,
+    label: str,
+    expected: dict[str, np.ndarray] | None = None,
+    limits: tuple[float, float] = (-0.05, 1.25),
+) -> Figure:
     """A fraction as a function of magnitude in each band, with its error; the expected completeness as a line."""
     figure, axes = panels(len(curves))
     for axis, (band, curve) in zip(axes, curves.items(), strict=True):
@@ -205,7 +211,7 @@ def plot_curves(curves: dict[str, Curve], *, label: str, expected: dict[str, np.
         if expected is not None:
             axis.plot(curve.middle, expected[band], "k-", lw=1, label="5 sigma in the band")
         axis.axhline(0.5, color="0.6", lw=0.6)
-        axis.set_ylim(-0.05, 1.25)
+        axis.set_ylim(*limits)
         half = curve.limit()
         note = f"half at {half:.2f}" if np.isfinite(half) else f"{curve.total.sum()} sources"
         name_panel(axis, band, note)

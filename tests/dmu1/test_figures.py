@@ -50,10 +50,14 @@ def test_quality_shows_every_image(selected):
 
 @pytest.mark.parametrize("column", list(figures.QUANTITIES))
 def test_images_on_sky(selected, column):
-    """A panel a band with its number of images, east to the left."""
+    """A panel per band with its number of images and its median, east to the left."""
+    selected[column][:2] = [0.6, 0.8]
     figure = figures.plot_images(selected, column)
     titles = [panel.get_title() for panel in figure.axes[:2]]
-    assert titles == ["vj: 2 images", "vk: 1 images, 1 rejected (hatched)"]
+    middle = float(selected[column][2])
+    assert titles == ["J: 2 images, median 0.70", f"Ks: 1 images, 1 rejected (hatched), median {middle:.2f}"]
+    shown = [collection.get_array() for collection in figure.axes[0].collections]
+    np.testing.assert_allclose(np.concatenate([np.ma.filled(values, np.nan) for values in shown]), [-0.1, 0.1])
     left, right = figure.axes[0].get_xlim()
     assert left > right
 
@@ -75,7 +79,7 @@ def test_coverage_figures(selected):
         judged["state"] = np.full(len(judged), "job")
         assert len(figures.plot_jobs(jobs, judged, SURVEY.bands).axes[0].texts) == 4 * len(SURVEY.bands)
         maps = {"vj": band_maps(images, np.full(len(images), 21.0), nside=16384).exposures}
-        assert figures.plot_maps(maps, PATCHES, "images", counts=True).axes[0].get_title() == "vj"
+        assert figures.plot_maps(maps, PATCHES, "images", counts=True).axes[0].get_title() == "J"
 
 
 def test_right_ascension_zero_is_not_torn():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from astropy.table import Table
+from scipy.ndimage import gaussian_filter
 
 from dmu0.sky.skymap import SingleSkyMap, make_sky_map
 from dmu0.surveys import SkyMapConfig
-from dmu3.catalogues import column_names, patch_catalogue
+from dmu3.catalogues import colour, column_names, patch_catalogue
 from dmu3.detection import chi_square_image, gaussian_sigmas
+from dmu3.point_sources import aperture_corrections, local_errors
 from dmu3.sextractor import SExtractorError, choose_engine, find_sextractor
 from dmu3.swarp import Coadd
 
@@ -118,3 +121,51 @@ def test_unknown_photometry_engine() -> None:
     """An unknown engine is refused by name."""
     with pytest.raises(SExtractorError, match="'daophot'"):
         choose_engine("daophot")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_corrected_apertures_and_colours_of_stars(engine: str, rng: np.random.Generator) -> None:
+    """A circle of 2" diameter times its correction is the total flux, the colour that of the fluxes, to 1%."""
+    g, _, _ = field(rng, 20000.0, 4.0)
+    vk, _, _ = field(rng, 60000.0, 12.0)
+    table = patch_catalogue({"g": g, "vk": vk}, ("g", "vk"), PATCH, engine=engine)
+    for band, flux in (("g", 20000), ("vk", 60000)):
+        inside = 1 - np.exp(-0.5 * (1.0 / 0.168 / SIGMA) ** 2)  # of a Gaussian, in a circle of 1" radius
+        assert table[f"{band}_apCorr_2p0"][0] == pytest.approx(1 / inside, rel=0.01)
+        total = table[f"{band}_apFlux_2p0"] * table[f"{band}_apCorr_2p0"]
+        assert np.median(total) == pytest.approx(flux, rel=0.01)
+    value, error = colour(table, "g", "vk")
+    assert np.median(value) == pytest.approx(2.5 * np.log10(3), abs=0.01)
+    assert np.median(error) == pytest.approx(np.std(value), rel=0.5)
+
+
+def test_local_errors_know_correlated_noise(rng: np.random.Generator) -> None:
+    """Smoothed noise has errors in circles far above those of independent pixels; without stars no correction."""
+    coadd, _, _ = field(rng, 3000.0, 4.0)
+    white = rng.normal(0, 4.0, SHAPE)
+    smooth = gaussian_filter(white, 1.5)
+    smooth *= 4.0 / smooth.std()
+    stars = coadd.image - coadd.image  # the places of the stars alone matter
+    errors = {}
+    for name, noise in (("white", white), ("smooth", smooth)):
+        image = Coadd((stars + noise).astype(np.float32), coadd.weight)
+        x, y = np.array([60.0, 200.0]), np.array([70.0, 210.0])
+        errors[name] = local_errors(image, x, y, diameters=(2 / 0.168,), pixel=0.168)[:, 0]
+    assert errors["white"] == pytest.approx(4.0 * np.sqrt(np.pi) / 0.168, rel=0.2)
+    assert (errors["smooth"] > 2.5 * errors["white"]).all()
+    empty = Table({"apFlux": np.zeros((0, 1)), "apFluxErr": np.zeros((0, 1)), "flags": np.zeros(0, int)})
+    nothing, count = aperture_corrections(coadd, x[:0], y[:0], empty, diameters=(12.0,), pixel=0.168)
+    assert (count, np.isnan(nothing).all()) == (0, True)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_selection_in_one_band(engine: str, rng: np.random.Generator) -> None:
+    """Objects of the Ks image alone are those of a catalogue selected in Ks, measured in both bands."""
+    g, x, _ = field(rng, 3000.0, 4.0)
+    noise = Coadd(rng.normal(0, 12, SHAPE).astype(np.float32), np.full(SHAPE, 1 / 144, np.float32))
+    both = {"g": g, "vk": noise}
+    assert len(patch_catalogue(both, ("g", "vk"), PATCH, engine=engine, selection="g")) >= len(x)
+    assert len(patch_catalogue(both, ("g", "vk"), PATCH, engine=engine, selection="vk")) < 5
+    swapped = patch_catalogue({"g": noise, "vk": g}, ("g", "vk"), PATCH, engine=engine, selection="vk")
+    assert np.median(swapped["vk_apFlux_3p0"]) == pytest.approx(3000, rel=0.05)
+    assert abs(np.median(swapped["g_apFlux_3p0"])) < 300
