@@ -7,6 +7,7 @@ import numpy as np
 from lsst.daf.butler import Butler
 from lsst.images.cells import CellCoadd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dmu0.surveys import Survey
 from dmu4.coadds.maps import depth_map, seeing_map
@@ -56,6 +57,9 @@ def plot_cells(coadd: CellCoadd) -> Figure:
         axis.set_xlabel("column of cells")
     axes[0].set_ylabel("row of cells")
     _plot_stamps(axes[3], planes.psf)
+    for axis in axes:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(f"tract {coadd.tract}, patch {coadd.patch.id}, band {coadd.band}; lines: other visits", fontsize=10)
     return figure
 
