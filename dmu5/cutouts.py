@@ -124,7 +124,10 @@ def _fill(
             whole = butler.get(f"deep_coadd.{plane}", tract=patch.tract.id, patch=patch.id, band=band)
         except (DatasetNotFoundError, MissingDatasetTypeError, MissingCollectionError):
             continue
-        rows, columns, from_rows, from_columns = _overlap(patch, x0, y0, side)
+        shared = _overlap(patch, x0, y0, side)
+        if shared is None:
+            continue
+        rows, columns, from_rows, from_columns = shared
         piece = np.asarray(whole.array[from_rows, from_columns], np.float32)
         target = canvas[rows, columns]
         canvas[rows, columns] = np.where(np.isfinite(target), target, piece)

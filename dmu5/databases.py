@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -101,7 +101,7 @@ def _load_table(url: str, schema: Schema, batches: Iterator[pa.RecordBatch]) -> 
 
 def _insert(connection: sqlalchemy.Connection, table: sqlalchemy.Table, batch: pa.RecordBatch) -> int:
     """Insert rows: by COPY into PostgreSQL, which is 20 times faster than by statements."""
-    raw = connection.connection.driver_connection
+    raw: Any = connection.connection.driver_connection
     quote = connection.dialect.identifier_preparer.quote
     name = connection.dialect.identifier_preparer.format_table(table)
     names = ", ".join(quote(column) for column in batch.schema.names)

@@ -236,7 +236,7 @@ class _Writer:
             place = HealpixPixel(*pixel)
             pq.write_table(
                 table,
-                Path(paths.new_pixel_catalog_file(base, place)),
+                str(paths.new_pixel_catalog_file(base, place)),
                 row_group_size=ROW_GROUP,
                 sorting_columns=[pq.SortingColumn(0)],
                 **parquet_options(self.columns),

@@ -167,8 +167,8 @@ def _coadds(
             "tract": int(tract),
             "patch": int(patch),
         }
-        if (tract, patch) in patches:
-            record |= _box(patches[tract, patch])
+        if (int(tract), int(patch)) in patches:
+            record |= _box(patches[int(tract), int(patch)])
         yield record | times.get((int(tract), int(patch), str(band)), {})
 
 

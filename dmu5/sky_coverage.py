@@ -77,7 +77,9 @@ def covered_cells(parts: list[CellCounts], *, order: int, pixel_scale: float) ->
     """
     cells = np.concatenate([part.cells for part in parts] or [np.zeros(0, np.int64)])
     found, place = np.unique(cells, return_inverse=True)
-    counts = np.bincount(place, np.concatenate([part.counts for part in parts] or [[]]), minlength=len(found))
+    counts = np.bincount(
+        place, np.concatenate([part.counts for part in parts] or [np.zeros(0, np.int64)]), minlength=len(found)
+    )
     full = hpgeom.nside_to_pixel_area(2**order) * 3600**2 / pixel_scale**2
     chosen = found[counts >= full / 2].astype(np.uint64)
     return MOC.from_healpix_cells(chosen, depth=np.full(len(chosen), order, np.uint8), max_depth=order)

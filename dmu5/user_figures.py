@@ -117,8 +117,9 @@ def plot_distribution(table: Table, title: str) -> Figure:
     figure, axis = plt.subplots(figsize=(6, 3.8), layout="constrained")
     for row in table:
         band = str(row["band"])
-        style = {"marker": "x" if row["flagged"] else "o", "color": band_colour(band)}
-        axis.errorbar(row["wavelength"], row["flux"] / 1000, row["error"] / 1000, **style)
+        marker = "x" if row["flagged"] else "o"
+        colour = band_colour(band)
+        axis.errorbar(row["wavelength"], row["flux"] / 1000, row["error"] / 1000, marker=marker, color=colour)
         axis.annotate(
             shown_band(band),
             (row["wavelength"], row["flux"] / 1000),
