@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
@@ -164,7 +165,24 @@ class Engine(Section):
     processes: int = Field(2, ge=1, description="for local: number of processes that share the quanta of a task")
     threads: int = Field(2, ge=1, description="number of threads inside quanta, for all processes together")
     site: str = Field("local", description="for bps: a file in dmu4/bps, or a path")
-    registry: str | None = Field(None, description="database of the Butler registry; null: SQLite")
+    registry: str | None = Field(
+        None,
+        description="database of the Butler registry, as postgresql+psycopg://user@host/database, whose password is in "
+        "~/.pgpass; null: SQLite",
+    )
+    storage: str | None = Field(
+        None,
+        description="place of the products of the pipeline, any URI of lsst.resources, as s3://bucket/folder; null: in "
+        "dmu4/data",
+    )
+
+    @field_validator("registry", "storage")
+    @classmethod
+    def _without_password(cls, address: str | None) -> str | None:
+        """Refuse a password: survey files are copied into releases, and shown."""
+        if address is not None and urlsplit(address).password is not None:
+            raise ValueError("it contains a password: put it into ~/.pgpass or the environment, and leave it out here")
+        return address
 
 
 class Survey(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lsst.daf.butler import Butler, CollectionType, Config
+from lsst.daf.butler.registry.interfaces import SchemaAlreadyDefinedError
 
 from dmu0.files.atomic import written_whole
 from dmu0.surveys import Survey
@@ -19,6 +20,10 @@ RELEASE = "release"
 _PIXELS = "obs_vista.formatters.PixelsAsTheyAre"
 REPOSITORY_CONFIG = {"datastore": {"formatters": {"CellCoadd": _PIXELS, "VisitImage": _PIXELS}}}
 """Configuration that differs from the Butler's defaults."""
+
+
+class RepositoryError(RuntimeError):
+    """A repository cannot be created."""
 
 
 def repository_folder(survey: Survey) -> Path:
@@ -46,16 +51,43 @@ def open_butler(survey: Survey, *, collections: str = RELEASE, writeable: bool =
     )
 
 
-def create_repository(survey: Survey) -> None:
-    """Create an empty repository, completely or not at all."""
-    folder = repository_folder(survey)
-    if (folder / "butler.yaml").exists():
-        return
+def repository_config(survey: Survey) -> Config:
+    """The configuration of a survey's repository: its registry and the place of its files.
+
+    A database server holds the registries of several surveys, each in a schema with the name of the survey; so do
+    places for files, each in a folder of that name.
+    """
     config = Config(REPOSITORY_CONFIG)
     if survey.engine.registry is not None:
         config["registry", "db"] = survey.engine.registry
+        if not survey.engine.registry.startswith("sqlite"):
+            config["registry", "namespace"] = survey.name
+    if survey.engine.storage is not None:
+        config["datastore", "root"] = f"{survey.engine.storage.rstrip('/')}/{survey.name}"
+    return config
+
+
+def create_repository(survey: Survey) -> None:
+    """Create an empty repository, completely or not at all.
+
+    Raises
+    ------
+    RepositoryError
+        If the database holds a registry of a survey with this name, whose repository is not here.
+    """
+    folder = repository_folder(survey)
+    if (folder / "butler.yaml").exists():
+        return
     with written_whole(folder) as part:
-        Butler.makeRepo(str(part), config=config)
+        try:
+            # Otherwise the files would be beside the configuration, whatever it says.
+            Butler.makeRepo(str(part), config=repository_config(survey), forceConfigRoot=survey.engine.storage is None)
+        except SchemaAlreadyDefinedError as error:
+            raise RepositoryError(
+                f"{survey.path}: engine.registry {survey.engine.registry} holds a registry of a survey {survey.name}, "
+                f"but {folder} is not here. If nobody needs it, remove it: DROP SCHEMA {survey.name} CASCADE; "
+                "otherwise give this survey another name."
+            ) from error
 
 
 def has_collection(butler: Butler, name: str) -> bool:

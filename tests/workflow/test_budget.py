@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from dmu0.files.paths import DataFolders
 from dmu0.surveys import load_survey
 from dmu4.butler.repository import open_butler
+from dmu4.execution.bps import COMMANDS
 from dmu4.execution.steps import STEPS
 from workflow.budget import budget, plan_release, read_costs, task_cost
 from workflow.commands import main
@@ -141,3 +143,16 @@ def test_known_sizes_are_those_of_the_sample() -> None:
     assert (found.stacks, found.detectors, found.overlaps) == (known["stacks"], known["detectors"], known["overlaps"])
     assert found.resampled_mpix == pytest.approx(known["covered"] * 0.81, rel=0.01)
     assert found.detector_mpix == pytest.approx(known["detectors"] * known["side"] ** 2 / 1e6, rel=0.01)
+
+
+def test_jobs_ask_for_what_was_measured(nowhere: Path) -> None:
+    """Jobs of a batch system ask for a fifth to a half more than full-size quanta take, in memory and time."""
+    size, costs = survey_size(load_survey("video"), read_costs()["sizes"]["video"]), read_costs()["tasks"]
+    asked = yaml.safe_load(COMMANDS.read_text())["pipetask"]
+    assert list(asked) == list(costs)
+    for task, given in asked.items():
+        quanta, cpu, memory, _ = task_cost(size, costs[task])
+        if task != "consolidate_tract":
+            assert 1.2 < given["requestMemory"] / (1000 * memory) < 1.55, task
+        together = {"calibrate_detector": 16, "coadd_patch": 5, "import_optical": 5}.get(task, 1)  # in a job
+        assert given["requestWalltime"] * 60 > 1.2 * together * cpu / quanta, task

@@ -1,0 +1,108 @@
+"""A PostgreSQL server of its own for a test, started and stopped by it."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+DEBIAN = "/usr/lib/postgresql"
+"""Where Debian puts the programs of its versions."""
+
+
+def programs() -> Path:
+    """The folder of PostgreSQL's programs; the test is skipped where there are none."""
+    found = sorted(Path(DEBIAN).glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("PostgreSQL is not here: apt-get install postgresql")
+    return found[-1].parent
+
+
+def free_port() -> int:
+    """A TCP port that nobody uses."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Server:
+    """A server in a temporary folder, which listens on this machine only.
+
+    Attributes
+    ----------
+    port
+        Its TCP port.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._bin, self._folder, self.port = programs(), folder, free_port()
+        root = os.geteuid() == 0  # PostgreSQL refuses to run as root: its own user does
+        self._as = ["runuser", "-u", "postgres", "--"] if root else []
+        self.user = "postgres" if root else getpass.getuser()
+        if root:
+            shutil.chown(folder, "postgres")
+        self._call("initdb", "--auth=trust", "--no-sync", "-U", self.user, "-D", str(folder / "data"))
+        self.start()
+        self.sql("CREATE EXTENSION btree_gist")
+
+    @property
+    def url(self) -> str:
+        """The address of its database, as a survey's key engine.registry."""
+        return f"postgresql+psycopg://{self.user}@127.0.0.1:{self.port}/postgres"
+
+    def _call(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [*self._as, str(self._bin / program), *arguments], capture_output=True, text=True, check=False, cwd="/"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._folder} -c fsync=off"
+        log = str(self._folder / "log")
+        self._call("pg_ctl", "-w", "-D", str(self._folder / "data"), "-l", log, "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stop it at once, as by a crash of the machine."""
+        self._call("pg_ctl", "-w", "-D", str(self._folder / "data"), "-m", "immediate", "stop")
+
+    def kill(self) -> None:
+        """Kill the process of one of its connections, after which it ends all of them and recovers."""
+        process = int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(process, signal.SIGQUIT)
+        while Path(f"/proc/{process}").exists():
+            time.sleep(0.05)
+
+    def sql(self, statement: str) -> str:
+        """Execute a statement; returns the rows as text."""
+        done = subprocess.run(
+            ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "-d", "postgres", "-Atc", statement],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@contextlib.contextmanager
+def postgresql_server() -> Iterator[Server]:
+    """A server that is stopped at the end."""
+    programs()
+    folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: names of sockets may have a hundred characters
+    server = Server(folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
