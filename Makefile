@@ -29,7 +29,7 @@ endif
 WORKFLOW = $(PYTHON) -m workflow
 SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
-.PHONY: mutants help sample slow release check plan survey realdata records test fuzz coverage bench status lint types docs lock active-environment FORCE
+.PHONY: mutants help sample slow release check plan survey faults scale realdata records test fuzz coverage bench status lint types docs lock active-environment FORCE
 .PHONY: $(STAGES:%=clean-dmu%)
 
 # A mistyped path of tests is reported at once, not after the sample.
@@ -87,6 +87,14 @@ test: sample ## [TESTS=path]  the tests, after make sample, without the slow one
 
 slow: sample ## [TESTS=path]  the tests that run whole releases: both engines, real surveys, surveys of any composition
 	$(PYTEST) -m slow $(TESTS)
+
+FAULTS = tests/faults tests/workflow/test_killed.py tests/dmu4/execution tests/dmu0/test_processes.py tests/dmu0/files/test_atomic.py \
+	tests/dmu0/archives/test_transfer.py
+faults: $(ENVIRONMENT) ##  kill, fill, cut off and corrupt what runs, on small surveys, and see that the next run completes it (docs/survival.md)
+	$(PYTEST) $(FAULTS)
+
+scale: $(ENVIRONMENT) ## [TRACTS=N] [GRAPHS=10]  coverage, jobs and graphs of a survey of 20,000 patches, without pixels: times and memory
+	@$(PYTHON) -m tests.benchmarks.bench_survey $(if $(TRACTS),--tracts $(TRACTS)) --graphs $(or $(GRAPHS),10)
 
 realdata: $(ENVIRONMENT) ##  fetch the real images of tests/real (25 MB, public, by their checksums); tests of them are skipped without
 	@$(PYTHON) -m tests.real.fetch

@@ -55,12 +55,23 @@ def run(survey: Survey, tracts: str, notebook: str) -> int:
         return 2
     stop_step_on_signals(steps[name].record(survey.folders))
     from workflow.execute import NotebookFailed, run_step  # papermill is slow to import
+    from workflow.full_disk import full_disk, is_full, remedy
 
     say(f"[{survey.name}] {name} ...")
     try:
         record = run_step(steps[name], survey, tracts=tracts)
     except NotebookFailed as error:
         say(f"[{survey.name}] FAILED {error}", sys.stderr)
+        if "is full: " in str(error):
+            say(f"[{survey.name}] {remedy(survey, tracts)}", sys.stderr)
+        return 1
+    except OSError as error:
+        # The record itself could not be written: there is no notebook to read.
+        place = Path(error.filename) if error.filename else steps[name].record(survey.folders)
+        what = full_disk(place) if is_full(str(error)) else f"{error.strerror or error}: {place}"
+        say(f"[{survey.name}] FAILED {name}.ipynb: {what}", sys.stderr)
+        if is_full(str(error)):
+            say(f"[{survey.name}] {remedy(survey, tracts)}", sys.stderr)
         return 1
     say(f"[{survey.name}] {name} done in {record.seconds:.0f} s")
     return 0

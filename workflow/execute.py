@@ -24,6 +24,7 @@ from dmu0.processes import guarded_environment
 from dmu0.progress import FILE
 from dmu0.surveys import Survey
 from workflow.digest import input_contents, run_id, step_digest
+from workflow.full_disk import full_disk, is_full
 from workflow.graph import Step, load_steps
 from workflow.libraries import library_versions
 from workflow.pages import write_page
@@ -176,7 +177,9 @@ def _make_record(step: Step, record: Path, parameters: dict[str, str], identity:
         except PapermillExecutionError as error:
             os.replace(part, failed)
             where = failed.relative_to(Path.cwd(), walk_up=True)
-            message = f"{_describe(step, error, failed)}  [read {where}]"
+            full = is_full(str(error.evalue))
+            what = f"{step.name}.ipynb: {full_disk(record)}" if full else _describe(step, error, failed)
+            message = f"{what}  [read {where}]"
             cause = error
         except DeadKernelError as error:
             os.replace(part, failed)

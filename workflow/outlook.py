@@ -69,19 +69,18 @@ class Outlook(NamedTuple):
 
     def line(self) -> str:
         """One line for the terminal."""
-        cost = f"about {in_words(self.seconds)} on two cores and {_megabytes(self.disk)} of disk"
-        return f"  expected  {cost} ({self.source}); {_megabytes(self.free)} are free"
+        cost = f"about {in_words(self.seconds)} on two cores and {megabytes(self.disk)} of disk"
+        return f"  expected  {cost} ({self.source}); {megabytes(self.free)} are free"
 
     def warning(self) -> str:
         """A warning if the disk is too small; empty otherwise."""
         if self.disk <= self.free:
             return ""
-        return (
-            f"about {_megabytes(self.disk)} of disk are needed below {PROJECT}, where {_megabytes(self.free)} are free"
-        )
+        return f"about {megabytes(self.disk)} of disk are needed below {PROJECT}, where {megabytes(self.free)} are free"
 
 
-def _megabytes(size: float) -> str:
+def megabytes(size: float) -> str:
+    """A size given in MB in readable form: 12 MB, 3.4 GB, 5.6 TB."""
     if size >= 1e6:
         return f"{size / 1e6:.1f} TB"
     return f"{size / 1000:.1f} GB" if size >= 1000 else f"{size:.0f} MB"

@@ -214,9 +214,36 @@ def _forget(butler: Butler, dataset_types: Iterable[str], data_ids: set[DataCoor
         butler.pruneDatasets(refs, disassociate=True, unstore=True, purge=True)
 
 
+def _broken(butler: Butler, name: str) -> set[DataCoordinate]:
+    """Data ids of the datasets of a type in the output run whose files are missing or not of the size they had."""
+    if not butler.registry.queryDatasetTypes(name):
+        return set()
+    refs = butler.query_datasets(name, collections=butler.run, explain=False, limit=None)
+    stored = butler.stored_many(refs)
+    sizes = {
+        identity: sum(info.file_size for infos in tables.values() for info in infos)
+        for records in butler._datastore.export_records(refs).values()
+        for identity, tables in records.records.items()
+    }
+    return {
+        ref.dataId
+        for ref in refs
+        if not stored[ref] or (sizes.get(ref.id, -1) >= 0 and butler.getURI(ref).size() != sizes[ref.id])
+    }
+
+
+def _forget_broken(butler: Butler, survey: Survey, task: str) -> None:
+    """Forget quanta of an earlier attempt whose products were deleted or cut short since, so that they run again."""
+    node = _configured(survey, task).to_graph(butler.registry).tasks[task]
+    names = [output.dataset_type_name for output in (*node.outputs.values(), node.metadata_output, node.log_output)]
+    broken = set().union(*(_broken(butler, name) for name in names))
+    _forget(butler, names, broken)
+
+
 def _run_task(butler: Butler, survey: Survey, task: str, workers: Workers, *, run: str, where: str) -> list[tuple]:
     """Run the remaining quanta of a task; returns the rows of all its quanta."""
     # Those that failed in an earlier attempt at the same result run again.
+    _forget_broken(butler, survey, task)
     _forget(butler, [f"{task}_log"], failed_quanta(butler, task))
     components = _predict(butler, survey, task, where)
     if components is not None and engine_kind(survey) == "bps":

@@ -1,6 +1,6 @@
 """A survey of 20,000 patches as records, without a pixel: coverage, job lists and graphs, their times and memory.
 
-Run it as ``make survey_scale`` or ``python -m tests.benchmarks.bench_survey [--tracts N] [--graphs N]``: stacks of 16
+Run it as ``make scale`` or ``python -m tests.benchmarks.bench_survey [--tracts N] [--graphs N]``: stacks of 16
 detectors in five bands on all patches of VIKING's tracts, as its 18,490 stacks are. Coverage and job lists are made for
 all of them; the repository's records and the graphs of the pipeline tract by tract, as jobs are submitted.
 """

@@ -73,7 +73,7 @@ def test_an_object_store_gives_the_same(store: Store, made_again: Callable) -> N
     assert states_of(steps.run_step(survey, "toy_step", progress=False)) == STATES
     assert products_of(survey) == PRODUCTS
     products = [name for name in store.names() if "/toy_product/" in name]
-    assert len(products) == 2
+    assert len(products) == 3  # detector 3 failed after it had written: its product is there, and not registered
     assert all(name.startswith("of/tests/tiny/toy_step/first/") for name in products)
     assert not list(repository_folder(survey).rglob("*toy_product*"))
 

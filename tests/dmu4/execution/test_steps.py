@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dmu0.files.metadata import from_lines
@@ -9,7 +11,7 @@ from dmu0.files.provenance import gather_provenance
 from dmu0.surveys import Survey
 from dmu4.butler.repository import has_collection, open_butler
 from dmu4.execution import report, steps
-from tests.scenes.toy_results import STATES, states_of
+from tests.scenes.toy_results import PRODUCTS, STATES, products_of, states_of
 
 
 def test_every_quantum_ends_in_one_state(toy_step: Survey) -> None:
@@ -39,6 +41,21 @@ def test_resume_runs_only_what_is_missing(toy_step: Survey, monkeypatch: pytest.
         assert not has_collection(butler, "toy_step/first")
     assert set(fresh) == set(kept)
     assert not set(fresh.values()) & set(kept.values())
+
+
+def test_broken_products_are_made_again(toy_step: Survey) -> None:
+    """A product that was deleted, and one that was cut short, are made again; the others are kept."""
+    steps.run_step(toy_step, "toy_step", progress=False)
+    with open_butler(toy_step) as butler:
+        files = {ref.dataId["detector"]: butler.getURI(ref) for ref in butler.query_datasets("toy_product")}
+        log = butler.getURI(butler.query_datasets("toy_log", where="instrument = 'VIRCAM' AND detector = 2")[0])
+    Path(files[1].ospath).unlink()
+    Path(files[4].ospath).write_bytes(files[4].read()[:-3])
+    before = log.read()
+    rows = steps.run_step(toy_step, "toy_step", progress=False)
+    assert states_of(rows) == STATES
+    assert products_of(toy_step) == PRODUCTS
+    assert log.read() == before, "what was sound was made again"
 
 
 def test_a_step_of_failures_only_stops(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
