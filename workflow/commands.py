@@ -55,7 +55,7 @@ def run(survey: Survey, tracts: str, notebook: str) -> int:
         return 2
     stop_step_on_signals(steps[name].record(survey.folders))
     from workflow.execute import NotebookFailed, run_step  # papermill is slow to import
-    from workflow.full_disk import full_disk, is_full, remedy
+    from workflow.full_disk import remedy
 
     say(f"[{survey.name}] {name} ...")
     try:
@@ -67,14 +67,21 @@ def run(survey: Survey, tracts: str, notebook: str) -> int:
         return 1
     except OSError as error:
         # The record itself could not be written: there is no notebook to read.
-        place = Path(error.filename) if error.filename else steps[name].record(survey.folders)
-        what = full_disk(place) if is_full(str(error)) else f"{error.strerror or error}: {place}"
-        say(f"[{survey.name}] FAILED {name}.ipynb: {what}", sys.stderr)
-        if is_full(str(error)):
-            say(f"[{survey.name}] {remedy(survey, tracts)}", sys.stderr)
+        say_unwritten(survey, tracts, error, what=f"FAILED {name}.ipynb", place=steps[name].record(survey.folders))
         return 1
     say(f"[{survey.name}] {name} done in {record.seconds:.0f} s")
     return 0
+
+
+def say_unwritten(survey: Survey, tracts: str, error: OSError, *, what: str, place: Path) -> None:
+    """Say in a line or two why a file could not be written, rather than where in the code."""
+    from workflow.full_disk import full_disk, is_full, remedy
+
+    where = Path(error.filename) if error.filename else place
+    why = full_disk(where) if is_full(str(error)) else f"{error.strerror or error}: {where}"
+    say(f"[{survey.name}] {what}: {why}", sys.stderr)
+    if is_full(str(error)):
+        say(f"[{survey.name}] {remedy(survey, tracts)}", sys.stderr)
 
 
 def check(survey: Survey, tracts: str) -> int:
@@ -247,6 +254,10 @@ def main(arguments: list[str] | None = None) -> int:
         # All that a person chose is checked before anything is stale or run.
         survey = load_survey(options.survey)
         tracts, jobs = normal_tracts(survey, options.tracts), check_jobs(options.jobs)
+    except (SurveyError, GraphError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
         check_engine(os.environ.get("FUSION_ENGINE", ""))
         if options.action in ("release", "run"):
             claim_data_folders(survey)
@@ -267,6 +278,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (SurveyError, GraphError) as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        say_unwritten(survey, tracts, error, what=f"{options.action} failed", place=PROJECT)
+        return 1
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
         return 130

@@ -25,7 +25,7 @@ from dmu0.files.tables import read_table, write_table
 from dmu0.sky.skymap import make_sky_map, survey_patches
 from dmu0.surveys import Survey, load_survey
 from dmu1.coverage import patch_overlaps, vista_jobs
-from dmu4.butler.ingest import DATASET_TYPES
+from dmu4.butler.ingest import DATASET_TYPES, detector_data_ids
 from dmu4.butler.repository import create_repository, open_butler, repository_folder
 from dmu4.butler.sky_records import register_sky_map, register_visit
 from dmu4.execution.steps import _predict, _register_dataset_types
@@ -85,16 +85,11 @@ def make_graphs(survey: Survey, tract: int, rows: Table) -> int:
         run = f"inputs/{tract}"
         butler.collections.register(run, CollectionType.RUN)
         with butler.transaction():
-            refs = []
+            ids = []
             for stack in np.unique(rows["exposure"]):
-                mine = rows[rows["exposure"] == stack]
-                register_visit(butler, mine, "TEST")
-                refs += [(int(stack), int(detector)) for detector in mine["detector"]]
+                register_visit(butler, rows[rows["exposure"] == stack], "TEST")
+                ids += detector_data_ids(butler, int(stack)).values()
         pawprint = butler.get_dataset_type("vircam_pawprint")
-        ids = [
-            butler.registry.expandDataId(instrument="VIRCAM", exposure=exposure, detector=detector)
-            for exposure, detector in refs
-        ]
         butler.registry.insertDatasets(pawprint, ids, run=run)
         out = f"graphs/{tract}"
         butler.collections.register(out, CollectionType.RUN)
