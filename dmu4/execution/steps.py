@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from astropy.table import Table
 from lsst.daf.butler import Butler, CollectionType, DataCoordinate, Progress
+from lsst.daf.butler.direct_butler import DirectButler
 from lsst.daf.butler.progress import ProgressHandler
 from lsst.pipe.base import Pipeline
 from lsst.pipe.base.quantum_graph import PredictedQuantumGraphComponents
@@ -221,8 +223,8 @@ def _broken(butler: Butler, name: str) -> set[DataCoordinate]:
     refs = butler.query_datasets(name, collections=butler.run, explain=False, limit=None)
     stored = butler.stored_many(refs)
     sizes = {
-        identity: sum(info.file_size for infos in tables.values() for info in infos)
-        for records in butler._datastore.export_records(refs).values()
+        identity: sum(getattr(info, "file_size", -1) for infos in tables.values() for info in infos)
+        for records in cast(DirectButler, butler)._datastore.export_records(refs).values()
         for identity, tables in records.records.items()
     }
     return {
@@ -235,7 +237,9 @@ def _broken(butler: Butler, name: str) -> set[DataCoordinate]:
 def _forget_broken(butler: Butler, survey: Survey, task: str) -> None:
     """Forget quanta of an earlier attempt whose products were deleted or cut short since, so that they run again."""
     node = _configured(survey, task).to_graph(butler.registry).tasks[task]
-    names = [output.dataset_type_name for output in (*node.outputs.values(), node.metadata_output, node.log_output)]
+    names = [
+        output.dataset_type_name for output in (*node.outputs.values(), node.metadata_output, node.log_output) if output
+    ]
     broken = set().union(*(_broken(butler, name) for name in names))
     _forget(butler, names, broken)
 
