@@ -14,6 +14,7 @@ from felis.datamodel import Schema
 
 from dmu0.files.metadata import read_provenance
 from dmu0.files.paths import PROJECT
+from dmu0.robust_statistics import robust_scatter
 from dmu0.schema.columns import schema_columns
 from dmu0.surveys import Survey, load_survey
 from dmu0.truth import is_star, isolated, match_to_truth, read_truth
@@ -94,14 +95,16 @@ def test_psf_fluxes_of_stars(objects: Table, truth: Table, band: str) -> None:
     assert abs(comparison.bias) <= 0.02, f"{100 * comparison.bias:+.2f}% of {len(comparison)} stars"
 
 
-@pytest.mark.parametrize("band", [band for band in BANDS if band.startswith("v")])
+@pytest.mark.parametrize("band", BANDS)
 def test_fluxes_do_not_jump(objects: Table, truth: Table, band: str) -> None:
-    """PSF fluxes of bright stars scatter by less than 2%, across detectors, cells and patches; none is far off."""
+    """PSF fluxes of bright stars scatter by less than 2% in VISTA bands, across detectors, cells and patches, and by
+    less than 0.5% in optical bands, whose PSF varies over a patch; none is far off."""
     stars = star_fluxes(truth, objects, band)
     bright = stars.ratio > 50 * np.abs(stars.ratio - 1) / np.maximum(np.abs(stars.pull), 1e-9)
     assert bright.sum() >= 40
     assert abs(stars.bias) <= 0.01, f"{100 * stars.bias:+.2f}% of {len(stars)} stars"
-    assert stars.scatter < 0.02, f"{100 * stars.scatter:.2f}% of {len(stars)} stars"
+    scatter = robust_scatter(stars.ratio[bright])
+    assert scatter < (0.02 if band.startswith("v") else 0.005), f"{100 * scatter:.2f}% of {bright.sum()} stars"
     wrong = stars.far_off[bright]
     assert wrong.mean() <= 0.005, f"{wrong.sum()} of {len(wrong)} stars of 50 sigma are off by more than 3% + 3 sigma"
 
