@@ -55,5 +55,8 @@ def combine(tables: Sequence[Table], bands: Sequence[str]) -> Table:
         weight = np.asarray(here["samples"], float)
         if weight.sum():
             ratio = float(np.sqrt(np.average(np.square(here["ratio"]), weights=weight)))
-            rows.append((band, int(weight.sum()), ratio, float(np.average(here["offset"], weights=weight))))
-    return Table(rows=rows or None, names=("band", "samples", "ratio", "offset"), dtype=("U8", int, float, float))
+            share = weight / weight.sum()
+            error = float(np.sqrt(np.sum(np.square(share * np.asarray(here["error"], float)))))
+            rows.append((band, int(weight.sum()), ratio, error, float(np.average(here["offset"], weights=weight))))
+    names = ("band", "samples", "ratio", "error", "offset")
+    return Table(rows=rows or None, names=names, dtype=("U8", int, float, float, float))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
-from dmu0.robust_statistics import robust_scatter
+from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
 from dmu5.accuracy import BRIGHT, FAINT, ReferenceOffset, StarFluxes
 from dmu5.checks import MIN_STARS, Check
 from obs_vista.bands import shown_band
@@ -149,13 +149,13 @@ def empty_checks(empty: Table) -> list[Check]:
     rows = []
     for row in empty:
         band, count, ratio, level = str(row["band"]), int(row["samples"]), float(row["ratio"]), float(row["offset"])
-        known = max(count, 1)
+        error = float(row["error"])
         rows += [
             Check(
                 _named(band, "scatter of empty circles over the quoted error"),
-                f"{ratio:.2f} of {count}",
+                f"{ratio:.2f} +- {error:.2f} of {count}",
                 "1 +- 0.1, fails beyond 0.2",
-                EMPTY_RATIO.verdict(ratio - 1, error=1 / np.sqrt(2 * known)),
+                EMPTY_RATIO.verdict(ratio - 1, error=error),
                 band,
                 False,
             ),
@@ -163,7 +163,7 @@ def empty_checks(empty: Table) -> list[Check]:
                 _named(band, "level of empty circles over the quoted error"),
                 f"{level:+.2f} of {count}",
                 "<= 0.1, fails > 0.3",
-                SKY_OFFSET.verdict(level, error=1.2533 / np.sqrt(known)),
+                SKY_OFFSET.verdict(level, error=MEDIAN_ERROR * np.sqrt(2) * error),
                 band,
                 False,
             ),

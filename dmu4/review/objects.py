@@ -227,24 +227,28 @@ def empty_aperture_ratios(cubes: Iterable[PatchImages], objects: Table, *, count
     Returns
     -------
     Table
-        Columns band, samples, ratio and offset (median flux over the quoted error, which the residual sky shifts);
-        ratio and offset are NaN if there are fewer than 50 samples.
+        Columns band, samples, ratio, error (the sampling error of the ratio: circles that overlap count once) and
+        offset (median flux over the quoted error, which the residual sky shifts); the last three are NaN if there are
+        fewer than 50 samples.
     """
-    pulls: dict[str, list[np.ndarray]] = {}
+    pulls: dict[str, list[tuple[np.ndarray, int]]] = {}
     for cube in cubes:
-        for band, values in _empty_pulls(cube, objects, count).items():
-            pulls.setdefault(band, []).append(values)
+        for band, found in _empty_pulls(cube, objects, count).items():
+            pulls.setdefault(band, []).append(found)
     rows = []
     for band, parts in pulls.items():
-        values = np.concatenate(parts)
+        values, independent = np.concatenate([one for one, _ in parts]), sum(number for _, number in parts)
         known = values[np.isfinite(values)]
         level, ratio = clipped_moments(known) if len(known) >= 50 else (np.nan, np.nan)
-        rows.append((band, len(values), round(float(ratio), 3), round(float(level), 3)))
-    return Table(rows=rows or None, names=("band", "samples", "ratio", "offset"), dtype=(str, int, float, float))
+        error = ratio / np.sqrt(2 * max(independent, 1))
+        rows.append((band, len(values), round(float(ratio), 3), round(float(error), 3), round(float(level), 3)))
+    names = ("band", "samples", "ratio", "error", "offset")
+    return Table(rows=rows or None, names=names, dtype=(str, int, float, float, float))
 
 
-def _empty_pulls(cube: PatchImages, objects: Table, count: int) -> dict[str, np.ndarray]:
-    """Band -> ratio of flux to quoted error at the sample positions of one patch; NaN without a quoted error."""
+def _empty_pulls(cube: PatchImages, objects: Table, count: int) -> dict[str, tuple[np.ndarray, int]]:
+    """Band -> ratio of flux to quoted error at the sample positions of one patch, NaN without a quoted error; and the
+    number of circles that would cover the same area without overlap."""
     rng = np.random.default_rng(3)
     radius = 12 * REFERENCE_PIXEL / cube.pixel_scale
     x, y = rng.uniform(radius, cube.shape[1] - radius, count), rng.uniform(radius, cube.shape[0] - radius, count)
@@ -262,13 +266,16 @@ def _empty_pulls(cube: PatchImages, objects: Table, count: int) -> dict[str, np.
         chosen = free & (sums.filled[:, 0, number] > 0.99)
         if bright.any():
             chosen &= cKDTree(known[bright]).query(samples)[0] * cube.pixel_scale > 8
-        pulls[band] = np.full(np.count_nonzero(chosen), np.nan)
+        values = np.full(np.count_nonzero(chosen), np.nan)
         if faint.any():
             _, nearest = cKDTree(known[faint]).query(samples[chosen])
             # The error that the table would quote: from the local variance, times the ratio for nearby objects.
             factor = error[faint] / np.sqrt(of_objects.variance[faint, 0, number])
             quoted = factor[nearest] * np.sqrt(sums.variance[chosen, 0, number])
-            pulls[band] = sums.flux[chosen, 0, number] / quoted
+            values = sums.flux[chosen, 0, number] / quoted
+        # Squares of the area of a circle that contain a position.
+        squares = np.unique(np.floor(samples[chosen] / (np.sqrt(np.pi) * radius)), axis=0)
+        pulls[band] = (values, len(squares))
     return pulls
 
 
@@ -286,7 +293,7 @@ def plot_empty(ratios: Table) -> Figure:
     figure, axis = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
     place = np.arange(len(ratios))
     axis.axhspan(0.9, 1.1, color="0.9", label="1 +- 0.1")
-    axis.plot(place, ratios["ratio"], "o", color=STAR, label="scatter / quoted error")
+    axis.errorbar(place, ratios["ratio"], ratios["error"], fmt="o", color=STAR, label="scatter / quoted error")
     axis.set_xticks(place, [f"{band}\n{n}" for band, n in ratios.iterrows("band", "samples")])
     axis.set(ylim=(0, None), xlabel="band and number of samples", ylabel="ratio, apertures of 2 arcsec radius")
     axis.legend()

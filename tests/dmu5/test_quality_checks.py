@@ -172,10 +172,13 @@ def test_census(measured: Table) -> None:
 
 def test_empty_sky_and_depth(measured: Table) -> None:
     """Errors 25% too small make the catalogue look 0.24 mag deeper than it is: both fail; a level warns."""
-    one = Table({"band": ["i", "vk"], "samples": [1000, 1000], "ratio": [1.0, 1.25], "offset": [0.25, 0.0]})
-    many = Table({"band": ["i", "vk"], "samples": [3000, 0], "ratio": [1.0, np.nan], "offset": [0.25, np.nan]})
+    known = {"ratio": [1.0, 1.25], "error": [0.02, 0.02], "offset": [0.25, 0.0]}
+    one = Table({"band": ["i", "vk"], "samples": [1000, 1000]} | known)
+    known = {"ratio": [1.0, np.nan], "error": [0.01, np.nan], "offset": [0.25, np.nan]}
+    many = Table({"band": ["i", "vk"], "samples": [3000, 0]} | known)
     empty = combine([one, many], BANDS)
     assert list(empty["samples"]) == [4000, 1000]
+    np.testing.assert_allclose(empty["error"], [np.hypot(0.25 * 0.02, 0.75 * 0.01), 0.02])
     assert [row.verdict for row in empty_checks(empty)] == ["pass", "warn", "fail", "pass"]
     depths = depth_comparison(measured, None, empty, BANDS, expected={"vk": 25.9})
     vk = depths[depths["band"] == "vk"][0]

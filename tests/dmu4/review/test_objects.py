@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -89,6 +91,25 @@ def test_figures_are_drawn(rng):
         labels = [axis.get_xlabel() for axis in figure.axes] + [figure.get_supxlabel()]
         assert any(labels)
         plt.close(figure)
+
+
+def test_overlapping_circles_count_once(rng):
+    """White noise with errors twice too small: a ratio of 2 with the sampling error of circles that do not overlap."""
+    shape, faint = (240, 300), 40
+    scene = make_scene(rng, shape=shape, density=1e-4, bands=2, faintest=500)
+    empty = replace(scene, flux=np.zeros_like(scene.flux))
+    quiet = {"psf_variance": (2.5, 3.0), "sigma": (4, 10), "noise_width": 0.0}
+    cube = make_patch(empty, rng, bands=BANDS, shape=shape, **quiet)
+    objects = Table({"x": 1000 + rng.uniform(10, 290, faint), "y": 2000 + rng.uniform(10, 230, faint)})
+    for band, sigma in zip(BANDS, quiet["sigma"], strict=True):
+        # Circles of 2.016 arcsec, 12 px.
+        objects[f"{band}_ap12FluxErr"] = np.full(faint, 0.5 * sigma * np.sqrt(np.pi * 144))
+        objects[f"{band}_ap12Flux"], objects[f"{band}_ap12Flux_flag"] = np.ones(faint), np.zeros(faint, bool)
+    ratios = empty_aperture_ratios([cube], objects)
+    assert (np.asarray(ratios["samples"]) > 500).all()
+    # No more squares of the area of a circle than 12 x 15 have a part of the image.
+    assert (np.asarray(ratios["error"]) > 2 * 0.7 / np.sqrt(2 * 180)).all()
+    assert np.abs(np.asarray(ratios["ratio"]) - 2).max() < 4 * ratios["error"].max()
 
 
 def test_magnitudes_and_colours_of_pictures():
