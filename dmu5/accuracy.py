@@ -270,8 +270,8 @@ def depth_comparison(
     -------
     table
         One row per band: band; headers: ``expected``; catalogue: median of ``depth5``; measured: the same, corrected by
-        the scatter of empty apertures; baseline: from the errors in circles of 2 arcsec diameter, which assume
-        independent pixels, for the fraction of the light in the circle. NaN where unknown.
+        the scatter of empty apertures; baseline: from empty circles of 2 arcsec diameter, for the fraction
+        of the light in the circle. NaN where unknown.
     """
     ratios = {} if empty is None else dict(zip(map(str, empty["band"]), np.asarray(empty["ratio"], float), strict=True))
     rows = []
@@ -289,7 +289,7 @@ def _baseline_depth(catalogue: Table, baseline: Table | None, band: str) -> floa
     """Depth of the baseline in circles of 2 arcsec diameter, as that of a point source; NaN if unknown."""
     if baseline is None:
         return float("nan")
-    error = np.asarray(baseline[f"{band}_apFluxErr_2p0"], float)
+    error = np.asarray(baseline[f"{band}_apErrLocal_2p0"], float)
     points = np.asarray(catalogue["refExtendedness"], float) < 0.5
     fraction = np.asarray(catalogue[f"{band}_ap06Fraction"], float)[points]
     error, fraction = error[np.isfinite(error) & (error > 0)], fraction[np.isfinite(fraction) & (fraction > 0)]

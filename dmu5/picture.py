@@ -194,7 +194,8 @@ def write_picture(survey: Survey, path: Path, *, tract: int, size: int = 4096) -
         path.unlink(missing_ok=True)
         return None
     bands = choose_bands(have)
-    images = {band: mosaic(survey, band, tract=tract) for band in dict.fromkeys(bands)}
+    mosaics = {band: mosaic(survey, band, tract=tract) for band in dict.fromkeys(bands)}
+    images = {band: image for band, image in mosaics.items() if image is not None}
     red, green, blue = (images[band] for band in bands)
     picture = colour_picture(red, green, blue, size=size)
     with written_whole(path) as part:

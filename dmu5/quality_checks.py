@@ -81,7 +81,7 @@ def flux_checks(stars: StarFluxes) -> list[Check]:
     # A single star is within the limit of any sample of fewer than 200.
     verdict = "pass" if wrong <= 1 else OUTLIERS.verdict(wrong / count)
     share = f"{100 * wrong / count:.1f}% of {count}"
-    scatter = robust_scatter(stars.ratio[bright])
+    scatter = float(robust_scatter(stars.ratio[bright]))
     spread = SCATTER.verdict(scatter, error=_SCATTER_ERROR * SCATTER.good / np.sqrt(count))
     return [
         Check(_named(band, outlying), share, "<= 0.5%, fails > 3%", verdict, band, False),
@@ -103,7 +103,7 @@ def _pull_checks(stars: StarFluxes) -> list[Check]:
         if count < MIN_STARS:
             rows.append(_few(stars.band, what, count, limit))
             continue
-        width = robust_scatter(pulls[chosen])
+        width = float(robust_scatter(pulls[chosen]))
         verdict = PULL_WIDTH.verdict(width - 1, error=_SCATTER_ERROR / np.sqrt(count))
         without = "" if bare is None else f" ({robust_scatter(bare[chosen]):.1f} without)"
         rows.append(

@@ -59,8 +59,8 @@ def add_sources(one: PatchCube, sources: Table) -> PatchCube:
     for k in np.flatnonzero(flux > 0):
         shape = None
         if sources["extended"][k] and sources["radius"][k] > 0:
-            shape = tuple(float(sources[name][k]) for name in ("radius", "axis_ratio", "angle"))
-            shape = (shape[0] / one.pixel_scale, *shape[1:])
+            radius, ratio, angle = (float(sources[name][k]) for name in ("radius", "axis_ratio", "angle"))
+            shape = (radius / one.pixel_scale, ratio, angle)
         ix, iy = int(np.rint(x[k])), int(np.rint(y[k]))
         stamp = flux[k] * draw(psf.stamps[which[k]], dx=x[k] - ix, dy=y[k] - iy, shape=shape)
         half = stamp.shape[0] // 2

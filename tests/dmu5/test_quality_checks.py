@@ -201,6 +201,6 @@ def test_verdicts_as_a_table(truth: Table, measured: Table) -> None:
 def test_depth_of_the_baseline(measured: Table) -> None:
     """Its error in a circle of 2 arcsec diameter, over the light of a star in it, is that of a point source."""
     measured["vk_ap06Fraction"] = 0.5
-    baseline = Table({f"{band}_apFluxErr_2p0": [10.0, 10.0, np.nan] for band in BANDS})
+    baseline = Table({f"{band}_apErrLocal_2p0": [10.0, 10.0, np.nan] for band in BANDS})
     depths = depth_comparison(measured, baseline, None, BANDS, expected={})
     assert depths["baseline"][3] == pytest.approx(31.4 - 2.5 * np.log10(5 * 10 / 0.5))
