@@ -56,6 +56,10 @@ def read_lsst(butler: Butler, data_id: dict[str, int | str]) -> OpticalCoadd:
     return from_lsst(butler.get(ref), f"deep_coadd {data_id}")
 
 
+_BLOCK = 2880
+"""Bytes of a block of a FITS file."""
+
+
 def is_json(path: Path) -> bool:
     """Whether a file is JSON and not FITS, by its first byte: files that are not complete have no name yet."""
     with path.open("rb") as stream:
@@ -66,8 +70,15 @@ def is_cell_coadd(path: Path) -> bool:
     """Whether a file is one of lsst.images, in JSON or in FITS with a tree in JSON, by its content."""
     if is_json(path):
         return True
-    with fits.open(path, memmap=False) as hdus:
-        return "JSONADDR" in hdus[0].header
+    # The cards are looked at as they are: a damaged header is a matter of what reads the file next.
+    with path.open("rb") as stream:
+        while len(block := stream.read(_BLOCK)) == _BLOCK:
+            keywords = {block[start : start + 8].rstrip() for start in range(0, _BLOCK, 80)}
+            if b"JSONADDR" in keywords:
+                return True
+            if b"END" in keywords:
+                return False
+    return False
 
 
 def read_cells(path: Path, *, box: Box | None = None) -> OpticalCoadd:
