@@ -271,4 +271,4 @@ def summarise_bands(catalogue: Table, bands: Sequence[str]) -> Table:
         detected = int(np.sum(catalogue[f"{band}_detected"]))
         rows.append((band, measured, above, detected, usable, float(np.median(depth)) if len(depth) else float("nan")))
     names = ["band", "measured", "above_5_sigma", "detected", "usable", "depth5"]
-    return Table(rows=rows, names=names, dtype=["U8", int, int, int, float, float])
+    return Table(rows=rows, names=names, dtype=["U8", int, int, int, float, float], units={"depth5": "mag(AB)"})

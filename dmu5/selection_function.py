@@ -248,4 +248,5 @@ def selection_table(
         counts = (middle, whole.total, whole.chosen, pure.total, pure.chosen, whole.fraction, pure.fraction, expected)
         rows += [(band, *values) for values in zip(*counts, strict=True)]
     names = ["band", "magnitude", "n_true", "n_found", "n_objects", "n_real", "completeness", "purity", "expected"]
-    return Table(rows=rows, names=names, dtype=["U8", float, int, int, int, int, float, float, float])
+    dtypes = ["U8", float, int, int, int, int, float, float, float]
+    return Table(rows=rows, names=names, dtype=dtypes, units={"magnitude": "mag(AB)"})
