@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,8 +71,8 @@ def panels(
 
 def name_panel(axis: Axes, label: str, note: str = "") -> None:
     """Write the name of a band into a panel, and a note above it that fits its width."""
-    style = {"va": "top", "weight": "bold", "color": band_colour(label)}
-    box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1}
+    style: dict[str, Any] = {"va": "top", "weight": "bold", "color": band_colour(label)}
+    box: dict[str, Any] = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1}
     axis.text(0.04, 0.95, shown_band(label), transform=axis.transAxes, bbox=box, **style)
     if note:
         axis.set_title(note, fontsize=8, loc="left")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.table import Column, Table
@@ -105,11 +106,11 @@ def make_catalogues(
 def _make_patch(survey: Survey, patch: Patch, engine: str, words: dict[str, str]) -> PatchCatalogue:
     """Make the catalogues of one patch: that of all bands, and one for each band of `SELECTING` that has an image."""
     start, folder = time.perf_counter(), survey.folders[3]
-    where = {"tract": patch.tract.id, "patch": patch.id}
+    where: dict[str, Any] = {"tract": patch.tract.id, "patch": patch.id}
     path = catalogue_path(folder, **where)
     mark, run = path.with_suffix(".run"), os.environ.get("FUSION_RUN_ID", "")
     have = [band for band in survey.bands if image_path(folder, band=band, **where).exists()]
-    state = {**where, "bands": " ".join(have)}
+    state: dict[str, Any] = {**where, "bands": " ".join(have)}
     if run and path.exists() and mark.exists() and mark.read_text() == run:
         return PatchCatalogue(**state, state="done", reason="made before", n_objects=len(read_table(path)))
     for selection in ("", *SELECTING):

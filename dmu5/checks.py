@@ -188,5 +188,8 @@ def read_checks(folder: Path) -> dict[str, list[Check]]:
         table = ascii_tables.read(path, format="ecsv")
         # Empty text is masked in such files.
         texts = [["" if value is np.ma.masked else str(value) for value in table[name]] for name in Check._fields[:-1]]
-        found[path.stem] = [Check(*row, bool(stops)) for *row, stops in zip(*texts, table["stops"], strict=True)]
+        found[path.stem] = [
+            Check(check, value, limit, verdict, band, bool(stops))
+            for check, value, limit, verdict, band, stops in zip(*texts, table["stops"], strict=True)
+        ]
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -185,7 +186,13 @@ def _plot_ratios(rows: Sequence[tuple[str, float, float, int]], label: str, *, l
     figure, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
     axis.axhspan(1 - limit, 1 + limit, color="0.9", label=f"limit, {100 * limit:.0f}%")
     for place, (band, ratio, scatter, _) in enumerate(rows):
-        style = {"fmt": band_marker(band), "color": band_colour(band), "mec": "k", "mew": 0.5, "capsize": 3}
+        style: dict[str, Any] = {
+            "fmt": band_marker(band),
+            "color": band_colour(band),
+            "mec": "k",
+            "mew": 0.5,
+            "capsize": 3,
+        }
         axis.errorbar(place, ratio, scatter, **style)
     axis.axhline(1, color="k", lw=0.8)
     band_ticks(axis, [str(row[0]) for row in rows], [str(row[3]) for row in rows])
@@ -206,7 +213,7 @@ def plot_curves(
     """A fraction as a function of magnitude in each band, with its error; the expected completeness as a line."""
     figure, axes = panels(len(curves))
     for axis, (band, curve) in zip(axes, curves.items(), strict=True):
-        style = {"fmt": band_marker(band), "ms": 4, "color": band_colour(band), "mec": "k", "mew": 0.4}
+        style: dict[str, Any] = {"fmt": band_marker(band), "ms": 4, "color": band_colour(band), "mec": "k", "mew": 0.4}
         axis.errorbar(curve.middle, curve.fraction, curve.error, label="measured", **style)
         if expected is not None:
             axis.plot(curve.middle, expected[band], "k-", lw=1, label="5 sigma in the band")
@@ -226,7 +233,7 @@ def plot_expected(magnitude: np.ndarray, expected: dict[str, np.ndarray]) -> Fig
     """The completeness expected from the depth, for all bands."""
     figure, axis = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
     for band, chance in expected.items():
-        style = {"color": band_colour(band), "marker": band_marker(band), "ms": 4}
+        style: dict[str, Any] = {"color": band_colour(band), "marker": band_marker(band), "ms": 4}
         axis.plot(magnitude, chance, label=shown_band(band), **style)
     axis.axhline(0.5, color="0.6", lw=0.6)
     axis.set_xlabel(f"{MAGNITUDE} of a point source")
