@@ -71,12 +71,9 @@ def lsst_files(archives: Archives, patches: Iterable[Patch]) -> Iterator[Request
 
 def _product(archives: Archives, address: str, band: str, patch: Patch) -> str:
     """Address of a coadd, whole or cut out as the survey file says, from its DataLink address; empty if it has none."""
-    access = {
-        "session": archives.session("lsst", address),
-        "patience": archives.patience,
-        "wait": archives.wait,
-    }
+    session, patience, wait = archives.session("lsst", address), archives.patience, archives.wait
     if "lsst_cutout" in archives.queries:
-        return cutout_address(address, _patch_query(archives, "lsst_cutout", band, patch), **access)
-    links = datalink(address, **access)
+        region = _patch_query(archives, "lsst_cutout", band, patch)
+        return cutout_address(address, region, session=session, patience=patience, wait=wait)
+    links = datalink(address, session=session, patience=patience, wait=wait)
     return next((str(link["access_url"]) for link in links if str(link["semantics"]) == "#this"), "")

@@ -85,7 +85,7 @@ def _read_any(path: Path, file: PlainFile) -> OpticalCoadd:
     return read_plain(path, file=file)
 
 
-def _offset(coadd: OpticalCoadd, magnitudes: float | None) -> OpticalCoadd:
+def _offset(coadd: OpticalCoadd, magnitudes: float) -> OpticalCoadd:
     """A coadd with the offset of its data release applied, in mag to be subtracted from its magnitudes."""
     return coadd.scaled(10 ** (0.4 * magnitudes), ab_offset=magnitudes) if magnitudes else coadd
 
@@ -172,7 +172,7 @@ def read_source(source: Source, data_id: dict[str, int | str], *, box: Box | Non
     OpticalError
         If the kind is unknown, or the file cannot be used.
     """
-    return _offset(_read_kind(source, data_id, box), source.get("ab_offset"))
+    return _offset(_read_kind(source, data_id, box), float(source.get("ab_offset") or 0))
 
 
 def _read_kind(source: Source, data_id: dict[str, int | str], box: Box | None) -> OpticalCoadd:
@@ -184,7 +184,7 @@ def _read_kind(source: Source, data_id: dict[str, int | str], box: Box | None) -
     if kind == "lsst" and source.get("collection") is None:
         if is_cell_coadd(path):
             return read_cells(path, box=box)
-        return read_exposure(path, zero_point=source.get("zero_point"), box=box)
+        return read_exposure(path, zero_point=plain_file(source).zero_point, box=box)
     if kind == "lsst":
         return read_lsst(Butler.from_config(str(path), collections=source["collection"]), data_id)
     raise OpticalError(f"{path}: its kind is {kind!r}; known are hsc, lsst and fits.")

@@ -143,7 +143,7 @@ def from_lsst(coadd: MaskedImage, name: str, *, corner: tuple[int, int] = (0, 0)
         If its unit is not a flux density.
     """
     try:
-        scale = np.float32((1 * coadd.unit).to_value(u.nJy))
+        scale = np.float32(u.Quantity(1, coadd.unit).to_value(u.nJy))
     except (u.UnitConversionError, TypeError) as error:
         raise OpticalError(f"{name}: its unit is {coadd.unit}, not nJy.") from error
     known, left_out = _planes(coadd.mask)

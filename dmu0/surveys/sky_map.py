@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -34,7 +35,7 @@ def with_cells(values: dict[str, Any]) -> dict[str, Any]:
         If a key differs from that of the LSST map of the name.
     """
     name = values.get("name")
-    keys = LSST_MAPS.get(name if isinstance(name, str) else "", {})
+    keys: Mapping[str, float] = LSST_MAPS.get(name if isinstance(name, str) else "", {})
     for key, wanted in keys.items():
         value = values.get(key)
         if isinstance(value, int | float) and abs(value - wanted) > 1e-9 * wanted:

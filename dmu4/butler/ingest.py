@@ -13,7 +13,7 @@ from lsst.daf.butler import Butler, CollectionType, DataCoordinate, DatasetRef, 
 from dmu0.files.manifest import read_manifest
 from dmu0.files.metadata import in_lines
 from dmu0.files.provenance import gather_provenance
-from dmu0.published.coadds import survey_source
+from dmu0.published.coadds import Source, survey_source
 from dmu0.published.lsst_butler import find_coadds
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey
@@ -201,7 +201,8 @@ def _put_butler_sources(butler: Butler, survey: Survey, tracts: str, run: str, r
                 (f"deep_coadd of tract {tract}, patch {patch}, {band}", f"{repository} has none in {collection}")
             )
             continue
-        source = {"kind": "lsst", "path": repository, "collection": collection, "psf_path": None, "psf": "cells"}
+        source: Source = {"kind": "lsst", "path": repository, "collection": collection}
+        source |= {"psf_path": None, "psf": "cells"}
         if band in optical.ab_offsets:
             source["ab_offset"] = optical.ab_offsets[band]
         _put_source(butler, source, report, tract=tract, patch=patch, band=band, run=run)

@@ -270,8 +270,10 @@ class ImportOpticalTask(PipelineTask):
         metadata |= {"noise_source": "published" if coadd.noise and self.config.noisePlanes else "made here"}
         metadata |= self._note(stamp, name, band) | dict(coadd.notes)
         self.log.info("%s: %.1f%% of the patch has data, PSF from %s.", name, 100 * good.mean(), source)
-        extras = {} if cells is None else {"provenance": cells.provenance, "light": cells.light}
-        made = make_cell_coadd(planes, stamps, patch, skymap=skymap, band=band, metadata=metadata, **extras)
+        provenance, in_stamps = (None, None) if cells is None else (cells.provenance, cells.light)
+        made = make_cell_coadd(
+            planes, stamps, patch, skymap=skymap, band=band, provenance=provenance, light=in_stamps, metadata=metadata
+        )
         return Struct(coadd=made)
 
     def _made_noise(
