@@ -179,7 +179,7 @@ def _make_image(sources: _Sources, *, patch: Patch, band: str) -> PatchBand:
     for old in (path, weight_path(path)):
         old.unlink(missing_ok=True)
     if (reason := sources.skipped.get((patch.tract.id, patch.id))) is not None:
-        return PatchBand(**where, state="skipped", reason=f"dmu1 skipped the patch: {reason}")
+        return PatchBand(patch.tract.id, patch.id, band, "skipped", f"dmu1 skipped the patch: {reason}")
     stacks = survey.vista is not None and band in survey.vista.stack_bands
     try:
         made = (_from_stacks if stacks else _from_coadd)(sources, patch=patch, band=band)

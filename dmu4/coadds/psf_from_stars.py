@@ -67,7 +67,9 @@ class FittedPsf:
         near_x, near_y = np.clip(at, *self.within)
         grid = local_grid(self.psf.coefficients, self.psf.basis(x=near_x, y=near_y)[0])
         shape = (2 * reach + 1, 2 * reach + 1)
-        star = draw(grid, self.psf.scale, *at, int(left), int(bottom), shape, interpolant_table())
+        star = draw(
+            grid, self.psf.scale, float(at[0]), float(at[1]), int(left), int(bottom), shape, interpolant_table()
+        )
         first = (int(bottom) + self.start[1], int(left) + self.start[0])
         return Image(star, bbox=Box.from_shape(shape, start=first))
 
