@@ -69,7 +69,7 @@ def run(survey: Survey, tracts: str, notebook: str) -> int:
         # The record itself could not be written: there is no notebook to read.
         say_unwritten(survey, tracts, error, what=f"FAILED {name}.ipynb", place=steps[name].record(survey.folders))
         return 1
-    say(f"[{survey.name}] {name} done in {record.seconds:.0f} s")
+    say(f"[{survey.name}] {name} done in {record.seconds:.0f} s ({record.cost})")
     return 0
 
 
@@ -186,21 +186,25 @@ def _row(item: StepState, survey: Survey) -> str:
     """One line of the status."""
     seconds = f"{item.record.seconds:7.0f} s" if item.record else "        -"
     why = read_progress(item.step.record(survey.folders)) if item.state == "running" else item.why
-    return f"{item.step.name:32s} {item.state:7s} {seconds}  {why}".rstrip()
+    cost = item.record.cost if item.record else ""
+    return f"{item.step.name:32s} {item.state:7s} {seconds}  {cost:20s}  {why}".rstrip()
 
 
 def status(survey: Survey, tracts: str) -> int:
-    """Print the state and duration of each step; returns 1 if a step failed."""
+    """Print the state, duration, CPU time and memory of each step; returns 1 if a step failed."""
     states = release_states(survey, tracts=tracts)
     print(f"{survey.name}: {survey.title}")
     for item in states:
         print(_row(item, survey))
     counts = Counter(dict.fromkeys(("done", "stale", "running", "failed", "to do"), 0))
     counts.update(item.state for item in states)
-    total = sum(item.record.seconds for item in states if item.record)
-    print(", ".join(f"{number} {state}" for state, number in counts.items()) + f"; {total:.0f} s of notebooks")
-    records = {item.step.name: item.record.libraries for item in states if item.record}
-    for change in changed_libraries(records):
+    records = [item.record for item in states if item.record]
+    total, cpu = sum(record.seconds for record in records), sum(record.cpu_seconds or 0 for record in records)
+    print(
+        ", ".join(f"{number} {state}" for state, number in counts.items())
+        + f"; {total:.0f} s of notebooks, {cpu:.0f} CPU s"
+    )
+    for change in changed_libraries({item.step.name: item.record.libraries for item in states if item.record}):
         print(f"Library changed: {change}; nothing is stale for that. make clean-dmuN runs it again.")
     _print_provenance(survey, states)
     return 1 if counts["failed"] else 0

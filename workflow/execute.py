@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -126,7 +128,7 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
     with _exclusive(record), _listed_parts(record):
         sidecar(record).unlink(missing_ok=True)
         remove_failure(record)
-        started, clock = datetime.now(UTC), time.monotonic()
+        started, clock, cpu = datetime.now(UTC), time.monotonic(), _children()[0]
         _make_record(step, record, _parameters(step, survey, tracts), identity)
         write_page(record)
         # Files that a check moved into quarantine are read by nothing that follows.
@@ -135,9 +137,20 @@ def run_step(step: Step, survey: Survey, *, tracts: str = "") -> Record:
         identity = run_id(step_digest(step, survey, tracts=tracts, contents=contents), upstream)
         seconds = round(time.monotonic() - clock, 1)
         begun, made_by = started.isoformat(timespec="seconds"), str(code_version())
-        done = Record(identity, begun, seconds, upstream, library_versions(), made_by)
+        used, memory = _children()
+        done = Record(identity, begun, seconds, upstream, library_versions(), made_by, round(used - cpu, 1), memory)
         write_record(record, done)
         return done
+
+
+def _children() -> tuple[float, float]:
+    """CPU seconds of all processes that this one has started and that have ended, and the largest memory (MB) of one.
+
+    A process of the workflow runs one step, so that both are those of the step.
+    """
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024  # macOS counts bytes, others units of 1024
+    return usage.ru_utime + usage.ru_stime, round(usage.ru_maxrss / unit, 1)
 
 
 @contextlib.contextmanager

@@ -98,11 +98,12 @@ def write_index(states: list[StepState], *, survey_name: str, title: str, folder
         if page.exists():
             label = f'<a href="{os.path.relpath(page, folder)}">{label}</a>'
         seconds = f"{item.record.seconds:.0f} s" if item.record else ""
+        cost = item.record.cost if item.record else ""
         when = item.record.started.replace("T", " ").removesuffix("+00:00") + " UTC" if item.record else ""
         rows.append(
             f"<tr><td>dmu{item.step.stage}</td><td>{label}</td>"
             f'<td class="{item.state.replace(" ", "")}">{item.state}</td>'
-            f'<td class="number">{seconds}</td><td>{when}</td></tr>'
+            f'<td class="number">{seconds}</td><td class="number">{cost}</td><td>{when}</td></tr>'
         )
     release = folder.parent / "release" / "index.html"
     link = f'<p><a href="{os.path.relpath(release, folder)}">The release page</a></p>' if release.exists() else ""
@@ -110,7 +111,9 @@ def write_index(states: list[StepState], *, survey_name: str, title: str, folder
         f"<main><h1>{html.escape(title)}</h1>{link}"
         "<p>The executed notebooks of this release, in the order in which they were run.</p>"
         '<div class="scroll"><table><thead><tr><th>stage</th><th>notebook</th><th>state</th><th>duration</th>'
-        "<th>started</th></tr></thead>\n" + "\n".join(rows) + "</table></div></main>"
+        "<th>CPU time, memory of the largest process</th><th>started</th></tr></thead>\n"
+        + "\n".join(rows)
+        + "</table></div></main>"
     )
     text = html_document(f"{survey_name}: notebooks", body, style=_INDEX_STYLE, kind="index")
     path = folder / "index.html"

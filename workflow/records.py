@@ -34,6 +34,10 @@ class Record:
         Name -> version of the libraries used; empty in older records.
     made_by
         Version and commit of the code (`dmu0.files.code_version.CodeVersion` as text); empty in older records.
+    cpu_seconds
+        CPU time of the notebook and of the processes that it started; None in older records.
+    memory
+        Largest resident memory of one of these processes in MB; None in older records.
     """
 
     run_id: str
@@ -42,6 +46,15 @@ class Record:
     upstream: dict[str, str] = field(default_factory=dict)
     libraries: dict[str, str] = field(default_factory=dict)
     made_by: str = ""
+    cpu_seconds: float | None = None
+    memory: float | None = None
+
+    @property
+    def cost(self) -> str:
+        """CPU time and memory in words; empty if they were not recorded."""
+        if self.cpu_seconds is None or self.memory is None:
+            return ""
+        return f"{self.cpu_seconds:.0f} CPU s, {self.memory:.0f} MB"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from lsst.images import Box
-from scipy.ndimage import binary_dilation, convolve1d, gaussian_filter
+from scipy.ndimage import convolve1d, gaussian_filter, maximum_filter1d
 
 from dmu0.files.coadd_files import fill_pattern
 from dmu0.sample.fits_files import write_fits
@@ -32,9 +32,6 @@ MASK_PLANES = MappingProxyType(
     }
 )  # fmt: skip
 """Numbers of the bits in HSC PDR3 coadds."""
-
-SATURATION = 3000.0
-"""Counts above which a pixel saturates: stars brighter than about i = 15, three magnitudes brighter than in reality."""
 
 _STAMP = 43
 
@@ -83,12 +80,13 @@ def _correlated_noise(shape: tuple[int, int], a: float, rng: np.random.Generator
     return convolve1d(convolve1d(noise, kernel, axis=0, mode="wrap"), kernel, axis=1, mode="wrap")
 
 
-def _mask(counts: np.ndarray, significance: np.ndarray, bright: tuple[float, float]) -> np.ndarray:
+def _mask(counts: np.ndarray, significance: np.ndarray, bright: tuple[float, float], saturation: float) -> np.ndarray:
     """Mask [y, x]: detected pixels, saturated pixels, the circle around the bright star, edges of the field and of its
     sensors."""
-    saturated = counts > SATURATION
+    saturated = counts > saturation
     # Charge bleeds along a column, and the pipeline interpolates over it.
-    saturated |= binary_dilation(saturated, np.ones((61, 1), bool)) & (counts > SATURATION / 60)
+    bled = maximum_filter1d(saturated, 61, axis=0, mode="constant")
+    saturated |= bled & (counts > saturation / 60)
     j, i = np.ogrid[: counts.shape[0], : counts.shape[1]]
     edge = np.ones(counts.shape, bool)
     edge[5:-5, 5:-5] = False
@@ -145,8 +143,10 @@ def make_field(band: str, box: Box, wcs: WCS, sky: Table, scene: Scene, *, seed:
     reach = 10 / scale
     halo = scene.halo * flux[brightest] / (2 * np.pi * reach**2)
     halo = halo * np.exp(-np.hypot(j - y[brightest], i - x[brightest]) / reach)
-    mask = _mask(counts, gaussian_filter(counts, 2) / (noise / 7), (x[brightest], y[brightest]))
-    counts = np.minimum(counts, SATURATION)
+    mask = _mask(
+        counts, gaussian_filter(counts, 2) / (noise / 7), (x[brightest], y[brightest]), scene.optical_saturation
+    )
+    counts = np.minimum(counts, scene.optical_saturation)
     # Photon noise of the sources as a coadd of some 6,000 e- a count has it.
     variance = noise**2 + (counts + halo) / 6000
     image = counts + halo + np.sqrt(variance) * _correlated_noise(box.shape, scene.optical_correlation, rng)

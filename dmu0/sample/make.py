@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import astropy.units as u
+import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from lsst.images import Box
@@ -25,8 +26,9 @@ from dmu0.sample.catalogues import ps1_catalogue, twomass_catalogue, write_catal
 from dmu0.sample.hsc_files import file_name, make_field, write_patch, write_psf
 from dmu0.sample.lsst_coadds import make_lsst_field
 from dmu0.sample.lsst_files import write_lsst
-from dmu0.sample.scene import VISTA_PIXEL, Scene, plan_visits
+from dmu0.sample.scene import VISTA_PIXEL, Scene
 from dmu0.sample.sky import make_sky
+from dmu0.sample.visits import plan_visits, pointings
 from dmu0.sample.vista_files import write_visit
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import Survey, load_survey
@@ -98,13 +100,21 @@ def field_centre(survey: Survey) -> SkyCoord:
     return SkyCoord(float(ra) * u.deg, float(dec) * u.deg)
 
 
-def half_width(survey: Survey, scene: Scene) -> float:
-    """Half the width in arcsec of the square with sources, which covers all detectors and patches with a margin."""
-    focal_plane = 2 * scene.detector_pitch * VISTA_PIXEL + scene.dither
+def patches_half(survey: Survey) -> float:
+    """Half the width in arcsec of the square around the patches of the survey's first tract."""
     tract_id, patches = next(iter(survey.tracts.items()))
     tract = make_sky_map(survey.sky_map).tract(tract_id)
-    patch_field = 0.5 * max(_hull([tract.patch(patch) for patch in patches]).shape) * survey.sky_map.pixel_scale
-    return max(focal_plane if survey.vista else 0, patch_field) + 30
+    return 0.5 * max(_hull([tract.patch(patch) for patch in patches]).shape) * survey.sky_map.pixel_scale
+
+
+def half_width(survey: Survey, scene: Scene) -> float:
+    """Half the width in arcsec of the square with sources, which covers the patches, and all detectors that have
+    sources, with a margin."""
+    offsets = np.abs(pointings(scene)).max() if scene.tile else 1.0
+    focal_plane = 2 * max(scene.pitch) * VISTA_PIXEL + scene.dither * offsets
+    patch_field = patches_half(survey)
+    reaching = patch_field + scene.reach + scene.detector_pixels * VISTA_PIXEL
+    return max(min(focal_plane, reaching) if survey.vista else 0, patch_field) + 30
 
 
 def make_sample(survey: Survey, *, force: bool = False, progress: bool = True) -> list[str]:
@@ -169,12 +179,17 @@ def _write_sample(folder: Path, survey: Survey, *, progress: bool) -> None:
     """Simulate all files of the sample in a folder."""
     like = survey if survey.inputs.like is None else load_survey(survey.inputs.like)
     scene, seed, centre = Scene.from_changes(like.inputs.scene), like.inputs.seed, field_centre(like)
-    sky = make_sky(scene, centre, half=half_width(like, scene), seed=seed)
+    patch_field = patches_half(like)
+    sky = make_sky(scene, centre, half=half_width(like, scene), patches=patch_field, seed=seed)
     scene = Scene.from_changes(like.inputs.scene | survey.inputs.scene)
     visits = plan_visits(scene, survey.vista.stack_bands if survey.vista else (), centre, seed=seed)
     detectors = []
     with process_pool(survey.engine.processes) as pool:  # most of the time goes into headers and compression, in Python
-        stacks = [pool.submit(write_visit, folder / "vista", visit, sky, centre, scene, seed=seed) for visit in visits]
+        near = patch_field + scene.reach
+        stacks = [
+            pool.submit(write_visit, folder / "vista", visit, sky, centre, scene, seed=seed, half=near)
+            for visit in visits
+        ]
         coadds = [
             pool.submit(_write_optical, folder, survey, tract, band, sky, scene)
             for band in survey.optical_bands

@@ -5,12 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
-import numpy as np
-from astropy.coordinates import SkyCoord
-from astropy.time import Time
-
-from dmu0.sample.observing import airmass, time_of_hour_angle
-from dmu0.sample.psf import FieldPsf, random_psf
 from dmu0.surveys import SurveyError
 
 VISTA_PIXEL = 9.48e-5 * 3600
@@ -21,8 +15,8 @@ VISTA_PIXEL = 9.48e-5 * 3600
 class Scene:
     """The contents and observing conditions of the sky; the key ``inputs.scene`` of the survey file changes any number.
 
-    The density of stars is higher than in most real fields and 2MASS is deeper, because a detector here covers a
-    thirtieth of the area of a real one and still needs enough stars for its own calibration.
+    By default the density of stars is higher than in most real fields and 2MASS is deeper, because a detector then
+    covers a thirtieth of the area of a real one and still needs enough stars for its own calibration.
 
     Attributes
     ----------
@@ -30,6 +24,10 @@ class Scene:
         Number of stars per mag and square arcmin.
     star_bright, star_faint
         Magnitudes in i of the brightest ordinary star and of the faintest one.
+    star_grid
+        1: stars are on a jittered grid, so that no small detector is short of them; 0: at random.
+    star_paired
+        Fraction of the stars with a fainter companion at 0.4 to 3 arcsec, which moves with them.
     galaxy_density
         Number of galaxies per square arcmin down to the faint limit.
     galaxy_bright, galaxy_faint
@@ -38,6 +36,14 @@ class Scene:
         Slope of the number counts of galaxies, d log10(counts) / d mag.
     paired
         Fraction of the galaxies at 0.8 to 3 arcsec from another one.
+    outskirts_faint
+        Magnitude in i of the faintest galaxies farther than 30 arcsec from the patches.
+    clusters
+        Number of clusters of galaxies on the patches.
+    cluster_members
+        Number of galaxies in a cluster.
+    cluster_radius
+        Core radius of a cluster in arcsec.
     locus_scatter
         Intrinsic scatter of the colours of stars in mag.
     motion
@@ -46,10 +52,16 @@ class Scene:
         Magnitude in i of the one saturated star.
     detector_pixels
         Native size of a VISTA detector; a stack is larger by twice its largest jitter.
-    detector_pitch
-        Distance between the centres of neighbouring detectors in pixels.
+    detector_pitch, detector_pitch_y
+        Distance between the centres of neighbouring detectors along x and along y in pixels; 0 along y: as along x.
     dither
-        Size of the offsets between pawprints in arcsec.
+        Size of the offsets between pawprints in arcsec; in a tile, twenty times the error of its steps.
+    tile
+        1: each band has the six pawprints of a VISTA tile; 0: three pawprints, offset by fractions of ``dither``.
+    tile_east, tile_north
+        Centre of the tile relative to that of the patches in arcsec.
+    reach
+        Distance from the patches in arcsec beyond which detectors have an empty sky, so that they are made quickly.
     noise_excess
         Noise of stacks over the ideal noise, as in real stacks, from sky frames and destriping.
     wcs_shift
@@ -62,8 +74,13 @@ class Scene:
         Scatter of the zero points of the detectors about that of their stack in mag.
     sky_residual
         Amplitude of the residuals of sky subtraction over the noise of a pixel.
+    sky_waves
+        Number of random values along a side of a detector that make the residuals of its sky.
     optical_correlation
         Noise correlation of neighbouring pixels of optical coadds: a of a 3-px kernel (a, 1, a) along both axes.
+    optical_saturation
+        Counts of a pixel of optical coadds above which it saturates; 3000 is a star of about i = 15, three magnitudes
+        brighter than in reality, which leaves unsaturated stars on a small patch.
     halo
         Fraction of the flux of the saturated star in its halo.
     ps1_limit
@@ -76,30 +93,48 @@ class Scene:
     star_density: float = 2.8
     star_bright: float = 16.0
     star_faint: float = 25.0
+    star_grid: float = 1.0
+    star_paired: float = 0.0
     galaxy_density: float = 110.0
     galaxy_bright: float = 17.5
     galaxy_faint: float = 26.0
     galaxy_slope: float = 0.32
     paired: float = 0.12
+    outskirts_faint: float = 99.0
+    clusters: float = 0.0
+    cluster_members: float = 60.0
+    cluster_radius: float = 15.0
     locus_scatter: float = 0.02
     motion: float = 6.0
     bright_star: float = 11.8
     # VISTA
     detector_pixels: float = 370.0
     detector_pitch: float = 405.0
+    detector_pitch_y: float = 0.0
     dither: float = 14.0
+    tile: float = 0.0
+    tile_east: float = 0.0
+    tile_north: float = 0.0
+    reach: float = 1e6
     noise_excess: float = 1.45
     wcs_shift: float = 0.08
     wcs_linear: float = 3e-5
     zero_point_error: float = 0.008
     detector_zero_point: float = 0.008
     sky_residual: float = 0.6
+    sky_waves: float = 6.0
     # optical coadds
     optical_correlation: float = 0.04
+    optical_saturation: float = 3000.0
     halo: float = 0.01
     # catalogues
     ps1_limit: float = 22.3
     twomass_limit: float = 17.3
+
+    @property
+    def pitch(self) -> tuple[float, float]:
+        """Distance between the centres of neighbouring detectors along x and y in pixels."""
+        return self.detector_pitch, self.detector_pitch_y or self.detector_pitch
 
     @classmethod
     def from_changes(cls, changes: dict[str, float]) -> Scene:
@@ -174,132 +209,3 @@ OPTICAL_SEEING = MappingProxyType({"g": 0.78, "r": 0.72, "i": 0.58, "z": 0.66, "
 
 OPTICAL_MJD = 57357.0
 """Epoch of the optical coadds and of the positions in the truth table, MJD TAI (2015-12-01)."""
-
-
-@dataclass(frozen=True)
-class Visit:
-    """The observation of one VISTA pawprint stack.
-
-    Attributes
-    ----------
-    number
-        Running number of the file in the night.
-    band
-        Label of the band.
-    exposure
-        ESO DET EXP NO of the first exposure.
-    mjd
-        Start of the first exposure, MJD in UTC.
-    east, north
-        Pointing relative to the centre of the field in arcsec.
-    angle
-        Position angle of the rotator in deg.
-    psf
-        PSF over the field.
-    zero_point
-        Vega magnitude of 1 ADU/s at airmass 1.
-    sky
-        Sky level of one DIT in ADU.
-    dit, ndit, nicomb
-        Exposure time of one DIT in seconds, DITs per exposure, and exposures per stack.
-    jitter
-        Offset of each exposure in pixels.
-    airmass
-        Airmass of the observation.
-    obstatus, esograde
-        Status and grade of the observation, as in the headers.
-    trail
-        Whether a satellite crosses the field.
-    noise_excess
-        Noise over the ideal noise.
-    """
-
-    number: int
-    band: str
-    exposure: int
-    mjd: float
-    east: float
-    north: float
-    angle: float
-    psf: FieldPsf
-    zero_point: float
-    sky: float
-    dit: float
-    ndit: int
-    nicomb: int
-    jitter: tuple[tuple[float, float], ...]
-    airmass: float
-    obstatus: str = "Completed"
-    esograde: str = "A"
-    trail: bool = False
-    noise_excess: float = 1.0
-
-    @property
-    def night(self) -> str:
-        """Date of the observation as in the file's name, YYYYMMDD."""
-        return Time(self.mjd, format="mjd").strftime("%Y%m%d")
-
-    @property
-    def name(self) -> str:
-        """Name of the stack without extension."""
-        return f"v{self.night}_{self.number:05d}_st"
-
-    @property
-    def margin(self) -> int:
-        """Margin of a stack around its detector on every side, in pixels."""
-        return int(np.ceil(np.abs(np.array(self.jitter)).max())) + 1
-
-
-def plan_visits(scene: Scene, bands: tuple[str, ...], centre: SkyCoord, *, seed: int) -> list[Visit]:
-    """The stacks of the sample: three good pawprints per band, and an aborted one.
-
-    Parameters
-    ----------
-    scene
-        The settings.
-    bands
-        VISTA bands to observe.
-    centre
-        Centre of the field.
-    seed
-        Seed of the random numbers.
-    """
-    visits = []
-    pattern = ((-0.5, -0.45), (0.55, -0.1), (-0.1, 0.6))
-    for index, band in enumerate(bands):
-        setting = VISTA_SETTINGS[band]
-        start = Time(setting.night).mjd
-        for pawprint in range(4 if index == 0 else 3):
-            rng = np.random.default_rng([seed, 1, index, pawprint])
-            aborted = pawprint == 3
-            seeing = 1.55 if aborted else setting.seeing[pawprint]
-            reach = rng.uniform(3.2, 9.8)
-            nicomb = max(setting.nicomb // 2, 3) if aborted else setting.nicomb
-            jitter = rng.uniform(-reach, reach, (nicomb, 2))
-            step_east, step_north = pattern[pawprint % 3]
-            ra, dec = float(centre.ra.deg), float(centre.dec.deg)
-            mjd = time_of_hour_angle(start + 7 * pawprint, ra=ra, hour_angle=rng.uniform(-30, 30))
-            visits.append(
-                Visit(
-                    number=300 + 60 * pawprint + 7 * index,
-                    band=band,
-                    exposure=620_000 + 2_000 * index + 200 * pawprint + int(rng.integers(100)),
-                    mjd=mjd,
-                    east=scene.dither * (step_east + rng.normal(0, 0.05)),
-                    north=scene.dither * (step_north + rng.normal(0, 0.05)),
-                    angle=-89.99 if pawprint == 1 else 90.01,
-                    psf=random_psf(rng, fwhm=seeing / VISTA_PIXEL, variation=0.04),
-                    zero_point=setting.zero_point + rng.normal(0, 0.02) - (0.9 if aborted else 0),
-                    sky=setting.sky * rng.uniform(0.9, 1.15) * (1.6 if aborted else 1),
-                    dit=setting.dit,
-                    ndit=setting.ndit,
-                    nicomb=nicomb,
-                    jitter=tuple((float(x), float(y)) for x, y in jitter),
-                    airmass=airmass(mjd, ra=ra, dec=dec),
-                    obstatus="Aborted" if aborted else "Completed",
-                    esograde="R" if aborted else ("A", "A", "B")[pawprint],
-                    trail=band == "vj" and pawprint == 2,
-                    noise_excess=scene.noise_excess * (1.4 if aborted else rng.uniform(0.97, 1.06)),
-                )
-            )
-    return visits

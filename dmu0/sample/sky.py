@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import astropy.units as u
 import numpy as np
 from astropy.coordinates import SkyCoord
@@ -9,7 +11,7 @@ from astropy.table import Table, vstack
 
 from dmu0.sample.scene import OPTICAL_MJD, Scene
 from dmu0.sample.spectra import SAMPLE_BANDS, galaxy_magnitudes, star_magnitudes
-from obs_vista.photometry import flux_of
+from obs_vista.photometry import flux_of, magnitude_of
 
 _COLUMNS = {
     "id": (None, "number of the source"),
@@ -46,8 +48,8 @@ def _stars(scene: Scene, half: float, rng: np.random.Generator) -> Table:
     red = rng.random(count) < np.interp(i, [15, 20, 24], [0.45, 0.6, 0.75])
     g_i = np.where(red, rng.normal(2.35, 0.45, count), rng.normal(0.85, 0.30, count))
     # On a jittered grid stars are spread more evenly than at random, so that no detector is short of them.
-    cells = int(np.ceil(np.sqrt(count)))
-    cell = rng.permutation(cells**2)[:count]
+    cells = int(np.ceil(np.sqrt(count))) if scene.star_grid else 1
+    cell = rng.permutation(cells**2)[:count] if scene.star_grid else np.zeros(count, int)
     east = ((cell % cells + rng.random(count)) / cells * 2 - 1) * half
     north = ((cell // cells + rng.random(count)) / cells * 2 - 1) * half
     # The saturated star, its colours those of a G star, inside the optical field.
@@ -83,6 +85,19 @@ def _galaxies(scene: Scene, half: float, rng: np.random.Generator) -> Table:
         np.interp(i, [17, 20, 22, 24, 26], [0.08, 0.22, 0.45, 0.8, 1.05]) * rng.gamma(3, 1 / 3, count), 0.01, 3
     )
     passive = rng.random(count) < np.interp(i, [18, 22, 25], [0.45, 0.3, 0.12])
+    return _galaxy_table(east, north, i, redshift, passive, rng)
+
+
+def _galaxy_table(
+    east: np.ndarray,
+    north: np.ndarray,
+    i: np.ndarray,
+    redshift: np.ndarray,
+    passive: np.ndarray,
+    rng: np.random.Generator,
+) -> Table:
+    """Galaxies of given positions, magnitudes in i, redshifts and types, with random spectra and profiles."""
+    count = len(i)
     young = np.where(passive, rng.uniform(0, 0.04, count), rng.beta(2, 2.2, count))
     attenuation = np.where(passive, 0.05, rng.gamma(2, 0.25, count)).clip(0, 2)
     bulge = np.where(passive, rng.uniform(0.6, 1, count), rng.beta(1, 3.5, count))
@@ -97,7 +112,47 @@ def _galaxies(scene: Scene, half: float, rng: np.random.Generator) -> Table:
     )
 
 
-def make_sky(scene: Scene, centre: SkyCoord, *, half: float, seed: int) -> Table:
+def _companions(scene: Scene, stars: Table, rng: np.random.Generator) -> Table:
+    """Fainter companions, bound to some of the stars, with which they move."""
+    chosen = stars[rng.random(len(stars)) < scene.star_paired]
+    count = len(chosen)
+    i, g = (magnitude_of(np.array(chosen[f"flux_{band}"])) for band in "ig")
+    fainter = rng.uniform(0, 1, count) * np.clip(scene.star_faint - i, 0, 3)
+    distance, direction = rng.uniform(0.4, 3.0, count), rng.uniform(0, 2 * np.pi, count)
+    chosen["east"] += distance * np.cos(direction)
+    chosen["north"] += distance * np.sin(direction)
+    g_i = np.clip(g - i + 0.3 * fainter, 0.2, 3.2)  # a companion on the main sequence is redder
+    for name, flux in _fluxes(star_magnitudes(g_i, i + fainter, rng, scatter=scene.locus_scatter)).items():
+        chosen[name] = flux
+    return chosen
+
+
+def _outskirts(scene: Scene, half: float, inner: float, rng: np.random.Generator) -> Table:
+    """The brighter galaxies between two squares of half-widths ``inner`` and ``half`` (arcsec)."""
+    fewer = 10 ** (scene.galaxy_slope * (scene.outskirts_faint - scene.galaxy_faint))
+    brighter = replace(scene, galaxy_faint=scene.outskirts_faint, galaxy_density=scene.galaxy_density * fewer)
+    galaxies = _galaxies(brighter, half, rng)
+    return galaxies[np.maximum(np.abs(galaxies["east"]), np.abs(galaxies["north"])) > inner]
+
+
+def _cluster(scene: Scene, patches: float, rng: np.random.Generator) -> Table:
+    """A cluster of galaxies at one redshift, most of them passive, with a projected density of (1 + r^2)^(-3/2)."""
+    count = int(scene.cluster_members)
+    redshift = rng.uniform(0.2, 0.9)
+    middle = rng.uniform(-0.85 * patches, 0.85 * patches, 2)
+    inside, direction = rng.uniform(0, 0.85, count), rng.uniform(0, 2 * np.pi, count)
+    distance = scene.cluster_radius * np.sqrt((1 - inside) ** -2.0 - 1)
+    # From a magnitude above the knee of the luminosity function to five below it; numbers grow slowly.
+    knee = np.interp(redshift, [0.2, 0.5, 0.9], [17.8, 20.0, 22.0])
+    i = knee - 1 + 6 * rng.beta(1.6, 1, count)
+    passive = rng.random(count) < np.interp(i - knee, [-1, 3], [0.95, 0.5])
+    at = np.clip(redshift + rng.normal(0, 0.003, count), 0.01, None)
+    return _galaxy_table(
+        middle[0] + distance * np.cos(direction), middle[1] + distance * np.sin(direction), i, at, passive, rng
+    )
+
+
+def make_sky(scene: Scene, centre: SkyCoord, *, half: float, seed: int, patches: float | None = None) -> Table:
     """All sources in a square on the sky.
 
     Parameters
@@ -110,15 +165,28 @@ def make_sky(scene: Scene, centre: SkyCoord, *, half: float, seed: int) -> Table
         Half of its width in arcsec.
     seed
         Seed of the random numbers.
+    patches
+        Half the width of the patches in arcsec, on which clusters are, and to 30 arcsec beyond which there are galaxies
+        fainter than ``scene.outskirts_faint``; by default ``half``.
 
     Returns
     -------
     Table
         Identifier, position, profile, proper motion and total flux (nJy) in each band; bulge_fraction is -1 for stars.
     """
+    patches = half if patches is None else patches
+    inner = min(patches + 30, half)
     stars = _stars(scene, half, np.random.default_rng([seed, 2]))
-    galaxies = _galaxies(scene, half, np.random.default_rng([seed, 3]))
-    table = vstack([stars, galaxies])
+    parts = [stars]
+    if scene.star_paired:
+        parts.append(_companions(scene, stars, np.random.default_rng([seed, 10])))
+    if scene.outskirts_faint >= scene.galaxy_faint:
+        parts.append(_galaxies(scene, half, np.random.default_rng([seed, 3])))
+    else:
+        parts.append(_galaxies(scene, inner, np.random.default_rng([seed, 3])))
+        parts.append(_outskirts(scene, half, inner, np.random.default_rng([seed, 11])))
+    parts += [_cluster(scene, patches, np.random.default_rng([seed, 12, k])) for k in range(int(scene.clusters))]
+    table = vstack(parts)
     position = _place(np.array(table["east"]), np.array(table["north"]), centre)
     table["id"] = np.arange(1, len(table) + 1)
     table["ra"], table["dec"] = position.ra.deg, position.dec.deg

@@ -11,9 +11,11 @@ from astropy.table import Table
 from astropy.time import Time
 
 from dmu0.sample.fits_files import rice_hdu, write_fits
-from dmu0.sample.scene import Scene, Visit
+from dmu0.sample.scene import Scene
+from dmu0.sample.visits import Visit
+from dmu0.sample.vista_geometry import reaches, stack_wcs
 from dmu0.sample.vista_headers import extension_header, primary_header
-from dmu0.sample.vista_pixels import Stack, make_stack
+from dmu0.sample.vista_pixels import Stack, empty_stack, make_stack
 
 DETECTORS = range(1, 17)
 
@@ -32,7 +34,16 @@ def _confidence_hdu(stack: Stack, header: fits.Header, when: str) -> fits.CompIm
     return rice_hdu(stack.confidence.astype(np.int32), header, when=when)
 
 
-def write_visit(folder: Path, visit: Visit, sky: Table, centre: SkyCoord, scene: Scene, *, seed: int) -> list[dict]:
+def write_visit(
+    folder: Path,
+    visit: Visit,
+    sky: Table,
+    centre: SkyCoord,
+    scene: Scene,
+    *,
+    seed: int,
+    half: float = np.inf,
+) -> list[dict]:
     """Simulate a pawprint stack of sixteen detectors, and write it with its confidence map.
 
     Parameters
@@ -49,6 +60,9 @@ def write_visit(folder: Path, visit: Visit, sky: Table, centre: SkyCoord, scene:
         The settings.
     seed
         Seed of the random numbers.
+    half
+        Half the width in arcsec of the square around the centre that the patches need; detectors that do not reach it
+        have an empty sky.
 
     Returns
     -------
@@ -63,7 +77,10 @@ def write_visit(folder: Path, visit: Visit, sky: Table, centre: SkyCoord, scene:
     confidences = [fits.PrimaryHDU(header=primary_header(visit, centre))]
     truth = []
     for detector in DETECTORS:
-        stack = make_stack(visit, sky, centre, detector, scene, seed=seed)
+        if reaches(stack_wcs(visit, centre, detector, scene), centre, half):
+            stack = make_stack(visit, sky, centre, detector, scene, seed=seed)
+        else:
+            stack = empty_stack(visit, centre, detector, scene, seed=seed)
         header = extension_header(visit, stack, detector, scene, magzpt=magzpt)
         images.append(_image_hdu(stack, header, when))
         confidences.append(_confidence_hdu(stack, header, when))

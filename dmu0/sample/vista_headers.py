@@ -14,7 +14,8 @@ from astropy.time import Time
 
 from dmu0.sample.observing import airmass, altitude_azimuth, sidereal_time
 from dmu0.sample.render import enclosed_fraction
-from dmu0.sample.scene import VISTA_PIXEL, VISTA_SETTINGS, Scene, Visit
+from dmu0.sample.scene import VISTA_PIXEL, VISTA_SETTINGS, Scene
+from dmu0.sample.visits import Visit
 from dmu0.sample.vista_pixels import EXTINCTION, Stack
 from obs_vista.bands import get_band
 

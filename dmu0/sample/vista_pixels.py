@@ -13,8 +13,10 @@ from scipy.ndimage import zoom
 
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sample.render import add_gaussian, profile_covariance, render
-from dmu0.sample.scene import VISTA_PIXEL, Scene, Visit
+from dmu0.sample.scene import VISTA_PIXEL, Scene
 from dmu0.sample.sky import positions_at
+from dmu0.sample.visits import Visit
+from dmu0.sample.vista_geometry import field_position, perturbed_wcs, stack_wcs
 from obs_vista.bands import get_band
 from obs_vista.camera import get_detector
 from obs_vista.photometry import flux_of
@@ -56,48 +58,6 @@ class Stack:
     fwhm: float
     ellipticity: float
     stars: int
-
-
-def detector_offset(detector: int, scene: Scene) -> tuple[float, float]:
-    """Offset of the centre of a detector from the optical axis in px: four rows of four, 1 to 4 along x, then y."""
-    column, row = (detector - 1) % 4, (detector - 1) // 4
-    return (column - 1.5) * scene.detector_pitch, (row - 1.5) * scene.detector_pitch
-
-
-def stack_wcs(visit: Visit, centre: SkyCoord, detector: int, scene: Scene) -> WCS:
-    """The true ZPN projection of a detector of a visit; ``array_shape`` is the size of the stack."""
-    size = int(scene.detector_pixels) + 2 * visit.margin
-    offset_x, offset_y = detector_offset(detector, scene)
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---ZPN", "DEC--ZPN"]
-    wcs.wcs.cunit = ["deg", "deg"]
-    wcs.wcs.radesys = "ICRS"
-    wcs.wcs.crval = [
-        (centre.ra.deg + visit.east / 3600 / np.cos(centre.dec.rad)) % 360,
-        centre.dec.deg + visit.north / 3600,
-    ]
-    wcs.wcs.crpix = [(size + 1) / 2 - offset_x, (size + 1) / 2 - offset_y]
-    # CASU images have right ascension growing with x at 90 deg, and are turned by 180 deg at -90 deg.
-    angle = np.radians(visit.angle - 90)
-    wcs.wcs.cd = VISTA_PIXEL / 3600 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    wcs.wcs.set_pv([(2, 1, 1.0), (2, 3, 44.0), (2, 5, -10300.0)])
-    wcs.array_shape = (size, size)
-    wcs.wcs.set()
-    return wcs
-
-
-def perturbed_wcs(wcs: WCS, scene: Scene, rng: np.random.Generator) -> WCS:
-    """A projection with the errors of a real astrometric fit: a shift and small linear terms."""
-    wrong = wcs.deepcopy()
-    middle = (np.array(wcs.array_shape[::-1]) + 1) / 2
-    linear = np.eye(2) + rng.normal(0, scene.wcs_linear, (2, 2))
-    shift = rng.normal(0, scene.wcs_shift / VISTA_PIXEL, 2)
-    # About the detector's centre: cd' (p - middle) + cd (middle - crpix) = cd' (p - crpix').
-    cd = wcs.wcs.cd @ linear
-    wrong.wcs.crpix = middle - np.linalg.solve(cd, wcs.wcs.cd @ (middle - wcs.wcs.crpix)) + shift
-    wrong.wcs.cd = cd
-    wrong.wcs.set()
-    return wrong
 
 
 def bad_pixels(detector: int, scene: Scene, *, seed: int) -> np.ndarray:
@@ -167,8 +127,9 @@ def stacked_noise(
 
 def _sky(visit: Visit, shape: tuple[int, int], noise: float, scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """The sky and the residuals of its subtraction: a plane, broad waves, and stripes along rows left by destriping."""
-    # Waves some 100 px long, from a few random values through cubic splines.
-    waves = 0.4 * zoom(rng.standard_normal((6, 6)), np.array(shape) / 6, mode="nearest", grid_mode=True)
+    # Waves from a few random values through cubic splines.
+    size = int(scene.sky_waves)
+    waves = 0.4 * zoom(rng.standard_normal((size, size)), np.array(shape) / size, mode="nearest", grid_mode=True)
     y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
     plane = rng.normal(0, 0.6, 2)
     return visit.sky + noise * scene.sky_residual * (waves + plane[0] * x + plane[1] * y)
@@ -216,9 +177,7 @@ def _sources(visit: Visit, sky: Table, wcs: WCS, zero_point: float, detector: in
     near = 20 + 40 * (flux > 3e3 * visit.dit) + 400 * (flux > 3e5 * visit.dit)
     use = (x > -near) & (x < size_x + near) & (y > -near) & (y < size_y + near)
     x, y, flux, rows = x[use], y[use], flux[use], sky[use]
-    offset_x, offset_y = detector_offset(detector, scene)
-    extent = 2 * scene.detector_pitch
-    psf = visit.psf.covariance((x - size_x / 2 + offset_x) / extent, (y - size_y / 2 + offset_y) / extent)
+    psf = visit.psf.covariance(*field_position(x - size_x / 2, y - size_y / 2, detector, scene))
     sky_to_pixel = np.linalg.inv(wcs.wcs.cd) / 3600
     shape = (np.array(rows["axis_ratio"]), np.array(rows["angle"]), sky_to_pixel)
     disk = profile_covariance(np.array(rows["r_disk"]), *shape)
@@ -238,6 +197,13 @@ def _halo(sky: Table, wcs: WCS, visit: Visit, zero_point: float, scene: Scene) -
     j, i = np.ogrid[: wcs.array_shape[0], : wcs.array_shape[1]]
     scale = 12 / VISTA_PIXEL
     return flux / (2 * np.pi * scale**2) * np.exp(-np.hypot(j - y, i - x) / scale)
+
+
+def _psf_at_centre(visit: Visit, detector: int, scene: Scene) -> tuple[float, float]:
+    """FWHM in px and ellipticity 1 - b/a of the PSF at the centre of a detector."""
+    position = field_position(0.0, 0.0, detector, scene)
+    distortion = float(np.hypot(*visit.psf.shape(*position)))
+    return float(visit.psf.size(*position)), 1 - float(np.sqrt((1 - distortion) / (1 + distortion)))
 
 
 def make_stack(visit: Visit, sky: Table, centre: SkyCoord, detector: int, scene: Scene, *, seed: int) -> Stack:
@@ -275,9 +241,7 @@ def make_stack(visit: Visit, sky: Table, centre: SkyCoord, detector: int, scene:
     clear = (count == visit.nicomb) & (sources < 0.2 * ideal)
     residual = (background - visit.sky + noise)[clear]
     level = float(np.median(background[clear] + noise[clear]))
-    fwhm = float(visit.psf.size(*(np.array(detector_offset(detector, scene)) / (2 * scene.detector_pitch))))
-    e1, e2 = visit.psf.shape(*(np.array(detector_offset(detector, scene)) / (2 * scene.detector_pitch)))
-    distortion = float(np.hypot(e1, e2))
+    fwhm, ellipticity = _psf_at_centre(visit, detector, scene)
     return Stack(
         image=np.where(count > 0, counts + noise, 0),
         confidence=np.round(100 * count / visit.nicomb).astype(np.int16),
@@ -287,6 +251,33 @@ def make_stack(visit: Visit, sky: Table, centre: SkyCoord, detector: int, scene:
         sky_noise=robust_scatter(residual),
         zero_point=zero_point,
         fwhm=fwhm,
-        ellipticity=1 - float(np.sqrt((1 - distortion) / (1 + distortion))),
+        ellipticity=ellipticity,
         stars=int((star_flux > 20 * ideal * 1.4 * 4).sum()),
+    )
+
+
+def empty_stack(visit: Visit, centre: SkyCoord, detector: int, scene: Scene, *, seed: int) -> Stack:
+    """One detector of a pawprint stack with an empty sky: white noise of the level of a real stack, and no defects.
+
+    It takes a tenth of the time of `make_stack`, with the same projection and zero point. For the parameters see there.
+    """
+    rng = np.random.default_rng([seed, 5, visit.exposure, detector])
+    camera = get_detector(detector)
+    zero_point = visit.zero_point + rng.normal(0, scene.detector_zero_point)
+    wcs = stack_wcs(visit, centre, detector, scene)
+    frames = visit.ndit * visit.nicomb
+    # Interpolation by random fractions of a pixel leaves 2/3 of the variance along each axis.
+    noise = visit.noise_excess * np.sqrt((camera.read_noise**2 + visit.sky / camera.gain) / frames) * 2 / 3
+    fwhm, ellipticity = _psf_at_centre(visit, detector, scene)
+    return Stack(
+        image=visit.sky + noise * rng.standard_normal(wcs.array_shape, np.float32),
+        confidence=np.full(wcs.array_shape, 100, np.int16),
+        true_wcs=wcs,
+        header_wcs=perturbed_wcs(wcs, scene, rng),
+        sky_level=visit.sky,
+        sky_noise=float(noise),
+        zero_point=zero_point,
+        fwhm=fwhm,
+        ellipticity=ellipticity,
+        stars=0,
     )

@@ -16,7 +16,8 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from dmu0.sample.scene import Scene, Visit, plan_visits
+from dmu0.sample.scene import Scene
+from dmu0.sample.visits import Visit, plan_visits
 from dmu0.sample.vista_headers import extension_header, primary_header
 from dmu0.sample.vista_pixels import Stack
 from dmu1.inventory import StackFile, read_stacks

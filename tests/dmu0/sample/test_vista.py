@@ -16,10 +16,12 @@ from scipy.spatial import cKDTree
 from dmu0.files.integrity import check_file, check_pair
 from dmu0.sample import vista_files
 from dmu0.sample.render import enclosed_fraction, noise_area
-from dmu0.sample.scene import VISTA_PIXEL, Scene, plan_visits
+from dmu0.sample.scene import VISTA_PIXEL, Scene
 from dmu0.sample.sky import make_sky, positions_at
+from dmu0.sample.visits import plan_visits
 from dmu0.sample.vista_files import write_visit
-from dmu0.sample.vista_pixels import EXTINCTION, make_stack, stack_wcs, stacked_noise
+from dmu0.sample.vista_geometry import stack_wcs
+from dmu0.sample.vista_pixels import EXTINCTION, make_stack, stacked_noise
 from obs_vista.bands import VISTA_BANDS, get_band
 from obs_vista.camera import get_detector
 from obs_vista.headers import merged_header
