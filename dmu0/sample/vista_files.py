@@ -34,6 +34,19 @@ def _confidence_hdu(stack: Stack, header: fits.Header, when: str) -> fits.CompIm
     return rice_hdu(stack.confidence.astype(np.int32), header, when=when)
 
 
+def _truth(visit: Visit, stack: Stack, detector: int, magzpt: float) -> dict:
+    """The truth for a detector: zero point, PSF, and the parameters of the true projection."""
+    wcs = stack.true_wcs.wcs
+    return (
+        {"path": f"vista/{visit.name}.fit", "hdu": detector, "detector": detector, "band": visit.band}
+        | {"exposure": visit.exposure, "mjd_utc": visit.mjd, "zero_point": stack.zero_point}
+        | {"airmass": visit.airmass, "magzpt": magzpt, "fwhm": stack.fwhm, "ellipticity": stack.ellipticity}
+        | {"sky_level": stack.sky_level, "sky_noise": stack.sky_noise, "stars": stack.stars}
+        | {"crval1": wcs.crval[0], "crval2": wcs.crval[1], "crpix1": wcs.crpix[0], "crpix2": wcs.crpix[1]}
+        | {"cd1_1": wcs.cd[0, 0], "cd1_2": wcs.cd[0, 1], "cd2_1": wcs.cd[1, 0], "cd2_2": wcs.cd[1, 1]}
+    )
+
+
 def write_visit(
     folder: Path,
     visit: Visit,
@@ -84,15 +97,7 @@ def write_visit(
         header = extension_header(visit, stack, detector, scene, magzpt=magzpt)
         images.append(_image_hdu(stack, header, when))
         confidences.append(_confidence_hdu(stack, header, when))
-        wcs = stack.true_wcs.wcs
-        truth.append(
-            {"path": f"vista/{visit.name}.fit", "hdu": detector, "detector": detector, "band": visit.band}
-            | {"exposure": visit.exposure, "mjd_utc": visit.mjd, "zero_point": stack.zero_point}
-            | {"airmass": visit.airmass, "magzpt": magzpt, "fwhm": stack.fwhm, "ellipticity": stack.ellipticity}
-            | {"sky_level": stack.sky_level, "sky_noise": stack.sky_noise, "stars": stack.stars}
-            | {"crval1": wcs.crval[0], "crval2": wcs.crval[1], "crpix1": wcs.crpix[0], "crpix2": wcs.crpix[1]}
-            | {"cd1_1": wcs.cd[0, 0], "cd1_2": wcs.cd[0, 1], "cd2_1": wcs.cd[1, 0], "cd2_2": wcs.cd[1, 1]}
-        )
+        truth.append(_truth(visit, stack, detector, magzpt))
     for hdus, name in ((images, f"{visit.name}.fit"), (confidences, f"{visit.name}_conf.fit")):
         # EXTEND, which astropy would add on writing, has to be there before the checksum.
         hdus[0].header.set("EXTEND", True, "file may contain extensions", after="NAXIS")
