@@ -275,6 +275,6 @@ def states_table(states: Sequence[object], kind: type = PatchBand) -> Table:
     table = Table()
     for field in fields(kind):
         dtype = {"int": np.int64, "float": np.float64, "str": str}[str(field.type)]
-        values = np.array([getattr(state, field.name) for state in states], dtype=dtype)
+        values: np.ndarray = np.array([getattr(state, field.name) for state in states], dtype=dtype)
         table.add_column(Column(values, name=field.name, unit=units.get(field.name)))
     return table

@@ -200,7 +200,8 @@ def _fit(changes: np.ndarray, stars: Stars, centre: tuple[float, float], half: f
     weights = 1 / (1 / stars.weights + STAR_ACCURACY**2)
     used = np.isfinite(changes).all(axis=1) & (np.abs(np.nan_to_num(changes)).max(axis=1) < LARGEST)
     changes = np.nan_to_num(changes)
-    best, chosen, scaled = np.inf, (None, np.zeros((0, 3))), (stars.positions - centre) / half
+    best, scaled = np.inf, (stars.positions - centre) / half
+    chosen: tuple[int | None, np.ndarray] = (None, np.zeros((0, 3)))
     for degree in (None, *DEGREES):
         terms = np.zeros((len(changes), 0)) if degree is None else _terms(scaled, degree)
         if np.count_nonzero(used) < max(STARS_PER_TERM * terms.shape[1], 1):

@@ -55,7 +55,7 @@ def area_of(conics: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(nogil=True, cache=True)
-def _covered(dx, dy, a, b, c):
+def _covered(dx: float, dy: float, a: float, b: float, c: float) -> float:
     """Fraction of the pixel at (dx, dy) inside a x^2 + b y^2 + 2 c x y <= 1: exact along x, in strips along y."""
     total = 0.0
     for strip in range(SUB_ROWS):
@@ -71,7 +71,7 @@ def _covered(dx, dy, a, b, c):
 
 
 @numba.njit(nogil=True, cache=True)
-def _in_circle(dx, dy, radius):
+def _in_circle(dx: float, dy: float, radius: float) -> float:
     """Fraction of the pixel at (dx, dy) from the centre of a circle that is inside it, for an edge near the pixel.
 
     The edge is taken as straight, at the mean distance of the arc within the pixel from the tangent. From a radius of
@@ -93,7 +93,7 @@ def _in_circle(dx, dy, radius):
 
 
 @numba.njit(nogil=True, cache=True)
-def _edges(conics):
+def _edges(conics: np.ndarray) -> np.ndarray:
     """Squared radii, in units of the first aperture, below which pixels are inside each, and above which outside."""
     edges = np.empty((len(conics), 2))
     for k in range(len(conics)):
@@ -106,7 +106,7 @@ def _edges(conics):
 
 
 @numba.njit(nogil=True, cache=True)
-def _share(dx, dy, a, b, c):
+def _share(dx: float, dy: float, a: float, b: float, c: float) -> float:
     """Fraction of a pixel on the edge of an aperture that is inside."""
     if c == 0.0 and a == b and a < 1.0 / SMALLEST_CIRCLE**2:
         return _in_circle(dx, dy, np.sqrt(1.0 / a))
@@ -114,7 +114,7 @@ def _share(dx, dy, a, b, c):
 
 
 @numba.njit(nogil=True, cache=True)
-def _reach(conic):
+def _reach(conic: np.ndarray) -> tuple[float, float]:
     """Half height and half width of the box around an ellipse."""
     a, b, c = conic
     determinant = a * b - c * c
@@ -122,7 +122,7 @@ def _reach(conic):
 
 
 @numba.njit(nogil=True, cache=True)
-def _longest(conics):
+def _longest(conics: np.ndarray) -> int:
     """Largest number of entries of the lists of `_list_pixels`."""
     longest = 0
     for i in range(len(conics)):
@@ -227,8 +227,9 @@ def sum_apertures(
     shape = (len(x), conics.shape[1], image.shape[2])
     flux, spread, filled = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     planes = (np.ascontiguousarray(np.moveaxis(cube, -1, 0)) for cube in (image, variance, good))
-    flat = (plane.reshape(len(plane), -1) for plane in planes)
-    _sum_cube(*flat, image.shape[:2], np.asarray(x, float), np.asarray(y, float), conics, flux, spread, filled)
+    values, variances, known = (plane.reshape(len(plane), -1) for plane in planes)
+    places = (np.asarray(x, float), np.asarray(y, float))
+    _sum_cube(values, variances, known, image.shape[:2], *places, conics, flux, spread, filled)
     return ApertureSums(flux=flux, variance=spread, filled=filled)
 
 

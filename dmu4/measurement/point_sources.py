@@ -35,7 +35,7 @@ MIN_WIDTH_RATIO = 4.0
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _point_sums(points, at, members, models, offset, size, x0, y0, flux, residual, variance, good):
+def _point_sums(points, at, members, models, offset, size, x0, y0, flux, residual, variance, good) -> np.ndarray:
     """Sums [member, 3] over good pixels of P^2, P times the source, and P^2 times the variance, for point sources P.
 
     The flat stamps of P start at ``at``, those of the models of all sources at ``offset``; the source is its model

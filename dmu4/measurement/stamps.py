@@ -127,7 +127,7 @@ def make_profiles(*, x: np.ndarray, y: np.ndarray, covariance: np.ndarray | None
 
 
 @numba.njit(nogil=True, cache=True)
-def _phases(shift, side):
+def _phases(shift: float, side: int) -> np.ndarray:
     """exp(-2 pi i k shift) for the frequencies of one axis; real at the Nyquist frequency, as in a real image."""
     half = side // 2
     phases = np.empty(side, np.complex64)
@@ -171,7 +171,7 @@ def _transforms(dx, dy, covariance, cell, kernels, table, out):
                 kx = column / side
                 argument = 2 * np.pi**2 * (cxx * kx * kx + cyy * ky * ky + 2 * cxy * kx * ky)
                 place = last * max(argument, 0.0) / (argument + _TURN)
-                entry = min(np.int64(place), last - 1)
+                entry = min(int(place), last - 1)
                 share = np.float32(place - entry)
                 target[column] *= table[entry] + share * (table[entry + 1] - table[entry])
 
