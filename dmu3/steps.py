@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -173,7 +174,7 @@ class _Made:
 
 def _make_image(sources: _Sources, *, patch: Patch, band: str) -> PatchBand:
     start = time.perf_counter()
-    where = {"tract": patch.tract.id, "patch": patch.id, "band": band}
+    where: dict[str, Any] = {"tract": patch.tract.id, "patch": patch.id, "band": band}
     survey = sources.survey
     path = image_path(survey.folders[3], **where)
     for old in (path, weight_path(path)):

@@ -35,7 +35,20 @@ MIN_WIDTH_RATIO = 4.0
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _point_sums(points, at, members, models, offset, size, x0, y0, flux, residual, variance, good) -> np.ndarray:
+def _point_sums(
+    points: np.ndarray,
+    at: np.ndarray,
+    members: np.ndarray,
+    models: np.ndarray,
+    offset: np.ndarray,
+    size: np.ndarray,
+    x0: np.ndarray,
+    y0: np.ndarray,
+    flux: np.ndarray,
+    residual: np.ndarray,
+    variance: np.ndarray,
+    good: np.ndarray,
+) -> np.ndarray:
     """Sums [member, 3] over good pixels of P^2, P times the source, and P^2 times the variance, for point sources P.
 
     The flat stamps of P start at ``at``, those of the models of all sources at ``offset``; the source is its model
@@ -60,7 +73,22 @@ def _point_sums(points, at, members, models, offset, size, x0, y0, flux, residua
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _width_sums(points, wider, at, at_wider, members, models, offset, size, x0, y0, flux, residual, variance, good):
+def _width_sums(
+    points: np.ndarray,
+    wider: np.ndarray,
+    at: np.ndarray,
+    at_wider: np.ndarray,
+    members: np.ndarray,
+    models: np.ndarray,
+    offset: np.ndarray,
+    size: np.ndarray,
+    x0: np.ndarray,
+    y0: np.ndarray,
+    flux: np.ndarray,
+    residual: np.ndarray,
+    variance: np.ndarray,
+    good: np.ndarray,
+) -> np.ndarray:
     """Further sums [member, 5] with the second template W: of P W, W^2, W times the source, and v P W, v W^2."""
     ny, nx = good.shape
     sums = np.zeros((len(members), 5))
