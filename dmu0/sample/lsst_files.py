@@ -26,7 +26,6 @@ from lsst.images.cells import (
     CellIJ,
     CellPointSpreadFunction,
     CoaddProvenance,
-    PatchDefinition,
 )
 from scipy.ndimage import gaussian_filter
 
@@ -61,9 +60,7 @@ def lsst_coadd(field: LsstField, patch: Patch, *, skymap: str) -> CellCoadd:
         band=field.band,
         psf=CellPointSpreadFunction(stamps.copy(), bounds),
         aperture_corrections={"base_PsfFlux_instFlux": CellField(bounds, 1 / light)},
-        patch=PatchDefinition(
-            id=patch.id, index=YX(y=patch.index[1], x=patch.index[0]), inner_bbox=patch.inner_bbox, cells=grid
-        ),
+        patch=patch.definition(grid),
         provenance=_provenance(field.band, cover, patch),
     )
 

@@ -10,7 +10,8 @@ from functools import cached_property
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
-from lsst.images import Box
+from lsst.images import YX, Box
+from lsst.images.cells import CellGrid, PatchDefinition
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
 Region = ConvexPolygon | Sequence[tuple[float, float]] | np.ndarray
@@ -129,6 +130,12 @@ class Patch:
     def name(self) -> str:
         """The patch as ``"x,y"``, the form in HSC file names."""
         return f"{self.index[0]},{self.index[1]}"
+
+    def definition(self, cells: CellGrid) -> PatchDefinition:
+        """The patch as coadds of cells of the middleware hold it."""
+        return PatchDefinition(
+            id=self.id, index=YX(y=self.index[1], x=self.index[0]), inner_bbox=self.inner_bbox, cells=cells
+        )
 
     @property
     def center(self) -> SkyCoord:

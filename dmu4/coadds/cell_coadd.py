@@ -18,7 +18,6 @@ from lsst.images.cells import (
     CellIJ,
     CellPointSpreadFunction,
     CoaddProvenance,
-    PatchDefinition,
 )
 
 from dmu0.files.code_version import code_version
@@ -134,9 +133,7 @@ def make_cell_coadd(
         band=band,
         psf=CellPointSpreadFunction(stamps, bounds),
         aperture_corrections=corrections,
-        patch=PatchDefinition(
-            id=patch.id, index=YX(y=patch.index[1], x=patch.index[0]), inner_bbox=patch.inner_bbox, cells=grid
-        ),
+        patch=patch.definition(grid),
         provenance=provenance,
     )
     described = describe_coadd(planes, stamps, pixel_scale=pixel_scale(patch))
