@@ -30,12 +30,17 @@ def output(**data: object) -> nbformat.NotebookNode:
     return V4.new_output("display_data", data={key.replace("_", "/"): value for key, value in data.items()})
 
 
+def elsewhere(project: Path) -> Path:
+    """A folder outside of the project."""
+    return project.parent / "elsewhere"
+
+
 def executed(project: Path, *cells: nbformat.NotebookNode) -> Path:
     """An executed notebook of a survey outside of the project, in its place."""
     record = project / "dmu4" / "data" / "toy" / "runs" / "2_Single_frame.ipynb"
     record.parent.mkdir(parents=True, exist_ok=True)
     notebook = V4.new_notebook(cells=list(cells), metadata={"widgets": {"x": {}}})
-    notebook.metadata["papermill"] = {"parameters": {"survey": "/home/someone/mine.yaml"}}
+    notebook.metadata["papermill"] = {"parameters": {"survey": str(elsewhere(project) / "mine.yaml")}}
     nbformat.write(notebook, record)
     return record
 
@@ -99,14 +104,14 @@ def test_nothing_of_this_machine_is_shown(tmp_path: Path) -> None:
     record = executed(
         tmp_path,
         V4.new_code_cell(
-            'survey = "/home/someone/mine.yaml"',
+            f'survey = "{elsewhere(tmp_path)}/mine.yaml"',
             outputs=[V4.new_output("stream", name="stdout", text=f"{tmp_path}/dmu0/data/a.fits")],
         ),
     )
     text = write_page(record, project=tmp_path).read_text()
     assert str(tmp_path) not in text
     assert "dmu0/data/a.fits" in text
-    assert "/home/someone" not in text
+    assert str(elsewhere(tmp_path)) not in text
     assert "mine.yaml" in text
     assert without_local_paths("/data/vista/a.fits", project=tmp_path) == "/data/vista/a.fits"
 
