@@ -75,7 +75,7 @@ def _in_circle(dx: float, dy: float, radius: float) -> float:
     """Fraction of the pixel at (dx, dy) from the centre of a circle that is inside it, for an edge near the pixel.
 
     The edge is taken as straight, at the mean distance of the arc within the pixel from the tangent. From a radius of
-    `SMALLEST_CIRCLE` the error of one pixel is less than 0.006, and that of the area of the circle less than 5e-4.
+    `SMALLEST_CIRCLE` the error of one pixel is less than 0.01, and that of the area of the circle less than 1e-3.
     """
     r = np.sqrt(dx * dx + dy * dy)
     along, across = max(abs(dx), abs(dy)) / r, min(abs(dx), abs(dy)) / r

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from scipy.spatial import cKDTree
 
 from dmu4.measurement.band_fit import BandFit
-from dmu4.measurement.forced import SUM_IN_ANY_ORDER
 from dmu4.measurement.stamps import Profiles, parts, render
+from dmu4.measurement.template_sums import TemplateSums, template_sums
 from obs_vista.bands import VISTA_BANDS
 
 SURVEYS = ("optical", "vista")
@@ -95,55 +94,10 @@ class Motion:
         return x, y
 
 
-@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _gradient_sums(points, along_x, along_y, at, members, offset, size, x0, y0, flux, residual, variance, good):
-    """Sums over good pixels of the products of a point source and its two gradients [member, 3 x 3], of these products
-    times the variance, and of each of the three times the source [member, 3].
-
-    The flat stamps of the gradients start at ``at``; the source is its model, a point source, plus the residual image.
-    """
-    ny, nx = good.shape
-    normal, noise, right = np.zeros((len(members), 9)), np.zeros((len(members), 9)), np.zeros((len(members), 3))
-    for number, i in enumerate(members):
-        pp, px, py, xx, xy, yy, pd, xd, yd = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        vpp, vpx, vpy, vxx, vxy, vyy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
-        for row in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
-            shift = (row - y0[i]) * size[i] - x0[i] + x_from
-            template, of_x, of_y = (
-                points[offset[i] + shift :],
-                along_x[at[number] + shift :],
-                along_y[at[number] + shift :],
-            )
-            rest, spread, known = residual[row, x_from:x_to], variance[row, x_from:x_to], good[row, x_from:x_to]
-            for k in range(len(known)):
-                used = 1.0 if known[k] else 0.0
-                p, x, y, v = used * template[k], used * of_x[k], used * of_y[k], float(spread[k])
-                light = flux[i] * p + rest[k]
-                pp += p * p
-                px += p * x
-                py += p * y
-                xx += x * x
-                xy += x * y
-                yy += y * y
-                pd += p * light
-                xd += x * light
-                yd += y * light
-                vpp += v * p * p
-                vpx += v * p * x
-                vpy += v * p * y
-                vxx += v * x * x
-                vxy += v * x * y
-                vyy += v * y * y
-        normal[number] = np.array([pp, px, py, px, xx, xy, py, xy, yy])
-        noise[number] = np.array([vpp, vpx, vpy, vpx, vxx, vxy, vpy, vxy, vyy])
-        right[number, 0], right[number, 1], right[number, 2] = pd, xd, yd
-    return normal, noise, right
-
-
-def _solve_shifts(normal: np.ndarray, noise: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """The fields of `Shifts` in order [4, member] from the sums of `_gradient_sums`; NaN if not determined."""
-    normal, noise = normal.reshape(-1, 3, 3), noise.reshape(-1, 3, 3)
+def _solve_shifts(sums: TemplateSums) -> np.ndarray:
+    """The fields of `Shifts` in order [4, member] from fits of a point source and its gradients along x and y; NaN if
+    not determined."""
+    normal, noise, right = sums
     found = np.full((4, len(normal)), np.nan)
     known = np.linalg.det(normal) > 1e-9 * np.prod(np.diagonal(normal, axis1=1, axis2=2), axis=1)
     inverse = np.linalg.inv(normal[known])
@@ -172,14 +126,12 @@ def measure_shifts(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Shi
     members
         Numbers of the objects to measure, whose models are point sources.
     """
-    models, members = fit.models, np.asarray(members, np.int64)
+    members = np.asarray(members, np.int64)
     found, gradients = np.full((4, len(members)), np.nan), fit.kernels.gradients()
-    corners, planes = (models.offset, models.size, models.x0, models.y0), (fit.residual, fit.variance, fit.usable)
     for part in parts(len(members)):
         some = members[part]
-        along_x, along_y = (render(profiles.subset(some), kernels, fit.cell[some]) for kernels in gradients)
-        templates = (models.pixels, along_x.pixels, along_y.pixels, along_x.offset, some)
-        found[:, part] = _solve_shifts(*_gradient_sums(*templates, *corners, fit.flux, *planes))
+        slopes = [render(profiles.subset(some), kernels, fit.cell[some]) for kernels in gradients]
+        found[:, part] = _solve_shifts(template_sums(fit, some, (fit.models.subset(some), *slopes)))
     return Shifts(*found)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from dmu4.measurement.band_fit import BandFit
-from dmu4.measurement.forced import SUM_IN_ANY_ORDER
 from dmu4.measurement.stamps import Convolving, Profiles, parts, render
+from dmu4.measurement.template_sums import TemplateSums, template_sums
 
 
 class PointFluxes(NamedTuple):
@@ -34,86 +33,10 @@ MIN_WIDTH_RATIO = 4.0
 """Signal to noise, for uncorrelated noise, below which the width of a source is not measured: it decides nothing."""
 
 
-@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _point_sums(
-    points: np.ndarray,
-    at: np.ndarray,
-    members: np.ndarray,
-    models: np.ndarray,
-    offset: np.ndarray,
-    size: np.ndarray,
-    x0: np.ndarray,
-    y0: np.ndarray,
-    flux: np.ndarray,
-    residual: np.ndarray,
-    variance: np.ndarray,
-    good: np.ndarray,
-) -> np.ndarray:
-    """Sums [member, 3] over good pixels of P^2, P times the source, and P^2 times the variance, for point sources P.
-
-    The flat stamps of P start at ``at``, those of the models of all sources at ``offset``; the source is its model
-    times its flux plus the residual image.
-    """
-    ny, nx = good.shape
-    sums = np.zeros((len(members), 3))
-    for number, i in enumerate(members):
-        power, signal, noise = 0.0, 0.0, 0.0
-        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
-        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
-            row = (y - y0[i]) * size[i] - x0[i]
-            template, model = points[at[number] + row + x_from :], models[offset[i] + row + x_from :]
-            rest, spread, known = residual[y, x_from:x_to], variance[y, x_from:x_to], good[y, x_from:x_to]
-            for k in range(len(known)):
-                value = float(template[k]) if known[k] else 0.0
-                power += value * value
-                signal += value * (flux[i] * model[k] + rest[k])
-                noise += value * value * spread[k]
-        sums[number, 0], sums[number, 1], sums[number, 2] = power, signal, noise
-    return sums
-
-
-@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _width_sums(
-    points: np.ndarray,
-    wider: np.ndarray,
-    at: np.ndarray,
-    at_wider: np.ndarray,
-    members: np.ndarray,
-    models: np.ndarray,
-    offset: np.ndarray,
-    size: np.ndarray,
-    x0: np.ndarray,
-    y0: np.ndarray,
-    flux: np.ndarray,
-    residual: np.ndarray,
-    variance: np.ndarray,
-    good: np.ndarray,
-) -> np.ndarray:
-    """Further sums [member, 5] with the second template W: of P W, W^2, W times the source, and v P W, v W^2."""
-    ny, nx = good.shape
-    sums = np.zeros((len(members), 5))
-    for number, i in enumerate(members):
-        pw, ww, wd, vpw, vww = 0.0, 0.0, 0.0, 0.0, 0.0
-        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
-        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
-            row = (y - y0[i]) * size[i] - x0[i]
-            template, model = points[at[number] + row + x_from :], models[offset[i] + row + x_from :]
-            second = wider[at_wider[number] + row + x_from :]
-            rest, spread, known = residual[y, x_from:x_to], variance[y, x_from:x_to], good[y, x_from:x_to]
-            for k in range(len(known)):
-                w = float(second[k]) if known[k] else 0.0
-                pw += template[k] * w
-                ww += w * w
-                wd += w * (flux[i] * model[k] + rest[k])
-                vpw += spread[k] * template[k] * w
-                vww += spread[k] * w * w
-        sums[number, 0], sums[number, 1], sums[number, 2], sums[number, 3], sums[number, 4] = pw, ww, wd, vpw, vww
-    return sums
-
-
-def _widths(point: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Excess widths and their errors from the sums of `_point_sums` and `_width_sums`; NaN where there is none."""
-    (pp, pd, vpp), (pw, ww, wd, vpw, vww) = point.T, width.T
+def _widths(sums: TemplateSums) -> tuple[np.ndarray, np.ndarray]:
+    """Excess widths and their errors from fits of a point source and its change with width; NaN where there is none."""
+    (pp, pw, ww), (vpp, vpw, vww) = ((m[:, 0, 0], m[:, 0, 1], m[:, 1, 1]) for m in (sums.normal, sums.noise))
+    pd, wd = sums.right.T
     determinant = pp * ww - pw * pw
     with np.errstate(divide="ignore", invalid="ignore"):
         total, second = (ww * pd - pw * wd) / determinant, (pp * wd - pw * pd) / determinant
@@ -158,17 +81,15 @@ def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Point
 
 def _of_kind(profiles: Profiles, fit: BandFit, members: np.ndarray, curved: Convolving, *, points: bool) -> np.ndarray:
     """The fields of `PointFluxes` in order [4, member] of sources whose models are all ``points``, or all discs."""
-    models, some = fit.models, profiles.subset(members).as_points()
-    stamps = models.subset(members) if points else render(some, fit.kernels, fit.cell[members])
-    corners = (models.offset, models.size, models.x0, models.y0)
-    planes = (fit.flux, fit.residual, fit.variance, fit.usable)
-    of_point = _point_sums(stamps.pixels, stamps.offset, members, models.pixels, *corners, *planes)
+    some = profiles.subset(members).as_points()
+    stamps = fit.models.subset(members) if points else render(some, fit.kernels, fit.cell[members])
+    of_point = template_sums(fit, members, (stamps,))
+    power = of_point.normal[:, 0, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        flux, error = of_point[:, 1] / of_point[:, 0], np.sqrt(of_point[:, 2]) / of_point[:, 0]
+        flux, error = of_point.right[:, 0] / power, np.sqrt(of_point.noise[:, 0, 0]) / power
         seen = np.flatnonzero(flux > MIN_WIDTH_RATIO * error)
     wider, widths = render(some.subset(seen), curved, fit.cell[members[seen]]), np.full((2, len(members)), np.nan)
-    templates = (stamps.pixels, wider.pixels, stamps.offset[seen], wider.offset, members[seen])
-    widths[:, seen] = _widths(of_point[seen], _width_sums(*templates, models.pixels, *corners, *planes))
+    widths[:, seen] = _widths(template_sums(fit, members[seen], (stamps.subset(seen), wider)))
     return np.stack([flux, error, *widths])
 
 
