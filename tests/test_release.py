@@ -194,7 +194,7 @@ def test_pages_have_no_dead_links(name: str) -> None:
         assert str(PROJECT) not in text, page
         assert not re.search(r'<(script|img|link|iframe)[^>]+(src|href)="(https?:)?//', text), page
         assert "width=device-width" in text, page
-        assert page.stat().st_size < 4e6, page
+        assert page.stat().st_size < 3e6, page
     if CHROMIUM is not None:
         seen = [visit(page, survey.folders[5] / "release" / ".browser") for page in pages[:1]]
         assert [(item.console, item.requests) for item in seen] == [([], [])]

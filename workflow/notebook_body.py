@@ -107,18 +107,20 @@ def _shown(output: nbformat.NotebookNode) -> nbformat.NotebookNode | None:
     data = output.get("data", {})
     if _WIDGET in data or (output.get("name") == "stderr" and "\r" in "".join(output["text"])):
         return None
-    if len(data.get("image/png", "")) > _LARGE_IMAGE:
-        png = base64.b64decode(data["image/png"])
-        jpeg = _as_jpeg(png)
-        if len(jpeg) < len(png):
-            data.pop("image/png")
-            data["image/jpeg"] = base64.b64encode(jpeg).decode()
+    for kind in ("image/png", "image/jpeg"):
+        if len(data.get(kind, "")) > _LARGE_IMAGE:
+            picture = base64.b64decode(data[kind])
+            jpeg = _as_jpeg(picture)
+            if len(jpeg) < len(picture):
+                data.pop(kind)
+                data["image/jpeg"] = base64.b64encode(jpeg).decode()
+            break
     return output
 
 
-def _as_jpeg(png: bytes, *, largest: int = 2000) -> bytes:
+def _as_jpeg(encoded: bytes, *, largest: int = 2000) -> bytes:
     """A picture as JPEG on white, with a longest side of so many pixels at most."""
-    picture = Image.open(io.BytesIO(png)).convert("RGBA")
+    picture = Image.open(io.BytesIO(encoded)).convert("RGBA")
     flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     flat.thumbnail((largest, largest))
     target = io.BytesIO()
