@@ -36,7 +36,7 @@ SIGMA = (4.0, 5.0, 5.0, 8.0, 12.0, 14.0, 16.0, 18.0, 24.0, 30.0)  # nJy per pixe
 CPU_LIMIT, MEMORY_LIMIT = 150.0, 4.0
 """CPU seconds and GB (10^9 bytes) for a full patch; for smaller ones the time is scaled with the area."""
 BIAS_LIMIT, SCATTER_LIMIT = 0.005, 0.01
-"""Largest median deviation of point-source fluxes of isolated stars above 50 sigma, and scatter beyond their errors."""
+"""Largest median deviation of point-source fluxes of isolated stars above 50 sigma, and scatter of those above 200."""
 ISOLATED = 12.0
 """Smallest distance in pixels of an isolated star from the next true source."""
 
@@ -112,8 +112,8 @@ def _stars_and_discs(
 
 
 def compare(measured: Measurements, scene: Scene, number: int) -> tuple[float, float, int]:
-    """Median deviation of the point-source fluxes of isolated stars of 50 sigma, their scatter minus that of their
-    errors in quadrature, and their number."""
+    """Median deviation of the point-source fluxes of isolated stars of 50 sigma, the scatter of those of 200 sigma, and
+    the number of these."""
     places = np.column_stack([scene.x, scene.y])
     alone = cKDTree(places).query(places, k=2)[0][:, 1] > ISOLATED
     shapes = measured.shapes
@@ -121,9 +121,8 @@ def compare(measured: Measurements, scene: Scene, number: int) -> tuple[float, f
     band: BandMeasurement = measured.bands[BANDS[number]]
     flux, error = band.psf.value[row], band.psf.error[row]
     stars = alone & ~scene.covariance.any(axis=1) & (distance < 1) & (flux > 50 * error)
-    ratio = flux[stars] / scene.flux[stars, number]
-    own = robust_scatter(ratio) ** 2 - np.median(error[stars] / flux[stars]) ** 2
-    return float(np.median(ratio) - 1), float(np.sqrt(max(own, 0.0))), int(stars.sum())
+    ratio, brightest = flux[stars] / scene.flux[stars, number], flux[stars] > 200 * error[stars]
+    return float(np.median(ratio) - 1), float(robust_scatter(ratio[brightest])), int(brightest.sum())
 
 
 def run(folder: Path, threads: int) -> int:
