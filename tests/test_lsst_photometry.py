@@ -24,22 +24,10 @@ from dmu4.patches.sky import SkySubtracted, meshes_of
 from dmu4.tasks.detect_patch import DetectPatchConfig, DetectPatchTask
 from dmu4.tasks.import_optical import ImportOpticalConfig, ImportOpticalTask
 from dmu4.tasks.measure_patch import MeasurePatchConfig, MeasurePatchTask
+from tests.scenes.handles import Handle
 
 pytestmark = pytest.mark.slow
 BANDS = ("u", "g", "r", "i", "z", "y")
-
-
-@dataclass
-class Handle:
-    """What a task gets for an input that is read later."""
-
-    dataId: dict[str, object]
-    value: object
-
-    def get(self, *, component: str | None = None) -> object:
-        """The dataset; a coadd has all that its component ``masked_image`` has."""
-        assert component in (None, "masked_image")
-        return self.value
 
 
 @dataclass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import astropy.units as u
 import numpy as np
 import pytest
@@ -21,24 +19,12 @@ from dmu4.tasks.consolidate_tract import ConsolidateTractConfig, ConsolidateTrac
 from dmu4.tasks.detect_patch import DetectPatchConfig, DetectPatchTask
 from dmu4.tasks.measure_patch import MeasurePatchConfig, MeasurePatchTask
 from obs_vista.masks import to_mask
+from tests.scenes.handles import Handle
 from tests.scenes.measured import load_cube
 from tests.scenes.patches import correlated_noise, draw, make_scene, psf_stamp
 
 BANDS = {"i": (2.2, 6.0), "vk": (3.4, 12.0)}
 TRACT = 8524
-
-
-@dataclass
-class Handle:
-    """What a task gets for an input that is read later."""
-
-    dataId: dict[str, object]
-    value: object
-
-    def get(self, *, component: str | None = None) -> object:
-        """The dataset; a coadd has all that its component ``masked_image`` has."""
-        assert component in (None, "masked_image")
-        return self.value
 
 
 def make_coadd(band, patch, image, noise, *, hole=None):
