@@ -11,7 +11,7 @@ from astropy.table import Table
 
 from dmu0.files.catalogue_files import CatalogueError
 from dmu0.files.columns import conversion, find_column, numbers, unit_of
-from obs_vista.photometry import flux_of, magnitude_of
+from obs_vista.photometry import POGSON, flux_of, magnitude_of
 
 ERROR_MAX = 2.0
 """Errors in mag from this value on are placeholders for missing ones (9.999, 8.888, 99), or meaningless."""
@@ -93,7 +93,7 @@ def set_flux(
     known = possible & (deviation > 0) & (deviation < ERROR_MAX) & good
     result = flux_of(offset + np.where(known, magnitude, np.nan))
     out[f"{name}_flux"] = result
-    out[f"{name}_fluxErr"] = result * deviation * np.log(10) / 2.5
+    out[f"{name}_fluxErr"] = result * deviation / POGSON
 
 
 def _magnitudes_of_fluxes(
@@ -102,7 +102,7 @@ def _magnitudes_of_fluxes(
     """AB magnitudes and their errors from flux densities."""
     factor = conversion(spelled, "nJy", what=f"the flux {column!r}")
     flux = numbers(table, (column,), valid=(1e-300, np.inf), factor=factor)
-    return magnitude_of(flux), _flux_errors(table, errors, spelled) / flux * 2.5 / np.log(10)
+    return magnitude_of(flux), _flux_errors(table, errors, spelled) / flux * POGSON
 
 
 def _magnitude_unit(spelled: str) -> tuple[float, str] | None:

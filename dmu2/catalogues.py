@@ -16,6 +16,7 @@ from dmu2.catalogue_fluxes import System, set_flux
 from dmu2.identifiers import first_of_each, identifiers, unique_identifiers
 from dmu2.refcat import ReferenceCatalogueError, read_shard
 from obs_vista.bands import VISTA_BANDS
+from obs_vista.photometry import POGSON
 
 # AB minus Vega. 2MASS: zero-magnitude fluxes of 1594, 1024 and 666.7 Jy (Cohen et al. 2003, AJ 126, 1090).
 # Gaia: zero points in AB minus those in Vega of DR3 (Riello et al. 2021, A&A 649, A3).
@@ -114,7 +115,7 @@ def read_gaia(path: Path) -> Table:
             *names,
             system=_GAIA,
             to_ab=GAIA_VEGA_TO_AB[band],
-            error=2.5 / np.log(10) / ratio,
+            error=POGSON / ratio,
         )
     out["usable"] &= quality.gaia_usable(numbers(table, ("ruwe", "RUWE"), valid=(0, 1e6)))
     return _finish(out, "gaia")

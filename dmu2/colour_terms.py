@@ -12,7 +12,7 @@ from scipy.ndimage import median_filter
 from dmu0.robust_statistics import robust_scatter
 from dmu2.catalogues import TWOMASS_VEGA_TO_AB
 from obs_vista.bands import VISTA_BANDS
-from obs_vista.photometry import flux_of, magnitude_of
+from obs_vista.photometry import POGSON, flux_of, magnitude_of
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Fit:
 def magnitude_errors(flux: np.ndarray, error: np.ndarray) -> np.ndarray:
     """Errors of magnitudes, from fluxes and their errors."""
     flux = np.asarray(flux, float)
-    return 2.5 / np.log(10) * np.asarray(error, float) / np.where(flux > 0, flux, np.nan)
+    return POGSON * np.asarray(error, float) / np.where(flux > 0, flux, np.nan)
 
 
 def vega_to_ab(name: str) -> float:
@@ -175,7 +175,7 @@ def apply(term: ColourTerm, table: Table) -> tuple[np.ndarray, np.ndarray]:
     error = np.sqrt(reference_variance(term, table, colour, term.coefficients))
     offset = vega_to_ab(term.band) if term.magnitudes == "Vega" else 0.0
     flux = flux_of(magnitude + offset)
-    return flux, np.where(np.isfinite(flux), flux * error * np.log(10) / 2.5, np.nan)
+    return flux, np.where(np.isfinite(flux), flux * error / POGSON, np.nan)
 
 
 def reference_variance(

@@ -24,7 +24,7 @@ from dmu3.point_sources import aperture_corrections, local_errors
 from dmu3.sextractor import SExtractorError, choose_engine, measure_bands
 from dmu3.steps import image_path, read_baseline, states_table
 from dmu3.swarp import Coadd
-from obs_vista.photometry import magnitude_of
+from obs_vista.photometry import POGSON, magnitude_of
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +237,7 @@ def colour(table: Table, blue: str, red: str, *, diameter: float = 2.0) -> tuple
     error = {b: np.asarray(table[f"{b}_apErrLocal_{end}"], float) * table[f"{b}_apCorr_{end}"] for b in (blue, red)}
     value = magnitude_of(flux[blue]) - magnitude_of(flux[red])
     relative = np.hypot(*(error[b] / np.where(flux[b] > 0, flux[b], np.nan) for b in (blue, red)))
-    return value, 2.5 / np.log(10) * relative
+    return value, POGSON * relative
 
 
 def _covered(coadd: Coadd, found: Table) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.table import Table, vstack
 from scipy.spatial import cKDTree
 
-from dmu0.robust_statistics import robust_scatter
+from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
 from dmu0.sky.matching import match
 from dmu0.sky.sphere import unit_vectors
 from dmu0.surveys import Survey
@@ -19,7 +19,7 @@ from dmu2.refcat import read_shard, sky_positions
 from dmu2.steps import REFCAT
 from dmu3.truth import NEIGHBOURS
 from dmu5.diagnostics import Offsets, good_flux
-from obs_vista.photometry import magnitude_of
+from obs_vista.photometry import POGSON, magnitude_of
 
 BRIGHT = 50.0
 """Signal to noise above which stars show the accuracy of the PSF, zero point and flux floor rather than noise."""
@@ -152,7 +152,7 @@ class ReferenceOffset:
     @property
     def magnitude_error(self) -> float:
         """Standard error of `magnitude` in mag, from the scatter of the stars; NaN with fewer than two."""
-        return float(1.0857 * 1.2533 * self.scatter / np.sqrt(len(self))) if len(self) else float("nan")
+        return float(POGSON * MEDIAN_ERROR * self.scatter / np.sqrt(len(self))) if len(self) else float("nan")
 
 
 def read_reference_catalogue(survey: Survey) -> Table | None:

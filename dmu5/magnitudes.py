@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from astropy.table import Table
 
-from obs_vista.photometry import magnitude_of
-
-_POGSON = 2.5 / np.log(10)
+from obs_vista.photometry import POGSON, magnitude_of
 
 
 def _flux(table: Table, name: str) -> np.ndarray:
@@ -65,4 +63,4 @@ def magnitude_error(table: Table, name: str) -> np.ndarray:
     """Error of `magnitude`: 1.086 times the error over the flux; NaN where the flux is missing or flagged."""
     ratio = signal_to_noise(table, name)
     with np.errstate(invalid="ignore"):
-        return np.where(ratio > 0, _POGSON / np.where(ratio > 0, ratio, 1.0), np.nan)
+        return np.where(ratio > 0, POGSON / np.where(ratio > 0, ratio, 1.0), np.nan)

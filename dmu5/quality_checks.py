@@ -121,7 +121,7 @@ def _total_checks(stars: StarFluxes) -> list[Check]:
         if len(ratio) < MIN_STARS:
             rows.append(_few(stars.band, what, len(ratio), limit))
             continue
-        bias, error = float(np.median(ratio) - 1), 1.2533 * robust_scatter(ratio) / np.sqrt(len(ratio))
+        bias, error = float(np.median(ratio) - 1), MEDIAN_ERROR * robust_scatter(ratio) / np.sqrt(len(ratio))
         value = f"{100 * bias:+.2f}% of {len(ratio)}"
         rows.append(
             Check(_named(stars.band, what), value, limit, TOTAL_BIAS.verdict(bias, error=error), stars.band, False)
@@ -179,7 +179,7 @@ def baseline_checks(compared: Table) -> list[Check]:
         if count < MIN_STARS:
             rows.append(_few(band, what, count, limit))
             continue
-        verdict = BASELINE_RATIO.verdict(ratio - 1, error=1.2533 * scatter / np.sqrt(count))
+        verdict = BASELINE_RATIO.verdict(ratio - 1, error=MEDIAN_ERROR * scatter / np.sqrt(count))
         rows.append(Check(_named(band, what), f"{ratio:.4f} of {count}", limit, verdict, band, False))
     return rows
 

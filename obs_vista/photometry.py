@@ -9,6 +9,10 @@ AB_ZERO_POINT = 31.4
 """AB magnitude of 1 nJy: 8.90 for 1 Jy (Oke & Gunn 1983, ApJ 266, 713, where AB = 0 is 3631 Jy) plus 22.5."""
 
 
+POGSON = 2.5 / np.log(10)
+"""Magnitudes per relative change of flux, for small changes: 1.0857."""
+
+
 def magnitude_of(flux: ArrayLike) -> np.ndarray:
     """AB magnitudes of fluxes.
 
@@ -31,7 +35,7 @@ def magnitude_error(flux: ArrayLike, error: ArrayLike) -> np.ndarray:
     """Errors of AB magnitudes, from fluxes and their errors in one unit; NaN where a flux is not positive."""
     flux, error = np.asarray(flux, float), np.asarray(error, float)
     positive = flux > 0
-    return np.where(positive, 2.5 / np.log(10) * error / np.where(positive, flux, 1.0), np.nan)
+    return np.where(positive, POGSON * error / np.where(positive, flux, 1.0), np.nan)
 
 
 def flux_of(magnitude: ArrayLike) -> np.ndarray:

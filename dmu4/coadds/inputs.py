@@ -20,6 +20,7 @@ from dmu4.coadds.resample import coordinate_grid, projection_map
 from dmu4.coadds.stack import CoaddInput, CoaddSettings, input_box
 from dmu4.coadds.visit_quality import UnusableInput, VisitQuality
 from obs_vista.masks import from_mask
+from obs_vista.photometry import POGSON
 
 Weighting = Literal["variance", "point_source", "uniform"]
 
@@ -105,7 +106,7 @@ def flux_scale_error(cell_counts: np.ndarray, weights: np.ndarray, zero_point_er
     """
     parts = cell_counts * weights
     whole = parts.sum(axis=2)
-    relative = np.log(10) / 2.5 * zero_point_errors
+    relative = zero_point_errors / POGSON
     square = np.square(parts * relative).sum(axis=2)[whole > 0] / np.square(whole[whole > 0])
     return float(np.sqrt(square.mean())) if len(square) else 0.0
 

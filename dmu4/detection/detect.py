@@ -102,7 +102,7 @@ def significance_map(
         product *= transform
         return fft.irfft2(product, shape, overwrite_x=True)[: array.shape[0], : array.shape[1]]
 
-    spread = correlate(variance.astype(np.float32), filter_of(np.square(psf)))
+    spread = correlate(variance.astype(np.float32, copy=False), filter_of(np.square(psf)))
     # The significance is undefined where the filter has hardly any data.
     seen = good & (spread > 1e-3 * np.median(_some(spread, good)))
     scale = np.where(seen, 1 / np.sqrt(np.where(seen, spread, 1)), 0).astype(np.float32)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from astropy.table import Table
 
+from dmu0.robust_statistics import MEDIAN_ERROR
 from dmu5.checks import Check
 from dmu5.injection.response import SelectionFunction
 from dmu5.quality_checks import Limit
@@ -58,7 +59,7 @@ def bias_checks(response: Table, catalogue: Table, bands: Sequence[str]) -> list
             rows.append(Check(what, f"only {count} sources, not judged", limit, "warn", band, False))
             continue
         # Bins are combined by the errors of their medians.
-        error = 1.2533 * np.asarray(bins["scatter"], float) / np.sqrt(np.asarray(bins["n"], float))
+        error = MEDIAN_ERROR * np.asarray(bins["scatter"], float) / np.sqrt(np.asarray(bins["n"], float))
         weight = 1 / np.maximum(error, 1e-4) ** 2
         bias = float(np.average(np.asarray(bins["bias"], float), weights=weight))
         verdict = FLUX_BIAS.verdict(bias, error=float(1 / np.sqrt(weight.sum())))
