@@ -41,7 +41,23 @@ def _products(first: np.ndarray, second: np.ndarray, spread: np.ndarray) -> tupl
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _sums(templates, at, members, models, offset, size, x0, y0, flux, residual, variance, good, normal, noise, right):
+def _sums(
+    templates: tuple[np.ndarray, ...],
+    at: np.ndarray,
+    members: np.ndarray,
+    models: np.ndarray,
+    offset: np.ndarray,
+    size: np.ndarray,
+    x0: np.ndarray,
+    y0: np.ndarray,
+    flux: np.ndarray,
+    residual: np.ndarray,
+    variance: np.ndarray,
+    good: np.ndarray,
+    normal: np.ndarray,
+    noise: np.ndarray,
+    right: np.ndarray,
+) -> None:
     """Add the sums of `TemplateSums`; the flat stamps of template t start at ``at[t]``."""
     ny, nx = good.shape
     rows, light = np.empty((len(templates), size.max())), np.empty(size.max())
