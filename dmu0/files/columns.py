@@ -116,9 +116,10 @@ def numbers(
     name = find_column(table, names)
     if name is None:
         return np.full(len(table), default)
-    values = _floats(table, name) * factor
-    with np.errstate(invalid="ignore"):
-        return np.where((values >= valid[0]) & (values <= valid[1]), values, default)
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = _floats(table, name) * factor
+        possible = np.isfinite(values) & (values >= valid[0]) & (values <= valid[1])
+    return np.where(possible, values, default)
 
 
 def _floats(table: Table, name: str) -> np.ndarray:

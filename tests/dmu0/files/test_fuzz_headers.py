@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ STAR = np.exp(-0.5 * ((np.arange(50) - 24.5) ** 2 + (np.arange(40) - 19.5)[:, No
 
 def cards(header: fits.Header, changes: list[tuple[str, str]]) -> bytes:
     """A header as text with cards put over those of its keywords, or after them; they may be no cards at all."""
-    lines = [str(card).ljust(80) for card in header.cards]
+    text = header.tostring(endcard=False, padding=False)
+    lines = [text[start : start + 80] for start in range(0, len(text), 80)]
     for keyword, value in changes:
         start = f"HIERARCH {keyword} =" if " " in keyword else f"{keyword:8s}="
         line = f"{start} {value:>20s}"[:80].ljust(80)
@@ -41,8 +43,9 @@ def cards(header: fits.Header, changes: list[tuple[str, str]]) -> bytes:
     return text.ljust(-(-len(text) // 2880) * 2880).encode("ascii", "replace")
 
 
+@cache
 def detector_header() -> fits.Header:
-    """The header of a stack of one detector in the primary HDU."""
+    """The header of a stack of one detector in the primary HDU, which is made once."""
     primary, extension = casu_headers(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
