@@ -14,7 +14,13 @@ from dmu4.detectors.background import Background, fit_background, mask_objects
 from dmu4.detectors.mask import detector_mask, find_cosmic_rays
 from dmu4.detectors.noise import NO_DATA_VARIANCE, UNMEASURABLE, Noise, pixel_errors, scale_variance
 from dmu4.detectors.reference_stars import References
-from dmu4.detectors.zero_point import ApertureCorrections, ZeroPoint, aperture_corrections, fit_zero_point
+from dmu4.detectors.zero_point import (
+    ApertureCorrections,
+    ZeroPoint,
+    aperture_corrections,
+    fit_zero_point,
+    relative_misfit,
+)
 from dmu4.psf.fit import PsfFit, fit_psf
 from dmu4.psf.profile import measure
 from dmu4.psf.star_fits import StarFits
@@ -288,6 +294,7 @@ def _tie_to_references(
         y=fits.y[star],
         shape=shape,
         header=given.zero_point,
+        misfit=relative_misfit(fits.chi2[star], fits.flux[star], fits.flux_error[star]),
         min_stars=settings.min_reference_stars,
     )
     return astrometry, zero_point

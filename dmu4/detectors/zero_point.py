@@ -9,10 +9,17 @@ import numpy as np
 import sep
 
 from dmu0.robust_statistics import robust_scatter
-from obs_vista.photometry import magnitude_of, nanojansky_per_count
+from dmu4.detectors.excess_variance import excess_variance
+from obs_vista.photometry import POGSON, magnitude_of, nanojansky_per_count
 
 APERTURES = (1.0, 1.5, 2.0, 3.0)
 """Radii in arcsec of the apertures for which corrections are stored."""
+
+MISFIT_MAX = 0.01
+"""Difference from the PSF, as a fraction of the flux, below which a star is always used for the zero point."""
+
+_SCATTER_MAX = 0.1
+# Largest scatter of stars beyond their quoted errors, as a fraction: more would be outliers.
 
 
 @dataclass(frozen=True)
@@ -135,13 +142,15 @@ def fit_zero_point(
     y: np.ndarray,
     shape: tuple[int, int],
     header: tuple[float, float],
+    misfit: np.ndarray | None = None,
     min_stars: int = 12,
     intrinsic: float = 0.01,
 ) -> ZeroPoint:
     """The zero point from stars in the reference catalogue.
 
     Fluxes rather than magnitudes are compared, and stars are selected by their flux on the detector: a limit on the
-    signal to noise of the reference, or weights that depend on its noise, would favour upward fluctuations.
+    signal to noise of the reference, or weights that depend on its noise, would favour upward fluctuations. The error
+    is that of the weighted mean for the quoted errors and the scatter that they do not explain.
 
     Parameters
     ----------
@@ -153,26 +162,29 @@ def fit_zero_point(
         Positions of the stars in pixels, and size (ny, nx) of the image, for the gradient.
     header
         Zero point of the header and its error, used if there are too few stars.
+    misfit
+        Difference between each star and the PSF, see `relative_misfit`; stars that differ much are not used.
     min_stars
         Smallest number of stars for a fit.
     intrinsic
-        Smallest intrinsic scatter due to colour terms, as a fraction.
+        Smallest scatter of stars beyond their quoted errors, as a fraction, which few stars could not show.
     """
     valid = (flux > 0) & np.isfinite(reference) & (reference > 0) & np.isfinite(reference_error) & (reference_error > 0)
+    if misfit is not None:
+        valid &= resembles_psf(misfit)
     residual = np.full(len(flux), np.nan)
     if valid.sum() < min_stars:
         reason = f"{int(valid.sum())} stars have a reference flux, {min_stars} are needed"
         return ZeroPoint(*header, "header", reason, used=np.zeros(len(flux), bool), residual=residual)
-    scale, relative, spread, used = _fit_scale(
+    scale, relative, excess, used = _fit_scale(
         flux, flux_error, reference, reference_error, valid, min_stars=min_stars, intrinsic=intrinsic
     )
     magnitude = magnitude_of(scale)
     residual[valid] = magnitude_of(scale * flux[valid]) - magnitude_of(reference[valid])
-    error = 1.0857 * float(np.sqrt(1 / np.sum(1 / relative[used] ** 2))) * max(1.0, spread)
-    gradient, gradient_error = _plane(x[used], y[used], residual[used], 1.0857 * relative[used], shape)
+    gradient, gradient_error = _plane(x[used], y[used], residual[used], POGSON * relative[used], shape)
     return ZeroPoint(
         magnitude=float(magnitude),
-        error=error,
+        error=POGSON * _error_of_mean(relative[used], excess),
         state="fitted",
         scatter=robust_scatter(residual[used]),
         used=used,
@@ -180,6 +192,30 @@ def fit_zero_point(
         gradient=gradient,
         gradient_error=gradient_error,
     )
+
+
+def relative_misfit(chi2: np.ndarray, flux: np.ndarray, flux_error: np.ndarray) -> np.ndarray:
+    """Difference between each source and the fitted PSF beyond the noise, as a fraction of its flux.
+
+    Parameters
+    ----------
+    chi2
+        Reduced chi squares of the fits; NaN counts as a perfect fit.
+    flux, flux_error
+        Fluxes and their errors, in the same unit.
+    """
+    beyond = np.sqrt(np.maximum(np.nan_to_num(chi2, nan=1.0) - 1, 0))
+    return beyond * flux_error / np.where(flux > 0, flux, np.nan)
+
+
+def resembles_psf(misfit: np.ndarray) -> np.ndarray:
+    """Whether the `relative_misfit` of each star is at most `MISFIT_MAX`, or five times the median, if that is more.
+
+    The PSF fluxes of others, close pairs and stars with defects, are wrong by per cents, which the errors of most
+    references would hide; they are too bright, and would bias the mean.
+    """
+    typical = float(np.nanmedian(misfit)) if np.isfinite(misfit).any() else 0.0
+    return misfit <= max(MISFIT_MAX, 5 * typical)
 
 
 class _Scale(NamedTuple):
@@ -191,15 +227,15 @@ class _Scale(NamedTuple):
         Flux density of one count in nJy.
     relative
         Expected scatter of each star's factor, as a fraction; NaN for stars that are not valid.
-    spread
-        Scatter of the factors of the stars used, in units of the expected scatter.
+    excess
+        The part of its variance that the known errors do not explain.
     used
         Whether each star was used.
     """
 
     scale: float
     relative: np.ndarray
-    spread: float
+    excess: float
     used: np.ndarray
 
 
@@ -220,22 +256,33 @@ def _fit_scale(
         if chosen.sum() >= max(min_stars, 20):
             break
     reference_error = _typical_error(flux, reference_error, chosen)
-    floor = intrinsic
-    used = chosen
+    flux = np.where(valid, flux, np.nan)
+    used, excess = chosen, intrinsic**2
     for _ in range(10):
-        variance = reference_error**2 + (scale * flux_error) ** 2 + (floor * scale * flux) ** 2
-        weight = np.where(used, flux**2 / variance, 0)
-        scale = float(np.sum(np.where(used, weight * reference / np.where(used, flux, 1), 0)) / weight.sum())
-        deviation = reference / (scale * np.where(valid, flux, np.nan)) - 1
-        relative = np.sqrt(variance) / (scale * np.where(valid, flux, np.nan))
-        spread = robust_scatter(deviation[used] / relative[used], about=0)
-        # colour terms add scatter to the catalogue errors: the floor is increased until residuals agree with errors
-        floor = float(np.clip(floor * spread**0.5, intrinsic, 0.1))
-        kept = chosen & (np.abs(deviation) < 3.5 * relative * max(1.0, spread))
-        if kept.sum() < min_stars or (np.array_equal(kept, used) and abs(spread - 1) < 0.1):
+        known = (reference_error**2 + (scale * flux_error) ** 2) / (scale * flux) ** 2
+        factor, variance = reference / (scale * flux), known + excess
+        mean = float(np.average(factor[used], weights=1 / variance[used]))
+        scale *= mean
+        # outliers must not hide in the excess, which is therefore that of the stars without them
+        deviation = (factor / mean - 1) / np.sqrt(variance)
+        kept = chosen & (np.abs(deviation) < 3.5 * max(1.0, robust_scatter(deviation[used], about=0)))
+        if kept.sum() < min_stars or (np.array_equal(kept, used) and abs(mean - 1) < 1e-5):
             break
-        used = kept
-    return _Scale(scale, relative, spread, used)
+        # colour terms add scatter to the catalogue errors
+        used, excess = kept, excess_variance(factor[kept], known[kept], low=intrinsic**2, high=_SCATTER_MAX**2)
+    return _Scale(scale, np.sqrt(variance), excess, used)
+
+
+def _error_of_mean(sigma: np.ndarray, excess: float) -> float:
+    """Standard error of the weighted mean of values of known standard deviations, parts of which were estimated.
+
+    The share of the variance that comes from the estimated ``excess`` makes the mean follow Student's distribution,
+    whose variance is nu / (nu - 2), with nu + 1 the effective number of values.
+    """
+    weight = sigma**-2
+    freedom = max(np.sum(weight) ** 2 / np.sum(weight**2) - 1, 3.0)
+    share = np.average(excess / sigma**2, weights=weight)
+    return float(np.sqrt((1 + share * 2 / (freedom - 2)) / np.sum(weight)))
 
 
 def _typical_error(flux: np.ndarray, error: np.ndarray, chosen: np.ndarray, neighbours: int = 5) -> np.ndarray:
