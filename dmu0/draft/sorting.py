@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from dmu0.draft.filter_names import band_of
 from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS, CatalogueError, read_catalogue_file
 from dmu0.surveys.first_look import FirstLook, NotAnImageError, look_at
+from obs_vista.image_planes import is_plane, plane_pixels
 
 MOST_PSF = 128
 """Side in pixels that separates PSF stamps from larger coadds."""
@@ -23,8 +25,13 @@ MOST_DETECTOR = 2600
 
 _IMAGE_NAME = re.compile(r"\.fits?(\.fz|\.gz)?$", re.IGNORECASE)
 _TABLE_NAME = re.compile(r"\.(fits?(\.gz)?|parquet|csv|ecsv|vot|xml|votable|tbl|tsv|txt)$", re.IGNORECASE)
-_WEIGHT = re.compile(r"(weights?|wht|wt|conf|confidence|invvar|ivar)", re.IGNORECASE)
-_OTHER_PLANE = re.compile(r"(var|variance|rms|sigma|mask|flags?|seg|segim|exp|exptime)", re.IGNORECASE)
+# The names that KiDS (wei, msk), DECam (osw, osd), UltraVISTA, CFHT, CASU and SWarp give to what is beside an image.
+_WEIGHT = re.compile(r"(weights?|weightmap|wht|wgt|wei|wt|o[os]w|conf|confidence|invvar|ivar|ivm)", re.IGNORECASE)
+_VARIANCE = re.compile(r"(var|variances?)", re.IGNORECASE)
+_OTHER_PLANE = re.compile(
+    r"(rms|sig|sigma|err|errors?|unc|mask|msk|flags?|flg|dq|o[os]d|seg|segim|segmentation|exp|exptime|expmap|nexp|bkg|background)",
+    re.IGNORECASE,
+)
 _PSF = re.compile(r"psf", re.IGNORECASE)
 
 # Columns that only the catalogue of that name has.
@@ -50,8 +57,8 @@ class Contents:
         Suffix of the names of confidence maps; None if there are none.
     coadds
         Band -> coadds.
-    weights, psfs
-        Band -> weight maps and PSF stamps of coadds.
+    weights, variances, psfs
+        Band -> weight maps, variance maps and PSF stamps of coadds.
     catalogues
         Key of the section ``references`` -> files.
     left_out
@@ -65,6 +72,7 @@ class Contents:
     confidence: str | None = None
     coadds: dict[str, list[FirstLook]] = field(default_factory=dict)
     weights: dict[str, list[Path]] = field(default_factory=dict)
+    variances: dict[str, list[Path]] = field(default_factory=dict)
     psfs: dict[str, list[Path]] = field(default_factory=dict)
     catalogues: dict[str, list[Path]] = field(default_factory=dict)
     left_out: dict[Path, str] = field(default_factory=dict)
@@ -92,6 +100,8 @@ def sort_folder(folder: Path) -> Contents:
             else:
                 found.left_out[path] = str(error)
     _sort_images(looks, found)
+    for band, coadds in found.coadds.items():
+        found.coadds[band] = _without_maps(coadds, band, found)
     for path in tables:
         _sort_table(path, found)
     return found
@@ -128,14 +138,54 @@ def _sort_images(looks: list[FirstLook], found: Contents) -> None:
                 found.confidence = suffix
             else:
                 found.left_out[look.path] = f"confidence maps of others end with {found.confidence!r}"
+        elif _is_called(look.path, _VARIANCE):
+            _by_band(found, found.variances, look, look.path)
         elif _is_called(look.path, _OTHER_PLANE):
-            found.left_out[look.path] = "a mask, variance or map beside an image, by its name"
+            found.left_out[look.path] = (
+                "a map beside an image by its name; weights and variances can be used, and errors if squared"
+            )
         elif look.detectors and max(look.shape) <= MOST_DETECTOR:
             _sort_stack(look, found)
         elif min(look.shape) > MOST_PSF:
             _by_band(found, found.coadds, look, look)
         else:
             found.left_out[look.path] = f"an image of {look.shape[1]} x {look.shape[0]} px, too small for a coadd"
+
+
+def _without_maps(coadds: list[FirstLook], band: str, found: Contents) -> list[FirstLook]:
+    """The coadds of a band, without maps beside them whose names do not tell: on the same pixels, and never negative.
+
+    The sky of an image scatters around zero unless it was not subtracted; then no file is taken for a map.
+    """
+    kept = []
+    for look in coadds:
+        images = [other for other in coadds if other is not look and _has_pixels_of(other, look)]
+        if images and not _is_negative_somewhere(look) and any(map(_is_negative_somewhere, images)):
+            found.left_out[look.path] = (
+                f"has the pixels of {images[0].path.name}, and none is negative: a map beside it? If it is its weight "
+                f"map, add the key weights: {{{band}: name}}; if its variance, variances"
+            )
+        else:
+            kept.append(look)
+    return kept
+
+
+def _has_pixels_of(one: FirstLook, other: FirstLook) -> bool:
+    """Whether two images have the same pixels on the sky."""
+    if one.wcs is None or other.wcs is None or one.shape != other.shape:
+        return False
+    ny, nx = one.shape
+    corners = [look.wcs.all_pix2world([0, nx], [0, ny], 0) for look in (one, other)]
+    return bool(np.allclose(*corners, rtol=0, atol=1e-7))
+
+
+def _is_negative_somewhere(look: FirstLook) -> bool:
+    """Whether pixels of some rows in the middle of an image are negative."""
+    with WARNING_FILTERS, fits.open(look.path) as hdus:
+        hdu = next(hdu for hdu in hdus if is_plane(hdu))
+        middle = look.shape[0] // 2
+        pixels = plane_pixels(hdu, slice(middle, middle + 16), slice(0, look.shape[1]))
+    return bool((pixels < 0).any())
 
 
 def _suffix_of_confidence(look: FirstLook, looks: list[FirstLook]) -> str | None:

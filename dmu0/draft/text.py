@@ -13,6 +13,8 @@ import yaml
 from dmu0.draft.grid import Grid, Place, choose_grid
 from dmu0.draft.patterns import band_patterns, glob_patterns, patch_pattern
 from dmu0.draft.sorting import Contents
+from dmu0.published.planes import OpticalError
+from dmu0.published.zero_point import CasuScale, published_zero_point
 from dmu0.surveys.first_look import FirstLook
 from dmu0.surveys.keys import shipped_surveys
 from obs_vista.bands import OPTICAL_BANDS, VISTA_BANDS, get_band
@@ -173,9 +175,9 @@ def _bands_and_coadds(
     places = {} if grid is None else grid.places
     paths = {band: [look.path for look in coadds[band]] for band in bands if band in coadds}
     yield from _patterns("coadds", contents.folder, paths, places, needed)
-    for key, files in (("weights", contents.weights), ("psf_stamps", contents.psfs)):
+    for key, files in (("weights", contents.weights), ("variances", contents.variances), ("psf_stamps", contents.psfs)):
         chosen = {band: files[band] for band in bands if band in files and band in coadds}
-        if chosen and (section == "optical" or key == "weights"):
+        if chosen and (section == "optical" or key != "psf_stamps"):
             yield from _patterns(key, contents.folder, chosen, places, needed)
     yield from _zero_points(coadds, bands, needed, section)
 
@@ -226,7 +228,8 @@ def _zero_points(
     unknown = {}
     for band in bands:
         lacking = [look for look in coadds.get(band, ()) if not np.isfinite(look.zero_point)]
-        if lacking:
+        # One key per band cannot hold the zero points of different tiles, which the pipeline reads where it can.
+        if lacking and not (_are_different(lacking, band) and all(_is_read(look, band) for look in lacking)):
             unknown[band] = lacking
     if not unknown:
         return
@@ -235,7 +238,7 @@ def _zero_points(
         look = looks[0]
         value, source = _other_zero_point(look, band)
         values = [_other_zero_point(other, band)[0] for other in looks]
-        if len(looks) < len(coadds[band]) or np.ptp(values) > SAME_ZERO_POINT:
+        if len(looks) < len(coadds[band]) or _are_different(looks, band):
             said = ", ".join(f"{other.path.name} {one:.6g}" for other, one in zip(looks[:3], values, strict=False))
             yield f"    {band}:  # needed: the files of this band have different zero points"
             needed.append(
@@ -249,6 +252,21 @@ def _zero_points(
             needed.append(f"{section}.zero_points.{band}: the AB magnitude of one count of {look.path.name}")
 
 
+def _are_different(looks: Sequence[FirstLook], band: str) -> bool:
+    """Whether some images of a band have different zero points."""
+    return bool(np.ptp([_other_zero_point(look, band)[0] for look in looks]) > SAME_ZERO_POINT)
+
+
+def _is_read(look: FirstLook, band: str) -> bool:
+    """Whether the pipeline reads the zero point of an image, with the band that the survey file gives it."""
+    casu = CasuScale(band, "Vega") if band in VISTA_BANDS else None
+    try:
+        published_zero_point(look.header, look.header, path=look.path, casu=casu)
+    except OpticalError:
+        return False
+    return True
+
+
 def _other_zero_point(look: FirstLook, band: str) -> tuple[float, str]:
     """A zero point (AB) from one of `ZERO_POINT_CARDS`, and its source."""
     for card in ZERO_POINT_CARDS:
@@ -257,9 +275,7 @@ def _other_zero_point(look: FirstLook, band: str) -> tuple[float, str]:
             continue
         offset = get_band(band).vega_to_ab
         system = str(card_value(look.header, SYSTEM_CARD) or "").strip().upper()
-        if system in ("AB", "VEGA") and card == "PHOTZP":
-            if system == "AB":
-                return value, f"PHOTZP of {look.path.name}, AB by its PHOTSYS"
+        if system == "VEGA" and card == "PHOTZP":
             if np.isfinite(offset):
                 return value + offset, f"PHOTZP {value:g}, Vega by its PHOTSYS, and {offset:+.3f} to AB"
             return np.nan, ""

@@ -5,7 +5,9 @@
 2. FLUXMAG0, the counts of a source of magnitude 0, written by HSC and LSST.
 3. MAGZERO, the AB magnitude of one count.
 4. BUNIT, where it is a unit of flux density, as nJy in the coadds of LSST.
-5. Of images of VISTA, MAGZPT with what belongs to it, as for stacks (`obs_vista.zero_points`): tiles of CASU have it.
+5. PHOTZP, the magnitude of one count in the system that PHOTSYS names, AB or (of images of VISTA) VEGA, by ESO's
+   Science Data Products Standard (ESO-044286).
+6. Of images of VISTA, MAGZPT with what belongs to it, as for stacks (`obs_vista.zero_points`): tiles of CASU have it.
 
 Cards are taken from the header of the image, else from the primary header. An invalid card (zero, negative, text, not
 finite) is refused, not ignored; so are two cards that disagree.
@@ -21,6 +23,7 @@ import numpy as np
 from astropy.io import fits
 
 from dmu0.published.planes import OpticalError
+from obs_vista.bands import get_band
 from obs_vista.cards import CardError, card_number, card_value, refuse_contradictions
 from obs_vista.headers import merged_header
 from obs_vista.photometry import magnitude_of, zero_point_of
@@ -30,8 +33,13 @@ MAX_DISAGREEMENT = 0.01
 """Largest difference in mag between FLUXMAG0 and MAGZERO of one file: MAGZERO is often rounded."""
 
 
+PHOTZP_RANGE = (-10.0, 50.0)
+"""Exclusive range of PHOTZP, mag: images in units of Jy to those with 1e6 counts per nJy; placeholders such as -99 and
+99 are outside."""
+
+
 class CasuScale(NamedTuple):
-    """What MAGZPT of a published image of VISTA is.
+    """What MAGZPT of a published image of VISTA is, and PHOTZP if it is a Vega magnitude.
 
     Attributes
     ----------
@@ -79,6 +87,8 @@ def published_zero_point(
         flux_mag0, magzero = (_positive(image, primary, keyword) for keyword in ("FLUXMAG0", "MAGZERO"))
         if flux_mag0 is None and magzero is None and (unit := _unit_zero_point(image)) is not None:
             return unit
+        if flux_mag0 is None and magzero is None and (eso := _eso_zero_point(image, primary, casu)) is not None:
+            return eso
         if flux_mag0 is None and magzero is None and casu is not None:
             merged = merged_header(None if primary is image else primary, image)
             if card_value(merged, "MAGZPT") is not None:
@@ -88,7 +98,7 @@ def published_zero_point(
     if flux_mag0 is None and magzero is None:
         raise OpticalError(
             f"{path}: its zero point is unknown: no FLUXMAG0 and no MAGZERO{' and no MAGZPT' if casu else ''} in its "
-            "headers; give it in the survey file under zero_points."
+            "headers, nor PHOTZP with PHOTSYS; give it in the survey file under zero_points."
         )
     if flux_mag0 is None:
         return magzero
@@ -110,6 +120,29 @@ def _unit_zero_point(image: fits.Header) -> float | None:
         return float(magnitude_of((1 * u.Unit(text.strip())).to_value(u.nJy)))
     except (ValueError, TypeError, u.UnitConversionError):
         return None
+
+
+def _eso_zero_point(image: fits.Header, primary: fits.Header, casu: CasuScale | None) -> float | None:
+    """AB magnitude of one count by PHOTZP and PHOTSYS; None if one of them is missing.
+
+    Raises
+    ------
+    CardError
+        If PHOTZP is no zero point, or its system cannot be converted to AB.
+    """
+    merged = image if primary is image else merged_header(primary, image)
+    value = card_number(merged, "PHOTZP", default=np.nan)
+    system = str(card_value(merged, "PHOTSYS") or "").strip().upper()
+    if np.isnan(value) or not system:
+        return None
+    low, high = PHOTZP_RANGE
+    if not low < value < high:
+        raise CardError(f"PHOTZP is {value!r}; a zero point between {low:g} and {high:g} mag is needed.")
+    if system.startswith("AB"):
+        return value
+    if system.startswith("VEGA") and casu is not None:
+        return value + get_band(casu.band).vega_to_ab
+    raise CardError(f"PHOTZP is {value:g} in the system PHOTSYS = {system!r}, for which no conversion to AB is known.")
 
 
 def _positive(image: fits.Header, primary: fits.Header, keyword: str) -> float | None:

@@ -45,7 +45,7 @@ class FirstLook(NamedTuple):
     pixel_scale
         Pixel size in arcsec; NaN without a WCS.
     zero_point
-        AB magnitude of one count from FLUXMAG0 or MAGZERO; NaN if both are missing or invalid.
+        AB magnitude of one count by the headers of a camera that may be any; NaN if they do not give it.
     """
 
     path: Path

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-ZeroPoint = Annotated[float, Field(ge=-60, le=60)]
+
+def _written(value: object) -> object:
+    """A value, unless it is empty, as in a draft that asks for it."""
+    if value is None:
+        raise ValueError("the value is missing: write the AB magnitude of one count behind the key")
+    return value
+
+
+ZeroPoint = Annotated[float, BeforeValidator(_written), Field(ge=-60, le=60)]
 """AB magnitude of one count."""
 
 WeightPatterns = Annotated[

@@ -19,13 +19,14 @@ from dmu0.surveys.first_look import look_at, outlines
 from dmu0.surveys.overview import is_on_grid, overview
 
 
-def write_image(path, *, x, y, shape=(300, 240), scale=0.2, ra=150.5, dec=-2.25, **cards):
-    """A plain image, projected about a point that its pixel (x, y) is, with some cards."""
+def write_image(path, *, x, y, shape=(300, 240), scale=0.2, ra=150.5, dec=-2.25, level=0.0, **cards):
+    """A plain image of some level, projected about a point that its pixel (x, y) is, with some cards."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header = tangent_wcs(ra=ra, dec=dec, pixel_scale=scale, x=x, y=y).to_header()
     header.update(cards)
-    pixels = np.random.default_rng(7).normal(size=shape).astype(np.float32)
-    fits.PrimaryHDU(pixels, header).writeto(path)
+    pixels = np.random.default_rng(7).normal(size=shape)
+    pixels = level + (np.abs(pixels) if level else pixels)
+    fits.PrimaryHDU(pixels.astype(np.float32), header).writeto(path)
     return path
 
 
@@ -90,12 +91,11 @@ def test_tiles_of_a_mosaic_with_the_cards_of_eso(tmp_path):
     assert survey.optical[0].coadds == {"r": "survey_*_r_sci.fits"}
     assert survey.optical[0].weights == {"r": "survey_*_r_weight.fits"}
     assert survey.vista.coadds == {"vk": "survey_*_Ks_sci.fits"}
-    assert survey.optical[0].zero_points == {"r": 24.8}
+    assert survey.optical[0].zero_points == {}, "PHOTZP is read where it is AB"
     assert survey.vista.zero_points["vk"] == pytest.approx(23.05 + 1.816)
     assert {item.path for item in find_inputs(survey)} == set(folder.glob("*.fits"))
     assert check_survey(survey) == []
     text = (tmp_path / "drafted.yaml").read_text()
-    assert "AB by its PHOTSYS" in text
     assert "Vega by its PHOTSYS, and +1.816 to AB" in text
 
 
@@ -103,11 +103,51 @@ def test_tiles_with_zero_points_of_their_own(tmp_path):
     """Where tiles have different zero points, no key can hold them: what to do is said, with file names and values."""
     folder = tmp_path / "tiles"
     for number, zero_point in ((1, 24.8), (2, 25.1)):
-        write_image(folder / f"t{number}_r.fits", x=100 * number, y=150, FILTER="r", PHOTZP=zero_point, PHOTSYS="AB")
+        write_image(folder / f"t{number}_r.fits", x=100 * number, y=150, FILTER="r", MAGZP=zero_point)
     text, (needed,) = draft(sort_folder(folder), target=tmp_path / "drafted.yaml")
     assert "t1_r.fits 24.8, t2_r.fits 25.1" in needed
     assert "write MAGZERO" in needed
     assert "r: t*_r.fits" in text
+
+
+@pytest.mark.parametrize(("filter_name", "system"), [("r", "AB"), ("Ks", "VEGA")])
+def test_tiles_whose_own_zero_points_are_read(tmp_path, filter_name, system):
+    """PHOTZP with PHOTSYS of each tile is read by the pipeline: nothing has to be written, and check agrees."""
+    folder = tmp_path / "tiles"
+    for number, zero_point in ((1, 24.8), (2, 25.1)):
+        write_image(
+            folder / f"t{number}_{filter_name}.fits", x=100 * number, y=150, FILTER=filter_name, PHOTZP=zero_point,
+            PHOTSYS=system,
+        )  # fmt: skip
+    survey = drafted(folder)
+    half = survey.vista or survey.optical[0]
+    assert half.zero_points == {}
+    assert half.coadds == {survey.bands[0]: f"t*_{filter_name}.fits"}
+    assert check_survey(survey) == []
+
+
+def test_maps_beside_images(tmp_path):
+    """Weights and variances by the names that surveys give them; maps of other names by pixels that are never
+    negative; neither is taken for an image of the sky."""
+    folder = tmp_path / "pair"
+    cards = {"x": 120, "y": 150, "MAGZERO": 30.0}
+    write_image(folder / "KiDS_r_sci.fits", FILTER="OCAM_r_SDSS", **cards)
+    write_image(folder / "KiDS_r_wei.fits", **cards)
+    write_image(folder / "KiDS_r_msk.fits", **cards)
+    write_image(folder / "cfht_u.fits", FILTER="u.MP9302", **cards)
+    write_image(folder / "cfht_u_var.fits", **cards)
+    write_image(folder / "deep_g.fits", FILTER="g", **cards)
+    write_image(folder / "deep_map_g.fits", FILTER="g", level=1.0, **cards)
+    write_image(folder / "sky_i.fits", FILTER="i", level=100.0, **cards)
+    survey = drafted(folder)
+    optical = survey.optical[0]
+    assert optical.coadds == {"u": "cfht_u.fits", "g": "deep_g.fits", "r": "KiDS_r_sci.fits", "i": "sky_i.fits"}
+    assert optical.weights == {"r": "KiDS_r_wei.fits"}
+    assert optical.variances == {"u": "cfht_u_var.fits"}
+    text = (tmp_path / "drafted.yaml").read_text()
+    assert "deep_map_g.fits: has the pixels of deep_g.fits, and none is negative" in text
+    assert "KiDS_r_msk.fits: a map beside an image by its name" in text
+    assert check_survey(survey) == []
 
 
 def test_patches_of_rings_become_patterns(tmp_path):
@@ -182,7 +222,7 @@ def test_what_nobody_can_know_is_asked_for(tmp_path):
         "optical.zero_points.g",
         "sky_map.centre and sky_map.pixel_scale",
     ]
-    with pytest.raises(ValueError, match=r"optical\.zero_points\.g.*line \d+"):
+    with pytest.raises(ValueError, match=r"optical\.zero_points\.g: the value is missing: write the AB.*line \d+"):
         load_survey(str(target))
     filled = text.replace("vy:  # needed", "vy: 30.0  #").replace("g:  # needed", "g: 0.0  #")
     filled = filled.replace("pixel_scale:", "pixel_scale: 0.339").replace("centre:", "centre: [135.0, 0.5]")

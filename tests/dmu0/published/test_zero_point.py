@@ -129,3 +129,28 @@ def test_tiles_of_vista(cards: dict, magnitudes: str, expected: float) -> None:
             published_zero_point(header(cards), primary, path=Path("a.fits"))
         with pytest.raises(OpticalError, match=r"a\.fits: MAGZPT is 0.*zero_points"):
             published_zero_point(header({"MAGZPT": 0.0}), primary, path=Path("a.fits"), casu=casu)
+
+
+@pytest.mark.parametrize(
+    ("cards", "band", "expected"),
+    [
+        ({"PHOTZP": 24.8, "PHOTSYS": "AB"}, None, 24.8),
+        ({"PHOTZP": 0.0, "PHOTSYS": "AB"}, None, 0.0),
+        ({"PHOTZP": 28.2, "PHOTSYS": "VEGA"}, "vk", 28.2 + 1.816),
+        ({"PHOTZP": 28.2, "PHOTSYS": "VEGA ", "MAGZPT": 23.0, "EXPTIME": 60.0}, "vk", 28.2 + 1.816),
+        ({"PHOTZP": 28.2, "PHOTSYS": "VEGA", "MAGZERO": 30.0}, "vk", 30.0),
+        ({"PHOTZP": 28.2, "PHOTSYS": "VEGA"}, None, r"a\.fits: PHOTZP is 28.2 in the system PHOTSYS = 'VEGA'"),
+        ({"PHOTZP": 99.0, "PHOTSYS": "AB"}, None, r"a\.fits: PHOTZP is 99.0; a zero point between"),
+        ({"PHOTZP": 28.2}, None, "zero point is unknown"),
+    ],
+)
+@pytest.mark.parametrize("primary", [True, False])
+def test_cards_of_eso(cards: dict, band: str | None, expected: float | str, primary: bool) -> None:
+    """PHOTZP counts with the system that PHOTSYS names, in either header; without a system it means nothing."""
+    first, second = (header(cards), fits.Header()) if primary else (fits.Header(), header(cards))
+    casu = None if band is None else CasuScale(band, "Vega")
+    if isinstance(expected, str):
+        with pytest.raises(OpticalError, match=expected):
+            published_zero_point(second, first, path=Path("a.fits"), casu=casu)
+    else:
+        assert published_zero_point(second, first, path=Path("a.fits"), casu=casu) == pytest.approx(expected, abs=1e-9)
