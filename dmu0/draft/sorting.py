@@ -175,8 +175,8 @@ def _has_pixels_of(one: FirstLook, other: FirstLook) -> bool:
     if one.wcs is None or other.wcs is None or one.shape != other.shape:
         return False
     ny, nx = one.shape
-    corners = [look.wcs.all_pix2world([0, nx], [0, ny], 0) for look in (one, other)]
-    return bool(np.allclose(*corners, rtol=0, atol=1e-7))
+    first, second = (np.array(look.projection.all_pix2world([0, nx], [0, ny], 0)) for look in (one, other))
+    return bool(np.allclose(first, second, rtol=0, atol=1e-7))
 
 
 def _is_negative_somewhere(look: FirstLook) -> bool:
