@@ -15,6 +15,13 @@ from obs_vista.masks import bits
 UNFIT = bits("NO_DATA", "BAD", "SAT", "CR", "EDGE", "SUSPECT")
 """Mask planes that exclude a source from the PSF stars."""
 
+CROWD_WIDTH = 0.12
+"""Width of a crowd of equal sizes in log T: 6% of the FWHM, by which the seeing may change over an image. The error of
+a star at the limit of signal to noise, 25, is 0.08."""
+
+CROWD = 0.5
+"""Number of sources in a crowd relative to the largest crowd, from which on it may be that of the stars."""
+
 
 @dataclass(frozen=True)
 class Sources:
@@ -160,7 +167,10 @@ def select_stars(
 
 
 def stellar_size(size: np.ndarray, signal_to_noise: np.ndarray) -> float:
-    """The most common size T: the half-sample mode of log T of the brighter half of the sources.
+    """The size T of stars: the smallest of which there is a crowd, among the brighter half of the sources.
+
+    Stars of one image have nearly one size, and galaxies any larger one. With a few stars among more galaxies, the
+    most common size is by chance that of some galaxies, for these are many; no crowd is at a smaller size than stars.
 
     Parameters
     ----------
@@ -169,14 +179,13 @@ def stellar_size(size: np.ndarray, signal_to_noise: np.ndarray) -> float:
     """
     bright = signal_to_noise >= np.median(signal_to_noise) if len(size) > 20 else np.ones(len(size), bool)
     values = np.sort(np.log(size[bright]))
-    # Stars are the smallest sources: without the largest quarter, a cluster of galaxies is not mistaken for them.
-    values = values[: max(3, round(0.75 * len(values)))]
-    while len(values) > 3:
-        half = (len(values) + 1) // 2
-        widths = values[half - 1 :] - values[: len(values) - half + 1]
-        start = int(np.argmin(widths))
-        values = values[start : start + half]
-    return float(np.exp(np.median(values)))
+    width, count = CROWD_WIDTH, np.zeros(1)
+    while count.max() < 3:
+        count = np.searchsorted(values, values + width, side="right") - np.arange(len(values))
+        width *= 2
+    first = values[np.argmax(count >= CROWD * count.max())]
+    start = int(np.argmax(np.where((values >= first) & (values <= first + width / 2), count, 0)))
+    return float(np.exp(np.median(values[start : start + count[start]])))
 
 
 def _clip_to_plane(sources: Sources, usable: np.ndarray, centre: float) -> np.ndarray:

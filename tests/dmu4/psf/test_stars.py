@@ -52,6 +52,20 @@ def test_size_of_the_crowd(rng: np.random.Generator) -> None:
     assert stellar_size(size, np.full(120, 100.0)) == pytest.approx(2.0, rel=0.03)
 
 
+def test_size_of_few_stars(rng: np.random.Generator) -> None:
+    """Seven stars are the smallest crowd, though there is a larger one among the galaxies; two
+    cosmic rays, which are smaller, are no crowd."""
+    galaxies = np.concatenate([rng.uniform(2.8, 6.0, 20), rng.normal(4.5, 0.05, 6)])
+    size = np.concatenate([rng.normal(2.0, 0.02, 7), galaxies, [0.9, 1.1]])
+    assert stellar_size(size, np.full(len(size), 100.0)) == pytest.approx(2.0, rel=0.03)
+
+
+@pytest.mark.parametrize("size", [[2.0, 2.1, 5.0], [1.0, 2.0, 4.0], [2.0, 2.0, 2.0]])
+def test_size_of_three_sources(size: list[float]) -> None:
+    """Three sources have a size, whether or not they are alike: one of theirs."""
+    assert stellar_size(np.array(size), np.full(3, 100.0)) in [pytest.approx(value) for value in size]
+
+
 def test_moments_of_a_gaussian() -> None:
     """Flux, centre, size and ellipticity of a noiseless Gaussian come back to 1e-4."""
     y, x = np.mgrid[0:61, 0:61]
