@@ -29,6 +29,14 @@ from dmu0.sky.tract import tangent_wcs
 from obs_vista.masks import BIT
 from tests.scenes.lsst_coadds import CELL, MISSING, SATURATED, cell_patch, cell_stamp, inputs_of, make_lsst_coadd
 
+DP2_PLANES = {name: name for name in ("NO_DATA", "CLIPPED", "REJECTED", "DETECTED", "INEXACT_PSF")} | {
+    "INTERPOLATED": "INTRP",
+    "COSMIC_RAY": "CR",
+    "SATURATED": "SAT",
+    "DETECTION_EDGE": "EDGE",
+}
+"""The mask planes of coadds of DP2, and what they are called here."""
+
 BOX = Box.factory[4000:4040, 700:760]
 """Two rows of three cells of 20 pixels."""
 
@@ -143,16 +151,26 @@ def test_shipped_fixture(realdata: Path) -> None:
     np.testing.assert_array_equal(coadd.image[good], true.image.array[good])
     np.testing.assert_array_equal(coadd.variance, np.where(good, true.variance.array, np.inf))
     np.testing.assert_array_equal(coadd.noise[0][good], true.noise_realizations[0].array[good])
-    for theirs, ours in (("INTERPOLATED", "INTRP"), ("COSMIC_RAY", "CR"), ("SATURATED", "SAT"), ("REJECTED",) * 2):
-        np.testing.assert_array_equal((coadd.mask & BIT[ours]) != 0, true.mask.get(theirs))
+    planes = [plane.name for plane in true.mask.schema if plane is not None]
+    assert sorted(planes) == sorted(DP2_PLANES)
+    for name in planes:
+        np.testing.assert_array_equal((coadd.mask & BIT[DP2_PLANES[name]]) != 0, true.mask.get(name), err_msg=name)
+    assert coadd.mask.max() < 2 * max(BIT[ours] for ours in DP2_PLANES.values())
     assert coadd.left_out == ()
     assert coadd.cells.missing.tolist() == [[True, False], [False, False]]
     assert coadd.origin == coadd.cells.origin == (36, 48)
     for cell in true.bounds.cell_indices():
         np.testing.assert_array_equal(coadd.cells.stamps[cell.i - 8, cell.j - 6], true.psf[cell].array)
     assert coadd.cells.input_count().tolist() == [[0, 2], [2, 2]]
-    said = coadd.cells.provenance
-    assert sorted(said.inputs["visit"]) == sorted(true.provenance.inputs["visit"])
+    said, first = coadd.cells.provenance, {"cell_i": 8, "cell_j": 6}
+    for name in ("contributions", "inputs"):
+        ours, theirs = getattr(said, name), getattr(true.provenance, name)
+        used = np.isin(theirs["visit"] * 1000 + theirs["detector"], ours["visit"] * 1000 + ours["detector"])
+        assert used.all() or name == "inputs"
+        for column in theirs.colnames:
+            expected = theirs[column][used] - first[column] if column in first else theirs[column][used]
+            assert list(ours[column]) == list(expected), column
+    np.testing.assert_array_equal(coadd.rejected, true.mask_fractions["rejected"].array)
     assert "3 kinds of flux" in coadd.notes["not_used"]
     assert check_file(path, "optical_coadd") == ""
     wcs, shape = read_geometry(path)
@@ -203,10 +221,16 @@ def test_a_whole_patch_round_trips(published: tuple[CellCoadd, Path]) -> None:
     cells = coadd.cells.on(cell_patch().image_bbox, CELL)
     assert cells.exact
     assert np.argwhere(cells.missing).tolist() == [[MISSING.i, MISSING.j]]
-    for row, column in ((0, 0), (3, 16), (21, 5), (13, 21)):
-        np.testing.assert_allclose(cells.stamps[row, column], cell_stamp(row, column), atol=1e-6)
+    visits = {}
+    for i, j, visit in cells.provenance.contributions["cell_i", "cell_j", "visit"].iterrows():
+        visits.setdefault((int(i), int(j)), []).append(int(visit))
+    there = [(row, column) for row in range(22) for column in range(22) if (row, column) != (MISSING.i, MISSING.j)]
+    for row, column in there:
+        np.testing.assert_allclose(cells.stamps[row, column], cell_stamp(row, column), rtol=0, atol=1e-6)
         assert cells.light[row, column] == pytest.approx(1 / (1.01 + 0.001 * (22 * row + column)))
         assert cells.input_count()[row, column] == len(inputs_of(row, column))
+        assert sorted(visits.pop((row, column))) == inputs_of(row, column)
+    assert not visits
     assert (coadd.mask[SATURATED] & BIT["SAT"]).all()
     assert coadd.unreliable[SATURATED].all()
     assert (coadd.mask[:4] & BIT["EDGE"]).all()
