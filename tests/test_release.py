@@ -1,4 +1,7 @@
-"""Is the truth recovered? Reads the products of `make sample`, and of the real releases where they were made."""
+"""Is the truth recovered? Reads the products of `make sample`, and of the other releases where they were made.
+
+`sample_lsst`, the sample as LSST delivers it, is held to the limits of the sample, in each of its eleven bands.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from dmu0.robust_statistics import robust_scatter
 from dmu0.schema.columns import schema_columns
 from dmu0.sky.matching import match
 from dmu0.sky.skymap import survey_patches
-from dmu0.surveys import Survey, load_survey
+from dmu0.surveys import Survey
 from dmu0.truth import is_star, isolated, match_to_truth, read_truth
 from dmu3.catalogues import patch_catalogue, read_catalogues
 from dmu3.sextractor import find_sextractor
@@ -33,25 +36,23 @@ from dmu5.diagnostics import (
     stellar_locus,
 )
 from dmu5.selection_function import area_of_survey
-from dmu5.steps import read_catalogue
 from tests.scenes.browser import CHROMIUM, visit
+from tests.scenes.releases import released
 
 pytestmark = pytest.mark.release
-BANDS = ("g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk")
+BANDS = {
+    "sample": ("g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk"),
+    "sample_lsst": ("u", "g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk"),
+}
+"""The bands of the surveys whose truth is known."""
+
+IN_EACH_BAND = [pytest.param(name, band, id=f"{name}-{band}") for name, bands in BANDS.items() for band in bands]
 
 
-def released(name: str) -> tuple[Survey, Table]:
-    """A survey and its catalogue; skips if it was not released."""
-    survey = load_survey(name)
-    if not (survey.folders[5] / "release" / "index.html").exists():
-        pytest.skip(f"not released here: make release SURVEY={name}")
-    return survey, read_catalogue(survey)
-
-
-@pytest.fixture(scope="module")
-def sample() -> tuple[Survey, Table]:
-    """The sample and its catalogue, all rows."""
-    return released("sample")
+@pytest.fixture(scope="module", params=list(BANDS))
+def sample(request: pytest.FixtureRequest) -> tuple[Survey, Table]:
+    """A survey whose truth is known, and its catalogue, all rows."""
+    return released(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -73,25 +74,26 @@ def gama9(real_images) -> Table:
 
 
 def test_every_band_has_its_columns(sample: tuple[Survey, Table]) -> None:
-    """All ten bands have the same columns, those of the schema; each is measured somewhere."""
+    """All bands have the same columns, those of the schema; each is measured somewhere."""
     survey, catalogue = sample
-    assert survey.bands == BANDS
-    assert catalogue.colnames == [column.name for column in schema_columns(BANDS)]
-    stems = [{name.removeprefix(f"{b}_") for name in catalogue.colnames if name.startswith(f"{b}_")} for b in BANDS]
+    bands = survey.bands
+    assert bands == BANDS[survey.name]
+    assert catalogue.colnames == [column.name for column in schema_columns(bands)]
+    stems = [{name.removeprefix(f"{b}_") for name in catalogue.colnames if name.startswith(f"{b}_")} for b in bands]
     assert all(stem == stems[0] for stem in stems)
-    for band in BANDS:
+    for band in bands:
         assert good_flux(catalogue, f"{band}_psfFlux", snr_min=5).sum() > 100, band
 
 
 def test_stars_are_found(sample: tuple[Survey, Table], objects: Table, truth: Table) -> None:
     """Of the isolated true stars with 5 sigma in any band, at least 95% are in the catalogue."""
     inside = area_of_survey(sample[0], truth["ra"], truth["dec"])
-    found = star_completeness(truth, objects, BANDS, inside=inside)
+    found = star_completeness(truth, objects, sample[0].bands, inside=inside)
     assert found.wanted > 100
     assert found.fraction >= 0.95, f"{found.found} of {found.wanted}"
 
 
-@pytest.mark.parametrize("band", BANDS)
+@pytest.mark.parametrize(("sample", "band"), IN_EACH_BAND, indirect=["sample"])
 def test_psf_fluxes_of_stars(objects: Table, truth: Table, band: str) -> None:
     """Isolated stars brighter than 20 sigma have forced PSF fluxes right to 2% in the median."""
     comparison = star_fluxes(truth, objects, band)
@@ -99,7 +101,7 @@ def test_psf_fluxes_of_stars(objects: Table, truth: Table, band: str) -> None:
     assert abs(comparison.bias) <= 0.02, f"{100 * comparison.bias:+.2f}% of {len(comparison)} stars"
 
 
-@pytest.mark.parametrize("band", BANDS)
+@pytest.mark.parametrize(("sample", "band"), IN_EACH_BAND, indirect=["sample"])
 def test_fluxes_do_not_jump(objects: Table, truth: Table, band: str) -> None:
     """PSF fluxes of bright stars scatter by less than 2% in VISTA bands, across detectors, cells and patches, and by
     less than 0.5% in optical bands, whose PSF varies over a patch; in VISTA bands none is far off."""
@@ -115,7 +117,7 @@ def test_fluxes_do_not_jump(objects: Table, truth: Table, band: str) -> None:
     )
 
 
-@pytest.mark.parametrize("band", BANDS)
+@pytest.mark.parametrize(("sample", "band"), IN_EACH_BAND, indirect=["sample"])
 @pytest.mark.parametrize("kind", ["kron", "ap09", "ap12", "ap25"])
 def test_apertures_give_total_fluxes(objects: Table, truth: Table, band: str, kind: str) -> None:
     """Kron and circle fluxes of stars, over the fraction of the PSF in the aperture, are total: within 1%."""
@@ -158,7 +160,7 @@ def test_moving_stars_are_followed(objects: Table, truth: Table) -> None:
 @pytest.mark.parametrize("selection", ["", "i", "vk"])
 def test_engines_of_the_baseline_agree(selection: str) -> None:
     """SExtractor and sep find the same objects of a patch, at the same places to 20 mas, with fluxes to 0.02 mag."""
-    survey = load_survey("sample")
+    survey, _ = released("sample")
     patch = survey_patches(survey)[0]
     where = {"tract": patch.tract.id, "patch": patch.id}
     coadds = {band: read_baseline(survey.folders[3], band=band, **where) for band in survey.bands}
@@ -178,7 +180,7 @@ def test_engines_of_the_baseline_agree(selection: str) -> None:
         assert np.percentile(np.abs(2.5 * np.log10(ratio[0] / ratio[1])), 90) < 0.02, band
 
 
-@pytest.mark.parametrize("name", ["sample", "tests/real/gama9.yaml", "tests/real/video_h.yaml"])
+@pytest.mark.parametrize("name", [*BANDS, "tests/real/gama9.yaml", "tests/real/video_h.yaml"])
 def test_pages_have_no_dead_links(name: str) -> None:
     """The release page and the pages of its notebooks link to what exists, show no local path, and fetch nothing."""
     survey, _ = released(name)
@@ -207,7 +209,7 @@ def test_numbers_of_the_page_are_those_of_the_files(sample: tuple[Survey, Table]
     frame = pd.read_parquet(survey.folders[5] / "catalogue" / "parquet")
     frame = frame[frame["detect_isPrimary"]]
     assert f"<dd>{len(frame):,}</dd>" in text
-    for band in BANDS:
+    for band in survey.bands:
         good = ~frame[f"{band}_psfFlux_flag"] & (frame[f"{band}_psfFlux"] > 5 * frame[f"{band}_psfFluxErr"])
         row = re.search(rf"<td>{band}_</td>(.*?)</tr>", text)[1]
         cells = re.findall(r"<td>([^<]*)</td>", row)
@@ -218,9 +220,9 @@ def test_numbers_of_the_page_are_those_of_the_files(sample: tuple[Survey, Table]
         ]
 
 
-def test_positions_of_stars(objects: Table, truth: Table) -> None:
+def test_positions_of_stars(sample: tuple[Survey, Table], objects: Table, truth: Table) -> None:
     """Bright isolated stars are within 30 mas of the truth in the median, and without a shift of the frame."""
-    positions = star_offsets(truth, objects, BANDS)
+    positions = star_offsets(truth, objects, sample[0].bands)
     assert len(positions) > 50
     assert positions.radial <= 30
     assert np.hypot(*positions.bias) <= 15
@@ -238,9 +240,9 @@ def test_one_row_an_object(sample: tuple[Survey, Table], objects: Table, truth: 
     assert pairs.candidates.max() == 1, f"{(pairs.candidates > 1).sum()} have several rows"
 
 
-def test_no_flux_without_data(objects: Table) -> None:
+def test_no_flux_without_data(sample: tuple[Survey, Table], objects: Table) -> None:
     """Where a band has no data its fluxes are NaN and flagged; no value is repeated over and over."""
-    for band in BANDS:
+    for band in sample[0].bands:
         flux = np.asarray(objects[f"{band}_psfFlux"])
         empty = np.asarray(objects[f"{band}_coverage"]) == 0
         assert np.isnan(flux[empty]).all()
@@ -251,7 +253,7 @@ def test_no_flux_without_data(objects: Table) -> None:
 
 def test_agrees_with_the_baseline(sample: tuple[Survey, Table], objects: Table) -> None:
     """Fluxes in circles of 2 arcsec diameter are those of SWarp and SExtractor to 2% in every band."""
-    compared = compare_with_baseline(objects, read_catalogues(sample[0], primary=True), BANDS)
+    compared = compare_with_baseline(objects, read_catalogues(sample[0], primary=True), sample[0].bands)
     for row in compared:
         assert row["n"] >= 30
         assert abs(row["ratio"] - 1) < 0.02, f"{row['band']}: {row['ratio']:.3f}"
@@ -270,7 +272,7 @@ def test_products_can_be_read(sample: tuple[Survey, Table]) -> None:
     files = [folder / "parquet" / "8524" / "object.parquet", folder / "object.fits", folder / "object.vot"]
     said = [read_provenance(path) for path in files]
     assert said[0] == said[1] == said[2]
-    assert said[0]["survey"] == "sample.yaml"
+    assert said[0]["survey"] == f"{survey.name}.yaml"
     assert all(value in page for value in said[0].values())
     assert (survey.folders[5] / "release" / "sky_8524.jpg").stat().st_size > 10_000
 

@@ -21,6 +21,9 @@ class Shapes:
         Array positions of the centres.
     x_error, y_error
         Errors of the centres in pixels, for uncorrelated noise.
+    xy_covariance
+        Covariance of x and y in pixels^2, for uncorrelated noise: it is not zero if the source is elongated along a
+        diagonal.
     covariance
         Adaptive moments [source, 3]: xx, yy, xy in pixels^2, PSF not removed.
     failed
@@ -32,6 +35,7 @@ class Shapes:
     y: np.ndarray
     x_error: np.ndarray
     y_error: np.ndarray
+    xy_covariance: np.ndarray
     covariance: np.ndarray
     failed: np.ndarray
 
@@ -55,19 +59,20 @@ def _fixed_centre(stamp, x, y, xx, yy, xy, max_shift):
 
 @numba.njit(nogil=True, cache=True)
 def _centre_error(variance, x, y, xx, yy, xy, total):
-    """Errors (x, y) of a weighted centre for a weighted sum of light ``total``."""
+    """Errors (x, y) and covariance of a weighted centre for a weighted sum of light ``total``."""
     determinant = xx * yy - xy * xy
     a, b, c = yy / determinant, xx / determinant, -xy / determinant
     ny, nx = variance.shape
-    sum_x, sum_y = 0.0, 0.0
+    sum_x, sum_y, sum_xy = 0.0, 0.0, 0.0
     for row in range(max(0, int(y - 4 * np.sqrt(yy))), min(ny, int(y + 4 * np.sqrt(yy)) + 2)):
         for column in range(max(0, int(x - 4 * np.sqrt(xx))), min(nx, int(x + 4 * np.sqrt(xx)) + 2)):
             dx, dy = column - x, row - y
             weight = np.exp(-0.5 * (a * dx * dx + b * dy * dy + 2 * c * dx * dy))
             sum_x += (weight * dx) ** 2 * variance[row, column]
             sum_y += (weight * dy) ** 2 * variance[row, column]
+            sum_xy += weight**2 * dx * dy * variance[row, column]
     # For a Gaussian source with a weight of its own shape the mean offset is half that of the source.
-    return 2 * np.sqrt(sum_x) / total, 2 * np.sqrt(sum_y) / total
+    return 2 * np.sqrt(sum_x) / total, 2 * np.sqrt(sum_y) / total, 4 * sum_xy / total**2
 
 
 @numba.njit(nogil=True, cache=True)
@@ -85,11 +90,11 @@ def _measure(pixels, offset, size, x0, y0, flux, residual, variance, members, x,
                 at_x, at_y, xx, yy, xy = result[0], result[1], result[2], result[3], result[4]
         total = weighted_sums(stamp, at_x, at_y, xx, yy, xy, OBJECT_REACH)[0]
         out[i, 0], out[i, 1] = at_x + x0[i], at_y + y0[i]
-        out[i, 2:4] = np.nan
+        out[i, 2:5] = np.nan
         if total > 0.0:
-            out[i, 2], out[i, 3] = _centre_error(variance, out[i, 0], out[i, 1], xx, yy, xy, total)
-        out[i, 4], out[i, 5], out[i, 6] = xx, yy, xy
-        out[i, 7] = 0.0 if converged else 1.0
+            out[i, 2], out[i, 3], out[i, 4] = _centre_error(variance, out[i, 0], out[i, 1], xx, yy, xy, total)
+        out[i, 5], out[i, 6], out[i, 7] = xx, yy, xy
+        out[i, 8] = 0.0 if converged else 1.0
 
 
 def measure_shapes(
@@ -124,7 +129,7 @@ def measure_shapes(
     max_shift
         Largest shift of a centre in pixels.
     """
-    out = np.full((len(stamps), 8), np.nan)
+    out = np.full((len(stamps), 9), np.nan)
     corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
     _measure(
         *(stamps.pixels, *corners, flux, residual, variance),
@@ -136,8 +141,9 @@ def measure_shapes(
         y=out[:, 1],
         x_error=out[:, 2],
         y_error=out[:, 3],
-        covariance=out[:, 4:7],
-        failed=out[:, 7] != 0,
+        xy_covariance=out[:, 4],
+        covariance=out[:, 5:8],
+        failed=out[:, 8] != 0,
     )
 
 

@@ -32,6 +32,8 @@ class Positions:
         ICRS coordinates in degrees.
     ra_error, dec_error
         Errors in degrees; that of the right ascension includes the factor cos(dec).
+    covariance
+        Covariance of right ascension, times cos(dec), and declination, in square degrees.
     """
 
     x: np.ndarray
@@ -40,6 +42,7 @@ class Positions:
     dec: np.ndarray
     ra_error: np.ndarray
     dec_error: np.ndarray
+    covariance: np.ndarray
 
 
 def find_positions(shapes: ObjectShapes, patch: PatchData, projection: SkyProjection) -> Positions:
@@ -55,6 +58,7 @@ def find_positions(shapes: ObjectShapes, patch: PatchData, projection: SkyProjec
         dec=sky.dec.deg,
         ra_error=shapes.x_error * patch.pixel_scale / 3600,
         dec_error=shapes.y_error * patch.pixel_scale / 3600,
+        covariance=-shapes.xy_covariance * (patch.pixel_scale / 3600) ** 2,  # x points west
     )
 
 
@@ -154,6 +158,7 @@ def _of_positions(positions: Positions) -> dict[str, np.ndarray]:
         "coord_dec": positions.dec,
         "coord_raErr": positions.ra_error,
         "coord_decErr": positions.dec_error,
+        "coord_ra_dec_Cov": positions.covariance,
     }
 
 

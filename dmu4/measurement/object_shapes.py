@@ -67,6 +67,8 @@ class ObjectShapes:
         Array positions.
     x_error, y_error
         Errors of the positions in pixels.
+    xy_covariance
+        Covariance of x and y in pixels^2.
     covariance
         Adaptive moments [N, 3] in pixels^2 (xx, yy, xy), PSF not removed.
     failed
@@ -83,6 +85,7 @@ class ObjectShapes:
     y: np.ndarray
     x_error: np.ndarray
     y_error: np.ndarray
+    xy_covariance: np.ndarray
     covariance: np.ndarray
     failed: np.ndarray
     extendedness: np.ndarray
@@ -133,6 +136,7 @@ def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.
         y=np.asarray(y, float),
         x_error=np.full(n, np.nan),
         y_error=np.full(n, np.nan),
+        xy_covariance=np.full(n, np.nan),
         covariance=covariance,
         failed=np.ones(n, bool),
         extendedness=np.full(n, np.nan),
@@ -327,6 +331,7 @@ def _measure_in(task: _Round, band: int, members: np.ndarray) -> _BandResult:
         y=moments.y,
         x_error=factor * moments.x_error,
         y_error=factor * moments.y_error,
+        xy_covariance=factor**2 * moments.xy_covariance,
         covariance=covariance,
         failed=moments.failed,
         extendedness=extended,

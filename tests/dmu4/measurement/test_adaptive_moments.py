@@ -33,7 +33,8 @@ def measured(image, *, x, y, start, variance=1.0, adapt=True, max_shift=3.0, siz
 
 @pytest.mark.parametrize("moments", [(9.0, 4.0, 2.5), (4.0, 9.0, -2.5)])
 def test_moments_and_errors_of_a_tilted_gaussian(moments):
-    """A Gaussian has its own moments; its centre's error along x is s / F sqrt(8 pi sqrt(det) xx), in pixels.
+    """A Gaussian has its own moments; its centre's error along x is s / F sqrt(8 pi sqrt(det) xx), in pixels, and the
+    covariance of x and y is that of the Gaussian times the same factor squared.
 
     The centre under the weight w is 2 sum(w I dx) / sum(w I), and for w the Gaussian itself sum(w I) = F / 2 and
     sum(w^2 dx^2) = pi sqrt(det) xx / 2.
@@ -48,10 +49,12 @@ def test_moments_and_errors_of_a_tilted_gaussian(moments):
     area = np.sqrt(xx * yy - xy**2)
     assert found.x_error[0] == pytest.approx(3 / 500 * np.sqrt(8 * np.pi * area * xx), rel=0.01)
     assert found.y_error[0] == pytest.approx(3 / 500 * np.sqrt(8 * np.pi * area * yy), rel=0.01)
+    assert found.xy_covariance[0] == pytest.approx((3 / 500) ** 2 * 8 * np.pi * area * xy, rel=0.01)
 
 
 def test_position_errors_are_the_scatter(rng):
-    """The scatter of the centres in white noise is the quoted error to 12%, along each axis of a tilted source."""
+    """The scatter of the centres in white noise is the quoted error to 12%, along each axis of a tilted source, and
+    their correlation is the quoted covariance over both errors, to 0.12."""
     truth, pulls = np.zeros((60, 80)), []
     add_gaussian(truth, x=41.3, y=28.6, xx=9.0, yy=4.0, xy=2.5, flux=800.0)
     for _ in range(250):
@@ -60,6 +63,9 @@ def test_position_errors_are_the_scatter(rng):
         pulls.append([(found.x[0] - 41.3) / found.x_error[0], (found.y[0] - 28.6) / found.y_error[0]])
     np.testing.assert_allclose(np.std(pulls, axis=0), 1, atol=0.12)
     np.testing.assert_allclose(np.mean(pulls, axis=0), 0, atol=0.2)
+    correlation = found.xy_covariance[0] / (found.x_error[0] * found.y_error[0])
+    assert correlation == pytest.approx(2.5 / 6, rel=0.03)
+    assert np.corrcoef(pulls, rowvar=False)[0, 1] == pytest.approx(correlation, abs=0.12)
 
 
 def test_a_faint_source_keeps_the_shape_it_is_given():

@@ -36,6 +36,7 @@ def shapes():
         y=np.array([170.75, 3.5, 60.0, 8.0]),
         x_error=np.array([0.1, 0.2, 0.3, 0.4]),
         y_error=np.array([0.5, 0.6, 0.7, 0.8]),
+        xy_covariance=np.array([0.01, -0.02, 0.03, 0.0]),
         covariance=np.array([[9.0, 4, 2], [4, 9, -2], [5, 5, 0], [16, 1, 0]]),
         failed=np.array([False, True, False, False]),
         extendedness=np.array([0, 1, np.nan, 1]),
@@ -116,6 +117,8 @@ def test_positions_and_their_errors(table, tract):
     for name, pixels in (("coord_raErr", shapes().x_error), ("coord_decErr", shapes().y_error)):
         assert table[name].unit == u.deg
         np.testing.assert_allclose(table[name].quantity.to_value(u.arcsec), 0.2 * pixels, rtol=1e-6)
+    covariance = table["coord_ra_dec_Cov"].quantity.to_value(u.arcsec**2)
+    np.testing.assert_allclose(covariance, [-0.0004, 0.0008, -0.0012, 0], rtol=1e-6)  # x points west
 
 
 def test_motions_point_east_and_north(table):
