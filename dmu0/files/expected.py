@@ -51,12 +51,24 @@ def find_inputs(survey: Survey) -> list[Input]:
 
 
 def unmatched_patterns(survey: Survey) -> list[tuple[str, str]]:
-    """Key and pattern of stacks and reference catalogues without any file; coadds are listed by `find_inputs`."""
+    """Key and pattern of stacks, reference catalogues and tables of objects without any file; coadds are listed by
+    `find_inputs`."""
     references = survey.references
     patterns = [(f"references.{name}", getattr(references, name)) for name in ("ps1", "twomass", "gaia", "vista")]
     if survey.vista is not None and survey.vista.stack_bands:
         patterns += [("vista.stacks", pattern) for pattern in survey.vista.stacks]
-    return [(key, pattern) for key, pattern in patterns if pattern and not _glob(survey.input_folder, (pattern,))]
+    unmatched = [(key, pattern) for key, pattern in patterns if pattern and not _glob(survey.input_folder, (pattern,))]
+    objects = [("optical.objects", optical.objects) for optical in survey.optical if optical.objects is not None]
+    return unmatched + [(key, pattern) for key, pattern in objects if not find_object_tables(survey)]
+
+
+def find_object_tables(survey: Survey) -> list[Path]:
+    """The files of LSST's table of objects, or the folder of its HATS catalogue; none if the survey names none."""
+    pattern = next((optical.objects for optical in survey.optical if optical.objects is not None), None)
+    if pattern is None:
+        return []
+    root = Path(Path(pattern).anchor) if Path(pattern).is_absolute() else survey.input_folder
+    return sorted(root.glob(str(Path(pattern).relative_to(root)) if root != survey.input_folder else pattern))
 
 
 def find_stacks(survey: Survey) -> list[Path]:

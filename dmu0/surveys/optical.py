@@ -49,6 +49,11 @@ class Optical(Section):
         None, description="for kind lsst: repository that holds the coadds; null: they are files, see coadds"
     )
     collection: str | None = Field(None, description="for kind lsst with a repository: collection of deep_coadd")
+    objects: str | None = Field(
+        None,
+        description="for kind lsst: pattern of the Parquet files of its table of objects, or folder of its HATS "
+        "catalogue; the objectId of LSST of each object is written to catalogue/lsst_objects.parquet",
+    )
 
     @field_validator("bands")
     @classmethod
@@ -66,6 +71,10 @@ class Optical(Section):
 
     @model_validator(mode="after")
     def _lsst_has_a_source(self) -> Optical:
+        if self.objects is not None and self.kind != "lsst":
+            raise ValueError(
+                f"kind {self.kind!r} has the key 'objects', which is for the objects of LSST; leave it out"
+            )
         if self.kind == "lsst" and not (self.coadds and self.butler is None):
             if self.butler is None or self.collection is None:
                 raise ValueError("kind 'lsst' needs the keys 'butler' and 'collection', or 'coadds' for files")

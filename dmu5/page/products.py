@@ -13,6 +13,7 @@ from dmu0.surveys import Survey
 _DESCRIPTIONS = (
     ("catalogue/parquet/*/object.parquet", "catalogue of one tract, Parquet: pandas, DuckDB, pyarrow"),
     ("catalogue/object_lite.*", "one row per object, the columns most people use"),
+    ("catalogue/lsst_objects.parquet", "objectId of LSST of each object, Parquet"),
     ("catalogue/object.fits", "catalogue of all tracts, FITS: astropy, TOPCAT"),
     ("catalogue/object.vot", "catalogue of all tracts, VOTable: TOPCAT, astropy"),
     ("catalogue/fits/*/*.fits", "catalogue of one tract, FITS: astropy, TOPCAT"),
