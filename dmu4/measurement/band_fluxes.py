@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from dmu4.measurement.apertures import sum_stamps
 from dmu4.measurement.band_fit import BandFit, fit_band
@@ -131,25 +130,43 @@ def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles,
     inflation
         Error inflation of point-source fluxes.
     """
-    ix, iy = (
-        np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in ((profiles.x, cube.shape[1]), (profiles.y, cube.shape[0]))
-    )
+    ix, iy = _pixel_at(cube, x=profiles.x, y=profiles.y)
     mask = cube.plane("mask", band)
-    saturated = _near(mask & np.uint16(BIT["SAT"]) != 0)[iy, ix]
     psf_power = np.sum(np.square(fit.psf, dtype=float), axis=(1, 2))[fit.cell]
     sigma = inflation * np.sqrt(sky_variance(fit.variance, fit.good)[iy, ix] / psf_power)
     seen = fit.good[iy, ix] & np.isfinite(sigma) & (sigma > 0)
     return CentralPixels(
-        saturated=saturated,
+        saturated=saturated_at(cube, band, x=profiles.x, y=profiles.y),
         inexact_psf=mask[iy, ix] & np.uint16(BIT["INEXACT_PSF"]) != 0 if fit.inexact is None else fit.inexact,
         depth5=magnitude_of(np.where(seen, 5 * sigma, np.nan)),
         input_count=cube.plane("input_count", band)[iy, ix],
     )
 
 
-def _near(flagged: np.ndarray) -> np.ndarray:
-    """Whether a flagged pixel lies within two pixels."""
-    return ndimage.maximum_filter(flagged, size=5) if flagged.any() else flagged
+def _pixel_at(cube: PatchCube, *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels (column, row) of positions; outside the patch those at its edge."""
+    column, row = (
+        np.clip(np.rint(along).astype(int), 0, n - 1) for along, n in ((x, cube.shape[1]), (y, cube.shape[0]))
+    )
+    return column, row
+
+
+def saturated_at(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether a saturated pixel lies within two pixels, along both axes, of each position.
+
+    Parameters
+    ----------
+    cube, band
+        All bands, and the number of the band.
+    x, y
+        Positions in array pixels [N].
+    """
+    column, row = _pixel_at(cube, x=x, y=y)
+    mask, around = cube.plane("mask", band), np.arange(-2, 3)
+    rows, columns = (
+        np.clip(middle[:, None] + around, 0, n - 1) for middle, n in ((row, cube.shape[0]), (column, cube.shape[1]))
+    )
+    return (mask[rows[:, :, None], columns[:, None, :]] & np.uint16(BIT["SAT"]) != 0).any(axis=(1, 2))
 
 
 def blending_cost(forced: ForcedFluxes) -> np.ndarray:

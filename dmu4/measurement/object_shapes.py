@@ -11,6 +11,7 @@ import numpy as np
 
 from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
 from dmu4.measurement.band_fit import BandFit, fit_band
+from dmu4.measurement.band_fluxes import saturated_at
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import find_overlaps
 from dmu4.measurement.kron import KRON_FACTOR, kron_radii
@@ -338,16 +339,20 @@ def _measure_in(task: _Round, band: int, members: np.ndarray) -> _BandResult:
         disc=np.where(has_disc[:, None], disc_covariance(covariance, start[members]), 0),
         kron=kron_radii(fit.models, fit.flux, residual=fit.residual, **place, covariance=of_all),
     )
-    bright, shifts = _shifts_in(task, fit, profiles, task.inflations[band])
+    bright, shifts = _shifts_in(task, band, fit, profiles, task.inflations[band])
     return _BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error)
 
 
-def _shifts_in(task: _Round, fit: BandFit, profiles: Profiles, inflation: ErrorInflation) -> tuple[np.ndarray, Shifts]:
-    """Numbers of the objects that are bright in a band and not known to be extended, and their shifts there."""
+def _shifts_in(
+    task: _Round, band: int, fit: BandFit, profiles: Profiles, inflation: ErrorInflation
+) -> tuple[np.ndarray, Shifts]:
+    """Numbers of the objects that are bright in a band, not saturated there and not known to be extended, and their
+    shifts there. A saturated star has no shape that a shift could be measured from, nor have the peaks at its edge."""
     if not task.settings.max_motion:
         nothing = np.zeros(0)
         return np.zeros(0, np.int64), Shifts(nothing, nothing, nothing, nothing)
     bright = np.nan_to_num(fit.forced.flux / (inflation.psf * fit.forced.error)) > MIN_SIGNAL_TO_NOISE
     members = np.flatnonzero(bright & (task.shapes.extendedness != 1))
+    members = members[~saturated_at(task.cube, band, x=task.shapes.x[members], y=task.shapes.y[members])]
     shifts = measure_shifts(profiles, fit, members)
     return members, shifts._replace(x_error=inflation.shift * shifts.x_error, y_error=inflation.shift * shifts.y_error)

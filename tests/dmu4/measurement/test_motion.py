@@ -9,6 +9,7 @@ from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
 from dmu4.measurement.motion import FLOOR, Motion, Shifts, combine_shifts, link_moved, update_motion
 from dmu4.measurement.object_shapes import ShapeSettings
 from dmu4.patches.cube import BandPlanes, PatchCube, make_cube
+from obs_vista.masks import BIT
 from tests.scenes.patches import Scene, correlated_noise, draw, psf_stamp
 
 SHAPE = (260, 330)
@@ -120,6 +121,22 @@ def test_without_following_they_lose_light(followed) -> None:
     for band in BANDS:
         np.testing.assert_allclose(one.bands[band].psf.value, two.bands[band].psf.value, rtol=1e-6)
     assert len(shapes.x) == len(moving)
+
+
+def test_saturated_stars_are_not_followed() -> None:
+    """A star that is saturated in all bands of a survey has no offset; one saturated in one of them still has."""
+    rng = np.random.default_rng(42)
+    scene, dx, dy = sky(rng)
+    cube = patch(scene, dx, dy, rng)
+    lost, kept = 2, 5
+    for star, bands in ((lost, (0, 1)), (kept, (0, 2))):
+        cube.mask[round(scene.y[star]) + 1, round(scene.x[star]) - 2, bands] |= np.uint16(BIT["SAT"])
+    place = {"x": np.rint(scene.x), "y": np.rint(scene.y), "reference": np.full(len(scene.x), 1)}
+    motion = measured(cube, **place).objects.motion
+    assert np.isnan(motion.x[lost])
+    assert not motion.used[lost]
+    assert motion.used[kept]
+    assert abs(motion.x[kept] - dx[kept]) < 4 * motion.x_error[kept]
 
 
 def test_shifts_of_bands_are_averaged() -> None:
