@@ -12,17 +12,19 @@ from dmu0.surveys import Survey
 from dmu1.steps import patches_to_make
 from dmu4.butler.repository import open_butler
 from dmu4.review.objects import empty_aperture_ratios, read_patch
+from dmu5.steps import read_catalogue
 
 
-def empty_sky(survey: Survey, catalogue: Table, *, tracts: str = "", patches: int = 3) -> Table:
+def empty_sky(survey: Survey, *, tracts: str = "", patches: int = 3) -> Table:
     """Scatter and level of empty circles of 2 arcsec radius in the first patches of each tract.
+
+    All rows of the catalogue count as objects: those that are not primary too, because the borders of patches, where
+    circles are as well, have no others at the edge of a survey.
 
     Parameters
     ----------
     survey
         The survey.
-    catalogue
-        The catalogue.
     tracts
         Tracts to sample, separated by spaces; all if empty.
     patches
@@ -33,10 +35,11 @@ def empty_sky(survey: Survey, catalogue: Table, *, tracts: str = "", patches: in
     Table
         Columns of `dmu4.review.objects.empty_aperture_ratios`, one row per band with a coadd.
     """
+    needed = [f"{band}_ap12Flux{end}" for band in survey.bands for end in ("", "Err", "_flag")]
     found = []
     with open_butler(survey) as butler:
         for tract, numbers in patches_to_make(survey, tracts).items():
-            objects = catalogue[catalogue["tract"] == tract]
+            objects = read_catalogue(survey, tracts=str(tract), columns=["x", "y", *needed])
             cubes = (read_patch(butler, skymap=survey.sky_map.name, tract=tract, patch=number) for number in numbers)
             if len(objects):
                 some = islice((cube for cube in cubes if cube is not None), patches)

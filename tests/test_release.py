@@ -26,6 +26,7 @@ from dmu0.truth import is_star, isolated, match_to_truth, read_truth
 from dmu3.catalogues import patch_catalogue, read_catalogues
 from dmu3.sextractor import find_sextractor
 from dmu3.steps import read_baseline
+from dmu5.checks import read_checks
 from dmu5.diagnostics import (
     compare_with_baseline,
     good_flux,
@@ -83,6 +84,24 @@ def test_every_band_has_its_columns(sample: tuple[Survey, Table]) -> None:
     assert all(stem == stems[0] for stem in stems)
     for band in bands:
         assert good_flux(catalogue, f"{band}_psfFlux", snr_min=5).sum() > 100, band
+
+
+def test_no_check_fails(sample: tuple[Survey, Table]) -> None:
+    """None of the checks of the release fails, and in every band stars and empty circles were judged."""
+    survey, _ = sample
+    rows = [row for found in read_checks(survey.folders[5] / "checks").values() for row in found]
+    assert [str(row) for row in rows if row.verdict == "fail"] == []
+    for band in survey.bands:
+        mine = [row for row in rows if row.band == band and not row.value.startswith("only")]
+        for what in (
+            "off by more than",
+            "scatter of stars",
+            "width of the pulls above",
+            "kron",
+            "ap12",
+            "empty circles",
+        ):
+            assert any(what in row.check for row in mine), f"{band}: {what}"
 
 
 def test_stars_are_found(sample: tuple[Survey, Table], objects: Table, truth: Table) -> None:
