@@ -119,10 +119,15 @@ def read_lsst_objects(paths: list[Path], objects: Table, *, what: str) -> Table:
 
 def _partitions(folder: Path, ra: np.ndarray, dec: np.ndarray) -> Iterator[Path]:
     """Files of a HATS catalogue in which objects within `RADIUS` of the positions may be."""
-    import hats  # slow to import
+    from hats.catalog import Catalog, CatalogCollection  # slow to import
+    from hats.loaders import read_hats
 
-    catalogue = hats.read_hats(folder)
-    main = getattr(catalogue, "main_catalog", catalogue)  # of a collection, its margins not
+    catalogue = read_hats(folder)
+    main = catalogue.main_catalog if isinstance(catalogue, CatalogCollection) else catalogue
+    if not isinstance(main, Catalog):
+        raise SurveyError(
+            f"{folder} is a HATS {type(main).__name__}, not a catalogue of objects: give its main catalogue."
+        )
     around = MOC.from_lonlat(ra * u.deg, dec * u.deg, max_norder=_ORDER).add_neighbours()
     for path in main.filter_by_moc(around).get_pixel_paths():
         yield from sorted(Path(path).rglob("*.parquet")) if Path(path).is_dir() else [Path(path)]

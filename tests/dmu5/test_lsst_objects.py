@@ -120,3 +120,13 @@ def test_without_a_table(ours: Table, tmp_path: Path, provenance: Provenance) ->
         associate_lsst(survey(tmp_path, "dp2.parquet"), ours, provenance=provenance)
     with pytest.raises(ValueError, match="kind 'hsc' has the key 'objects'"):
         Optical(kind="hsc", bands=("i",), coadds={"default": "a.fits"}, objects="dp2.parquet")
+
+
+def test_other_folders(ours: Table, theirs: Table, tmp_path: Path, provenance: Provenance) -> None:
+    """The margin of a catalogue is not taken for the catalogue, and a folder that is not HATS is named."""
+    file = write_parquet(theirs, tmp_path / "all", COLUMNS, tract=1, provenance=provenance)
+    write_hats([file], tmp_path / "hats", COLUMNS, name="dp2", provenance=provenance, max_rows=100)
+    with pytest.raises(SurveyError, match=r"object_margin is a HATS MarginCatalog, not a catalogue of objects"):
+        associate_lsst(survey(tmp_path, "hats/object_margin"), ours, provenance=provenance)
+    with pytest.raises(FileNotFoundError, match="all"):
+        associate_lsst(survey(tmp_path, "all"), ours, provenance=provenance)
