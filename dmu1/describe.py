@@ -17,7 +17,7 @@ from obs_vista.cards import CardError, card_number, is_finite_number, optional_n
 from obs_vista.noise import MOST_FRAMES, predicted_sky_noise
 from obs_vista.translator import VircamTranslator
 from obs_vista.wcs_cards import given_frame, may_project, projection_cards
-from obs_vista.world_coordinates import icrs_wcs
+from obs_vista.world_coordinates import LARGEST_PIXEL, icrs_wcs
 from obs_vista.zero_points import photometric_cards
 
 COLUMNS: tuple[tuple[str, str, str, str], ...] = (
@@ -216,7 +216,7 @@ def pixels_to_icrs(header: Mapping[str, Any], *, x: np.ndarray, y: np.ndarray) -
     projection = deepcopy(_projection(shared))
     if projection is None:
         return tuple(icrs_wcs(header).all_pix2world(x, y, 0))
-    projection.crval = [cards["CRVAL1"], cards["CRVAL2"]]
+    projection.crval = [cards["CRVAL1"] % 360, cards["CRVAL2"]]
     projection.crpix = [cards["CRPIX1"], cards["CRPIX2"]]
     projection.cd = [[cards["CD1_1"], cards["CD1_2"]], [cards["CD2_1"], cards["CD2_2"]]]
     try:
@@ -227,9 +227,10 @@ def pixels_to_icrs(header: Mapping[str, Any], *, x: np.ndarray, y: np.ndarray) -
 
 
 def _is_movable(cards: Mapping[str, Any]) -> bool:
-    """Whether `pixels_to_icrs` can shift a transformation: numbers in degrees, in ICRS, RA first."""
+    """Whether `pixels_to_icrs` can shift a transformation: numbers in degrees, in ICRS, RA first, a possible matrix."""
     return (
         all(is_finite_number(cards.get(key)) for key in _PLACE)
+        and 0 < max(abs(cards[key]) for key in _PLACE if key.startswith("CD")) < 0.5 * LARGEST_PIXEL
         and given_frame(cards) == "ICRS"
         and str(cards.get("CTYPE1", "")).startswith("RA--")
         and all(str(cards.get(key, "deg")).strip() == "deg" for key in ("CUNIT1", "CUNIT2"))
@@ -239,5 +240,5 @@ def _is_movable(cards: Mapping[str, Any]) -> bool:
 @lru_cache(maxsize=100)
 def _projection(cards: tuple[tuple[str, Any], ...]) -> Wcsprm | None:
     """The transformation given by some cards, whose position is to be changed; None if it has pixel distortions."""
-    wcs = icrs_wcs(dict(cards) | dict.fromkeys(_PLACE, 0.0) | {"CD1_1": 1.0, "CD2_2": 1.0})
+    wcs = icrs_wcs(dict(cards) | dict.fromkeys(_PLACE, 0.0) | {"CD1_1": 1e-4, "CD2_2": 1e-4})
     return None if wcs.has_distortion else wcs.wcs

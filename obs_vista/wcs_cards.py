@@ -200,6 +200,12 @@ def _drop(cards: dict[str, Value], form: str) -> None:
 def _settle_parameters(cards: dict[str, Value]) -> None:
     """Keep the parameters of the projection (PVi_m, PROJPm) and distortion (SIP), and drop those of another one."""
     types = [str(cards[keyword]).strip().upper() for keyword in ("CTYPE1", "CTYPE2")]
+    if types[0].endswith(("-TNX", "-ZPX")) and any(re.search(r"(lng|lat)cor", str(v)) for v in cards.values()):
+        # Their text goes over several cards: where IRAF cut it beside a blank, two coefficients would become one.
+        raise CardError(
+            f"CTYPE1 is {types[0]!r}: coefficients of IRAF in WAT1_001 and so on cannot be read; write the projection as "
+            "TPV or TAN-SIP."
+        )
     on_axis = [[keyword for keyword in cards if re.fullmatch(rf"PV{axis}_\d+", keyword)] for axis in (1, 2)]
     if any(on_axis):  # before PVi_m was standard, the coefficients of ZPN were in PROJPm
         for keyword in [keyword for keyword in cards if re.fullmatch(r"PROJP\d+", keyword)]:

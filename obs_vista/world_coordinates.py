@@ -13,7 +13,7 @@ import numpy as np
 from astropy.coordinates import FK4, FK5, ICRS, BaseCoordinateFrame, FK4NoETerms, Galactic, SkyCoord
 from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning, Wcsprm
-from astropy.wcs.utils import wcs_to_celestial_frame
+from astropy.wcs.utils import proj_plane_pixel_scales, wcs_to_celestial_frame
 
 from obs_vista.cards import CardError, Value, card_value, refuse_contradictions
 from obs_vista.wcs_cards import SIP_CARD, as_text, projection_cards, settled
@@ -21,6 +21,10 @@ from obs_vista.wcs_cards import SIP_CARD, as_text, projection_cards, settled
 MAX_CHANGE = 1e-3
 """Largest change of a position in arcsec when a transformation is converted to another form."""
 
+LARGEST_PIXEL = 0.5
+"""Largest side of a pixel in degrees: wcslib takes a pixel for 1 degree where no matrix is given, or one of zeros."""
+
+_MATRIX = re.compile(r"(CD|PC)\d_\d|PC00\d00\d|CDELT\d")
 _CARD_PROBLEM = re.compile(r"value was expected|[Ii]nvalid|[Bb]ad ", re.DOTALL)
 
 
@@ -60,6 +64,7 @@ def icrs_wcs(header: Mapping) -> WCS:
         wcs = _in_icrs(wcs, cards, frame, _image_shape(header))
     wcs.wcs.radesys = "ICRS"
     wcs.wcs.equinox = np.nan
+    wcs.wcs.crval = [wcs.wcs.crval[0] % 360, wcs.wcs.crval[1]]  # below 0, right ascensions would be from -180 to 180
     wcs.pixel_shape = _image_shape(header)
     wcs.wcs.set()
     return wcs
@@ -124,6 +129,12 @@ def _read(cards: Mapping[str, Value]) -> WCS:
             raise CardError(message)
     if wcs.naxis != 2 or {wcs.wcs.lng, wcs.wcs.lat} != {0, 1}:
         raise CardError(f"CTYPE1 = {cards['CTYPE1']!r} and CTYPE2 = {cards['CTYPE2']!r} are no celestial axes.")
+    largest = float(np.max(proj_plane_pixel_scales(wcs)))
+    if not largest < LARGEST_PIXEL:
+        given = [f"{name} = {cards[name]!r}" for name in sorted(cards) if _MATRIX.fullmatch(name)]
+        raise CardError(
+            f"A pixel would be {largest:g} deg large: {', '.join(given) or 'there is no CD1_1 and CDELT1'}."
+        )
     return wcs
 
 

@@ -115,6 +115,9 @@ def test_matrix_in_all_its_forms(cards, matrix):
         (CD | {"CD1_1": "10,0"}, "CD1_1.*10,0"),
         (CD | {"CD2_2": float("nan")}, "CD2_2.*nan"),
         (CD | {"CD2_1": 0.0, "CD2_2": 0.0}, "(?i)singular"),
+        ({}, "A pixel would be 1 deg large: there is no CD1_1"),
+        (dict.fromkeys(CD, 0.0), "A pixel would be 1 deg large: CD1_1 = 0.0"),
+        ({"CD1_1": -9.4e-5}, "A pixel would be 1 deg large: CD1_1 = -9.4e-05"),
         (CD | {"CRVAL1": None}, "CRVAL1"),
         (CD | {"CRVAL1": "text"}, "CRVAL1.*text"),
         (CD | {"CRVAL2": 99.0}, "CRVAL2 = 99.0: .*No valid solution"),
@@ -126,6 +129,8 @@ def test_matrix_in_all_its_forms(cards, matrix):
         (CD | {"RADESYS": "GAPPT"}, "GAPPT"),
         (CD | {"RADESYS": "FK5", "EQUINOX": "now"}, "EQUINOX.*now"),
         (CD | {"CTYPE1": "ELON-TAN", "CTYPE2": "ELAT-TAN"}, "ELON"),
+        (CD | {"CTYPE1": "RA---TNX", "CTYPE2": "DEC--TNX", "WAT1_001": "wtype=tnx axtype=ra lngcor = \"1. 4. 4. 2. 0.1"},
+         "CTYPE1 is 'RA---TNX': coefficients of IRAF"),
         (CD | {"A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-5}, "CTYPE1 is 'RA---TAN', but A_2_0"),
         (CD | {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 99, "B_ORDER": 2}, "A_ORDER is 99"),
     ],
@@ -153,6 +158,12 @@ def test_sip_is_applied():
     moved = u + 3e-5 * u**2 - 2e-8 * u * v**2, v + 4e-5 * u * v - 1e-5 * v**2
     plane = linear(TAN | CD, moved[0] + TAN["CRPIX1"] - 1, moved[1] + TAN["CRPIX2"] - 1)
     assert apart(cards, gnomonic(*plane, 34.5, -5.0)) < 1e-8
+
+
+def test_tnx_without_coefficients_is_tan():
+    """TNX of images that were resampled since."""
+    cards = {"CTYPE1": "RA---TNX", "CTYPE2": "DEC--TNX", "WAT0_001": "system=image", "WAT1_001": "wtype=tnx axtype=ra"}
+    assert apart(SIZE | TAN | CD | cards, gnomonic(*linear(TAN | CD), 34.5, -5.0)) < 1e-8
 
 
 @pytest.mark.parametrize("code", ["TPV", "TAN"])
@@ -295,6 +306,13 @@ def test_positions_across_zero_hours_and_at_the_pole():
     for ra, dec in ((359.999, -5.0), (0.001, 60.0), (120.0, -89.999), (77.0, 90.0)):
         cards = SIZE | TAN | CD | {"CRVAL1": ra, "CRVAL2": dec, "LONPOLE": 180.0}
         assert apart(cards, gnomonic(*linear(cards), ra, dec)) < 1e-8
+
+
+@pytest.mark.parametrize("turn", [-360.0, 360.0])
+def test_right_ascensions_of_other_turns(turn):
+    """Right ascensions are from 0 to 360 deg, whatever that of the reference pixel is."""
+    ra, _ = icrs_wcs(SIZE | TAN | CD | {"CRVAL1": 34.5 + turn}).all_pix2world(X, Y, 0)
+    assert ra == pytest.approx(icrs_wcs(SIZE | TAN | CD).all_pix2world(X, Y, 0)[0], abs=1e-9)
 
 
 def test_icrs_header_is_taken_as_it_is(real_header):
