@@ -200,12 +200,8 @@ def _drop(cards: dict[str, Value], form: str) -> None:
 def _settle_parameters(cards: dict[str, Value]) -> None:
     """Keep the parameters of the projection (PVi_m, PROJPm) and distortion (SIP), and drop those of another one."""
     types = [str(cards[keyword]).strip().upper() for keyword in ("CTYPE1", "CTYPE2")]
-    if types[0].endswith(("-TNX", "-ZPX")) and any(re.search(r"(lng|lat)cor", str(v)) for v in cards.values()):
-        # Their text goes over several cards: where IRAF cut it beside a blank, two coefficients would become one.
-        raise CardError(
-            f"CTYPE1 is {types[0]!r}: coefficients of IRAF in WAT1_001 and so on cannot be read; write the projection as "
-            "TPV or TAN-SIP."
-        )
+    if all(kind.endswith("-TNX") for kind in types):
+        _settle_tnx(cards, types)
     on_axis = [[keyword for keyword in cards if re.fullmatch(rf"PV{axis}_\d+", keyword)] for axis in (1, 2)]
     if any(on_axis):  # before PVi_m was standard, the coefficients of ZPN were in PROJPm
         for keyword in [keyword for keyword in cards if re.fullmatch(r"PROJP\d+", keyword)]:
@@ -232,6 +228,24 @@ def _settle_parameters(cards: dict[str, Value]) -> None:
             )
         for keyword in sip:
             del cards[keyword]
+
+
+def _settle_tnx(cards: dict[str, Value], types: list[str]) -> None:
+    """Make a TAN projection of one of IRAF's type TNX without coefficients; with some it cannot be read.
+
+    Their text goes over several cards: where IRAF cut it beside a blank, wcslib would make one number of two.
+    """
+    texts = [keyword for keyword in cards if re.fullmatch(r"WAT\d_\d{3}", keyword)]
+    if any(re.search(r"(lng|lat)cor", str(cards[keyword])) for keyword in texts):
+        raise CardError(
+            f"CTYPE1 is {types[0]!r}: the coefficients of IRAF in WAT1_001 and so on cannot be read; write the "
+            "projection as TPV or TAN-SIP."
+        )
+    for keyword in texts:
+        del cards[keyword]
+    for axis in (0, 1):
+        types[axis] = types[axis].removesuffix("TNX") + "TAN"
+        cards[f"CTYPE{axis + 1}"] = types[axis]
 
 
 def as_text(cards: Mapping[str, Value]) -> str:
