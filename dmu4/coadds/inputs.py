@@ -88,7 +88,9 @@ def weight_of(variance: float, seeing: float, *, weighting: Weighting) -> float:
 
 
 def flux_scale_error(cell_counts: np.ndarray, weights: np.ndarray, zero_point_errors: np.ndarray) -> float:
-    """Typical relative error of the fluxes of a coadd due to the zero points of its inputs, which are independent.
+    """Typical relative error of the fluxes of a coadd due to the zero points of its inputs.
+
+    The errors of inputs are added, not their squares: images of the same sky are calibrated with the same stars.
 
     Parameters
     ----------
@@ -106,9 +108,10 @@ def flux_scale_error(cell_counts: np.ndarray, weights: np.ndarray, zero_point_er
     """
     parts = cell_counts * weights
     whole = parts.sum(axis=2)
-    relative = zero_point_errors / POGSON
-    square = np.square(parts * relative).sum(axis=2)[whole > 0] / np.square(whole[whole > 0])
-    return float(np.sqrt(square.mean())) if len(square) else 0.0
+    if not (whole > 0).any():
+        return 0.0
+    error = (parts * zero_point_errors / POGSON).sum(axis=2)[whole > 0] / whole[whole > 0]
+    return float(np.sqrt(np.mean(error**2)))
 
 
 def open_input(
@@ -148,7 +151,7 @@ def open_input(
         name=f"{data_id['visit']:012d}_{data_id['detector']:03d}",
         bbox=bbox,
         grid=coordinate_grid(patch.image_bbox, projection_map(wcs, projection), step=step),
-        read=partial(read_box, handle, bbox),
+        read=partial(read_box, handle, bbox, factor=quality.flux_factor),
         weight=weight,
         seeing=quality.seeing,
         noise_kernel=noise_kernel(quality.noise.correlation),
@@ -167,11 +170,18 @@ def open_input(
     return OpenInput(source, PSF_NODES.get(handle), record, quality.psf_correction, quality.zero_point_error)
 
 
-def read_box(handle: DeferredDatasetHandle, bbox: Box, area: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_box(
+    handle: DeferredDatasetHandle, bbox: Box, area: Box, *, factor: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image (nJy), variance (nJy^2) and mask bits of a box of a visit image whose pixels are ``bbox``.
 
-    Whole rows are read, because they are contiguous in the file.
+    The image is multiplied by a factor, and its variance by the square. Whole rows are read, because they are
+    contiguous in the file.
     """
     rows = Box.factory[area.y.start : area.y.stop, bbox.x.start : bbox.x.stop]
     part: VisitImage = handle.get(parameters={"bbox": rows})
-    return pixels_of(part.image[area], part.variance[area], part.mask[area])
+    image, variance, mask = pixels_of(part.image[area], part.variance[area], part.mask[area])
+    if factor != 1:
+        image *= np.float32(factor)
+        variance *= np.float32(factor**2)
+    return image, variance, mask

@@ -10,6 +10,7 @@ from astropy.table import Row, Table
 
 from dmu4.coadds.correlated_noise import sky_noise_correlation
 from obs_vista.masks import bits
+from obs_vista.photometry import nanojansky_per_count
 
 UNUSABLE = int(bits("NO_DATA", "BAD", "CR", "STREAK"))
 """Mask planes of pixels to be ignored when measuring the noise."""
@@ -55,13 +56,16 @@ class VisitQuality:
     psf_correction
         Ratio of the total flux of a star to its flux fitted with the PSF, whose stamp has a sum of 1.
     zero_point_error
-        Standard error of the zero point in magnitudes.
+        Standard error of the zero point in magnitudes, relative to the other detectors where it is a common one.
+    flux_factor
+        Factor for the pixels, which changes the detector's own zero point into the common one.
     """
 
     seeing: float
     noise: VisitNoise
     psf_correction: float = 1.0
     zero_point_error: float = 0.0
+    flux_factor: float = 1.0
 
 
 def measure_visit_noise(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> VisitNoise:
@@ -86,13 +90,16 @@ def add_visit_noise(summary: Table, noise: VisitNoise) -> None:
     summary[NOISE_CORRELATION].description = f"correlation of the sky's noise [y, x] at lags of -{reach} to {reach} px"
 
 
-def accepted_quality(row: Row | None) -> VisitQuality:
+def accepted_quality(row: Row | None, common: Row | None = None) -> VisitQuality:
     """The quality of a detector image that is accepted in its visit summary.
 
     Parameters
     ----------
     row
         Row of the image in the visit summary; None if there is none.
+    common
+        Row of the image in the table of common zero points, see `dmu4.detectors.star_lists`; None if there is none: the
+        image keeps its own zero point.
 
     Raises
     ------
@@ -118,5 +125,9 @@ def accepted_quality(row: Row | None) -> VisitQuality:
     variance = float(row[PIXEL_VARIANCE])
     if not variance > 0:
         raise UnusableInput("it has no usable pixel")
-    noise = VisitNoise(variance, np.asarray(row[NOISE_CORRELATION], float))
-    return VisitQuality(seeing, noise, float(row["aperture_correction"]), float(row["zero_point_err"]))
+    error, factor = float(row["zero_point_err"]), 1.0
+    if common is not None:
+        error = float(common["relative_err"])
+        factor = nanojansky_per_count(float(common["zero_point"])) / nanojansky_per_count(float(row["zero_point"]))
+    noise = VisitNoise(variance * factor**2, np.asarray(row[NOISE_CORRELATION], float))
+    return VisitQuality(seeing, noise, float(row["aperture_correction"]), error, factor)

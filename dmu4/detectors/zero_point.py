@@ -255,7 +255,7 @@ def _fit_scale(
         chosen = valid & (scale * flux > limit * reference_error)
         if chosen.sum() >= max(min_stars, 20):
             break
-    reference_error = _typical_error(flux, reference_error, chosen)
+    reference_error = typical_error(flux, reference_error, chosen)
     flux = np.where(valid, flux, np.nan)
     used, excess = chosen, intrinsic**2
     for _ in range(10):
@@ -285,11 +285,22 @@ def _error_of_mean(sigma: np.ndarray, excess: float) -> float:
     return float(np.sqrt((1 + share * 2 / (freedom - 2)) / np.sum(weight)))
 
 
-def _typical_error(flux: np.ndarray, error: np.ndarray, chosen: np.ndarray, neighbours: int = 5) -> np.ndarray:
+def typical_error(flux: np.ndarray, error: np.ndarray, chosen: np.ndarray, neighbours: int = 5) -> np.ndarray:
     """Typical errors of references: the running median of stars of similar flux.
 
     The quoted error depends on the noisy flux; used as a weight it would bias the mean towards references that
     fluctuated down. An error of more than twice the typical one is kept, since it comes from a different catalogue.
+
+    Parameters
+    ----------
+    flux
+        Measured fluxes of the stars.
+    error
+        Quoted errors of their references.
+    chosen
+        The stars to be changed, and from which typical errors are taken.
+    neighbours
+        Number of stars on either side.
     """
     typical = error.copy()
     order = np.flatnonzero(chosen)[np.argsort(flux[chosen])]

@@ -39,7 +39,7 @@ PIPELINE = Path(__file__).parents[1] / "pipelines" / "release.yaml"
 
 STEPS = {
     "single_frame": ("calibrate_detector", "summarise_visit"),
-    "coadds": ("import_optical", "coadd_patch"),
+    "coadds": ("import_optical", "tie_zero_points", "coadd_patch"),
     "multiband": ("detect_patch", "measure_patch", "consolidate_tract"),
 }
 """The tasks of each step. Each task is a separate submission, so that its graph is built from the existing products:

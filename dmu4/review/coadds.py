@@ -240,7 +240,9 @@ def without_rejection(butler: Butler, survey: Survey, review: CoaddReview) -> np
     config = CoaddPatchConfig()
     config.reject, config.noisePlanes, config.threads = False, 0, survey.engine.threads
     task = CoaddPatchTask(config=config)
-    inputs = task.open_inputs([butler.getDeferred(ref) for ref in images], summaries, patch)
+    tied = butler.find_dataset("common_zero_points", where) if _has(butler, "common_zero_points") else None
+    common = None if tied is None else butler.get(tied)
+    inputs = task.open_inputs([butler.getDeferred(ref) for ref in images], summaries, patch, common=common)
     coadd = task.run(inputs, patch, skymap=survey.sky_map.name, band=review.band).coadd
     return picture_of(*_planes(coadd, from_mask(coadd.mask)))
 

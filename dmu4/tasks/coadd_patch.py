@@ -53,6 +53,14 @@ class CoaddPatchConnections(PipelineTaskConnections, dimensions=("skymap", "trac
         dimensions=("instrument", "visit"),
         multiple=True,
     )
+    zero_points = Input(
+        doc="Common zero points of the detectors; without it each keeps its own.",
+        name="common_zero_points",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract", "band"),
+        minimum=0,
+        deferGraphConstraint=True,
+    )
     sky_map = PrerequisiteInput(
         doc="Definition of the sky map, which gives the pixels of the patch.",
         name="sky_map",
@@ -165,13 +173,32 @@ class CoaddPatchTask(PipelineTask):
         data_id = butlerQC.quantum.dataId
         sky_map = make_sky_map(SkyMapConfig(**butlerQC.get(inputRefs.sky_map)))
         patch = sky_map.tract(data_id["tract"]).patch(data_id["patch"])
-        inputs = self.open_inputs(butlerQC.get(inputRefs.visit_images), butlerQC.get(inputRefs.summaries), patch)
-        butlerQC.put(self.run(inputs, patch, skymap=data_id["skymap"], band=data_id["band"]), outputRefs)
+        common = butlerQC.get(inputRefs.zero_points) if hasattr(inputRefs, "zero_points") else None
+        inputs = self.open_inputs(
+            butlerQC.get(inputRefs.visit_images), butlerQC.get(inputRefs.summaries), patch, common=common
+        )
+        butlerQC.put(self.run(inputs, patch, skymap=data_id["skymap"], band=data_id["band"], common=common), outputRefs)
 
     def open_inputs(
-        self, handles: Sequence[DeferredDatasetHandle], summaries: Sequence[Table], patch: Patch
+        self,
+        handles: Sequence[DeferredDatasetHandle],
+        summaries: Sequence[Table],
+        patch: Patch,
+        *,
+        common: Table | None = None,
     ) -> list[OpenInput]:
         """The images that can be used in the coadd, in order of visit and detector.
+
+        Parameters
+        ----------
+        handles
+            Handles of the visit images.
+        summaries
+            Summaries of their visits.
+        patch
+            The patch.
+        common
+            Common zero points of the detectors, from `TieZeroPointsTask`; None: each keeps its own.
 
         Raises
         ------
@@ -182,11 +209,12 @@ class CoaddPatchTask(PipelineTask):
         """
         settings = self.config.settings()
         rows = {(int(row["visit"]), int(row["detector"])): row for table in summaries for row in table}
+        ties = {} if common is None else {(int(row["visit"]), int(row["detector"])): row for row in common}
         reasons, opened = Counter(), []
         for handle in sorted(handles, key=lambda one: (one.dataId["visit"], one.dataId["detector"])):
             key = (int(handle.dataId["visit"]), int(handle.dataId["detector"]))
             try:
-                quality = accepted_quality(rows.get(key))
+                quality = accepted_quality(rows.get(key), ties.get(key))
                 weight = weight_of(quality.noise.variance, quality.seeing, weighting=self.config.weighting)
                 weight *= self.config.visitWeights.get(key[0], 1.0)
                 one = open_input(handle, patch, quality, weight=weight, settings=settings, step=self.config.gridStep)
@@ -201,7 +229,9 @@ class CoaddPatchTask(PipelineTask):
             raise NoWorkFound(f"none of {len(handles)} images can be used: {summary or 'there are none'}")
         return opened
 
-    def run(self, inputs: Sequence[OpenInput], patch: Patch, *, skymap: str, band: str) -> Struct:
+    def run(
+        self, inputs: Sequence[OpenInput], patch: Patch, *, skymap: str, band: str, common: Table | None = None
+    ) -> Struct:
         """Coadd images.
 
         Parameters
@@ -212,6 +242,8 @@ class CoaddPatchTask(PipelineTask):
             The patch.
         skymap, band
             Names of the sky map and the band.
+        common
+            Common zero points of the detectors, whose common error is stored with the coadd.
 
         Returns
         -------
@@ -248,6 +280,8 @@ class CoaddPatchTask(PipelineTask):
             "lanczos_order": settings.order,
             "weighting": str(self.config.weighting),
         }
+        if common is not None and len(common):
+            metadata["zero_point_error"] = float(common["common_err"][0])
         coadd = make_cell_coadd(
             planes, stamps, patch, skymap=skymap, band=band, provenance=provenance, metadata=metadata
         )

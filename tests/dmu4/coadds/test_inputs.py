@@ -135,6 +135,14 @@ def test_units(patch):
         pixels_of(image, image, to_mask(np.zeros((3, 4), np.int32), bbox=image.bbox))
 
 
+def test_another_zero_point(patch):
+    """A factor for the fluxes multiplies the image, and its square the variance; the mask stays."""
+    same, brighter = (opened(Handle(patch, x=150.0, y=190.0), patch, flux_factor=one).source for one in (1.0, 1.07))
+    area = Box.factory[30:90, 40:120]
+    for one, two, factor in zip(same.read(area), brighter.read(area), (1.07, 1.07**2, 1), strict=True):
+        np.testing.assert_allclose(two, factor * one, rtol=1e-6)
+
+
 def test_weights():
     """Inverse variance, that over seeing squared, and one."""
     assert weight_of(4.0, 0.5, weighting="variance") == 0.25
@@ -142,12 +150,12 @@ def test_weights():
     assert weight_of(4.0, 0.5, weighting="uniform") == 1.0
 
 
-def test_zero_points_average_out():
-    """Of two inputs of weights 3 and 1 the errors of 0.01 and 0.03 mag combine; with one alone its own counts."""
+def test_zero_points_do_not_average_out():
+    """Of inputs of weights 3 and 1 the errors of 0.01 and 0.03 mag, which have the same stars, are averaged."""
     counts = np.zeros((1, 3, 2), int)
     counts[0, 0], counts[0, 1] = (50, 50), (0, 40)
     factor = np.log(10) / 2.5
-    both, alone = factor * np.hypot(0.75 * 0.01, 0.25 * 0.03), factor * 0.03
+    both, alone = factor * (0.75 * 0.01 + 0.25 * 0.03), factor * 0.03
     expected = np.sqrt((both**2 + alone**2) / 2)
     found = flux_scale_error(counts, np.array([3.0, 1.0]), np.array([0.01, 0.03]))
     assert found == pytest.approx(expected, rel=1e-12)

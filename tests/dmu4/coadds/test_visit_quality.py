@@ -67,6 +67,17 @@ def test_through_the_summaries(noise):
         np.testing.assert_array_equal(quality.noise.correlation, expected.correlation)
 
 
+def test_common_zero_point(noise):
+    """A common zero point 0.05 mag fainter makes fluxes 4.5 per cent smaller, with its own error."""
+    row = summarise([detector(2, noise)], Limits())[0]
+    common = Table({"zero_point": [28.05], "relative_err": [0.003], "zero_point_err": [0.006]})[0]
+    quality = accepted_quality(row, common)
+    assert quality.flux_factor == pytest.approx(10 ** (-0.4 * 0.05), rel=1e-12)
+    assert quality.zero_point_error == 0.003
+    assert quality.noise.variance == pytest.approx(4.0 * quality.flux_factor**2)
+    assert accepted_quality(row).flux_factor == 1
+
+
 def test_no_usable_pixel():
     """An image of bad pixels has no variance, and cannot go into a coadd."""
     bad = np.full((80, 90), BIT["BAD"])
