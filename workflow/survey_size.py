@@ -33,6 +33,8 @@ class SurveySize:
         Number of tracts and patches.
     patch_mpix
         Millions of pixels of all patches.
+    vista_tract_bands
+        Number of pairs of tract and band with VISTA stacks.
     vista_patch_bands, optical_patch_bands, patch_bands
         Number of pairs of patch and band: those coadded here, those imported, both.
     vista_band_mpix, optical_band_mpix, patch_band_mpix
@@ -49,6 +51,7 @@ class SurveySize:
     tracts: float = 0.0
     patches: float = 0.0
     patch_mpix: float = 0.0
+    vista_tract_bands: float = 0.0
     vista_patch_bands: float = 0.0
     optical_patch_bands: float = 0.0
     patch_bands: float = 0.0
@@ -95,15 +98,18 @@ def survey_size(survey: Survey, known: Mapping[str, float], *, tracts: str = "",
     overlaps, covered = _overlaps(survey, detectors, side, limit=number)
     overlaps = float(counted.get("overlaps", known.get("overlaps", overlaps)))
     covered = float(counted.get("covered", known.get("covered", covered)))
-    vista = number * len(survey.vista.stack_bands if survey.vista is not None and n_stacks else ())
-    optical = number * len(survey.bands) - number * len(survey.vista.stack_bands if survey.vista is not None else ())
+    n_tracts = float(len({patch.tract.id for patch in patches}))
+    ours = len(survey.vista.stack_bands) if survey.vista is not None else 0
+    stacked = ours if n_stacks else 0
+    vista, optical = number * stacked, number * (len(survey.bands) - ours)
     return SurveySize(
         stacks=n_stacks,
         detectors=detectors,
         detector_mpix=detectors * side**2 / 1e6,
-        tracts=float(len({patch.tract.id for patch in patches})),
+        tracts=n_tracts,
         patches=number,
         patch_mpix=number * area,
+        vista_tract_bands=n_tracts * stacked,
         vista_patch_bands=vista,
         optical_patch_bands=optical,
         patch_bands=vista + optical,

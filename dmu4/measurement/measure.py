@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dmu0.robust_statistics import robust_scatter
 from dmu4.measurement.apertures import ApertureSums, area_of, circles, ellipses, sum_apertures
 from dmu4.measurement.band_fluxes import BandFluxes, Flux, make_flux, measure_band
 from dmu4.measurement.error_scale import ErrorInflation, measure_inflation, scale_to_empty
+from dmu4.measurement.flux_floor import FLOOR_APERTURES, flux_floor
 from dmu4.measurement.motion import survey_of
 from dmu4.measurement.object_shapes import MeasuredObjects, ObjectShapes, ShapeSettings, measure_objects, survey_models
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMA, REFERENCE_PIXEL
@@ -23,9 +23,6 @@ CLEAR = 2.5
 
 BRIGHT = 50.0
 """Signal to noise above which the wings of an object extend beyond its model."""
-
-MIN_FLOOR_STARS = 8
-"""Smallest number of bright stars for measuring the flux floor."""
 
 
 @dataclass(frozen=True)
@@ -311,7 +308,8 @@ def finish_band(
     )
     own = band.model * band.in_kron[:, 0]
     coverage = in_circles.filled[:, APERTURES.index(round(COVERAGE_RADIUS / REFERENCE_PIXEL))]
-    of_stars = flux_floor(band.psf, of_circles[APERTURES.index(12)], band.extendedness, default=floor)
+    totals = [_total(of_circles[k], band.in_circles[:, k]) for k in map(APERTURES.index, FLOOR_APERTURES)]
+    of_stars = flux_floor(band.psf, totals, band.extendedness, default=floor)
     measured_floor = np.hypot(of_stars, scale_error)
     seen = np.isfinite(band.psf.value) & np.isfinite(band.gaap.value)
     return BandMeasurement(
@@ -331,32 +329,12 @@ def finish_band(
     )
 
 
+def _total(circle: Flux, fraction: np.ndarray) -> Flux:
+    """Total flux from that in an aperture and the fraction of the light of the model in it."""
+    share = np.where(fraction > 0, fraction, np.nan)
+    return Flux(circle.value / share, circle.error / share, circle.flag)
+
+
 def _aperture_flux(sums: ApertureSums, k: int, own: np.ndarray, inflation: float | np.ndarray, bad: np.ndarray) -> Flux:
     """Flux in one aperture: that of the residual image plus that of the object's own model."""
     return make_flux(sums.flux[:, k] + own, inflation * np.sqrt(sums.variance[:, k]), sums.filled[:, k], bad)
-
-
-def flux_floor(psf: Flux, aperture: Flux, extendedness: np.ndarray, *, default: float) -> float:
-    """Relative scatter between two fluxes of bright stars that their errors do not explain.
-
-    The flux of a bright star is limited by the accuracy of the PSF and the sky, not by photon noise: this part of the
-    error does not decrease with brightness. Statistical errors are not changed; the floor is a separate column, to be
-    added in quadrature.
-
-    Parameters
-    ----------
-    psf, aperture
-        Two types of flux of the same objects.
-    extendedness
-        Morphology of the objects, 0 for stars.
-    default
-        Result if there are fewer than `MIN_FLOOR_STARS` stars above 100 sigma in both.
-    """
-    stars = (extendedness == 0) & ~psf.flag & ~aperture.flag
-    stars &= (psf.value > 100 * psf.error) & (aperture.value > 100 * aperture.error)
-    if np.count_nonzero(stars) < MIN_FLOOR_STARS:
-        return default
-    ratio = aperture.value[stars] / psf.value[stars]
-    scatter = robust_scatter(ratio)
-    expected = np.median(np.hypot(psf.error[stars] / psf.value[stars], aperture.error[stars] / aperture.value[stars]))
-    return float(np.sqrt(max(scatter**2 - expected**2, 0.0)))

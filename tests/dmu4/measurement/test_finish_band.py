@@ -8,7 +8,7 @@ import pytest
 from dmu4.measurement.apertures import ApertureSums, area_of, ellipses
 from dmu4.measurement.band_fluxes import BandFluxes, CentralPixels, Flux
 from dmu4.measurement.error_scale import ErrorInflation
-from dmu4.measurement.measure import finish_band, flux_floor
+from dmu4.measurement.measure import finish_band
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, REFERENCE_PIXEL
 
 N, CIRCLES = 5, len(APERTURES)
@@ -70,16 +70,6 @@ def test_coverage_and_use(finished):
     np.testing.assert_array_equal(finished.input_count, np.arange(N))
     np.testing.assert_array_equal(finished.inexact_psf, [False, True, False, False, False])
     assert pytest.approx(2.016) == COVERAGE_RADIUS == APERTURES[3] * REFERENCE_PIXEL
-
-
-def test_the_floor_is_what_errors_do_not_explain(rng):
-    """Scatter of 3% with errors of 2% in each flux leaves a floor of sqrt(9 - 8) = 1%; less than the errors, none."""
-    n = 4000
-    value, zero = rng.uniform(1e4, 1e5, n), np.zeros(n, bool)
-    psf = Flux(value=value, error=0.002 * value, flag=zero)
-    for scatter, floor in ((0.003, 0.001), (0.002, 0.0)):
-        other = Flux(value=value * (1 + rng.normal(0, scatter, n)), error=0.002 * value, flag=zero)
-        assert flux_floor(psf, other, np.zeros(n), default=0.5) == pytest.approx(floor, abs=3e-4)
 
 
 def test_area_of_a_tilted_ellipse():

@@ -9,9 +9,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from dmu0.robust_statistics import robust_scatter
-from dmu4.measurement.band_fluxes import Flux, make_flux, sky_variance
+from dmu4.measurement.band_fluxes import make_flux, sky_variance
 from dmu4.measurement.error_scale import ErrorInflation, measure_inflation, scale_to_empty
-from dmu4.measurement.measure import flux_floor
 from dmu4.objects.columns import APERTURES, make_object_table, object_id
 from dmu4.patches.cube import BandPlanes, make_cube
 from tests.scenes.measured import catalogue, less_sky
@@ -173,17 +172,6 @@ def test_sky_variance_ignores_sources():
     result = sky_variance(variance, good)
     np.testing.assert_allclose(result[:, :64], 4)
     assert np.isnan(result[:, 64:]).all()
-
-
-def test_flux_floor_is_the_unexplained_scatter(rng):
-    """The floor of bright stars is the scatter put in, and the default where there are too few of them."""
-    n = 400
-    value = rng.uniform(1e4, 1e5, n)
-    psf = Flux(value=value, error=value * 1e-3, flag=np.zeros(n, bool))
-    scattered = value * (1 + rng.normal(0, 0.02, n))
-    aperture = Flux(value=scattered, error=value * 1e-3, flag=np.zeros(n, bool))
-    assert flux_floor(psf, aperture, np.zeros(n), default=0.5) == pytest.approx(0.02, rel=0.2)
-    assert flux_floor(psf, aperture, np.ones(n), default=0.5) == 0.5
 
 
 def test_object_numbers_are_unique_and_bounded():
