@@ -15,7 +15,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import median
 from scipy.sparse import csr_array
 
-from dmu4.detectors.excess_variance import excess_variance
+from dmu4.detectors.excess_variance import excess_variance, robust_excess_variance
 
 SPREADS = np.geomspace(0.001, 0.1, 13)
 """Possible scatters of the zero points of the detectors of a visit in mag, all equally likely at first."""
@@ -145,8 +145,7 @@ def fit_common_zero_points(stars: CommonStars, *, rounds: int = 4) -> CommonZero
         correction = cho_solve(cho_factor(matrix), vector)
         magnitude = stars.magnitude + correction[stars.detector]
         middle = median(magnitude, labels=stars.star, index=np.arange(len(reference)))
-        expected = np.sqrt(stars.error**2 + repeatability**2)
-        kept = np.abs(magnitude - middle[stars.star]) < OUTLIER * expected
+        kept = np.abs(magnitude - middle[stars.star]) < OUTLIER * _residual_errors(stars, repeatability)
         mean, error = _star_means(stars.of(kept), correction, repeatability)
         residual = magnitude - mean[stars.star]
         repeatability = _repeatability(stars.of(kept), residual[kept])
@@ -156,9 +155,19 @@ def fit_common_zero_points(stars: CommonStars, *, rounds: int = 4) -> CommonZero
         level = np.nanmedian(deviation) if np.isfinite(deviation).any() else 0.0
         near = np.abs(deviation - level) < OUTLIER * np.sqrt(known + scatter**2)
         reference = np.where(near, stars.reference, np.nan)
-        excess = excess_variance(deviation[near], known[near], low=MIN_SCATTER**2, high=0.1**2)
+        excess = robust_excess_variance(deviation[near] - level, known[near], low=MIN_SCATTER**2, high=0.1**2)
         scatter = float(np.sqrt(excess))
     return _solve(replace(stars.of(kept), reference=reference), repeatability, scatter)
+
+
+def _residual_errors(stars: CommonStars, repeatability: float) -> np.ndarray:
+    """Expected deviations from the means of stars, which are smaller than the errors: each is a part of its mean.
+
+    A star that was measured once does not deviate; it is always kept.
+    """
+    variance = stars.error**2 + repeatability**2
+    share = 1 / variance / np.bincount(stars.star, 1 / variance)[stars.star]
+    return np.where(share < 1 - 1e-9, np.sqrt(variance * np.maximum(1 - share, 0)), np.inf)
 
 
 def _star_means(stars: CommonStars, correction: np.ndarray, repeatability: float) -> tuple[np.ndarray, np.ndarray]:

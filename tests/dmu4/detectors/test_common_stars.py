@@ -77,7 +77,7 @@ def test_scatters_are_found() -> None:
     fits = [fit_common_zero_points(Sky(seed).stars) for seed in range(20)]
     assert np.mean([fit.spread for fit in fits]) == pytest.approx(0.008, abs=0.001)
     assert np.mean([fit.repeatability for fit in fits]) == pytest.approx(0.003, abs=0.0003)
-    assert np.mean([fit.scatter for fit in fits]) == pytest.approx(0.012, abs=0.003)
+    assert np.mean([fit.scatter for fit in fits]) == pytest.approx(0.012, abs=0.005)
 
 
 def alone(sky: Sky) -> CommonStars:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.detectors.excess_variance import excess_variance
+from dmu4.detectors.excess_variance import excess_variance, robust_excess_variance
 
 
 def test_two_values_of_equal_errors() -> None:
@@ -26,3 +26,16 @@ def test_limits(rng: np.random.Generator) -> None:
     assert excess_variance(values, np.full(50, 4.0), low=0.3, high=9.0) == 0.3
     assert excess_variance(100 * values, np.full(50, 4.0), high=9.0) == 9.0
     assert excess_variance(values[:1], np.ones(1), low=0.2, high=9.0) == 0.2
+
+
+def test_outliers_count_little(rng: np.random.Generator) -> None:
+    """A tenth of the values 4 sigma off raises the robust estimate by at most three fifths, the other one far more."""
+    variance = 10 ** rng.uniform(-1, 1, 4000)
+    deviation = rng.normal(0, np.sqrt(variance + 2.0))
+    deviation[::10] += 4 * np.sqrt(variance[::10] + 2.0)
+    assert 1.7 < robust_excess_variance(deviation, variance, high=50.0) < 3.2
+    assert excess_variance(deviation, variance, high=50.0) > 5
+    assert robust_excess_variance(deviation[1::10], variance[1::10], high=50.0) == pytest.approx(2.0, rel=0.3)
+    assert robust_excess_variance(deviation, 100 * variance, low=0.1, high=50.0) == 0.1
+    assert robust_excess_variance(100 * deviation, variance, high=50.0) == 50.0
+    assert robust_excess_variance(deviation[:0], variance[:0], low=0.3, high=50.0) == 0.3
