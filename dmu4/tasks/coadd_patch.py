@@ -30,7 +30,7 @@ from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance
 from dmu4.coadds.inputs import OpenInput, flux_scale_error, open_input, weight_of
 from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs
 from dmu4.coadds.psf_zones import find_zones
-from dmu4.coadds.stack import CoaddSettings, make_coadd
+from dmu4.coadds.stack import CoaddPlanes, CoaddSettings, make_coadd
 from dmu4.coadds.visit_quality import UnusableInput, accepted_quality
 from obs_vista.masks import bits
 
@@ -267,21 +267,7 @@ class CoaddPatchTask(PipelineTask):
         stamps = cell_psfs(psfs, nominal, cell=cell)
         zones = find_zones(planes, psfs, nominal, cell=cell)
         provenance = make_provenance(sources, [one.record for one in inputs], planes, nominal, box)
-        weights = planes.cell_counts.sum(axis=(0, 1)) * [source.weight for source in sources]
-        metadata = {
-            "n_inputs": len(inputs),
-            "psf_correction": float(np.average([one.psf_correction for one in inputs], weights=weights)),
-            "flux_scale_error": flux_scale_error(
-                planes.cell_counts,
-                np.array([source.weight for source in sources]),
-                np.array([one.zero_point_error for one in inputs]),
-            ),
-            "clipped_fraction": float(planes.clipped.sum() / max(planes.cell_counts.sum(), 1)),
-            "lanczos_order": settings.order,
-            "weighting": str(self.config.weighting),
-        }
-        if common is not None and len(common):
-            metadata["zero_point_error"] = float(common["common_err"][0])
+        metadata = self._metadata(inputs, planes, common)
         coadd = make_cell_coadd(
             planes, stamps, patch, skymap=skymap, band=band, provenance=provenance, metadata=metadata
         )
@@ -290,3 +276,22 @@ class CoaddPatchTask(PipelineTask):
         maps = {"exposures": planes.count, "zone_map": zones.number}
         images = {key: Image(array, bbox=box, sky_projection=coadd.sky_projection) for key, array in maps.items()}
         return Struct(coadd=coadd, zones=zones.to_table(), **images)
+
+    def _metadata(
+        self, inputs: Sequence[OpenInput], planes: CoaddPlanes, common: Table | None
+    ) -> dict[str, int | float | str | bool]:
+        """What the coadd says of its inputs and of its zero point."""
+        weights = np.array([one.source.weight for one in inputs])
+        errors = np.array([one.zero_point_error for one in inputs])
+        shares = planes.cell_counts.sum(axis=(0, 1)) * weights
+        metadata: dict[str, int | float | str | bool] = {
+            "n_inputs": len(inputs),
+            "psf_correction": float(np.average([one.psf_correction for one in inputs], weights=shares)),
+            "flux_scale_error": flux_scale_error(planes.cell_counts, weights, errors),
+            "clipped_fraction": float(planes.clipped.sum() / max(planes.cell_counts.sum(), 1)),
+            "lanczos_order": self.config.order,
+            "weighting": str(self.config.weighting),
+        }
+        if common is not None and len(common):
+            metadata["zero_point_error"] = float(common["common_err"][0])
+        return metadata
