@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.ndimage import median
+from scipy.optimize import nnls
 from scipy.sparse import csr_array
 
 from dmu4.detectors.excess_variance import excess_variance, robust_excess_variance
@@ -70,6 +71,26 @@ class CommonStars:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Scatter of the magnitudes of a star on several detectors.
+
+    Attributes
+    ----------
+    factor
+        Ratio of the noise to the quoted errors, which do not contain the correlation of neighbouring pixels.
+    repeatability
+        Scatter beyond that, the same for bright and faint stars, in mag.
+    """
+
+    factor: float
+    repeatability: float
+
+    def variance(self, error: np.ndarray) -> np.ndarray:
+        """Variance in mag^2 of magnitudes with given quoted errors in mag."""
+        return (self.factor * error) ** 2 + self.repeatability**2
+
+
+@dataclass(frozen=True)
 class CommonZeroPoints:
     """Zero points of D detectors.
 
@@ -79,8 +100,8 @@ class CommonZeroPoints:
         To be added to each zero point in mag [D].
     covariance
         Covariance of the corrections in mag^2 [D, D].
-    repeatability
-        Scatter of the magnitudes of a star on several detectors beyond their errors, mag.
+    noise
+        Noise of the magnitudes of a star on several detectors.
     scatter
         Scatter of the references of stars beyond their errors, mag: of colour terms and variable stars.
     spread
@@ -93,7 +114,7 @@ class CommonZeroPoints:
 
     correction: np.ndarray
     covariance: np.ndarray
-    repeatability: float
+    noise: Noise
     scatter: float
     spread: float
     stars: np.ndarray
@@ -124,10 +145,10 @@ def fit_common_zero_points(stars: CommonStars, *, rounds: int = 4) -> CommonZero
         m + c_d = M + noise,   r = M + noise,   z_d + c_d = Z_visit + scatter,
 
     where c is the correction of a zero point z, and Z that of a visit. M and Z are free, and eliminated. The variances
-    of the noise are those of the quoted errors and an excess, which is fitted; the result is the mean over the possible
-    scatters of the detectors of a visit, weighted by their marginal likelihoods (Gelman et al. 2013, Bayesian Data
-    Analysis, sec. 5.4), so that its error contains that of the scatter. A detector that deviates from its visit by more
-    than `OUTLIER` times what is expected is not drawn towards it.
+    of the noise are those of the quoted errors, a factor and an excess, which are fitted; the result is the mean over
+    the possible scatters of the detectors of a visit, weighted by their marginal likelihoods (Gelman et al. 2013,
+    Bayesian Data Analysis, sec. 5.4), so that its error contains that of the scatter. A detector that deviates from its
+    visit by more than `OUTLIER` times what is expected is not drawn towards it.
 
     Parameters
     ----------
@@ -136,19 +157,18 @@ def fit_common_zero_points(stars: CommonStars, *, rounds: int = 4) -> CommonZero
     rounds
         Number of repetitions without the outliers of the last one.
     """
-    repeatability, scatter = 0.005, 0.01
+    noise, scatter = Noise(1.5, 0.005), 0.01
     reference = stars.reference.copy()
     kept = np.ones(len(stars.magnitude), bool)
     for _ in range(rounds):
         used = replace(stars.of(kept), reference=reference)
-        matrix, vector = _normal_equations(used, repeatability, scatter)
+        matrix, vector = _normal_equations(used, noise, scatter)
         correction = cho_solve(cho_factor(matrix), vector)
         magnitude = stars.magnitude + correction[stars.detector]
         middle = median(magnitude, labels=stars.star, index=np.arange(len(reference)))
-        kept = np.abs(magnitude - middle[stars.star]) < OUTLIER * _residual_errors(stars, repeatability)
-        mean, error = _star_means(stars.of(kept), correction, repeatability)
-        residual = magnitude - mean[stars.star]
-        repeatability = _repeatability(stars.of(kept), residual[kept])
+        kept = np.abs(magnitude - middle[stars.star]) < OUTLIER * _residual_errors(stars, noise)
+        mean, error = _star_means(stars.of(kept), correction, noise)
+        noise = _measure_noise(stars.of(kept), (magnitude - mean[stars.star])[kept], noise)
         deviation = mean - stars.reference
         known = stars.reference_error**2 + error**2
         # about the median, because wrong references have moved all corrections
@@ -157,22 +177,22 @@ def fit_common_zero_points(stars: CommonStars, *, rounds: int = 4) -> CommonZero
         reference = np.where(near, stars.reference, np.nan)
         excess = robust_excess_variance(deviation[near] - level, known[near], low=MIN_SCATTER**2, high=0.1**2)
         scatter = float(np.sqrt(excess))
-    return _solve(replace(stars.of(kept), reference=reference), repeatability, scatter)
+    return _solve(replace(stars.of(kept), reference=reference), noise, scatter)
 
 
-def _residual_errors(stars: CommonStars, repeatability: float) -> np.ndarray:
+def _residual_errors(stars: CommonStars, noise: Noise) -> np.ndarray:
     """Expected deviations from the means of stars, which are smaller than the errors: each is a part of its mean.
 
     A star that was measured once does not deviate; it is always kept.
     """
-    variance = stars.error**2 + repeatability**2
+    variance = noise.variance(stars.error)
     share = 1 / variance / np.bincount(stars.star, 1 / variance)[stars.star]
     return np.where(share < 1 - 1e-9, np.sqrt(variance * np.maximum(1 - share, 0)), np.inf)
 
 
-def _star_means(stars: CommonStars, correction: np.ndarray, repeatability: float) -> tuple[np.ndarray, np.ndarray]:
+def _star_means(stars: CommonStars, correction: np.ndarray, noise: Noise) -> tuple[np.ndarray, np.ndarray]:
     """Mean magnitude of each star over its detectors, and its error; NaN without measurements."""
-    weight = 1 / (stars.error**2 + repeatability**2)
+    weight = 1 / noise.variance(stars.error)
     count = len(stars.reference)
     total = np.bincount(stars.star, weight, count)
     values = np.bincount(stars.star, weight * (stars.magnitude + correction[stars.detector]), count)
@@ -180,22 +200,26 @@ def _star_means(stars: CommonStars, correction: np.ndarray, repeatability: float
         return values / total, 1 / np.sqrt(total)
 
 
-def _repeatability(stars: CommonStars, residual: np.ndarray) -> float:
-    """Scatter of the measurements of a star about their mean beyond their errors, for stars of several detectors."""
-    seen = np.bincount(stars.star, minlength=len(stars.reference))
-    several = seen[stars.star] > 1
-    freedom = several.sum() - (seen > 1).sum() - (len(np.unique(stars.detector[several])) - 1)
-    if freedom < 10:
-        return 0.005
-    # the means absorb a part of the scatter, and so do the corrections
-    square = residual[several] ** 2 * several.sum() / freedom
-    excess = np.average(square - stars.error[several] ** 2, weights=1 / (stars.error[several] ** 2 + 0.003**2) ** 2)
-    return float(np.sqrt(np.clip(excess, MIN_SCATTER**2, 0.05**2)))
+def _measure_noise(stars: CommonStars, residual: np.ndarray, noise: Noise) -> Noise:
+    """The noise of the measurements from their deviations from the means of stars, starting from an estimate of it."""
+    expected = _residual_errors(stars, noise)
+    several = np.isfinite(expected)
+    seen = np.bincount(stars.star[several], minlength=len(stars.reference))
+    total = several.sum() - (seen > 1).sum()
+    freedom = total - (len(np.unique(stars.detector[several])) - 1)
+    if freedom < 20:
+        return noise
+    variance = noise.variance(stars.error[several])
+    # the expected deviation takes the means into account; the corrections absorb another part
+    square = (residual[several] / expected[several]) ** 2 * total / freedom
+    design = np.column_stack([stars.error[several] ** 2, np.ones(several.sum())]) / variance[:, None]
+    factor, excess = nnls(design, square)[0]
+    return Noise(float(np.clip(np.sqrt(factor), 1.0, 4.0)), float(np.clip(np.sqrt(excess), MIN_SCATTER, 0.05)))
 
 
-def _solve(stars: CommonStars, repeatability: float, scatter: float) -> CommonZeroPoints:
-    """The corrections for given scatters of magnitudes and references."""
-    matrix, vector = _normal_equations(stars, repeatability, scatter)
+def _solve(stars: CommonStars, noise: Noise, scatter: float) -> CommonZeroPoints:
+    """The corrections for a given noise of the magnitudes and scatter of the references."""
+    matrix, vector = _normal_equations(stars, noise, scatter)
     alone = cho_solve(cho_factor(matrix), np.eye(len(matrix)))
     groups = _groups(stars, stars.zero_point + alone @ vector, np.diag(alone))
     seen = np.bincount(stars.star, minlength=len(stars.reference))
@@ -203,7 +227,7 @@ def _solve(stars: CommonStars, repeatability: float, scatter: float) -> CommonZe
     result = CommonZeroPoints(
         alone @ vector,
         alone,
-        repeatability,
+        noise,
         scatter,
         np.nan,
         stars=np.bincount(stars.detector, minlength=count),
@@ -215,9 +239,9 @@ def _solve(stars: CommonStars, repeatability: float, scatter: float) -> CommonZe
     return replace(result, correction=correction, covariance=covariance, spread=spread)
 
 
-def _normal_equations(stars: CommonStars, repeatability: float, scatter: float) -> tuple[np.ndarray, np.ndarray]:
+def _normal_equations(stars: CommonStars, noise: Noise, scatter: float) -> tuple[np.ndarray, np.ndarray]:
     """Normal matrix and right-hand side of the corrections; the magnitudes of the stars are eliminated."""
-    count, weight = len(stars.visit), 1 / (stars.error**2 + repeatability**2)
+    count, weight = len(stars.visit), 1 / noise.variance(stars.error)
     known = np.isfinite(stars.reference) & np.isfinite(stars.reference_error)
     of_reference = np.where(known, 1 / (np.where(known, stars.reference_error, 1.0) ** 2 + scatter**2), 0)
     total = np.bincount(stars.star, weight, len(known)) + of_reference

@@ -70,12 +70,12 @@ def summarise_zero_points(found: Table) -> Table:
     Table
         tract, band, detectors, stars and shared (medians of a detector), moved (rms of the corrections), alone_err and
         relative_err (medians), common_err, visit_spread; and from the truth alone and common (scatter of the errors),
-        offset (their mean) and pull (root mean square of the errors about their mean over relative_err).
+        offset (their mean) and pull (root mean square of the errors about their mean over what is expected).
     """
     rows = []
     for tract, band, part in _parts(found):
         errors = np.asarray(part["true_common"])
-        pulls = (errors - errors.mean()) / np.asarray(part["relative_err"])
+        pulls = (errors - errors.mean()) / np.hypot(part["relative_err"], part["psf_err"])
         milli = (
             np.sqrt(np.mean(np.square(part["correction"]))),
             np.median(part["alone_err"]),

@@ -165,6 +165,7 @@ class CoaddPatchTask(PipelineTask):
 
     ConfigClass = CoaddPatchConfig
     _DefaultName = "coadd_patch"
+    config: CoaddPatchConfig
 
     def runQuantum(
         self, butlerQC: QuantumContext, inputRefs: InputQuantizedConnection, outputRefs: OutputQuantizedConnection

@@ -65,7 +65,8 @@ def test_same_star_and_numbers(flux: np.ndarray) -> None:
     np.testing.assert_allclose(table["correction"], [0, 2.5 * np.log10(1.02)], atol=5e-4)
     np.testing.assert_allclose(table["zero_point"] - table["correction"], [28.03, 28.05], rtol=1e-12)
     np.testing.assert_allclose(table["zero_point_err"], np.hypot(fit.error, POGSON * 0.002), rtol=1e-6)
-    assert (table["relative_err"] < table["zero_point_err"]).all()
+    np.testing.assert_allclose(table["psf_err"], POGSON * 0.002)
+    np.testing.assert_allclose(table["relative_err"], fit.relative_error)
     assert table["n_shared"].tolist() == [30, 30]
 
 

@@ -19,7 +19,8 @@ def found() -> Table:
     table["true_alone"], table["true_common"] = 0.010 * sign + 0.001, 0.002 * sign + 0.001
     table["correction"] = table["true_common"] - table["true_alone"]
     table["zero_point"] = 28 + table["true_common"] + 0.05 * (table["visit"] == 9)
-    table["alone_err"], table["relative_err"], table["common_err"] = 0.011, 0.004, 0.0015
+    table["alone_err"], table["relative_err"], table["common_err"] = 0.011, 0.0032, 0.0015
+    table["psf_err"] = 0.0024
     table["visit_spread"], table["n_stars"], table["n_shared"] = 0.006, [10, 20, 30, 40, 5], 4
     return table
 
@@ -29,7 +30,7 @@ def test_numbers_in_millimagnitudes(found: Table) -> None:
     table = summarise_zero_points(found)
     assert table["band"].tolist() == ["vj", "vk"]
     row = dict(zip(table.colnames, table[1], strict=True))
-    expected = {"detectors": 4, "stars": 25, "shared": 4, "moved": 8, "alone_err": 11, "relative_err": 4}
+    expected = {"detectors": 4, "stars": 25, "shared": 4, "moved": 8, "alone_err": 11, "relative_err": 3.2}
     expected |= {"common_err": 1.5, "visit_spread": 6, "alone": 10, "common": 2, "offset": 1, "pull": 0.5}
     assert {name: row[name] for name in expected} == pytest.approx(expected)
     assert len(summarise_zero_points(Table())) == 0
