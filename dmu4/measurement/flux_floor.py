@@ -15,7 +15,7 @@ FLOOR_APERTURES = (6, 9)
 MIN_FLOOR_STARS = 8
 """Smallest number of bright stars for measuring the flux floor."""
 
-FLOOR_STARS = 40
+FLOOR_STARS = 50
 """Number of the brightest stars, whose errors are almost only the floor."""
 
 BRIGHT_ENOUGH = 100.0
