@@ -24,9 +24,9 @@ from dmu4.patches.sky import SkySubtracted, meshes_of
 from dmu4.tasks.detect_patch import DetectPatchConfig, DetectPatchTask
 from dmu4.tasks.import_optical import ImportOpticalConfig, ImportOpticalTask
 from dmu4.tasks.measure_patch import MeasurePatchConfig, MeasurePatchTask
+from tests.scenes.cell_borders import border_distance
 from tests.scenes.handles import Handle
 
-pytestmark = pytest.mark.slow
 BANDS = ("u", "g", "r", "i", "z", "y")
 
 
@@ -83,23 +83,6 @@ def star_ratios(measured: Measured, band: str, *, snr: float) -> tuple[np.ndarra
     return ratio, np.asarray(rows["x"])[good] - box.x.start, np.asarray(rows["y"])[good] - box.y.start
 
 
-def border_distance(measured: Measured, band: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Distance in pixels from the nearest border of cells with different visits; infinite if there is none."""
-    cell, cover = measured.patch.tract.cell, measured.cover[band]
-    rows, columns = cover.shape[1:]
-    distance = np.full(len(x), np.inf)
-    for n, (a, b) in enumerate(zip(x, y, strict=True)):
-        i, j = int((b + 0.5) // cell), int((a + 0.5) // cell)
-        for di, dj, away in (
-            (0, 1, (j + 1) * cell - 0.5 - a), (0, -1, a + 0.5 - j * cell),
-            (1, 0, (i + 1) * cell - 0.5 - b), (-1, 0, b + 0.5 - i * cell),
-        ):  # fmt: skip
-            k, m = i + di, j + dj
-            if 0 <= k < rows and 0 <= m < columns and (cover[:, i, j] != cover[:, k, m]).any():
-                distance[n] = min(distance[n], away)
-    return distance
-
-
 @pytest.mark.parametrize("band", BANDS)
 def test_stars_have_their_fluxes(measured: Measured, band: str) -> None:
     """Isolated stars of 20 sigma are right to 1% in the median, without a correction of this test's own."""
@@ -114,7 +97,9 @@ def test_no_step_at_borders_of_cells(measured: Measured) -> None:
     near, far = [], []
     for band in BANDS:
         ratio, x, y = star_ratios(measured, band, snr=100)
-        at_border = border_distance(measured, band, x, y) < 10
+        cover = measured.cover[band]
+        labels = np.tensordot(1 << np.arange(len(cover)), cover, axes=1)
+        at_border = border_distance(labels, measured.patch.tract.cell, x=x, y=y) < 10
         near.append(ratio[at_border])
         far.append(ratio[~at_border])
     close, others = np.concatenate(near), np.concatenate(far)
