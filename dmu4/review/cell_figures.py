@@ -52,7 +52,10 @@ def plot_cells(coadd: CellCoadd) -> Figure:
     labels = input_sets(coadd)
     for axis, (values, label) in zip(axes, maps, strict=False):
         shown = axis.imshow(values, origin="lower", cmap="cividis")
-        figure.colorbar(shown, ax=axis, location="bottom", shrink=0.85).set_label(label)
+        bar = figure.colorbar(shown, ax=axis, location="bottom", shrink=0.85)
+        bar.set_label(label)
+        if label == "images added":
+            bar.locator = MaxNLocator(integer=True)
         _draw_borders(axis, labels)
         axis.set_xlabel("column of cells")
     axes[0].set_ylabel("row of cells")
@@ -60,7 +63,8 @@ def plot_cells(coadd: CellCoadd) -> Figure:
     for axis in axes:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(f"tract {coadd.tract}, patch {coadd.patch.id}, band {coadd.band}; lines: other visits", fontsize=10)
+    where = f"tract {coadd.tract}, patch {coadd.patch.id}, band {coadd.band}"
+    figure.suptitle(f"{where}; red: borders between cells with different visits", fontsize=10)
     return figure
 
 
