@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from dmu4.measurement.stamps import DISC_VARIANCES, DISC_WEIGHTS, StampSet, own_light
+from dmu4.measurement.profiles import DISC_VARIANCES, DISC_WEIGHTS
+from dmu4.measurement.stamps import StampSet, own_light
 from dmu4.psf.moments import OBJECT_REACH, iterate_moments, object_limits, weighted_sums
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dmu4.measurement.forced import ForcedFluxes, fit_fluxes, subtract_models
+from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.psf_steps import follow_pixels
-from dmu4.measurement.stamps import Kernels, Profiles, StampSet, render
+from dmu4.measurement.stamps import Kernels, StampSet, render
 from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
 
 

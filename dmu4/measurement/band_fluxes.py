@@ -9,10 +9,12 @@ import numpy as np
 from dmu4.measurement.apertures import sum_stamps
 from dmu4.measurement.band_fit import BandFit, fit_band
 from dmu4.measurement.error_scale import ErrorInflation
-from dmu4.measurement.forced import ForcedFluxes, own_overlap, project
-from dmu4.measurement.gaap import gaap_weights, weight_transforms
+from dmu4.measurement.forced import ForcedFluxes
+from dmu4.measurement.gaap import model_in_gaap, sum_gaap
+from dmu4.measurement.galaxy_fluxes import model_chi2, model_fluxes, neighbour_fraction
 from dmu4.measurement.point_sources import classify, point_fluxes
-from dmu4.measurement.stamps import Profiles, parts
+from dmu4.measurement.profiles import Profiles
+from dmu4.measurement.structure import Structure
 from dmu4.patches.cube import PatchCube
 from obs_vista.masks import BIT
 from obs_vista.photometry import magnitude_of
@@ -70,24 +72,32 @@ class BandFluxes:
 
     Attributes
     ----------
-    psf, gaap
-        Point-source and Gaussian-aperture fluxes.
+    psf, cmodel
+        Point-source and disc-and-bulge fluxes.
+    gaap
+        Fluxes in the Gaussian apertures.
     model
         Flux of the model of each object, 0 if it could not be fitted.
     in_circles, in_kron
         Light of the models of unit flux inside the circles [N, circle] and the Kron ellipse [N, 1].
     extendedness
         Morphology: 0 for a point source, 1 for an extended source, NaN if undetermined.
+    neighbours, chi2
+        Fraction of the light that belongs to neighbours, and chi^2 per pixel of the models, see
+        `dmu4.measurement.galaxy_fluxes`.
     centre
         Properties of the pixels at the centres.
     """
 
     psf: Flux
-    gaap: Flux
+    cmodel: Flux
+    gaap: tuple[Flux, ...]
     model: np.ndarray
     in_circles: np.ndarray
     in_kron: np.ndarray
     extendedness: np.ndarray
+    neighbours: np.ndarray
+    chi2: np.ndarray
     centre: CentralPixels
 
 
@@ -180,11 +190,12 @@ def measure_band(
     band: int,
     *,
     profiles: Profiles,
+    structure: Structure,
     conics: np.ndarray,
     kron: np.ndarray,
     pairs: tuple[np.ndarray, np.ndarray],
     inflation: ErrorInflation,
-    gaap_sigma: float,
+    gaap_sigma: np.ndarray,
     extended_limit: float,
 ) -> tuple[BandFluxes, np.ndarray]:
     """Point-source and Gaussian-aperture fluxes of all objects in one band, and the data for the other apertures.
@@ -195,6 +206,8 @@ def measure_band(
         All bands, minus their residual sky, and the number of this band.
     profiles
         Profiles of the models.
+    structure
+        Discs and bulges fitted to the objects.
     conics, kron
         Circles [N, circle, 3] and Kron ellipses [N, 1, 3], as for `dmu4.measurement.apertures.sum_apertures`.
     pairs
@@ -202,7 +215,7 @@ def measure_band(
     inflation
         Error inflation due to the correlation of the noise.
     gaap_sigma
-        Sigma of the Gaussian aperture in pixels.
+        Sigmas of the Gaussian apertures in pixels.
     extended_limit
         Limit for extended sources, see `dmu4.measurement.object_shapes.ShapeSettings`.
 
@@ -212,7 +225,7 @@ def measure_band(
         Measurements of the band, and its image minus all models [y, x].
     """
     if not cube.good[..., band].any() or not cube.psf[band].any():
-        return _nothing(len(profiles), conics.shape[1]), np.zeros(cube.shape, np.float32)
+        return _nothing(len(profiles), conics.shape[1], len(gaap_sigma)), np.zeros(cube.shape, np.float32)
     fit = fit_band(cube, band, profiles, pairs)
     centre = central_pixels(cube, band, fit, profiles, inflation=inflation.psf)
     point = point_fluxes(profiles, fit, np.arange(len(profiles)))
@@ -220,42 +233,46 @@ def measure_band(
     errors = inflation.psf * point.error * blending_cost(fit.forced)
     covered = np.where(np.isfinite(fit.forced.flux), fit.forced.covered, 0)
     widths = {"error": inflation.psf * point.excess_error, "signal_to_noise": point.flux / errors}
+    cmodel = model_fluxes(profiles, fit, structure, inflation, point=point.flux, point_error=errors)
     fluxes = BandFluxes(
         psf=make_flux(point.flux, errors, covered, centre.saturated),
-        gaap=_gaap(profiles, fit, sigma=gaap_sigma, inflation=inflation.gaap, bad=centre.saturated),
+        cmodel=make_flux(cmodel.flux, cmodel.error, covered, centre.saturated),
+        gaap=tuple(
+            _gaap(profiles, fit, sigma=sigma, inflation=scale, bad=centre.saturated)
+            for sigma, scale in zip(gaap_sigma, inflation.gaap, strict=True)
+        ),
         model=fit.flux,
         in_circles=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=conics),
         in_kron=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=kron),
         extendedness=classify(point.excess, **widths, limit=extended_limit),
+        neighbours=neighbour_fraction(fit),
+        chi2=model_chi2(fit),
         centre=centre,
     )
     return fluxes, fit.residual
 
 
 def _gaap(profiles: Profiles, fit: BandFit, *, sigma: float, inflation: float, bad: np.ndarray) -> Flux:
-    """Gaussian-aperture fluxes of the objects with their neighbours subtracted."""
-    transforms, possible = weight_transforms(fit.psf, sigma=sigma)
-    value, error, filled = np.zeros((3, len(profiles)))
-    for some in parts(len(profiles)):
-        place = {"x": profiles.x[some], "y": profiles.y[some], "cell": fit.cell[some]}
-        weights = gaap_weights(**place, transforms=transforms, sigma=sigma)
-        sums = project(weights, image=fit.residual, variance=fit.variance, good=fit.good)
-        value[some] = sums.signal + fit.flux[some] * own_overlap(weights, fit.models.subset(some))
-        error[some] = inflation * np.sqrt(sums.noise)
-        filled[some] = np.where(possible[fit.cell[some]], sums.seen / sums.whole, 0)
-    return make_flux(value, error, filled, bad)
+    """Fluxes in one Gaussian aperture of the objects with their neighbours subtracted."""
+    place = {"x": profiles.x, "y": profiles.y, "psf": fit.psf, "cell": fit.cell}
+    sums = sum_gaap(fit.residual, fit.variance, fit.good, **place, sigma=sigma)
+    value = sums.flux + fit.flux * model_in_gaap(profiles, sigma)
+    return make_flux(value, inflation * sums.error, sums.filled, bad)
 
 
-def _nothing(n: int, circles: int) -> BandFluxes:
+def _nothing(n: int, circles: int, gaussians: int) -> BandFluxes:
     """The measurements of a band without any data."""
     nan, yes = np.full(n, np.nan), np.ones(n, bool)
     empty = Flux(value=nan, error=nan, flag=yes)
     return BandFluxes(
         psf=empty,
-        gaap=empty,
+        cmodel=empty,
+        gaap=(empty,) * gaussians,
         model=np.zeros(n),
         in_circles=np.zeros((n, circles)),
         in_kron=np.zeros((n, 1)),
         extendedness=nan,
+        neighbours=nan,
+        chi2=nan,
         centre=CentralPixels(saturated=~yes, inexact_psf=~yes, depth5=nan, input_count=np.zeros(n, np.int32)),
     )

@@ -11,8 +11,9 @@ from scipy.spatial import cKDTree
 from dmu0.robust_statistics import clipped_moments
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.measurement.forced import project
-from dmu4.measurement.gaap import gaap_weights, weight_transforms
-from dmu4.measurement.stamps import Kernels, make_profiles, render
+from dmu4.measurement.gaap import sum_gaap
+from dmu4.measurement.profiles import make_profiles
+from dmu4.measurement.stamps import Kernels, render
 
 MIN_SAMPLES = 50
 """Smallest number of empty sample positions; with fewer, errors are not scaled."""
@@ -27,8 +28,10 @@ class ErrorInflation:
 
     Attributes
     ----------
-    psf, gaap
-        Ratios for point-source and for GAaP fluxes.
+    psf
+        Ratio for point-source fluxes.
+    gaap
+        Ratios for GAaP fluxes [aperture].
     radius
         Radii of circular apertures in pixels, increasing [circle].
     circle
@@ -40,7 +43,7 @@ class ErrorInflation:
     """
 
     psf: float
-    gaap: float
+    gaap: np.ndarray
     radius: np.ndarray
     circle: np.ndarray
     samples: int
@@ -87,7 +90,7 @@ def measure_inflation(
     psf: np.ndarray,
     cell_of: Callable[..., np.ndarray],
     radii: np.ndarray,
-    gaap_sigma: float,
+    gaap_sigma: np.ndarray,
     count: int = 600,
 ) -> ErrorInflation:
     """Measure error inflation by measuring pure noise in the same way as sources.
@@ -107,12 +110,14 @@ def measure_inflation(
     radii
         Radii of circular apertures in pixels, increasing.
     gaap_sigma
-        Sigma of the GAaP aperture in pixels.
+        Sigmas of the GAaP apertures in pixels.
     count
         Number of positions to try.
     """
     radii = np.asarray(radii, float)
-    unknown = ErrorInflation(psf=1.0, gaap=1.0, radius=radii, circle=np.ones(len(radii)), samples=0)
+    unknown = ErrorInflation(
+        psf=1.0, gaap=np.ones(len(gaap_sigma)), radius=radii, circle=np.ones(len(radii)), samples=0
+    )
     if not good.any() or not psf.any():
         return unknown
     margin = int(np.ceil(max(radii[-1], psf.shape[-1] / 2))) + 2
@@ -125,11 +130,12 @@ def measure_inflation(
     kernels = Kernels(psf)
     in_psf = project(render(points, kernels, cell), **planes)
     gradients = [project(render(points, one, cell), **planes) for one in kernels.gradients()]
-    of_gaap, _ = weight_transforms(psf, sigma=gaap_sigma)
-    in_gaap = project(gaap_weights(x=x, y=y, transforms=of_gaap, cell=cell, sigma=gaap_sigma), **planes)
+    in_gaap = [
+        sum_gaap(noise, variance, good, x=x, y=y, psf=psf, cell=cell, sigma=sigma) for sigma in np.asarray(gaap_sigma)
+    ]
     return ErrorInflation(
         psf=_scatter(in_psf.signal / np.sqrt(in_psf.noise)),
-        gaap=_scatter(in_gaap.signal / np.sqrt(in_gaap.noise)),
+        gaap=np.array([_scatter(one.flux / one.error) for one in in_gaap]),
         radius=radii,
         circle=np.array([_scatter(of_radius) for of_radius in pulls.T]),
         samples=len(x),
@@ -156,7 +162,7 @@ def scale_to_empty(
     x: np.ndarray,
     y: np.ndarray,
     clear: float,
-    gaap_sigma: float,
+    gaap_sigma: Sequence[np.ndarray],
     bright: np.ndarray | None = None,
     count: int = 6000,
 ) -> list[ErrorInflation]:
@@ -177,7 +183,8 @@ def scale_to_empty(
     clear
         Smallest distance of the samples from objects in pixels.
     gaap_sigma
-        Sigma of the GAaP aperture in pixels; its noise is similar to that of a circle of twice this radius.
+        Sigmas of the GAaP apertures of each band in pixels; their noise is similar to that of circles of twice this
+        radius.
     bright
         Objects with wings beyond their models [object, band]; the smallest distance from them is three times ``clear``.
     count
@@ -200,7 +207,7 @@ def scale_to_empty(
         if bright is not None:
             whole &= _distance(samples, objects[bright[:, band]]) > 3 * clear
         pulls = sums.flux[whole, :, band] / (one.circle * np.sqrt(sums.variance[whole, :, band]))
-        scaled.append(_scaled(one, pulls, gaap_radius=2 * gaap_sigma))
+        scaled.append(_scaled(one, pulls, gaap_radius=2 * np.asarray(gaap_sigma[band])))
     return scaled
 
 
@@ -211,12 +218,12 @@ def _distance(samples: np.ndarray, objects: np.ndarray) -> np.ndarray:
     return cKDTree(objects).query(samples)[0]
 
 
-def _scaled(one: ErrorInflation, pulls: np.ndarray, *, gaap_radius: float) -> ErrorInflation:
+def _scaled(one: ErrorInflation, pulls: np.ndarray, *, gaap_radius: np.ndarray) -> ErrorInflation:
     """The inflation multiplied by the scatter of the pulls [position, circle]."""
     if len(pulls) < MIN_SAMPLES:
         return one
     excess = np.array([clipped_moments(of_radius)[1] for of_radius in pulls.T])
-    of_gaap = float(np.interp(gaap_radius, one.radius, excess))
+    of_gaap = np.interp(gaap_radius, one.radius, excess)
     return replace(one, gaap=one.gaap * of_gaap, circle=one.circle * excess)
 
 

@@ -9,7 +9,8 @@ import numba
 import numpy as np
 from scipy.spatial import cKDTree
 
-from dmu4.measurement.stamps import Profiles, StampSet
+from dmu4.measurement.profiles import Profiles
+from dmu4.measurement.stamps import StampSet
 
 MAX_NEIGHBOURS = 24
 """Largest number of neighbours included in the error of a source: those with the largest overlap."""
@@ -28,12 +29,16 @@ class ForcedFluxes:
         Fraction of the light of each model on good pixels.
     isolated_error
         Error of each flux without neighbours.
+    power, signal
+        Sums over good pixels of the square of each model, and of the model times the image.
     """
 
     flux: np.ndarray
     error: np.ndarray
     covered: np.ndarray
     isolated_error: np.ndarray
+    power: np.ndarray
+    signal: np.ndarray
 
 
 class StampSums(NamedTuple):
@@ -274,6 +279,8 @@ def fit_fluxes(
         error=np.sqrt(noise * np.maximum(inverse, 0)),
         covered=covered,
         isolated_error=np.sqrt(noise / diagonal),
+        power=sums.power,
+        signal=sums.signal,
     )
 
 

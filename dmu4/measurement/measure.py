@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from dmu4.measurement.apertures import ApertureSums, area_of, circles, ellipses, sum_apertures
-from dmu4.measurement.band_fluxes import BandFluxes, Flux, make_flux, measure_band
+from dmu4.measurement.band_fluxes import MIN_FILLED, BandFluxes, Flux, make_flux, measure_band
 from dmu4.measurement.error_scale import ErrorInflation, measure_inflation, scale_to_empty
 from dmu4.measurement.flux_floor import FLOOR_APERTURES, flux_floor
+from dmu4.measurement.gaap import apertures_of
 from dmu4.measurement.motion import survey_of
-from dmu4.measurement.object_shapes import MeasuredObjects, ObjectShapes, ShapeSettings, measure_objects, survey_models
-from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMA, REFERENCE_PIXEL
+from dmu4.measurement.object_models import ObjectShapes, survey_models
+from dmu4.measurement.object_shapes import MeasuredObjects, ShapeSettings, measure_objects
+from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMAS, REFERENCE_PIXEL
 from dmu4.patches.cube import PatchCube, PatchData, gather, mean_psf, psf_sigma
 from dmu4.patches.sky import source_mask
 
@@ -50,8 +52,10 @@ class BandMeasurement:
 
     Attributes
     ----------
-    psf, gaap, kron
-        Point-source, Gaussian-aperture and Kron fluxes.
+    psf, kron, cmodel
+        Point-source, Kron and disc-and-bulge fluxes.
+    gaap
+        Fluxes in the Gaussian apertures of `dmu4.objects.columns.GAAP_NAMES`.
     circles
         Fluxes in the circular apertures of `dmu4.objects.columns.APERTURES`.
     kron_fraction, circle_fraction
@@ -61,6 +65,10 @@ class BandMeasurement:
         Relative error to add in quadrature; NaN where the band has no data.
     extendedness
         Morphology: 0 for a point source, 1 for an extended source, NaN if undetermined.
+    residual
+        Flux of the image minus all models in a circle of `dmu4.objects.columns.COVERAGE_RADIUS`.
+    neighbours, chi2
+        Fraction of the light that belongs to neighbours, and chi^2 per pixel of the models.
     input_count
         Number of images at the position.
     coverage
@@ -74,13 +82,17 @@ class BandMeasurement:
     """
 
     psf: Flux
-    gaap: Flux
     kron: Flux
+    cmodel: Flux
+    gaap: tuple[Flux, ...]
     circles: tuple[Flux, ...]
     kron_fraction: np.ndarray
     circle_fraction: np.ndarray
     flux_floor: np.ndarray
     extendedness: np.ndarray
+    residual: np.ndarray
+    neighbours: np.ndarray
+    chi2: np.ndarray
     input_count: np.ndarray
     coverage: np.ndarray
     depth5: np.ndarray
@@ -111,11 +123,11 @@ class Measurements:
 
 @dataclass(frozen=True)
 class _Apertures:
-    """Apertures around N objects, as conics; see `dmu4.measurement.apertures`."""
+    """Apertures around N objects: conics, see `dmu4.measurement.apertures`, and sigmas of Gaussians of each band."""
 
     circles: np.ndarray
     kron: np.ndarray
-    gaap_sigma: float
+    gaap_sigma: tuple[np.ndarray, ...]
 
 
 def measure(
@@ -152,7 +164,7 @@ def measure(
     apertures = _Apertures(
         circles=circles(_pixels(np.array(APERTURES) * REFERENCE_PIXEL, cube), length=len(shapes.x)),
         kron=ellipses(shapes.covariance, shapes.kron),
-        gaap_sigma=_pixels(GAAP_SIGMA, cube),
+        gaap_sigma=tuple(gaussians(cube, band) for band in range(len(cube.bands))),
     )
     bands = _fit_bands(cube, objects, apertures, inflations, settings)
     planes = (cube.image, cube.variance, cube.good)
@@ -167,8 +179,9 @@ def measure(
     )
     for number, band in enumerate(bands):
         # The error of GAaP fluxes includes the inflation before it was scaled to empty apertures.
-        error = band.gaap.error * scaled[number].gaap / inflations[number].gaap
-        bands[number] = replace(band, gaap=replace(band.gaap, error=error))
+        excess = scaled[number].gaap / inflations[number].gaap
+        fluxes = tuple(replace(one, error=one.error * factor) for one, factor in zip(band.gaap, excess, strict=True))
+        bands[number] = replace(band, gaap=fluxes)
     return Measurements(objects, _finish_bands(cube, objects, apertures, bands, scaled, settings.flux_floor))
 
 
@@ -220,6 +233,11 @@ def _pixels(arcsec: float | np.ndarray, cube: PatchCube) -> float | np.ndarray:
     return arcsec / cube.pixel_scale
 
 
+def gaussians(cube: PatchCube, band: int) -> np.ndarray:
+    """Sigmas in pixels of the Gaussian apertures of a band, in the order of `dmu4.objects.columns.GAAP_NAMES`."""
+    return apertures_of(GAAP_SIGMAS, psf_sigma=psf_sigma(mean_psf(cube, band)), pixel_scale=cube.pixel_scale)
+
+
 def error_inflation(one: PatchCube) -> ErrorInflation:
     """Error inflation of the only band of a cube, from its noise realization or from the sky between its sources."""
     variance, good, psf = one.plane("variance", 0), one.plane("good", 0), one.psf_of(0)
@@ -235,7 +253,7 @@ def error_inflation(one: PatchCube) -> ErrorInflation:
         psf=psf.stamps,
         cell_of=psf.at,
         radii=_pixels(np.array(APERTURES) * REFERENCE_PIXEL, one),
-        gaap_sigma=_pixels(GAAP_SIGMA, one),
+        gaap_sigma=gaussians(one, 0),
     )
 
 
@@ -247,7 +265,7 @@ def _fit_bands(
     settings: MeasurementSettings,
 ) -> list[BandFluxes]:
     """The measurements of each band. The models are subtracted from the images of the cube, in place."""
-    models = survey_models(cube, objects.shapes, objects.motion, objects.home)
+    models = survey_models(cube, objects.shapes, objects.motion, objects.home, objects.structure)
 
     def one(band: int) -> BandFluxes:
         profiles, pairs = models[survey_of(cube.bands[band])]
@@ -255,11 +273,12 @@ def _fit_bands(
             cube,
             band,
             profiles=profiles,
+            structure=objects.structure,
             conics=apertures.circles,
             kron=apertures.kron,
             pairs=pairs,
             inflation=inflations[band],
-            gaap_sigma=apertures.gaap_sigma,
+            gaap_sigma=apertures.gaap_sigma[band],
             extended_limit=settings.shapes.extended_limit,
         )
         cube.image[..., band] = residual
@@ -307,20 +326,25 @@ def finish_band(
         for k in range(len(APERTURES))
     )
     own = band.model * band.in_kron[:, 0]
-    coverage = in_circles.filled[:, APERTURES.index(round(COVERAGE_RADIUS / REFERENCE_PIXEL))]
+    middle = APERTURES.index(round(COVERAGE_RADIUS / REFERENCE_PIXEL))
+    coverage = in_circles.filled[:, middle]
     totals = [_total(of_circles[k], band.in_circles[:, k]) for k in map(APERTURES.index, FLOOR_APERTURES)]
     of_stars = flux_floor(band.psf, totals, band.extendedness, default=floor)
     measured_floor = np.hypot(of_stars, scale_error)
-    seen = np.isfinite(band.psf.value) & np.isfinite(band.gaap.value)
+    seen = np.isfinite(band.psf.value) & np.isfinite(band.gaap[GAAP_SIGMAS.index(1.0)].value)
     return BandMeasurement(
         psf=band.psf,
         gaap=band.gaap,
+        cmodel=band.cmodel,
         kron=_aperture_flux(in_kron, 0, own, inflation.of_area(kron_area), saturated),
         circles=of_circles,
         kron_fraction=np.where(coverage > 0, band.in_kron[:, 0], np.nan),
         circle_fraction=np.where(coverage[:, None] > 0, band.in_circles, np.nan),
         flux_floor=np.where(coverage > 0, measured_floor, np.nan),
         extendedness=band.extendedness,
+        residual=np.where(coverage >= MIN_FILLED, in_circles.flux[:, middle], np.nan),
+        neighbours=band.neighbours,
+        chi2=band.chi2,
         input_count=band.centre.input_count,
         coverage=coverage,
         depth5=band.centre.depth5,

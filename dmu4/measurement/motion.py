@@ -10,7 +10,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from dmu4.measurement.band_fit import BandFit
-from dmu4.measurement.stamps import Profiles, parts, render
+from dmu4.measurement.profiles import Profiles
+from dmu4.measurement.stamps import parts, render
 from dmu4.measurement.template_sums import TemplateSums, template_sums
 from obs_vista.bands import VISTA_BANDS
 

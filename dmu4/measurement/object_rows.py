@@ -9,12 +9,14 @@ from types import MappingProxyType
 import numpy as np
 from astropy.table import Table
 from lsst.images import SkyProjection
+from scipy.spatial import cKDTree
 
 from dmu4.measurement.epochs import CellEpochs
 from dmu4.measurement.measure import BandMeasurement, Measurements
 from dmu4.measurement.motion import Motion
-from dmu4.measurement.object_shapes import ObjectShapes
-from dmu4.objects.columns import APERTURES, make_object_table, object_id
+from dmu4.measurement.object_models import ObjectShapes
+from dmu4.measurement.structure import Structure
+from dmu4.objects.columns import APERTURES, GAAP_NAMES, make_object_table, object_id
 from dmu4.objects.missing_bands import missing_band
 from dmu4.patches.cube import PatchData
 from obs_vista.photometry import magnitude_error, magnitude_of
@@ -114,15 +116,18 @@ def object_rows(
         Band -> epochs of its cells, for bands whose inputs are known.
     """
     n = len(detections)
+    ids = object_id(tract=tract, patch=patch, number=np.arange(1, n + 1))
     values = {
-        "objectId": object_id(tract=tract, patch=patch, number=np.arange(1, n + 1)),
+        "objectId": ids,
         "tract": np.full(n, tract),
         "patch": np.full(n, patch),
         "detect_isPrimary": primary,
         **_of_detection(detections),
         **_of_positions(positions),
         **_of_shapes(measured.shapes, pixel_scale),
+        **_of_structure(measured.objects.structure, pixel_scale),
         **_of_motion(measured.objects.motion, pixel_scale),
+        **_of_neighbours(measured.shapes, ids, pixel_scale),
     }
     for band in bands:
         if band in measured.bands:
@@ -177,6 +182,32 @@ def _of_shapes(shapes: ObjectShapes, pixel_scale: float) -> dict[str, np.ndarray
     }
 
 
+def _of_structure(structure: Structure, pixel_scale: float) -> dict[str, np.ndarray]:
+    """The half-light ellipse; position angles count from north to east, and the x axis of a tract points west."""
+    return {
+        "cModel_fracDev": np.where(structure.fitted, structure.bulge_fraction, np.nan),
+        "cModel_halfLightRad": structure.radius * pixel_scale,
+        "cModel_halfLightRadErr": structure.radius_error * pixel_scale,
+        "cModel_axisRatio": structure.axis_ratio,
+        "cModel_axisRatioErr": structure.axis_ratio_error,
+        "cModel_posAngle": np.mod(np.degrees(structure.angle) - 90, 180),
+        "cModel_posAngleErr": np.degrees(structure.angle_error),
+        "cModel_deltaChi2": structure.chi2_over_point,
+    }
+
+
+def _of_neighbours(shapes: ObjectShapes, ids: np.ndarray, pixel_scale: float) -> dict[str, np.ndarray]:
+    """The nearest other object of the patch."""
+    if len(ids) < 2:
+        return {}
+    place = np.column_stack([shapes.x, shapes.y])
+    distance, number = cKDTree(place).query(place, k=2)
+    # Of two objects at one place either may come first.
+    second = np.where(number[:, 0] == np.arange(len(ids)), 1, 0)
+    nearest = np.take_along_axis(number, second[:, None], axis=1)[:, 0]
+    return {"neighbourId": ids[nearest], "neighbourDistance": distance[:, 1] * pixel_scale}
+
+
 def _of_motion(motion: Motion, pixel_scale: float) -> dict[str, np.ndarray]:
     """Offsets on the sky; the x axis of a tract points west."""
     return {
@@ -199,12 +230,16 @@ def of_band(band: str, measured: BandMeasurement) -> dict[str, np.ndarray]:
     measured
         Measurements in this band.
     """
-    fluxes = {"psfFlux": measured.psf, "kronFlux": measured.kron, "gaap1p0Flux": measured.gaap}
+    fluxes = {"psfFlux": measured.psf, "kronFlux": measured.kron, "cModelFlux": measured.cmodel}
+    fluxes |= dict(zip(GAAP_NAMES, measured.gaap, strict=True))
     fluxes |= {f"ap{radius:02d}Flux": flux for radius, flux in zip(APERTURES, measured.circles, strict=True)}
     values = {
         f"{band}_kronFraction": measured.kron_fraction,
         f"{band}_fluxFloor": measured.flux_floor,
         f"{band}_extendedness": measured.extendedness,
+        f"{band}_fracFlux": measured.neighbours,
+        f"{band}_modelChi2": measured.chi2,
+        f"{band}_residualFlux": measured.residual,
         f"{band}_inputCount": measured.input_count,
         f"{band}_coverage": measured.coverage,
         f"{band}_depth5": measured.depth5,

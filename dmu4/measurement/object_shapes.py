@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,6 @@ from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, p
 from dmu4.measurement.band_fit import BandFit, fit_band
 from dmu4.measurement.band_fluxes import saturated_at
 from dmu4.measurement.error_scale import ErrorInflation
-from dmu4.measurement.forced import find_overlaps
 from dmu4.measurement.kron import KRON_FACTOR, kron_radii
 from dmu4.measurement.motion import (
     FLOOR,
@@ -28,9 +27,15 @@ from dmu4.measurement.motion import (
     survey_of,
     update_motion,
 )
+from dmu4.measurement.object_models import ObjectShapes, survey_models
 from dmu4.measurement.point_sources import classify, point_fluxes
-from dmu4.measurement.stamps import Profiles, make_profiles
+from dmu4.measurement.profiles import Profiles, stamp_size
+from dmu4.measurement.spectra import SourceSpectra, source_spectra
+from dmu4.measurement.structure import Structure, bands_to_use, fit_structure
 from dmu4.patches.cube import PatchCube
+
+MIN_SEEN = 0.7
+"""Smallest fraction of the light of an object on good pixels of a band for a fit of its structure there."""
 
 
 @dataclass(frozen=True)
@@ -59,46 +64,6 @@ class ShapeSettings:
 
 
 @dataclass(frozen=True)
-class ObjectShapes:
-    """Quantities that are measured once for each of N objects.
-
-    Attributes
-    ----------
-    x, y
-        Array positions.
-    x_error, y_error
-        Errors of the positions in pixels.
-    xy_covariance
-        Covariance of x and y in pixels^2.
-    covariance
-        Adaptive moments [N, 3] in pixels^2 (xx, yy, xy), PSF not removed.
-    failed
-        Whether the moments did not converge, or the object is too faint: they are then those of the PSF.
-    extendedness
-        Morphology: 0 for a point source, 1 for an extended object, NaN if undetermined.
-    disc
-        Disc model [N, 3] of the extended objects, zero for the others; see `dmu4.measurement.stamps.Profiles`.
-    kron
-        Kron radius in sigma of the moments.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    x_error: np.ndarray
-    y_error: np.ndarray
-    xy_covariance: np.ndarray
-    covariance: np.ndarray
-    failed: np.ndarray
-    extendedness: np.ndarray
-    disc: np.ndarray
-    kron: np.ndarray
-
-    def __getitem__(self, members: np.ndarray) -> ObjectShapes:
-        """Some of the objects, by number or by a boolean array."""
-        return ObjectShapes(*(getattr(self, name)[members] for name in self.__dataclass_fields__))
-
-
-@dataclass(frozen=True)
 class MeasuredObjects:
     """The objects of a patch: their shapes and motions.
 
@@ -114,6 +79,8 @@ class MeasuredObjects:
         Numbers of the peaks that became these objects.
     absorbed
         Pairs (pair, 2) of peaks that are one star; the second, in the VISTA bands, is not a separate object.
+    structure
+        Discs and bulges fitted to the objects.
     """
 
     shapes: ObjectShapes
@@ -121,6 +88,7 @@ class MeasuredObjects:
     home: np.ndarray
     kept: np.ndarray
     absorbed: np.ndarray
+    structure: Structure
 
 
 def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> ObjectShapes:
@@ -144,33 +112,6 @@ def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.
         disc=np.zeros((n, 3)),
         kron=np.full(n, KRON_FACTOR * np.sqrt(np.pi / 2)),
     )
-
-
-def model_profiles(cube: PatchCube, shapes: ObjectShapes) -> Profiles:
-    """Profiles of the models of the objects: points, and discs for extended ones."""
-    return make_profiles(x=shapes.x, y=shapes.y, covariance=shapes.disc, psf_size=cube.psf.shape[-1])
-
-
-class SurveyModels(NamedTuple):
-    """Models of all objects at their positions in the bands of one survey, and the overlapping pairs."""
-
-    profiles: Profiles
-    pairs: tuple[np.ndarray, np.ndarray]
-
-
-def survey_models(cube: PatchCube, shapes: ObjectShapes, motion: Motion, home: np.ndarray) -> list[SurveyModels]:
-    """The models [survey], which are the same for all surveys if nothing moves."""
-    profiles = model_profiles(cube, shapes)
-    still = SurveyModels(profiles, find_overlaps(profiles))
-    models = []
-    for survey in range(len(SURVEYS)):
-        dx, dy = motion.shift(home=home, survey=survey)
-        if dx.any() or dy.any():
-            moved = replace(profiles, x=profiles.x + dx, y=profiles.y + dy)
-            models.append(SurveyModels(moved, find_overlaps(moved)))
-        else:
-            models.append(still)
-    return models
 
 
 def measure_objects(
@@ -202,10 +143,15 @@ def measure_objects(
     kept, absorbed = np.arange(len(x)), np.zeros((0, 2), np.int64)
     start, motion = shapes.covariance, Motion.none(len(x))
     surveys = np.array([survey_of(band) for band in cube.bands])
+    used, last = bands_to_use(*_only_reference(cube, reference), reference), settings.passes - 1
     for number in range(settings.passes):
         task = _Round(cube, shapes, motion, surveys[reference], start, inflations, settings)
+        if number == last:
+            task.used = used
         results = _measure_round(task, reference, threads)
         shapes = _merge(shapes, reference, results)
+        if number < last:
+            used = bands_to_use(*_fluxes(results, cube, len(shapes.x)), reference)
         if not settings.max_motion:
             continue
         motion = _follow(task, shapes, results)
@@ -215,7 +161,30 @@ def measure_objects(
             motion = _put_links(motion, shapes, pairs)
             kept, absorbed = kept[stay], pairs
             shapes, motion, start, reference = shapes[stay], motion[stay], start[stay], reference[stay]
-    return MeasuredObjects(shapes, motion, surveys[reference], kept, absorbed)
+            used = used[stay]
+    structure = fit_structure(
+        {band: one.spectra for band, one in results.items() if one.spectra is not None},
+        task.used[stay] if settings.passes == 1 and settings.max_motion else task.used,
+        start=shapes.disc,
+        inflation=[one.psf for one in inflations],
+        pixel_scale=cube.pixel_scale,
+        threads=threads,
+    )
+    return MeasuredObjects(shapes, motion, surveys[reference], kept, absorbed, structure)
+
+
+def _only_reference(cube: PatchCube, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes and errors [object, band] that say no more than which band is the best of each object."""
+    best = np.arange(len(cube.bands)) == reference[:, None]
+    return np.where(best, 1e9, 0.0), np.ones(best.shape)
+
+
+def _fluxes(results: dict[int, _BandResult], cube: PatchCube, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes and errors [object, band] of an iteration, NaN in bands that were not measured."""
+    values = np.full((2, n, len(cube.bands)), np.nan)
+    for band, one in results.items():
+        values[0, :, band], values[1, :, band] = one.flux, one.error
+    return values[0], values[1]
 
 
 class _BandResult(NamedTuple):
@@ -226,6 +195,7 @@ class _BandResult(NamedTuple):
     shifts: Shifts
     flux: np.ndarray
     error: np.ndarray
+    spectra: SourceSpectra | None
 
 
 class _Round:
@@ -244,6 +214,8 @@ class _Round:
         self.cube, self.shapes, self.motion, self.home = cube, shapes, motion, home
         self.start, self.inflations, self.settings = start, inflations, settings
         self.models = survey_models(cube, shapes, motion, home)
+        # Bands in which the structure of each object is fitted [object, band]; None before the last iteration.
+        self.used: np.ndarray | None = None
 
 
 def _measure_round(task: _Round, reference: np.ndarray, threads: int) -> dict[int, _BandResult]:
@@ -340,7 +312,18 @@ def _measure_in(task: _Round, band: int, members: np.ndarray) -> _BandResult:
         kron=kron_radii(fit.models, fit.flux, residual=fit.residual, **place, covariance=of_all),
     )
     bright, shifts = _shifts_in(task, band, fit, profiles, task.inflations[band])
-    return _BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error)
+    spectra = _spectra_in(task, fit, profiles, band)
+    return _BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error, spectra)
+
+
+def _spectra_in(task: _Round, fit: BandFit, profiles: Profiles, band: int) -> SourceSpectra | None:
+    """Spectra of the objects whose structure is fitted in a band, on stamps with six half-light radii to each side."""
+    if task.used is None:
+        return None
+    members = np.flatnonzero((task.used == band).any(axis=1) & (np.nan_to_num(fit.forced.covered) > MIN_SEEN))
+    disc = profiles.covariance[members]
+    side = stamp_size(12 * np.sqrt(np.maximum(disc[:, 0], disc[:, 1])), task.cube.psf.shape[-1])
+    return source_spectra(profiles, fit, members, side)
 
 
 def _shifts_in(

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dmu4.measurement.band_fit import BandFit
-from dmu4.measurement.stamps import Convolving, Profiles, parts, render
+from dmu4.measurement.profiles import Profiles
+from dmu4.measurement.stamps import Convolving, parts, render
 from dmu4.measurement.template_sums import TemplateSums, template_sums
 
 
@@ -69,7 +70,7 @@ def point_fluxes(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Point
         Numbers of the sources to measure.
     """
     members, measured = np.asarray(members, np.int64), np.full((4, len(members)), np.nan)
-    is_point = ~profiles.covariance[members].any(axis=1)
+    is_point = profiles.is_point[members]
     curved = fit.kernels.curvature(fit.sigma)
     for kind in (True, False):
         numbers = np.flatnonzero(is_point == kind)

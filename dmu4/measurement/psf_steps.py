@@ -6,7 +6,8 @@ import numba
 import numpy as np
 
 from dmu4.coadds.psf_zones import LEFT_OUT
-from dmu4.measurement.stamps import Kernels, Profiles, StampSet, render
+from dmu4.measurement.profiles import Profiles
+from dmu4.measurement.stamps import Kernels, StampSet, render
 from dmu4.patches.band_psf import BandPsf
 
 

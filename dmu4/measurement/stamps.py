@@ -10,10 +10,7 @@ import numba
 import numpy as np
 from scipy import fft
 
-# Five Gaussians for an exponential disc of unit flux and unit half-light radius: weights and variances. Our own
-# least-squares fit, weighted by the light in each annulus; the light within any radius is right to 0.4%.
-DISC_WEIGHTS = np.array([0.002163, 0.026893, 0.160070, 0.456410, 0.354464])
-DISC_VARIANCES = np.array([0.0059750, 0.0436698, 0.1907419, 0.6523841, 1.9600594])
+from dmu4.measurement.profiles import BULGE_TABLE, DISC_TABLE, Profiles, look_up, phase_argument
 
 BATCH = 512
 """Number of stamps transformed at once, so that the work space fits in the cache."""
@@ -64,68 +61,6 @@ class StampSet:
         return self.pixels[start : start + side * side].reshape(side, side)
 
 
-@dataclass(frozen=True)
-class Profiles:
-    """Positions and shapes of N sources, the same for every band.
-
-    Attributes
-    ----------
-    x, y
-        Array positions of the centres.
-    covariance
-        Covariance [N, 3] (xx, yy, xy) of a disc whose half-light ellipse is the one-sigma ellipse, in pixels^2; zero
-        for a point source.
-    size
-        Side of the stamp of each source, even.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    covariance: np.ndarray
-    size: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def as_points(self) -> Profiles:
-        """Point sources at the same positions."""
-        return Profiles(x=self.x, y=self.y, covariance=np.zeros_like(self.covariance), size=self.size)
-
-    def subset(self, members: np.ndarray) -> Profiles:
-        """Some of the sources, selected by number."""
-        return Profiles(
-            x=self.x[members], y=self.y[members], covariance=self.covariance[members], size=self.size[members]
-        )
-
-    def corners(self) -> tuple[np.ndarray, np.ndarray]:
-        """Array position (x, y) of the first pixel of each stamp; the pixel of the centre has the index size / 2."""
-        half = self.size // 2
-        return np.rint(self.x).astype(np.int64) - half, np.rint(self.y).astype(np.int64) - half
-
-
-def make_profiles(*, x: np.ndarray, y: np.ndarray, covariance: np.ndarray | None, psf_size: int) -> Profiles:
-    """Choose the size of the stamp of each source: that of the PSF, or larger for galaxies that extend beyond it.
-
-    Parameters
-    ----------
-    x, y
-        Array positions.
-    covariance
-        Covariance of the discs, as in `Profiles`; None: all are point sources.
-    psf_size
-        Side of the PSF stamps.
-    """
-    if covariance is None:
-        covariance = np.zeros((len(x), 3))
-    # Four half-light radii to each side contain 99% of the light of a disc.
-    extent = 8 * np.sqrt(np.maximum(covariance[:, 0], covariance[:, 1]))
-    blocks = np.ceil((np.hypot(psf_size, extent) + 2) / 16).astype(int)
-    smallest = int(np.ceil((psf_size + 2) / 16))
-    return Profiles(
-        x=np.asarray(x), y=np.asarray(y), covariance=covariance, size=16 * np.clip(blocks, smallest, 8 * smallest)
-    )
-
-
 @numba.njit(nogil=True, cache=True)
 def _phases(shift: float, side: int) -> np.ndarray:
     """exp(-2 pi i k shift) for the frequencies of one axis; real at the Nyquist frequency, as in a real image."""
@@ -138,42 +73,29 @@ def _phases(shift: float, side: int) -> np.ndarray:
     return phases
 
 
-_TURN = 4.0
-"""Argument of the transform of a disc at which half of its table is used up."""
-
-
-def _disc_table(length: int = 4096) -> np.ndarray:
-    """The transform of a disc, sum of w exp(-q v), at equal steps of q / (q + `_TURN`) from 0 to 1, float32."""
-    step = np.linspace(0, 1, length + 1)[:-1]
-    argument = _TURN * step / (1 - step)
-    return np.append(np.exp(-argument[:, None] * DISC_VARIANCES) @ DISC_WEIGHTS, 0).astype(np.float32)
-
-
-DISC_TABLE = _disc_table()
-
-
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _transforms(dx, dy, covariance, cell, kernels, table, out):
-    """Transforms of shifted discs times the kernel of their cell, centred on pixel ``side / 2`` of [n, side, ...]."""
-    side, last = out.shape[1], len(table) - 1
+def _transforms(dx, dy, disc, bulge, fraction, cell, kernels, out):
+    """Transforms [n, side, ...] of shifted profiles times the kernel of their cell, centred on pixel ``side / 2``."""
+    side = out.shape[1]
     half = side // 2
     for n in range(len(dx)):
-        cxx, cyy, cxy = covariance[n]
         along_x, along_y = _phases(dx[n] + half, side), _phases(dy[n] + half, side)
         for row in range(side):
             kernel, target, phase = kernels[cell[n], row], out[n, row], along_y[row]
             for column in range(half + 1):
                 target[column] = kernel[column] * (phase * along_x[column])
-            if cxx == 0.0 and cyy == 0.0:
-                continue
-            ky = (row if row < half else row - side) / side
+        is_disc = fraction[n] < 1 and disc[n].any()
+        if fraction[n] == 0 and not is_disc:
+            continue
+        for row in range(side):
+            ky, target = (row if row < half else row - side) / side, out[n, row]
             for column in range(half + 1):
-                kx = column / side
-                argument = 2 * np.pi**2 * (cxx * kx * kx + cyy * ky * ky + 2 * cxy * kx * ky)
-                place = last * max(argument, 0.0) / (argument + _TURN)
-                entry = min(int(place), last - 1)
-                share = np.float32(place - entry)
-                target[column] *= table[entry] + share * (table[entry + 1] - table[entry])
+                kx, total = column / side, np.float32(1 - fraction[n])
+                if is_disc:
+                    total *= look_up(DISC_TABLE, phase_argument(disc[n], kx, ky))
+                if fraction[n] > 0:
+                    total += np.float32(fraction[n]) * look_up(BULGE_TABLE, phase_argument(bulge[n], kx, ky))
+                target[column] *= total
 
 
 def kernel_transforms(kernels: np.ndarray, side: int) -> np.ndarray:
@@ -302,9 +224,9 @@ def stamp_batches(profiles: Profiles, kernels: Convolving, cell: np.ndarray) -> 
         for start in range(0, len(members), BATCH):
             batch = members[start : start + BATCH]
             spectrum = np.empty((len(batch), side, side // 2 + 1), np.complex64)
-            shift = (offset_x[batch], offset_y[batch], np.ascontiguousarray(profiles.covariance[batch]))
+            shape = (profiles.covariance[batch], profiles.bulge[batch], profiles.bulge_fraction[batch])
             cells, index = np.unique(cell[batch], return_inverse=True)
-            _transforms(*shift, index, kernels.of(int(side), cells), DISC_TABLE, spectrum)
+            _transforms(offset_x[batch], offset_y[batch], *shape, index, kernels.of(int(side), cells), spectrum)
             yield batch, fft.irfft2(spectrum, (side, side))
 
 

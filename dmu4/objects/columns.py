@@ -16,8 +16,11 @@ REFERENCE_PIXEL = 0.168
 APERTURES = (3, 6, 9, 12, 17, 25)
 """Radii of the circular apertures in `REFERENCE_PIXEL`, that is 0.50, 1.01, 1.51, 2.02, 2.86 and 4.20 arcsec."""
 
-GAAP_SIGMA = 1.0
-"""Sigma in arcsec of the Gaussian aperture of GAaP fluxes, before the seeing."""
+GAAP_SIGMAS = (0.7, 1.0, 1.5, 2.5)
+"""Sigmas in arcsec of the Gaussian apertures of GAaP fluxes, before the seeing; one more has the size of the PSF."""
+
+GAAP_NAMES = (*(f"gaap{sigma:.1f}Flux".replace(".", "p", 1) for sigma in GAAP_SIGMAS), "gaapPsfFlux")
+"""Names of the fluxes in these apertures."""
 
 COVERAGE_RADIUS = 12 * REFERENCE_PIXEL
 """Radius in arcsec of the aperture whose fraction with data is ``{band}_coverage``."""
@@ -29,7 +32,7 @@ ADDED_LATER = ("ebv",)
 def flux_names(band: str) -> list[str]:
     """Names of the fluxes of a band; each has an error (name + ``Err``) and a flag (name + ``_flag``)."""
     circles = [f"ap{radius:02d}Flux" for radius in APERTURES]
-    return [f"{band}_{flux}" for flux in ("psfFlux", *circles, "kronFlux", "gaap1p0Flux")]
+    return [f"{band}_{flux}" for flux in ("psfFlux", *circles, "kronFlux", "cModelFlux", *GAAP_NAMES)]
 
 
 def object_columns(bands: Sequence[str]) -> list[SchemaColumn]:

@@ -20,7 +20,8 @@ from photutils.psf import ImagePSF, PSFPhotometry, SourceGrouper
 from dmu4.detection.detect import spatial_order
 from dmu4.measurement.apertures import circles, sum_apertures
 from dmu4.measurement.forced import fit_fluxes
-from dmu4.measurement.stamps import Kernels, make_profiles, render
+from dmu4.measurement.profiles import make_profiles
+from dmu4.measurement.stamps import Kernels, render
 from tests.benchmarks.verdicts import Verdicts, cpu, print_versions
 from tests.scenes.patches import Scene, draw, psf_stamp
 

@@ -21,7 +21,8 @@ from dmu0.robust_statistics import robust_scatter
 from dmu4.detection.detect import DetectionSettings, detect
 from dmu4.measurement.forced import add_stamps
 from dmu4.measurement.measure import BandMeasurement, Measurements, MeasurementSettings, measure
-from dmu4.measurement.stamps import Kernels, Profiles, make_profiles, render
+from dmu4.measurement.profiles import Profiles, make_profiles
+from dmu4.measurement.stamps import Kernels, render
 from dmu4.patches.cube import BandPlanes, PatchCube, one_band
 from dmu4.patches.sky import SkySubtracted
 from tests.benchmarks.verdicts import Verdicts

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
-from dmu4.measurement.stamps import Kernels, Profiles, make_profiles, render
+from dmu4.measurement.profiles import make_profiles, points
+from dmu4.measurement.stamps import Kernels, render
 from tests.scenes.patches import add_gaussian
 from tests.scenes.tilted import cell_psf, psf_moments_of
 
@@ -15,7 +16,7 @@ SHAPE = (150, 210)
 
 def measured(image, *, x, y, start, variance=1.0, adapt=True, max_shift=3.0, size=96):
     """Moments of one source on an image of its own: a model without light leaves the whole image as residual."""
-    profiles = Profiles(x=np.array([x]), y=np.array([y]), covariance=np.zeros((1, 3)), size=np.array([size]))
+    profiles = points(x=np.array([x]), y=np.array([y]), size=np.array([size]))
     stamps = render(profiles, Kernels(cell_psf(0, 0)[None]), np.zeros(1, int))
     return measure_shapes(
         stamps,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dmu4.measurement.apertures import circles, ellipses, sum_apertures, sum_stamps
-from dmu4.measurement.stamps import Kernels, make_profiles, render
+from dmu4.measurement.profiles import make_profiles
+from dmu4.measurement.stamps import Kernels, render
 from tests.scenes.patches import psf_stamp
 
 RADII = np.array([3, 6, 12.5])

@@ -9,7 +9,7 @@ from dmu4.measurement.apertures import circles, ellipses
 from dmu4.measurement.band_fluxes import blending_cost, measure_band
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import ForcedFluxes, find_overlaps
-from dmu4.measurement.stamps import make_profiles
+from dmu4.measurement.profiles import make_profiles
 from obs_vista.masks import BIT
 from tests.scenes.tilted import SHAPE, make_tilted, psf_at
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dmu4.measurement.forced import find_overlaps, fit_fluxes, subtract_models
-from dmu4.measurement.stamps import DISC_VARIANCES, DISC_WEIGHTS, Kernels, make_profiles, render
+from dmu4.measurement.profiles import DISC_VARIANCES, DISC_WEIGHTS, make_profiles
+from dmu4.measurement.stamps import Kernels, render
 from tests.scenes.patches import Scene, draw, psf_stamp
 
 SHAPE = (200, 220)

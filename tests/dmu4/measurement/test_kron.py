@@ -8,7 +8,8 @@ import pytest
 from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
 from dmu4.measurement.apertures import ellipses, sum_apertures
 from dmu4.measurement.kron import LIMITS, kron_radii
-from dmu4.measurement.stamps import Kernels, make_profiles, render
+from dmu4.measurement.profiles import make_profiles
+from dmu4.measurement.stamps import Kernels, render
 from tests.scenes.patches import Scene, add_gaussian, draw, psf_stamp
 
 SHAPE = (160, 160)

@@ -14,8 +14,9 @@ from dmu4.measurement.band_fluxes import Flux
 from dmu4.measurement.epochs import CellEpochs
 from dmu4.measurement.measure import BandMeasurement, Measurements
 from dmu4.measurement.motion import Motion
+from dmu4.measurement.object_models import ObjectShapes
 from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows
-from dmu4.measurement.object_shapes import MeasuredObjects, ObjectShapes
+from dmu4.measurement.object_shapes import MeasuredObjects
 from dmu4.objects.columns import APERTURES, object_columns
 from tests.scenes.tilted import PIXEL_SCALE, X0, Y0, make_tilted
 

@@ -8,7 +8,7 @@ import pytest
 from dmu4.measurement.band_fit import fit_band
 from dmu4.measurement.forced import find_overlaps
 from dmu4.measurement.point_sources import classify, point_fluxes
-from dmu4.measurement.stamps import make_profiles
+from dmu4.measurement.profiles import make_profiles
 from dmu4.patches.cube import psf_sigma
 from tests.scenes.tilted import CELLS, SHAPE, cell_psf, make_tilted, psf_at
 

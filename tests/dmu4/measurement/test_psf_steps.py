@@ -10,7 +10,7 @@ from dmu4.measurement.band_fit import fit_band
 from dmu4.measurement.band_fluxes import measure_band
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import find_overlaps
-from dmu4.measurement.stamps import make_profiles
+from dmu4.measurement.profiles import make_profiles
 from dmu4.patches.cube import BandPlanes, PatchCube, make_cube
 from tests.scenes.patches import Scene, draw, psf_stamp
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from dmu4.measurement.stamps import Kernels, Profiles, make_profiles, own_light, render
+from dmu4.measurement.profiles import make_profiles, points
+from dmu4.measurement.stamps import Kernels, own_light, render
 from tests.scenes.patches import add_gaussian
 from tests.scenes.tilted import cell_psf, psf_moments_of
 
@@ -46,7 +49,8 @@ def test_a_disc_lies_as_its_covariance_says(tilt):
     on a finite stamp have 4% less.
     """
     covariance = np.array([[144.0, 64.0, tilt]])
-    profiles = Profiles(x=np.array([150.3]), y=np.array([146.6]), covariance=covariance, size=np.array([288]))
+    place = points(x=np.array([150.3]), y=np.array([146.6]), size=np.array([288]))
+    profiles = replace(place, covariance=covariance)
     nothing = np.zeros((1, 41, 41), np.float32)
     nothing[0, 20, 20] = 1
     stamps = render(profiles, Kernels(nothing), np.zeros(1, int))
@@ -61,7 +65,8 @@ def test_a_disc_lies_as_its_covariance_says(tilt):
 def test_a_disc_is_convolved_with_the_psf():
     """Moments of a disc seen through a tilted PSF are those of the disc plus those of the PSF, each with its sign."""
     covariance, psf = np.array([[12.0, 7.0, -4.0]]), cell_psf(1, 0)[None]
-    profiles = Profiles(x=np.array([100.4]), y=np.array([90.7]), covariance=covariance, size=np.array([128]))
+    place = points(x=np.array([100.4]), y=np.array([90.7]), size=np.array([128]))
+    profiles = replace(place, covariance=covariance)
     image = on_image(render(profiles, Kernels(psf), np.zeros(1, int)), 0, (180, 190))
     expected = 1.065 * covariance[0] + psf_moments_of(1, 0)
     np.testing.assert_allclose(second_moments(image, x=100.4, y=90.7), expected, rtol=0.05, atol=0.15)

@@ -1,0 +1,115 @@
+"""Total fluxes of the fitted discs and bulges in one band, and how well the models describe the image."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dmu4.measurement.band_fit import BandFit
+from dmu4.measurement.error_scale import ErrorInflation
+from dmu4.measurement.forced import project
+from dmu4.measurement.profiles import Profiles
+from dmu4.measurement.stamps import parts, render
+from dmu4.measurement.structure import Structure
+from dmu4.measurement.template_sums import template_sums
+
+
+class ModelFluxes(NamedTuple):
+    """Fluxes of the disc and bulge of N objects; NaN where neither they nor a point source can be fitted.
+
+    Attributes
+    ----------
+    flux, error
+        Total flux and its error [N], which includes the errors of the shape and of the neighbours, and the correlation
+        of the noise.
+    """
+
+    flux: np.ndarray
+    error: np.ndarray
+
+
+def model_fluxes(
+    profiles: Profiles,
+    fit: BandFit,
+    structure: Structure,
+    inflation: ErrorInflation,
+    *,
+    point: np.ndarray,
+    point_error: np.ndarray,
+) -> ModelFluxes:
+    """Total fluxes with the structure of each object.
+
+    Extended objects have the flux of the simultaneous fit. Objects that are subtracted as point sources, but have a
+    structure, get the flux of that structure after the neighbours are subtracted; it is that of a point source for
+    those as small as stars. Objects without a structure have the flux of a point source.
+
+    Parameters
+    ----------
+    profiles
+        The models of the simultaneous fit.
+    fit
+        The fit, and the residual image.
+    structure
+        Discs and bulges of all objects.
+    inflation
+        Error inflation due to the correlation of the noise.
+    point, point_error
+        Point-source fluxes, and errors that include neighbours and correlated noise.
+    """
+    flux, error = np.array(point, float), np.array(point_error, float)
+    extended = ~profiles.is_point
+    cost = np.divide(
+        fit.forced.error, fit.forced.isolated_error, out=np.ones(len(profiles)), where=fit.forced.error > 0
+    )
+    flux[extended] = fit.forced.flux[extended]
+    error[extended] = (_wider(fit, fit.forced.power, inflation) * fit.forced.error)[extended]
+    small = np.flatnonzero(~extended & structure.fitted)
+    for part in parts(len(small)):
+        some = small[part]
+        of_structure = Profiles(
+            x=profiles.x[some],
+            y=profiles.y[some],
+            covariance=structure.disc[some],
+            size=profiles.size[some],
+            bulge=structure.bulge[some],
+            bulge_fraction=structure.bulge_fraction[some],
+        )
+        sums = template_sums(fit, some, (render(of_structure, fit.kernels, fit.cell[some]),))
+        power = sums.normal[:, 0, 0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            flux[some] = sums.right[:, 0] / power
+            error[some] = _wider(fit, power, inflation) * np.sqrt(sums.noise[:, 0, 0]) / power * cost[some]
+    known = structure.fitted & np.isfinite(flux)
+    error[known] = np.hypot(error[known], (structure.flux_error * np.abs(flux))[known])
+    return ModelFluxes(flux, error)
+
+
+def _wider(fit: BandFit, power: np.ndarray, inflation: ErrorInflation) -> np.ndarray:
+    """Error inflation for models with these sums of squares: that of the circle with their noise-equivalent area."""
+    of_psf = inflation.of_area(4 * np.pi * fit.sigma**2)
+    area = np.divide(1, power, out=np.full(len(power), 4 * np.pi * fit.sigma**2), where=power > 0)
+    return inflation.psf * inflation.of_area(area) / of_psf
+
+
+def neighbour_fraction(fit: BandFit) -> np.ndarray:
+    """Fraction of the light at each object that belongs to its neighbours, weighted by its model [N].
+
+    The simultaneous fit makes the sum of the object's model times the image equal to that of its model times all
+    models; what is not its own is its neighbours'. NaN without a flux, or without light.
+    """
+    forced = fit.forced
+    known = np.isfinite(forced.flux) & (forced.signal > 0)
+    own = np.divide(
+        np.nan_to_num(forced.flux) * forced.power, forced.signal, out=np.full(len(known), np.nan), where=known
+    )
+    return 1 - own
+
+
+def model_chi2(fit: BandFit) -> np.ndarray:
+    """Mean of residual^2 / variance over the pixels of each object, weighted by its model [N]; NaN without data."""
+    chi2 = np.divide(
+        np.square(fit.residual), fit.variance, out=np.zeros(fit.residual.shape, np.float32), where=fit.variance > 0
+    )
+    sums = project(fit.models, image=chi2, variance=fit.variance, good=fit.usable)
+    return np.divide(sums.signal, sums.seen, out=np.full(len(sums.seen), np.nan), where=sums.seen > 0.1)

@@ -1,0 +1,91 @@
+"""The shapes of objects, and the models that follow from them in the bands of each survey."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from dmu4.measurement.forced import find_overlaps
+from dmu4.measurement.motion import SURVEYS, Motion
+from dmu4.measurement.profiles import Profiles, make_profiles
+from dmu4.measurement.structure import Structure
+from dmu4.patches.cube import PatchCube
+
+
+@dataclass(frozen=True)
+class ObjectShapes:
+    """Quantities that are measured once for each of N objects.
+
+    Attributes
+    ----------
+    x, y
+        Array positions.
+    x_error, y_error
+        Errors of the positions in pixels.
+    xy_covariance
+        Covariance of x and y in pixels^2.
+    covariance
+        Adaptive moments [N, 3] in pixels^2 (xx, yy, xy), PSF not removed.
+    failed
+        Whether the moments did not converge, or the object is too faint: they are then those of the PSF.
+    extendedness
+        Morphology: 0 for a point source, 1 for an extended object, NaN if undetermined.
+    disc
+        Disc model [N, 3] of the extended objects, zero for the others; see `dmu4.measurement.stamps.Profiles`.
+    kron
+        Kron radius in sigma of the moments.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    x_error: np.ndarray
+    y_error: np.ndarray
+    xy_covariance: np.ndarray
+    covariance: np.ndarray
+    failed: np.ndarray
+    extendedness: np.ndarray
+    disc: np.ndarray
+    kron: np.ndarray
+
+    def __getitem__(self, members: np.ndarray) -> ObjectShapes:
+        """Some of the objects, by number or by a boolean array."""
+        return ObjectShapes(*(getattr(self, name)[members] for name in self.__dataclass_fields__))
+
+
+def model_profiles(cube: PatchCube, shapes: ObjectShapes, structure: Structure | None = None) -> Profiles:
+    """Profiles of the models of the objects: points, and discs, with bulges once they are fitted, for extended ones."""
+    place = {"x": shapes.x, "y": shapes.y, "psf_size": cube.psf.shape[-1]}
+    if structure is None:
+        return make_profiles(**place, covariance=shapes.disc)
+    is_disc = shapes.disc.any(axis=1)
+    known = (is_disc & structure.fitted)[:, None]
+    disc, bulge = np.where(known, structure.disc, shapes.disc), np.where(known, structure.bulge, 0)
+    return make_profiles(
+        **place, covariance=disc, bulge=bulge, bulge_fraction=np.where(known[:, 0], structure.bulge_fraction, 0)
+    )
+
+
+class SurveyModels(NamedTuple):
+    """Models of all objects at their positions in the bands of one survey, and the overlapping pairs."""
+
+    profiles: Profiles
+    pairs: tuple[np.ndarray, np.ndarray]
+
+
+def survey_models(
+    cube: PatchCube, shapes: ObjectShapes, motion: Motion, home: np.ndarray, structure: Structure | None = None
+) -> list[SurveyModels]:
+    """The models [survey], which are the same for all surveys if nothing moves."""
+    profiles = model_profiles(cube, shapes, structure)
+    still = SurveyModels(profiles, find_overlaps(profiles))
+    models = []
+    for survey in range(len(SURVEYS)):
+        dx, dy = motion.shift(home=home, survey=survey)
+        if dx.any() or dy.any():
+            moved = replace(profiles, x=profiles.x + dx, y=profiles.y + dy)
+            models.append(SurveyModels(moved, find_overlaps(moved)))
+        else:
+            models.append(still)
+    return models
