@@ -34,12 +34,14 @@ def apertures_of(fixed: Sequence[float], *, psf_sigma: float, pixel_scale: float
 
 
 class Coarse(NamedTuple):
-    """The planes of a band, low-pass filtered and sampled every ``step`` pixels, beginning with the first.
+    """The planes of a band, low-pass filtered and sampled every ``step`` pixels.
 
     Attributes
     ----------
     step
         Distance of the samples in pixels.
+    border
+        Number of samples before the first pixel, and behind the last: light at the edge is filtered beyond it.
     image
         Filtered image [y, x].
     variance, seen
@@ -47,6 +49,7 @@ class Coarse(NamedTuple):
     """
 
     step: int
+    border: int
     image: np.ndarray
     variance: np.ndarray
     seen: np.ndarray
@@ -72,14 +75,14 @@ def _low_pass(sigma: float, step: int) -> np.ndarray:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _decimate_rows(image, taps, step):
-    """Filter an image [y, x] along y, at every ``step``-th row; there is nothing beyond the edges."""
+def _decimate_rows(image, taps, step, border):
+    """Filter an image [y, x] along y, at every ``step``-th row and beyond; there is nothing outside the image."""
     ny, nx = image.shape
-    half, out = len(taps) // 2, np.zeros(((ny - 1) // step + 1, nx), np.float32)
+    half, out = len(taps) // 2, np.zeros(((ny - 1) // step + 1 + 2 * border, nx), np.float32)
     for row in range(out.shape[0]):
         target = out[row]
         for k in range(len(taps)):
-            y = row * step + k - half
+            y = (row - border) * step + k - half
             if 0 <= y < ny:
                 source, tap = image[y], taps[k]
                 for x in range(nx):
@@ -88,18 +91,23 @@ def _decimate_rows(image, taps, step):
 
 
 @numba.njit(nogil=True, cache=True)
-def _means(image, step):
-    """Mean of the ``step`` x ``step`` pixels around each sample [y, x]; there is nothing beyond the edges."""
+def _means(image, step, border):
+    """Mean of a square of ``step`` pixels around each sample [y, x]; there is nothing outside the image."""
     ny, nx = image.shape
-    rows, columns, half = (ny - 1) // step + 1, (nx - 1) // step + 1, step // 2
-    out = np.zeros((rows, columns), np.float32)
+    rows, columns = (ny - 1) // step + 1 + 2 * border, (nx - 1) // step + 1 + 2 * border
+    half, out = step // 2, np.zeros((rows, columns), np.float32)
     for row in range(rows):
-        for y in range(max(row * step - half, 0), min(row * step - half + step, ny)):
+        for k in range(-half, half + 1):
+            y = (row - border) * step + k
+            # An even number of pixels is centred on a sample with half of those at both ends.
+            of_row = 0.5 if 2 * abs(k) == step else 1.0
+            if not 0 <= y < ny:
+                continue
             for column in range(columns):
-                total = 0.0
-                for x in range(max(column * step - half, 0), min(column * step - half + step, nx)):
-                    total += image[y, x]
-                out[row, column] += total
+                total, middle = 0.0, (column - border) * step
+                for x in range(max(middle - half, 0), min(middle + half + 1, nx)):
+                    total += image[y, x] * (0.5 if 2 * abs(x - middle) == step else 1.0)
+                out[row, column] += of_row * total
     return out / np.float32(step * step)
 
 
@@ -118,11 +126,12 @@ def coarse_planes(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, 
     """
     step = sampling_step(sigma)
     if step == 1:
-        return Coarse(1, image, np.where(good, variance, 0), good.astype(np.float32))
+        return Coarse(1, 0, image, np.where(good, variance, 0), good.astype(np.float32))
     taps = _low_pass(sigma, step)
-    rows = np.ascontiguousarray(_decimate_rows(np.ascontiguousarray(image, np.float32), taps, step).T)
-    filtered = np.ascontiguousarray(_decimate_rows(rows, taps, step).T)
-    return Coarse(step, filtered, _means(np.where(good, variance, 0), step), _means(good, step))
+    border = len(taps) // 2 // step + 1
+    rows = np.ascontiguousarray(_decimate_rows(np.ascontiguousarray(image, np.float32), taps, step, border).T)
+    filtered = np.ascontiguousarray(_decimate_rows(rows, taps, step, border).T)
+    return Coarse(step, border, filtered, _means(np.where(good, variance, 0), step, border), _means(good, step, border))
 
 
 def gaap_size(sigma: float) -> int:
@@ -251,7 +260,8 @@ def sum_gaap(
     flux, error, filled = np.zeros((3, len(x)))
     everywhere = np.ones(coarse.image.shape, bool)
     for some in parts(len(x)):
-        place = {"x": x[some], "y": y[some], "cell": index[some]}
+        shift = coarse.border * coarse.step
+        place = {"x": x[some] + shift, "y": y[some] + shift, "cell": index[some]}
         weights = gaap_weights(**place, transforms=transforms, sigma=sigma, step=coarse.step)
         sums = project(weights, image=coarse.image, variance=coarse.variance, good=everywhere)
         seen = project(weights, image=coarse.seen, variance=coarse.seen, good=everywhere)

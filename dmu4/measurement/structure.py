@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from dmu0.galaxy_profiles import BULGE_FRACTION, BULGE_VARIANCE
-from dmu4.measurement.profile_fits import MAX_ELLIPTICITY, covariance_of, fit_profiles, mix_profiles
+from dmu4.measurement.profile_fits import MAX_ELLIPTICITY, fit_profiles, mix_profiles
 from dmu4.measurement.profiles import (
     BULGE_SLOPE,
     BULGE_TABLE,
@@ -196,10 +196,9 @@ def _parameters(covariance: np.ndarray, *, smallest: float = 0.3) -> np.ndarray:
 
 def _covariances(fits: np.ndarray) -> np.ndarray:
     """Covariances [N, 3] of the results of `dmu4.measurement.profile_fits.fit_profiles`; zero without a fit."""
-    known = np.isfinite(fits[:, 0])
-    covariance = np.zeros((len(fits), 3))
-    covariance[known] = [covariance_of(theta)[0] for theta in fits[known, :3]]
-    return covariance
+    size, e1, e2 = fits[:, :3].T
+    scale = np.exp(size) / np.sqrt(1 - e1**2 - e2**2)
+    return np.nan_to_num(np.column_stack([scale * (1 + e1), scale * (1 - e1), scale * e2]))
 
 
 def _compose(discs: np.ndarray, bulges: np.ndarray, mixed: np.ndarray) -> Structure:

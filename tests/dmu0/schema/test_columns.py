@@ -93,7 +93,7 @@ def test_every_flux_has_its_error_and_flag() -> None:
     """Behind each flux come its error, of the same type and unit, and its flag."""
     columns = schema_columns(("vh",))
     fluxes = [number for number, column in enumerate(columns) if column.name.endswith("Flux")]
-    assert len(fluxes) == 9
+    assert len(fluxes) == 14
     for number in fluxes:
         flux, error, flag = columns[number : number + 3]
         assert (error.name, error.dtype, error.unit) == (f"{flux.name}Err", flux.dtype, flux.unit)

@@ -10,13 +10,15 @@ from dmu4.measurement.band_fluxes import blending_cost, measure_band
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import ForcedFluxes, find_overlaps
 from dmu4.measurement.profiles import make_profiles
+from dmu4.measurement.structure import Structure
 from obs_vista.masks import BIT
 from tests.scenes.tilted import SHAPE, make_tilted, psf_at
 
 RADII = np.array([3.0, 6.0])
 SIGMA = 2.0
 GAAP = 5.0
-INFLATION = ErrorInflation(psf=1.3, gaap=1.7, radius=RADII, circle=np.array([1.1, 1.2]), samples=100)
+OTHER = 8.5
+INFLATION = ErrorInflation(psf=1.3, gaap=np.array([1.7, 1.4]), radius=RADII, circle=np.array([1.1, 1.2]), samples=100)
 PLACES = [(40.3, 30.8), (255.4, 150.1), (140.7, 95.2), (222.1, 31.4)]
 
 
@@ -32,7 +34,8 @@ def measured(cube, places=PLACES):
         kron=ellipses(np.tile([4.0, 4.0, 0.0], (len(x), 1)), np.full(len(x), 3.0)),
         pairs=find_overlaps(profiles),
         inflation=INFLATION,
-        gaap_sigma=GAAP,
+        structure=Structure.none(len(x)),
+        gaap_sigma=np.array([GAAP, OTHER]),
         extended_limit=0.1,
     )[0]
 
@@ -61,10 +64,14 @@ def test_errors_of_point_sources_and_of_gaap():
         xx, yy, xy = psf_at(x=x, y=y)
         area = 4 * np.pi * np.sqrt(xx * yy - xy**2)
         assert band.psf.error[number] == pytest.approx(1.3 * SIGMA * np.sqrt(area), rel=3e-3)
-        root = np.sqrt((GAAP**2 - xx) * (GAAP**2 - yy) - xy**2)
-        assert band.gaap.error[number] == pytest.approx(1.7 * SIGMA * np.sqrt(np.pi * GAAP**4 / root), rel=0.01)
+        for k, (size, factor) in enumerate(((GAAP, 1.7), (OTHER, 1.4))):
+            root = np.sqrt((size**2 - xx) * (size**2 - yy) - xy**2)
+            assert band.gaap[k].error[number] == pytest.approx(
+                factor * SIGMA * np.sqrt(np.pi * size**4 / root), rel=0.01
+            )
     np.testing.assert_allclose(band.psf.value, fluxes, rtol=2e-3)
-    np.testing.assert_allclose(band.gaap.value, fluxes, rtol=4e-3)
+    for one in band.gaap:
+        np.testing.assert_allclose(one.value, fluxes, rtol=4e-3)
     np.testing.assert_array_equal(band.extendedness, 0)
 
 
@@ -73,8 +80,9 @@ def test_gaap_of_a_galaxy_depends_on_its_tilt():
     shapes = [(6.0, 2.0, 1.5), (2.0, 6.0, -1.5), (1.0, 1.0, 0.0), (3.0, 3.0, 2.0)]
     gaap = measured(make_tilted([(*place, 800.0) for place in PLACES], shapes=shapes)).gaap
     for number, (xx, yy, xy) in enumerate(shapes):
-        expected = 800 * GAAP**2 / np.sqrt((GAAP**2 + xx) * (GAAP**2 + yy) - xy**2)
-        assert gaap.value[number] == pytest.approx(expected, rel=5e-3)
+        for one, size in zip(gaap, (GAAP, OTHER), strict=True):
+            expected = 800 * size**2 / np.sqrt((size**2 + xx) * (size**2 + yy) - xy**2)
+            assert one.value[number] == pytest.approx(expected, rel=5e-3)
 
 
 def test_unknown_neighbours_cost_what_they_overlap():
@@ -93,7 +101,14 @@ def test_unknown_neighbours_cost_what_they_overlap():
 def test_the_cost_of_blending_is_one_where_nothing_is_known():
     """Errors over errors alone; a source without an error has no cost."""
     nan = np.array([2.0, np.nan])
-    forced = ForcedFluxes(flux=nan, error=np.array([6.0, np.nan]), covered=nan, isolated_error=np.array([4.0, np.nan]))
+    forced = ForcedFluxes(
+        flux=nan,
+        error=np.array([6.0, np.nan]),
+        covered=nan,
+        isolated_error=np.array([4.0, np.nan]),
+        power=nan,
+        signal=nan,
+    )
     np.testing.assert_array_equal(blending_cost(forced), [1.5, 1])
 
 
@@ -110,7 +125,7 @@ def test_masks_and_counts_are_looked_up_at_the_object():
     np.testing.assert_array_equal(band.centre.inexact_psf, [False, False, True, False])
     np.testing.assert_array_equal(band.centre.input_count, [31 + 80, 150 + 510, 95 + 282, 31 + 444])
     np.testing.assert_array_equal(band.psf.flag, [True, False, False, False])
-    np.testing.assert_array_equal(band.gaap.flag, [True, False, False, False])
+    np.testing.assert_array_equal(band.gaap[0].flag, [True, False, False, False])
     assert np.isfinite(band.psf.value).all()
 
 

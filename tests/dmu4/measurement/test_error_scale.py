@@ -13,7 +13,7 @@ RADII = np.array([3.0, 6.0, 12.0])
 
 def test_apertures_of_any_shape_count_by_their_area():
     """An ellipse is inflated like the circle of its area; beyond the circles the inflation stays level."""
-    inflation = ErrorInflation(psf=1, gaap=1, radius=RADII, circle=np.array([1.0, 2.0, 4.0]), samples=100)
+    inflation = ErrorInflation(psf=1, gaap=np.ones(1), radius=RADII, circle=np.array([1.0, 2.0, 4.0]), samples=100)
     area = np.pi * np.array([3.0**2, 6.0**2, 9.0**2, 30.0**2])
     np.testing.assert_allclose(inflation.of_area(area), [1, 2, 3, 4])
 
@@ -48,11 +48,11 @@ def test_inflation_of_scaled_white_noise(rng):
         psf=psf_stamp(3.0)[None].astype(np.float32),
         cell_of=lambda x, y: np.zeros(len(x), int),
         radii=RADII,
-        gaap_sigma=5.0,
+        gaap_sigma=np.array([5.0]),
         count=1500,
     )
     assert found.psf == pytest.approx(1.5, rel=0.07)
-    assert found.gaap == pytest.approx(1.5, rel=0.07)
+    assert found.gaap[0] == pytest.approx(1.5, rel=0.07)
     fine = (np.arange(-150, 150) + 0.5) / 10
     for radius, inflation in zip(RADII, found.circle, strict=True):
         inside = np.hypot(*np.meshgrid(fine, fine)) < radius
@@ -66,11 +66,16 @@ def test_a_level_is_no_noise(rng):
     shape = (300, 420)
     noise = rng.normal(0, 2.0, shape).astype(np.float32)
     planes = (np.full(shape, 4, np.float32), np.ones(shape, bool))
-    settings = {"occupied": None, "psf": psf_stamp(3.0)[None].astype(np.float32), "radii": RADII, "gaap_sigma": 5.0}
+    settings = {
+        "occupied": None,
+        "psf": psf_stamp(3.0)[None].astype(np.float32),
+        "radii": RADII,
+        "gaap_sigma": np.array([5.0]),
+    }
     settings["cell_of"] = lambda x, y: np.zeros(len(x), int)
     flat, raised = (measure_inflation(noise + level, *planes, **settings) for level in (0, 1))
     np.testing.assert_allclose(raised.circle, flat.circle, rtol=0.02)
-    assert (raised.psf, raised.gaap) == pytest.approx((flat.psf, flat.gaap), rel=0.02)
+    assert (raised.psf, raised.gaap[0]) == pytest.approx((flat.psf, flat.gaap[0]), rel=0.02)
 
 
 def rings(shape, *, x, y, inner, outer, times, rng):
@@ -87,13 +92,13 @@ def test_samples_keep_away_from_objects_and_further_from_bright_ones(rng):
     far = rings(shape, x=300, y=140, inner=33, outer=87, times=2.5, rng=rng)
     residual = np.stack([near, far, far], axis=-1).astype(np.float32)
     planes = (residual, np.ones(residual.shape, np.float32), np.ones(residual.shape, bool))
-    one = ErrorInflation(psf=1.0, gaap=2.0, radius=RADII, circle=np.array([1.0, 1.0, 1.0]), samples=100)
+    one = ErrorInflation(psf=1.0, gaap=np.array([2.0]), radius=RADII, circle=np.array([1.0, 1.0, 1.0]), samples=100)
     bright = np.array([[False, False, False], [False, True, False]])
-    settings = {"x": x, "y": y, "clear": 33.0, "gaap_sigma": 4.5, "bright": bright}
+    settings = {"x": x, "y": y, "clear": 33.0, "gaap_sigma": [np.array([4.5])] * 3, "bright": bright}
     scaled = scale_to_empty([one] * 3, *planes, **settings)
     # White noise in the smaller circles is less than their errors say, by the shares of the pixels on their edges.
     np.testing.assert_allclose([scaled[0].circle, scaled[1].circle], [[0.9, 0.96, 1], [0.9, 0.96, 1]], atol=0.07)
     assert scaled[2].circle[1] > 1.1 * scaled[1].circle[1]
     assert [found.psf for found in scaled] == [1, 1, 1]
     # A GAaP flux is as noisy as a circle of twice its sigma, here half-way between the two wider circles.
-    assert scaled[2].gaap == pytest.approx(2 * 0.5 * (scaled[2].circle[1] + scaled[2].circle[2]), rel=1e-6)
+    assert scaled[2].gaap[0] == pytest.approx(2 * 0.5 * (scaled[2].circle[1] + scaled[2].circle[2]), rel=1e-6)

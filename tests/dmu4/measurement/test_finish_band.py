@@ -28,18 +28,21 @@ def finished():
     )
     band = BandFluxes(
         psf=Flux(value=np.full(N, 40.0), error=np.full(N, 1.0), flag=good),
-        gaap=gaap,
+        cmodel=Flux(value=np.full(N, 45.0), error=np.full(N, 3.0), flag=good),
+        gaap=(Flux(value=np.full(N, 30.0), error=np.full(N, 1.5), flag=good), gaap),
         model=np.array([100.0, 200, 300, 400, 500]),
         in_circles=np.linspace(0.4, 0.9, CIRCLES) * np.ones((N, 1)),
         in_kron=np.full((N, 1), 0.95),
         extendedness=np.ones(N),
+        neighbours=np.linspace(0, 0.4, N),
+        chi2=np.linspace(1, 1.4, N),
         centre=centre,
     )
     filled = np.array([1.0, 0.8, 0.0, 1, 1])[:, None]
     flux, variance = np.arange(N * CIRCLES, dtype=float).reshape(N, CIRCLES), np.full((N, CIRCLES), 9.0)
     in_circles = ApertureSums(flux=flux, variance=variance, filled=filled * np.ones(CIRCLES))
     in_kron = ApertureSums(flux=np.full((N, 1), 7.0), variance=np.full((N, 1), 25.0), filled=filled)
-    inflation = ErrorInflation(psf=1.0, gaap=1.0, radius=RADII, circle=np.linspace(1, 2, CIRCLES), samples=100)
+    inflation = ErrorInflation(psf=1.0, gaap=np.ones(2), radius=RADII, circle=np.linspace(1, 2, CIRCLES), samples=100)
     kron_area = np.pi * np.array([RADII[0], RADII[5], 1.0, 100.0, 0.5 * (RADII[1] + RADII[2])]) ** 2
     return finish_band(
         band, in_circles, in_kron, kron_area=kron_area, inflation=inflation, floor=0.03, scale_error=0.04
@@ -66,6 +69,11 @@ def test_coverage_and_use(finished):
     np.testing.assert_array_equal(finished.flux_floor, [0.05, 0.05, np.nan, 0.05, 0.05])
     np.testing.assert_allclose(finished.kron_fraction, [0.95, 0.95, np.nan, 0.95, 0.95])
     np.testing.assert_allclose(finished.circle_fraction[:, 2], [0.6, 0.6, np.nan, 0.6, 0.6])
+    np.testing.assert_array_equal(finished.neighbours, np.linspace(0, 0.4, N))
+    np.testing.assert_array_equal(finished.chi2, np.linspace(1, 1.4, N))
+    np.testing.assert_array_equal(finished.cmodel.value, 45)
+    # What is left in the circle of 12 reference pixels, the fourth, where it is covered.
+    np.testing.assert_array_equal(finished.residual, [3, 9, np.nan, 21, 27])
     np.testing.assert_array_equal(finished.depth5, [25, 24, 23, 22, 21])
     np.testing.assert_array_equal(finished.input_count, np.arange(N))
     np.testing.assert_array_equal(finished.inexact_psf, [False, True, False, False, False])

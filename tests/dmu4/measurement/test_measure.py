@@ -125,15 +125,17 @@ def test_factors_of_correlated_noise(rng):
     settings = {"occupied": None, "psf": psf, "cell_of": lambda x, y: np.zeros(len(x), int)}
     white, coloured = (correlated_noise(rng, shape, sigma=3, width=width).astype(np.float32) for width in (0, 1.0))
     planes = {"variance": np.full(shape, 9, np.float32), "good": good}
-    flat = measure_inflation(white, **planes, **settings, radii=radii, gaap_sigma=5.95)
+    flat = measure_inflation(white, **planes, **settings, radii=radii, gaap_sigma=np.array([5.95]))
     assert flat.psf == pytest.approx(1, abs=0.1)
     assert flat.circle == pytest.approx([1, 1, 1], abs=0.15)
-    rough = measure_inflation(coloured, **planes, **settings, radii=radii, gaap_sigma=5.95)
+    rough = measure_inflation(coloured, **planes, **settings, radii=radii, gaap_sigma=np.array([5.95]))
     # Well inside wide apertures the factor is the sum of the noise's correlation, sqrt(4 pi) for this filter.
     assert rough.circle[2] == pytest.approx(np.sqrt(4 * np.pi), rel=0.2)
-    assert rough.gaap == pytest.approx(np.sqrt(4 * np.pi), rel=0.2)
+    assert rough.gaap[0] == pytest.approx(np.sqrt(4 * np.pi), rel=0.2)
     assert 1.5 < rough.psf < rough.circle[2]
-    nothing = measure_inflation(coloured, planes["variance"], ~good, **settings, radii=radii, gaap_sigma=5.95)
+    nothing = measure_inflation(
+        coloured, planes["variance"], ~good, **settings, radii=radii, gaap_sigma=np.array([5.95])
+    )
     assert nothing.samples == 0
     assert nothing.psf == 1
 
@@ -143,16 +145,16 @@ def test_errors_are_scaled_to_empty_apertures(rng):
     shape, radii = (400, 400), np.array([3.0, 6, 12])
     white = rng.normal(0, 3, shape)
     lumps = correlated_noise(rng, shape, sigma=0.4, width=10)
-    factors = [ErrorInflation(psf=1.0, gaap=1.0, radius=radii, circle=np.ones(3), samples=100)] * 2
+    factors = [ErrorInflation(psf=1.0, gaap=np.ones(1), radius=radii, circle=np.ones(3), samples=100)] * 2
     residual = np.stack([white, white + lumps], axis=-1).astype(np.float32)
     planes = (residual, np.full(residual.shape, 9, np.float32), np.ones(residual.shape, bool))
     settings = {"x": np.array([200.0]), "y": np.array([200.0]), "clear": 15}
-    flat, lumpy = scale_to_empty(factors, *planes, **settings, gaap_sigma=6.0)
+    flat, lumpy = scale_to_empty(factors, *planes, **settings, gaap_sigma=[np.array([6.0])] * 2)
     assert flat.circle == pytest.approx([1, 1, 1], abs=0.15)
     assert lumpy.circle[0] < 1.25
     # Inside 12 px the lumps add 0.4 x area x about 0.75 to a noise of 3 x sqrt(area).
     assert 1.8 < lumpy.circle[2] < 2.8
-    assert lumpy.gaap == pytest.approx(lumpy.circle[2])
+    assert lumpy.gaap[0] == pytest.approx(lumpy.circle[2])
 
 
 def test_flags_say_what_a_flux_lacks():

@@ -19,7 +19,9 @@ SIGMA = 2.0
 RADII = np.array([3, 6, 9, 12, 17, 25]) * 0.168 / 0.2
 """Radii of the apertures in pixels: they are defined in pixels of 0.168 arcsec."""
 
-ONE = ErrorInflation(psf=1.2, gaap=1.5, radius=RADII, circle=np.linspace(1, 2, 6), samples=100)
+ONE = ErrorInflation(
+    psf=1.2, gaap=np.array([1.1, 1.5, 1.6, 1.7, 1.0]), radius=RADII, circle=np.linspace(1, 2, 6), samples=100
+)
 
 
 @pytest.fixture
@@ -58,7 +60,9 @@ def test_apertures_are_in_arcsec(cube, monkeypatch: pytest.MonkeyPatch) -> None:
             assert band.circles[k].value[number] == pytest.approx(FLUX * inside, rel=0.012)
     assert band.kron.value == pytest.approx(FLUX, rel=0.012)
     assert asked["clear"] == pytest.approx(2.5 / 0.2)
-    assert asked["gaap_sigma"] == pytest.approx(1.0 / 0.2)
+    xx, yy, xy = psf_at(x=150, y=90)
+    np.testing.assert_allclose(asked["gaap_sigma"][0][:4], np.array([0.7, 1.0, 1.5, 2.5]) / 0.2)
+    assert asked["gaap_sigma"][0][4] == pytest.approx(np.sqrt(2) * (xx * yy - xy**2) ** 0.25, rel=0.3)
     np.testing.assert_allclose(asked["x"], np.array(PLACES)[:, 0], atol=0.02)
     np.testing.assert_allclose(asked["y"], np.array(PLACES)[:, 1], atol=0.02)
 
@@ -74,8 +78,11 @@ def test_what_is_bright_depends_on_the_band(cube, monkeypatch: pytest.MonkeyPatc
 def test_scaling_to_empty_apertures_counts_once(cube, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three times as much for GAaP and twice as much for circles is just that; PSF fluxes keep their errors."""
     before, _ = measured(cube, monkeypatch)
-    after, _ = measured(cube, monkeypatch, scaled=replace(ONE, gaap=4.5, circle=2 * ONE.circle))
-    np.testing.assert_allclose(after.gaap.error, 3 * before.gaap.error)
+    after, _ = measured(
+        cube, monkeypatch, scaled=replace(ONE, gaap=ONE.gaap * np.array([3, 3, 3, 3, 2]), circle=2 * ONE.circle)
+    )
+    for k, factor in enumerate((3, 3, 3, 3, 2)):
+        np.testing.assert_allclose(after.gaap[k].error, factor * before.gaap[k].error)
     np.testing.assert_allclose(after.kron.error, 2 * before.kron.error)
     for first, second in zip(before.circles, after.circles, strict=True):
         np.testing.assert_allclose(second.error, 2 * first.error)
@@ -84,7 +91,7 @@ def test_scaling_to_empty_apertures_counts_once(cube, monkeypatch: pytest.Monkey
         # As in `test_band_fluxes`: the weight is a Gaussian of moments A^2 - P and height A^2 / sqrt(det).
         xx, yy, xy = psf_at(x=x, y=y)
         root = np.sqrt((25 - xx) * (25 - yy) - xy**2)
-        assert before.gaap.error[number] == pytest.approx(1.5 * SIGMA * np.sqrt(np.pi * 625 / root), rel=0.02)
+        assert before.gaap[1].error[number] == pytest.approx(1.5 * SIGMA * np.sqrt(np.pi * 625 / root), rel=0.02)
     area = np.pi * RADII[5] ** 2
     np.testing.assert_allclose(before.circles[5].error, 2 * SIGMA * np.sqrt(area), rtol=2e-3)
 
@@ -103,5 +110,5 @@ def test_noise_is_measured_on_its_realization(cube, monkeypatch: pytest.MonkeyPa
     assert between["occupied"][31, 45]
     assert between["occupied"].mean() < 0.2
     np.testing.assert_allclose(free["radii"], RADII)
-    assert free["gaap_sigma"] == pytest.approx(5)
+    np.testing.assert_allclose(free["gaap_sigma"][:4], [3.5, 5, 7.5, 12.5])
     assert len(RADII) == len(APERTURES)

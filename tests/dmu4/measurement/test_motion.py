@@ -97,7 +97,7 @@ def test_moving_stars_have_their_fluxes(followed) -> None:
     moving = np.isin(star, list(MOVES))
     for number, band in enumerate(BANDS):
         one, truth = found.bands[band], scene.flux[star, number]
-        for kind in (one.psf, one.gaap):
+        for kind in (one.psf, *one.gaap[:4]):
             allowed = np.hypot(4 * kind.error, 0.01 * truth)
             assert (np.abs(kind.value - truth) < allowed)[moving].all()
         still, circle = ~moving & ~np.isin(star, [3, 9, 17]), one.circles[3]

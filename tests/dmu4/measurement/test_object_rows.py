@@ -17,7 +17,8 @@ from dmu4.measurement.motion import Motion
 from dmu4.measurement.object_models import ObjectShapes
 from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows
 from dmu4.measurement.object_shapes import MeasuredObjects
-from dmu4.objects.columns import APERTURES, object_columns
+from dmu4.measurement.structure import Structure
+from dmu4.objects.columns import APERTURES, GAAP_NAMES, object_columns
 from tests.scenes.tilted import PIXEL_SCALE, X0, Y0, make_tilted
 
 N = 4
@@ -46,6 +47,25 @@ def shapes():
     )
 
 
+def structure() -> Structure:
+    """Models of the four objects, the last without one; all numbers differ."""
+    number = np.array([1.0, 2.0, 3.0, np.nan])
+    return Structure(
+        disc=np.zeros((N, 3)),
+        bulge=np.zeros((N, 3)),
+        bulge_fraction=np.array([0.25, 0.5, 0.75, 0]),
+        flux_error=0.01 * number,
+        radius=2 * number,
+        radius_error=0.2 * number,
+        axis_ratio=0.3 * number,
+        axis_ratio_error=0.03 * number,
+        # Along x, which points west; along y, which points north; and from x towards y by 30 degrees.
+        angle=np.radians([0.0, 90.0, 30.0, np.nan]),
+        angle_error=np.radians(number),
+        chi2_over_point=100 * number,
+    )
+
+
 def flux(start):
     """A flux whose values, errors and flags cannot be taken for each other's or another flux's."""
     value = start + np.arange(N)
@@ -57,12 +77,16 @@ def in_band(start):
     numbers = {name: start + 10 * k + np.arange(N) for k, name in enumerate(("flux_floor", "depth5"))}
     return BandMeasurement(
         psf=flux(start + 100),
-        gaap=flux(start + 200),
+        cmodel=flux(start + 400),
+        gaap=tuple(flux(start + 200 + 20 * k) for k in range(len(GAAP_NAMES))),
         kron=flux(start + 300),
         circles=tuple(flux(start + 1000 * radius) for radius in APERTURES),
         kron_fraction=np.array([0.81, 0.82, 0.83, np.nan]),
         circle_fraction=np.linspace([0.1, 0.2, 0.3, 0.4], [0.6, 0.7, 0.8, 0.9], len(APERTURES)).T,
         extendedness=np.array([1.0, 0, np.nan, 0]),
+        residual=np.array([0.5, -0.5, 1.5, np.nan]),
+        neighbours=np.array([0.0, 0.25, 0.5, np.nan]),
+        chi2=np.array([1.0, 1.25, 1.5, np.nan]),
         input_count=np.array([3, 1, 4, 1]),
         coverage=np.array([1.0, 0.5, 0.25, 0]),
         inexact_psf=np.array([False, True, True, False]),
@@ -81,7 +105,7 @@ def objects() -> MeasuredObjects:
         used=np.array([False, True, False, False]),
         lost=np.array([False, False, False, True]),
     )
-    return MeasuredObjects(shapes(), motion, np.array([1, 0, 0, 1]), np.arange(4), np.zeros((0, 2), int))
+    return MeasuredObjects(shapes(), motion, np.array([1, 0, 0, 1]), np.arange(4), np.zeros((0, 2), int), structure())
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +200,8 @@ def test_what_detection_has_found(table):
 @pytest.mark.parametrize(("band", "start"), [("i", 1), ("vk", 5000)])
 def test_every_flux_is_in_its_own_column(table, band, start):
     """Each flux, error and flag is in the column of its name and band."""
-    starts = {"psfFlux": 100, "gaap1p0Flux": 200, "kronFlux": 300}
+    starts = {"psfFlux": 100, "kronFlux": 300, "cModelFlux": 400}
+    starts |= {name: 200 + 20 * k for k, name in enumerate(GAAP_NAMES)}
     starts |= {f"ap{radius:02d}Flux": 1000 * radius for radius in APERTURES}
     for name, offset in starts.items():
         value = start + offset + np.arange(N)
@@ -222,3 +247,31 @@ def test_no_column_of_a_measured_band_is_left_to_its_missing_value(table):
         values = np.asarray(table[column.name])
         missing = np.isnan(values) if values.dtype.kind == "f" else values == column.missing
         assert not missing.all(), column.name
+
+
+def test_models_are_in_arcsec_and_turn_from_north_to_east(table):
+    """Pixels are 0.2 arcsec; an axis towards west is at 90 degrees, 30 degrees from west to north at 60 degrees."""
+    number = np.array([1.0, 2.0, 3.0, np.nan])
+    np.testing.assert_allclose(table["cModel_fracDev"], [0.25, 0.5, 0.75, np.nan])
+    np.testing.assert_allclose(table["cModel_halfLightRad"], 0.4 * number, rtol=1e-6)
+    np.testing.assert_allclose(table["cModel_halfLightRadErr"], 0.04 * number, rtol=1e-6)
+    np.testing.assert_allclose(table["cModel_axisRatio"], 0.3 * number, rtol=1e-6)
+    np.testing.assert_allclose(table["cModel_axisRatioErr"], 0.03 * number, rtol=1e-6)
+    np.testing.assert_allclose(table["cModel_posAngle"], [90, 0, 120, np.nan], atol=1e-4)
+    np.testing.assert_allclose(table["cModel_posAngleErr"], number, rtol=1e-6)
+    np.testing.assert_allclose(table["cModel_deltaChi2"], 100 * number, rtol=1e-6)
+
+
+def test_the_nearest_neighbour(table):
+    """Objects at (12, 171), (250, 4), (30, 60) and (7, 8): the third is nearest to the others, the last to it."""
+    ids = np.asarray(table["objectId"])
+    np.testing.assert_array_equal(table["neighbourId"], ids[[2, 2, 3, 2]])
+    expected = 0.2 * np.hypot([17.75, 220.5, 23.0, 23.0], [110.75, 56.5, 52.0, 52.0])
+    np.testing.assert_allclose(table["neighbourDistance"], expected, rtol=1e-6)
+
+
+def test_how_well_models_fit_is_copied(table):
+    """Neighbours, chi^2 and residuals of a band are in its columns."""
+    np.testing.assert_array_equal(table["i_neighbourFraction"], np.float32([0.0, 0.25, 0.5, np.nan]))
+    np.testing.assert_array_equal(table["i_modelChi2"], np.float32([1.0, 1.25, 1.5, np.nan]))
+    np.testing.assert_array_equal(table["i_modelResidual"], np.float32([0.5, -0.5, 1.5, np.nan]))

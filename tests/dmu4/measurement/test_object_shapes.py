@@ -23,7 +23,7 @@ def measured(flux: float, inflation: float, *, shape: tuple[float, float, float]
 
 def inflated(psf: float) -> ErrorInflation:
     """Error inflation of point sources alone."""
-    return ErrorInflation(psf=psf, gaap=1.0, radius=np.array([3.0, 6.0]), circle=np.ones(2), samples=100)
+    return ErrorInflation(psf=psf, gaap=np.ones(1), radius=np.array([3.0, 6.0]), circle=np.ones(2), samples=100)
 
 
 def point_error() -> float:

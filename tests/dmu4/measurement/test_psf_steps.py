@@ -11,6 +11,7 @@ from dmu4.measurement.band_fluxes import measure_band
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import find_overlaps
 from dmu4.measurement.profiles import make_profiles
+from dmu4.measurement.structure import Structure
 from dmu4.patches.cube import BandPlanes, PatchCube, make_cube
 from tests.scenes.patches import Scene, draw, psf_stamp
 
@@ -52,7 +53,7 @@ def measured(cube: PatchCube, x: np.ndarray, y: np.ndarray):
     """All fluxes of the band at known positions."""
     profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf.shape[-1])
     circle = np.broadcast_to([1 / 64, 1 / 64, 0.0], (len(x), 1, 3))
-    one = ErrorInflation(psf=1.0, gaap=1.0, radius=np.array([1.0, 9.0]), circle=np.ones(2), samples=0)
+    one = ErrorInflation(psf=1.0, gaap=np.ones(1), radius=np.array([1.0, 9.0]), circle=np.ones(2), samples=0)
     return measure_band(
         cube,
         0,
@@ -61,7 +62,8 @@ def measured(cube: PatchCube, x: np.ndarray, y: np.ndarray):
         kron=circle,
         pairs=find_overlaps(profiles),
         inflation=one,
-        gaap_sigma=9.0,
+        structure=Structure.none(len(x)),
+        gaap_sigma=np.array([9.0]),
         extended_limit=0.1,
     )
 
@@ -72,7 +74,7 @@ def test_stars_on_a_step_have_true_fluxes(rng) -> None:
     band, residual = measured(cube, x, y)
     cut = np.abs(x - EDGE) < 8
     assert cut.sum() >= 5
-    for kind in (band.psf, band.gaap):
+    for kind in (band.psf, *band.gaap):
         assert np.abs((kind.value - flux) / np.hypot(kind.error, 1e-3 * flux)).max() < 4
         assert not kind.flag[cut].any()
     np.testing.assert_array_equal(band.extendedness, 0)

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from dmu0.schema.columns import schema_columns
+from dmu4.measurement.gaap import PSF_APERTURE
 from dmu4.objects.columns import (
     APERTURES,
     COVERAGE_RADIUS,
-    GAAP_SIGMA,
+    GAAP_NAMES,
+    GAAP_SIGMAS,
     REFERENCE_PIXEL,
     flux_names,
     object_columns,
@@ -41,8 +43,10 @@ def test_the_schema_says_the_radii_that_are_measured() -> None:
         assert float(said[1]) == pytest.approx(radius * REFERENCE_PIXEL, abs=0.005)
     said = re.search(r"circular aperture of ([\d.]+) arcsec radius", text["g_coverage"])
     assert float(said[1]) == pytest.approx(COVERAGE_RADIUS, abs=0.005)
-    said = re.search(r"sigma ([\d.]+) arcsec", text["g_gaap1p0Flux"])
-    assert float(said[1]) == GAAP_SIGMA
+    for name, sigma in zip(GAAP_NAMES, GAAP_SIGMAS, strict=False):
+        said = re.search(r"sigma ([\d.]+) arcsec", text[f"g_{name}"])
+        assert float(said[1]) == sigma
+    assert f"{PSF_APERTURE:.2f} times the sigma of the PSF" in text[f"g_{GAAP_NAMES[-1]}"]
 
 
 def test_object_numbers() -> None:
