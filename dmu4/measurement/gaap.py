@@ -75,7 +75,7 @@ def _low_pass(sigma: float, step: int) -> np.ndarray:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _decimate_rows(image, taps, step, border):
+def _decimate_rows(image: np.ndarray, taps: np.ndarray, step: int, border: int) -> np.ndarray:
     """Filter an image [y, x] along y, at every ``step``-th row and beyond; there is nothing outside the image."""
     ny, nx = image.shape
     half, out = len(taps) // 2, np.zeros(((ny - 1) // step + 1 + 2 * border, nx), np.float32)
@@ -91,7 +91,7 @@ def _decimate_rows(image, taps, step, border):
 
 
 @numba.njit(nogil=True, cache=True)
-def _means(image, step, border):
+def _means(image: np.ndarray, step: int, border: int) -> np.ndarray:
     """Mean of a square of ``step`` pixels around each sample [y, x]; there is nothing outside the image."""
     ny, nx = image.shape
     rows, columns = (ny - 1) // step + 1 + 2 * border, (nx - 1) // step + 1 + 2 * border

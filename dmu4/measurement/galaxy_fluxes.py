@@ -87,9 +87,9 @@ def model_fluxes(
 
 def _wider(fit: BandFit, power: np.ndarray, inflation: ErrorInflation) -> np.ndarray:
     """Error inflation for models with these sums of squares: that of the circle with their noise-equivalent area."""
-    of_psf = inflation.of_area(4 * np.pi * fit.sigma**2)
-    area = np.divide(1, power, out=np.full(len(power), 4 * np.pi * fit.sigma**2), where=power > 0)
-    return inflation.psf * inflation.of_area(area) / of_psf
+    of_psf = np.full(len(power), 4 * np.pi * fit.sigma**2)
+    area = np.divide(1, power, out=of_psf.copy(), where=power > 0)
+    return inflation.psf * inflation.of_area(area) / inflation.of_area(of_psf)
 
 
 def neighbour_fraction(fit: BandFit) -> np.ndarray:

@@ -45,7 +45,8 @@ class ShapeSettings:
     Attributes
     ----------
     passes
-        Number of iterations of modelling all sources, subtracting neighbours, and measuring.
+        Number of iterations of modelling all sources, subtracting neighbours, and measuring; with one, discs and bulges
+        are not fitted.
     min_signal_to_noise
         Smallest signal to noise for a shape; fainter objects have a position but the shape of the PSF.
     extended_limit
@@ -143,15 +144,13 @@ def measure_objects(
     kept, absorbed = np.arange(len(x)), np.zeros((0, 2), np.int64)
     start, motion = shapes.covariance, Motion.none(len(x))
     surveys = np.array([survey_of(band) for band in cube.bands])
-    used, last = bands_to_use(*_only_reference(cube, reference), reference), settings.passes - 1
     for number in range(settings.passes):
         task = _Round(cube, shapes, motion, surveys[reference], start, inflations, settings)
-        if number == last:
+        if number > 0 and number == settings.passes - 1:
             task.used = used
         results = _measure_round(task, reference, threads)
         shapes = _merge(shapes, reference, results)
-        if number < last:
-            used = bands_to_use(*_fluxes(results, cube, len(shapes.x)), reference)
+        used = bands_to_use(*_fluxes(results, cube, len(shapes.x)), reference)
         if not settings.max_motion:
             continue
         motion = _follow(task, shapes, results)
@@ -160,23 +159,22 @@ def measure_objects(
             stay = np.setdiff1d(np.arange(len(shapes.x)), pairs[:, 1])
             motion = _put_links(motion, shapes, pairs)
             kept, absorbed = kept[stay], pairs
-            shapes, motion, start, reference = shapes[stay], motion[stay], start[stay], reference[stay]
-            used = used[stay]
-    structure = fit_structure(
-        {band: one.spectra for band, one in results.items() if one.spectra is not None},
-        task.used[stay] if settings.passes == 1 and settings.max_motion else task.used,
-        start=shapes.disc,
-        inflation=[one.psf for one in inflations],
-        pixel_scale=cube.pixel_scale,
-        threads=threads,
-    )
+            shapes, motion = shapes[stay], motion[stay]
+            start, reference, used = start[stay], reference[stay], used[stay]
+    structure = _structure(task, results, shapes, threads) if len(task.used) else Structure.none(len(shapes.x))
     return MeasuredObjects(shapes, motion, surveys[reference], kept, absorbed, structure)
 
 
-def _only_reference(cube: PatchCube, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fluxes and errors [object, band] that say no more than which band is the best of each object."""
-    best = np.arange(len(cube.bands)) == reference[:, None]
-    return np.where(best, 1e9, 0.0), np.ones(best.shape)
+def _structure(task: _Round, results: dict[int, _BandResult], shapes: ObjectShapes, threads: int) -> Structure:
+    """Discs and bulges of the objects, from their spectra in the last iteration."""
+    return fit_structure(
+        {band: one.spectra for band, one in results.items() if one.spectra is not None},
+        task.used,
+        start=shapes.disc,
+        inflation=[one.psf for one in task.inflations],
+        pixel_scale=task.cube.pixel_scale,
+        threads=threads,
+    )
 
 
 def _fluxes(results: dict[int, _BandResult], cube: PatchCube, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -214,8 +212,8 @@ class _Round:
         self.cube, self.shapes, self.motion, self.home = cube, shapes, motion, home
         self.start, self.inflations, self.settings = start, inflations, settings
         self.models = survey_models(cube, shapes, motion, home)
-        # Bands in which the structure of each object is fitted [object, band]; None before the last iteration.
-        self.used: np.ndarray | None = None
+        # Bands in which the structure of each object is fitted [object, band]; none before the last iteration.
+        self.used = np.zeros((0, 0), np.int64)
 
 
 def _measure_round(task: _Round, reference: np.ndarray, threads: int) -> dict[int, _BandResult]:
@@ -318,7 +316,7 @@ def _measure_in(task: _Round, band: int, members: np.ndarray) -> _BandResult:
 
 def _spectra_in(task: _Round, fit: BandFit, profiles: Profiles, band: int) -> SourceSpectra | None:
     """Spectra of the objects whose structure is fitted in a band, on stamps with six half-light radii to each side."""
-    if task.used is None:
+    if not len(task.used):
         return None
     members = np.flatnonzero((task.used == band).any(axis=1) & (np.nan_to_num(fit.forced.covered) > MIN_SEEN))
     disc = profiles.covariance[members]

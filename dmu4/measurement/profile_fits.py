@@ -8,7 +8,12 @@ import numpy as np
 from dmu4.measurement.forced import SUM_IN_ANY_ORDER
 from dmu4.measurement.profiles import look_up, phase_argument
 
+Spectra = tuple[np.ndarray, ...]
+"""Fields of `dmu4.measurement.spectra.SourceSpectra` of several bands, see `fit_profiles`."""
+
 MAX_STEPS = 20
+"""Largest number of steps of a fit."""
+
 MAX_ELLIPTICITY = 0.98
 """Largest (a^2 - b^2) / (a^2 + b^2), an axis ratio of 0.1."""
 
@@ -21,7 +26,7 @@ PRIOR_ELLIPTICITY = 0.45
 
 
 @numba.njit(nogil=True, cache=True)
-def covariance_of(theta):
+def covariance_of(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Covariance (xx, yy, xy) of (log of a b, two ellipticities), and its derivatives [xx yy xy, parameter]."""
     size, e1, e2 = np.exp(theta[0]), theta[1], theta[2]
     rest = 1 - e1 * e1 - e2 * e2
@@ -35,7 +40,16 @@ def covariance_of(theta):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _sums(covariance, cross, power, side, reach, table, slope, out):
+def _sums(
+    covariance: np.ndarray,
+    cross: np.ndarray,
+    power: np.ndarray,
+    side: int,
+    reach: int,
+    table: np.ndarray,
+    slope: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Sums over frequencies, all halves counted: A, B, U [3], R [3], W [6] of `step_of`, into ``out``."""
     unit = 2 * np.pi**2 / side**2
     out[:] = 0
@@ -68,7 +82,17 @@ def _sums(covariance, cross, power, side, reach, table, slope, out):
 
 
 @numba.njit(nogil=True, cache=True)
-def _evaluate(theta, prior, slots, spectra, table, slope, gradient, curvature, of_flux):
+def _evaluate(
+    theta: np.ndarray,
+    prior: np.ndarray,
+    slots: np.ndarray,
+    spectra: Spectra,
+    table: np.ndarray,
+    slope: np.ndarray,
+    gradient: np.ndarray,
+    curvature: np.ndarray,
+    of_flux: np.ndarray,
+) -> float:
     """Half the improvement of chi^2 by the profile with the best flux in each band, minus the prior.
 
     With the transform T of the profile, its derivative T' with respect to q, and q_i with respect to a parameter:
@@ -108,7 +132,18 @@ def _evaluate(theta, prior, slots, spectra, table, slope, gradient, curvature, o
 
 
 @numba.njit(nogil=True, cache=True)
-def _climb(theta, prior, slots, spectra, table, slope, limits, gradient, curvature, of_flux):
+def _climb(
+    theta: np.ndarray,
+    prior: np.ndarray,
+    slots: np.ndarray,
+    spectra: Spectra,
+    table: np.ndarray,
+    slope: np.ndarray,
+    limits: tuple[float, float],
+    gradient: np.ndarray,
+    curvature: np.ndarray,
+    of_flux: np.ndarray,
+) -> float:
     """Levenberg-Marquardt steps from ``theta``, changed in place, until chi^2 falls by less than 1e-3."""
     best = _evaluate(theta, prior, slots, spectra, table, slope, gradient, curvature, of_flux)
     damping, tried = 1e-2, np.empty(3)
@@ -137,7 +172,16 @@ def _climb(theta, prior, slots, spectra, table, slope, limits, gradient, curvatu
 
 
 @numba.njit(nogil=True, cache=True)
-def fit_profiles(slots, first, spectra, start, scale, table, slope, out):
+def fit_profiles(
+    slots: np.ndarray,
+    first: np.ndarray,
+    spectra: Spectra,
+    start: np.ndarray,
+    scale: float,
+    table: np.ndarray,
+    slope: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Fit one profile to each of M sources.
 
     Parameters
@@ -179,7 +223,17 @@ def fit_profiles(slots, first, spectra, start, scale, table, slope, out):
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _products(disc, bulge, cross, power, side, reach, disc_table, bulge_table, out):
+def _products(
+    disc: np.ndarray,
+    bulge: np.ndarray,
+    cross: np.ndarray,
+    power: np.ndarray,
+    side: int,
+    reach: int,
+    disc_table: np.ndarray,
+    bulge_table: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Sums over frequencies: products with the image of disc, bulge and point, and of pairs of them."""
     out[:] = 0
     at = 0
@@ -201,7 +255,17 @@ def _products(disc, bulge, cross, power, side, reach, disc_table, bulge_table, o
 
 
 @numba.njit(nogil=True, cache=True)
-def mix_profiles(slots, first, spectra, disc, bulge, disc_table, bulge_table, steps, out):
+def mix_profiles(
+    slots: np.ndarray,
+    first: np.ndarray,
+    spectra: Spectra,
+    disc: np.ndarray,
+    bulge: np.ndarray,
+    disc_table: np.ndarray,
+    bulge_table: np.ndarray,
+    steps: int,
+    out: np.ndarray,
+) -> None:
     """Mix a disc and a bulge of each of M sources, of the same fractions in all bands, so that chi^2 is smallest.
 
     Parameters
@@ -252,7 +316,7 @@ def mix_profiles(slots, first, spectra, disc, bulge, disc_table, bulge_table, st
 
 
 @numba.njit(nogil=True, cache=True)
-def _gain(sums, f):
+def _gain(sums: np.ndarray, f: float) -> float:
     """Improvement of chi^2 by a mixture with the fraction f in the bulge, from the sums of each band."""
     total = 0.0
     for a in sums:

@@ -54,7 +54,22 @@ class SourceSpectra:
 
 
 @numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _cut_out(pixels, offset, size, x0, y0, flux, residual, variance, good, members, corner_x, corner_y, stamps, noise):
+def _cut_out(
+    pixels: np.ndarray,
+    offset: np.ndarray,
+    size: np.ndarray,
+    x0: np.ndarray,
+    y0: np.ndarray,
+    flux: np.ndarray,
+    residual: np.ndarray,
+    variance: np.ndarray,
+    good: np.ndarray,
+    members: np.ndarray,
+    corner_x: np.ndarray,
+    corner_y: np.ndarray,
+    stamps: np.ndarray,
+    noise: np.ndarray,
+) -> None:
     """Stamps [n, y, x] of the residual image plus the own model of each source, and their mean variance [n]."""
     ny, nx = residual.shape
     side = stamps.shape[1]
