@@ -143,11 +143,10 @@ def measure_objects(
     shapes = first_guess(cube, x=x, y=y, reference=reference)
     kept, absorbed = np.arange(len(x)), np.zeros((0, 2), np.int64)
     start, motion = shapes.covariance, Motion.none(len(x))
-    surveys = np.array([survey_of(band) for band in cube.bands])
+    surveys, used = np.array([survey_of(band) for band in cube.bands]), np.zeros((0, 0), np.int64)
     for number in range(settings.passes):
         task = _Round(cube, shapes, motion, surveys[reference], start, inflations, settings)
-        if number > 0 and number == settings.passes - 1:
-            task.used = used
+        task.used = used if number == settings.passes - 1 else task.used
         results = _measure_round(task, reference, threads)
         shapes = _merge(shapes, reference, results)
         used = bands_to_use(*_fluxes(results, cube, len(shapes.x)), reference)
