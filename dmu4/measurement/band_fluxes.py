@@ -180,7 +180,7 @@ def saturated_at(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) ->
 
 
 def blending_cost(forced: ForcedFluxes) -> np.ndarray:
-    """Ratio of the error of each flux to its error for known neighbours; 1 if there is no error."""
+    """Ratio of the error of each flux to its error for known neighbours, whatever its model; 1 if there is no error."""
     alone = forced.isolated_error
     return np.divide(forced.error, alone, out=np.ones(len(alone)), where=alone > 0)
 
@@ -229,22 +229,19 @@ def measure_band(
     fit = fit_band(cube, band, profiles, pairs)
     centre = central_pixels(cube, band, fit, profiles, inflation=inflation.psf)
     point = point_fluxes(profiles, fit, np.arange(len(profiles)))
-    # Neighbours increase the error of the point-source flux by the same factor as that of the model.
     errors = inflation.psf * point.error * blending_cost(fit.forced)
     covered = np.where(np.isfinite(fit.forced.flux), fit.forced.covered, 0)
-    widths = {"error": inflation.psf * point.excess_error, "signal_to_noise": point.flux / errors}
     cmodel = model_fluxes(profiles, fit, structure, inflation, point=point.flux, point_error=errors)
     fluxes = BandFluxes(
         psf=make_flux(point.flux, errors, covered, centre.saturated),
-        cmodel=make_flux(cmodel.flux, cmodel.error, covered, centre.saturated),
-        gaap=tuple(
-            _gaap(profiles, fit, sigma=sigma, inflation=scale, bad=centre.saturated)
-            for sigma, scale in zip(gaap_sigma, inflation.gaap, strict=True)
-        ),
+        cmodel=make_flux(*cmodel, covered, centre.saturated),
+        gaap=_gaap(profiles, fit, gaap_sigma, inflation, bad=centre.saturated),
         model=fit.flux,
         in_circles=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=conics),
         in_kron=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=kron),
-        extendedness=classify(point.excess, **widths, limit=extended_limit),
+        extendedness=classify(
+            point.excess, inflation.psf * point.excess_error, point.flux / errors, limit=extended_limit
+        ),
         neighbours=neighbour_fraction(fit),
         chi2=model_chi2(fit),
         centre=centre,
@@ -252,12 +249,17 @@ def measure_band(
     return fluxes, fit.residual
 
 
-def _gaap(profiles: Profiles, fit: BandFit, *, sigma: float, inflation: float, bad: np.ndarray) -> Flux:
-    """Fluxes in one Gaussian aperture of the objects with their neighbours subtracted."""
+def _gaap(
+    profiles: Profiles, fit: BandFit, sigmas: np.ndarray, inflation: ErrorInflation, *, bad: np.ndarray
+) -> tuple[Flux, ...]:
+    """Fluxes in Gaussian apertures of the objects with their neighbours subtracted."""
     place = {"x": profiles.x, "y": profiles.y, "psf": fit.psf, "cell": fit.cell}
-    sums = sum_gaap(fit.residual, fit.variance, fit.good, **place, sigma=sigma)
-    value = sums.flux + fit.flux * model_in_gaap(profiles, sigma)
-    return make_flux(value, inflation * sums.error, sums.filled, bad)
+    fluxes = []
+    for sigma, scale in zip(sigmas, inflation.gaap, strict=True):
+        sums = sum_gaap(fit.residual, fit.variance, fit.good, **place, sigma=sigma)
+        value = sums.flux + fit.flux * model_in_gaap(profiles, sigma)
+        fluxes.append(make_flux(value, scale * sums.error, sums.filled, bad))
+    return tuple(fluxes)
 
 
 def _nothing(n: int, circles: int, gaussians: int) -> BandFluxes:
