@@ -229,7 +229,7 @@ def measure_band(
     fit = fit_band(cube, band, profiles, pairs)
     centre = central_pixels(cube, band, fit, profiles, inflation=inflation.psf)
     point = point_fluxes(profiles, fit, np.arange(len(profiles)))
-    errors = inflation.psf * point.error * blending_cost(fit.forced)
+    errors, width_error = inflation.psf * point.error * blending_cost(fit.forced), inflation.psf * point.excess_error
     covered = np.where(np.isfinite(fit.forced.flux), fit.forced.covered, 0)
     cmodel = model_fluxes(profiles, fit, structure, inflation, point=point.flux, point_error=errors)
     fluxes = BandFluxes(
@@ -239,9 +239,7 @@ def measure_band(
         model=fit.flux,
         in_circles=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=conics),
         in_kron=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=kron),
-        extendedness=classify(
-            point.excess, inflation.psf * point.excess_error, point.flux / errors, limit=extended_limit
-        ),
+        extendedness=classify(point.excess, width_error, point.flux / errors, limit=extended_limit),
         neighbours=neighbour_fraction(fit),
         chi2=model_chi2(fit),
         centre=centre,
