@@ -12,6 +12,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from lsst.images import Box
 
+from dmu0.sky.cells import common_cell
 from dmu0.sky.skymap import RingsSkyMap, SingleSkyMap, sky_polygon
 from dmu0.surveys.first_look import FirstLook, outlines
 from dmu0.surveys.overview import is_on_grid
@@ -21,6 +22,12 @@ HSC_PATCH = (4000, 100)
 
 LARGEST_PATCH = 10_000
 """Largest side in pixels of a single patch that fits into the memory of a laptop."""
+
+CELL = 100
+"""Side in pixels of the cells into which a single patch can be divided, if it cannot into cells of `LEAST_CELL`."""
+
+LEAST_CELL = 50
+"""Smallest side of the cells of a patch: each has a PSF of its own, so that small ones take memory and time."""
 
 _SAME_POINT = 0.01
 """Largest distance in arcsec between identical tangent points."""
@@ -164,6 +171,8 @@ def single_grid(looks: Sequence[FirstLook], *, name: str) -> Grid:
     if max(shape) > LARGEST_PATCH:
         return rings_below(looks, pixel_scale=_rounded(finest.pixel_scale))
     x, y = (float(value) - 1 for value in sky_map.tract(0).wcs.wcs.crpix)
+    if common_cell(*shape) < LEAST_CELL:
+        shape = (-(-shape[0] // CELL) * CELL, -(-shape[1] // CELL) * CELL)
     settings: dict[str, object] = {"kind": "single", "name": name, "pixel_scale": sky_map.pixel_scale}
     settings |= {"centre": list(sky_map.centre), "shape": list(shape)}
     settings["centre_pixel"] = [x - x_range[0], y - y_range[0]]

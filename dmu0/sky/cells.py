@@ -2,9 +2,44 @@
 
 from __future__ import annotations
 
+import math
+
 from dmu0.sky.rings import RingsSkyMap
 from dmu0.sky.tract import Tract
 from dmu0.surveys import SkyMapConfig
+
+MAX_CELL = 150
+"""Largest side of a cell in pixels: 25" on HSC's grid, over which the VISTA PSF hardly changes."""
+
+MOST_CELLS = 20_000
+"""Largest number of cells of a patch: their PSFs take 0.4 GB of memory per band."""
+
+
+def common_cell(*sides: int) -> int:
+    """The largest side of a cell, up to `MAX_CELL`, of which some sides in pixels are multiples."""
+    common = math.gcd(*sides)
+    return max(size for size in range(1, MAX_CELL + 1) if common % size == 0)
+
+
+def why_not_divisible(config: SkyMapConfig) -> str:
+    """Why the patches of a sky map cannot be divided into cells, and what to write; empty if they can."""
+    step = 100
+    if config.kind == "single" and config.shape is not None:
+        ny, nx = config.shape
+        what, cell = f"shape {list(config.shape)}", common_cell(ny, nx)
+        better = f"[{-(-ny // step) * step}, {-(-nx // step) * step}]; with centre_pixel the image stays where it is"
+    elif config.kind == "rings":
+        ny = nx = config.patch_inner + 2 * config.patch_border
+        what = f"patch_inner {config.patch_inner} with patch_border {config.patch_border}"
+        cell, better = common_cell(config.patch_inner, ny), "multiples of 50 px"
+    else:
+        return ""
+    if ny * nx <= MOST_CELLS * cell**2:
+        return ""
+    return (
+        f"{what} can only be divided into cells of {cell} px, whose PSFs would take "
+        f"{ny * nx / cell**2 / MOST_CELLS * 0.4:.0f} GB of memory per band; write {better}"
+    )
 
 
 class CellsSkyMap(RingsSkyMap):

@@ -15,6 +15,7 @@ from astropy.io import fits
 from dmu0.files.expected import Input, find_inputs, unmatched_patterns
 from dmu0.published.planes import OpticalError
 from dmu0.published.zero_point import CasuScale, published_zero_point
+from dmu0.sky.cells import why_not_divisible
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys.keys import Optical, Survey, SurveyError, Vista
 from dmu0.surveys.messages import nearest
@@ -87,6 +88,8 @@ def _check_tracts(survey: Survey) -> Iterator[Finding]:
     except ValueError as error:
         yield Finding("sky_map", str(error), stops=True)
         return
+    if why := why_not_divisible(survey.sky_map):
+        yield Finding("sky_map", why, stops=True)
     for number, patches in survey.tracts.items():
         try:
             tract = sky_map.tract(number)

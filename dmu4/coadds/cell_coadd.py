@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,13 +21,11 @@ from lsst.images.cells import (
 
 from dmu0.files.code_version import code_version
 from dmu0.published.lsst import PSF_CORRECTION
+from dmu0.sky.cells import common_cell
 from dmu0.sky.tract import Patch
 from dmu4.coadds.maps import describe_coadd
 from dmu4.coadds.stack import CoaddInput, CoaddPlanes
 from obs_vista.masks import BIT, to_mask
-
-MAX_CELL = 150
-"""Largest side of a cell in pixels: 25" on HSC's grid, over which the VISTA PSF hardly changes."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +51,12 @@ class InputRecord:
 def cell_size(patch: Patch) -> int:
     """The side of a cell of a patch: that of its sky map, or the largest that divides its images and its inner box.
 
-    It is at most `MAX_CELL`. The cells of neighbouring patches are then identical where the patches overlap: 100 px on
-    HSC's sky map; on one with cells they are those of LSST's coadds.
+    It is at most `dmu0.sky.cells.MAX_CELL`. The cells of neighbouring patches are then identical where the patches
+    overlap: 100 px on HSC's sky map; on one with cells they are those of LSST's coadds.
     """
     if patch.tract.cell:
         return patch.tract.cell
-    common = math.gcd(*patch.image_bbox.shape, *patch.inner_bbox.shape)
-    return max(size for size in range(1, MAX_CELL + 1) if common % size == 0)
+    return common_cell(*patch.image_bbox.shape, *patch.inner_bbox.shape)
 
 
 def tract_projection(patch: Patch, *, skymap: str) -> SkyProjection[TractFrame]:

@@ -13,7 +13,7 @@ from dmu0.draft.text import DraftError, draft, name_of
 from dmu0.files.expected import find_inputs
 from dmu0.sky.skymap import make_sky_map, survey_patches
 from dmu0.sky.tract import tangent_wcs
-from dmu0.surveys import Survey, load_survey
+from dmu0.surveys import Survey, SurveyError, load_survey
 from dmu0.surveys.check import check_survey
 from dmu0.surveys.first_look import look_at, outlines
 from dmu0.surveys.overview import is_on_grid, overview
@@ -55,6 +55,22 @@ def test_a_plain_mosaic_keeps_its_tangent_point(tmp_path):
     assert '1 of 1 coadd, 240 x 300 px of 0.2" on the sky map, AB zero point 30.000 by its header' in line
 
 
+def test_a_mosaic_whose_sides_no_cell_divides(tmp_path):
+    """The patch is enlarged to whole cells; the image has its own pixels in it, and is not resampled."""
+    path = write_image(tmp_path / "odd" / "deep_r.fits", x=10.0, y=20.0, shape=(301, 229), MAGZERO=30.0)
+    survey = drafted(path.parent)
+    assert survey.sky_map.shape == (400, 300)
+    patch = make_sky_map(survey.sky_map).tract(0).patch(0)
+    assert is_on_grid(look_at(path), patch)
+    x, y = patch.wcs.all_world2pix(150.5, -2.25, 0)
+    assert (float(x), float(y)) == pytest.approx((10.0, 20.0), abs=1e-6)
+    assert check_survey(survey) == []
+    target = tmp_path / "drafted.yaml"
+    target.write_text(target.read_text().replace("[400, 300]", "[3011, 2291]"))
+    with pytest.raises(SurveyError, match=r"sky_map: shape \[3011, 2291\] .* write \[3100, 2300\]"):
+        check_survey(load_survey(str(target)))
+
+
 def test_two_images_on_unequal_grids(tmp_path):
     """The finest image gives the pixels, both together the extent; VISTA's zero point becomes AB, and says so."""
     folder = tmp_path / "pair"
@@ -69,8 +85,9 @@ def test_two_images_on_unequal_grids(tmp_path):
     sky_map = make_sky_map(survey.sky_map)
     assert is_on_grid(look_at(fine), sky_map.tract(0).patch(0))
     ny, nx = survey.sky_map.shape
-    # From the tangent point, in fine pixels: the coarse image reaches 17 px left and 356 right, 33.9 down, 305 up.
-    assert (nx, ny) == (120 + 1 + 355, 150 + 1 + 304)
+    # From the tangent point, in fine pixels: the coarse image reaches 17 px left and 356 right, 33.9 down, 305 up:
+    # (120 + 1 + 355) x (150 + 1 + 304) px, which no cell divides; whole cells of 100 px do.
+    assert (nx, ny) == (500, 500)
     assert sky_map.tract(0).wcs.wcs.crpix == pytest.approx([121, 151], abs=1e-6)
     text = (tmp_path / "drafted.yaml").read_text()
     assert "MAGZPT 23.05, taken for Vega, and +1.816 to AB; is it the AB magnitude of one count?" in text

@@ -11,6 +11,7 @@ from lsst.images import Box
 from lsst.images.cells import CellCoadd
 from pydantic import ValidationError
 
+from dmu0.sky.cells import common_cell, why_not_divisible
 from dmu0.sky.skymap import CellsSkyMap, RingsSkyMap, make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
@@ -143,3 +144,28 @@ def test_other_maps_have_no_cells() -> None:
         patch.cell_bbox(column=0, row=0)
     with pytest.raises(ValueError, match="has no cells"):
         make_sky_map(SkyMapConfig(kind="rings", name="hsc").model_copy(update={"kind": "cells"}))
+
+
+@pytest.mark.parametrize(
+    ("sides", "cell"), [((4000, 4200), 100), ((2600, 2600), 130), ((2205, 2244), 3), ((1071, 1084), 1), ((149,), 149)]
+)
+def test_common_cells(sides: tuple[int, ...], cell: int) -> None:
+    """The largest side up to 150 px that divides all."""
+    assert common_cell(*sides) == cell
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"kind": "single", "centre": (1, 2), "shape": (2205, 2244)}, r"cells of 3 px.* 11 GB .*\[2300, 2300\]"),
+        ({"kind": "rings", "patch_inner": 4001, "patch_border": 100}, r"cells of 1 px.*multiples of 50"),
+        ({"kind": "single", "centre": (1, 2), "shape": (2040, 2244)}, ""),
+        ({"kind": "single", "centre": (1, 2), "shape": (101, 103)}, ""),
+        ({"kind": "rings"}, ""),
+        ({"kind": "cells"}, ""),
+    ],
+)
+def test_patches_that_no_cell_divides(keys: dict, words: str) -> None:
+    """Sides without a common divisor would need cells of a pixel: what to write is said; small patches may."""
+    why = why_not_divisible(SkyMapConfig(name="some", **keys))
+    assert re.search(words, why) if words else why == ""
