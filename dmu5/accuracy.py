@@ -14,7 +14,7 @@ from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
 from dmu0.sky.matching import match
 from dmu0.sky.sphere import unit_vectors
 from dmu0.surveys import Survey
-from dmu0.truth import MATCH_RADIUS, is_star, isolated, match_to_truth
+from dmu0.truth import MATCH_RADIUS, NEIGHBOUR_RADIUS, is_star, isolated, match_to_truth, neighbour_fraction
 from dmu2.refcat import read_shard, sky_positions
 from dmu2.steps import REFCAT
 from dmu3.truth import NEIGHBOURS
@@ -162,7 +162,10 @@ def read_reference_catalogue(survey: Survey) -> Table | None:
 
 
 def reference_offset(reference: Table, catalogue: Table, band: str, *, snr_min: float = 10.0) -> ReferenceOffset:
-    """Stars of a band that are bright in the catalogue and in the reference catalogue.
+    """Isolated stars of a band that are bright in the catalogue and in the reference catalogue.
+
+    Neighbours contribute less than `NEIGHBOURS` of their flux. In deep images nearly all footprints are connected, so
+    that the number of objects in a footprint says nothing about single stars.
 
     Parameters
     ----------
@@ -182,9 +185,7 @@ def reference_offset(reference: Table, catalogue: Table, band: str, *, snr_min: 
     usable = (error > 0) & (flux > snr_min * error) & ~np.asarray(reference["extended"], bool)
     stars = np.asarray(catalogue["refExtendedness"], float) < 0.5
     good = (
-        good_flux(catalogue, f"{band}_psfFlux", snr_min=BRIGHT)
-        & stars
-        & (np.asarray(catalogue["deblend_blendNChild"]) == 1)
+        good_flux(catalogue, f"{band}_psfFlux", snr_min=BRIGHT) & stars & (_neighbours_of(catalogue, band) < NEIGHBOURS)
     )
     theirs, ours = reference[usable], catalogue[good]
     ra, dec = sky_positions(theirs)
@@ -196,6 +197,13 @@ def reference_offset(reference: Table, catalogue: Table, band: str, *, snr_min: 
     north = np.asarray(ours["coord_dec"], float) - dec[pairs.first]
     shifts = Offsets(east * np.cos(np.radians(dec[pairs.first])) * 3.6e6, north * 3.6e6)
     return ReferenceOffset(band, ratio, ratio * relative, shifts)
+
+
+def _neighbours_of(catalogue: Table, band: str) -> np.ndarray:
+    """Ratio of the flux of the neighbours of each object, as measured, to its own."""
+    sky = Table({axis: np.asarray(catalogue[f"coord_{axis}"], float) for axis in ("ra", "dec")})
+    sky[f"flux_{band}"] = np.maximum(np.nan_to_num(np.asarray(catalogue[f"{band}_psfFlux"], float)), 0)
+    return neighbour_fraction(sky, band, radius=NEIGHBOUR_RADIUS)
 
 
 def census(catalogue: Table, bands: Sequence[str]) -> Table:

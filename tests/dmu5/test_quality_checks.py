@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 from dmu3.truth import compare_fluxes
 from dmu5.accuracy import (
@@ -144,6 +144,19 @@ def test_references(truth: Table, measured: Table, reference: Table) -> None:
     assert offsets[3].magnitude == pytest.approx(0.08, abs=0.003)
     assert offsets[1].offsets.bias == pytest.approx((0, -20), abs=2)
     assert offsets[1].error == pytest.approx(np.hypot(0.01, ERROR / measured["i_psfFlux"][0]), rel=0.5)
+
+
+def test_references_are_compared_with_isolated_stars(measured: Table, reference: Table) -> None:
+    """Connected footprints leave no star out, a neighbour of a third of its light does, one of a thousandth not."""
+    alone = len(reference_offset(reference, measured, "i"))
+    measured["deblend_blendNChild"] = 60
+    assert len(reference_offset(reference, measured, "i")) == alone
+    bright = int(np.argmax(np.where(measured["refExtendedness"] < 0.5, measured["i_psfFlux"], 0)))
+    second = measured[[bright]]
+    second["coord_dec"] += 1.5 / 3600
+    for fraction, expected in ((0.3, alone - 1), (0.001, alone)):
+        second["i_psfFlux"] = fraction * measured["i_psfFlux"][bright]
+        assert len(reference_offset(reference, vstack([measured, second]), "i")) == expected
 
 
 def test_census(measured: Table) -> None:
