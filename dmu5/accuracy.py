@@ -278,8 +278,9 @@ def depth_comparison(
     -------
     table
         One row per band: band; headers: ``expected``; catalogue: median of ``depth5``; measured: the same, corrected by
-        the scatter of empty apertures; baseline: from empty circles of 2 arcsec diameter, for the fraction
-        of the light in the circle. NaN where unknown.
+        the scatter of empty apertures; circle: from the errors of faint point sources in circles of 2 arcsec diameter
+        and the fraction of the light in them; baseline: the same of the baseline, from empty circles. NaN where
+        unknown.
     """
     ratios = {} if empty is None else dict(zip(map(str, empty["band"]), np.asarray(empty["ratio"], float), strict=True))
     rows = []
@@ -287,10 +288,21 @@ def depth_comparison(
         depth = np.asarray(catalogue[f"{band}_depth5"], float)
         quoted = float(np.nanmedian(depth)) if np.isfinite(depth).any() else np.nan
         measured = quoted - 2.5 * np.log10(ratios.get(band, np.nan))
-        rows.append((band, expected.get(band, np.nan), quoted, measured, _baseline_depth(catalogue, baseline, band)))
-    return Table(
-        rows=rows or None, names=["band", "headers", "catalogue", "measured", "baseline"], dtype=["U8", *4 * [float]]
-    )
+        circles = (_circle_depth(catalogue, band), _baseline_depth(catalogue, baseline, band))
+        rows.append((band, expected.get(band, np.nan), quoted, measured, *circles))
+    names = ["band", "headers", "catalogue", "measured", "circle", "baseline"]
+    return Table(rows=rows or None, names=names, dtype=["U8", *5 * [float]])
+
+
+def _circle_depth(catalogue: Table, band: str) -> float:
+    """Depth of point sources in circles of 2 arcsec diameter, from the errors of faint ones; NaN if unknown."""
+    names = ("psfFlux", "psfFluxErr", "ap06FluxErr", "ap06Fraction")
+    if any(f"{band}_{name}" not in catalogue.colnames for name in names):
+        return float("nan")
+    flux, flux_error, error, fraction = (np.asarray(catalogue[f"{band}_{name}"], float) for name in names)
+    faint = (flux < FAINT[1] * flux_error) & (error > 0) & (fraction > 0)
+    faint &= np.asarray(catalogue["refExtendedness"], float) < 0.5
+    return float(magnitude_of(5 * np.median(error[faint] / fraction[faint]))) if faint.any() else float("nan")
 
 
 def _baseline_depth(catalogue: Table, baseline: Table | None, band: str) -> float:

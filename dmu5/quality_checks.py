@@ -189,7 +189,7 @@ def depth_checks(depths: Table) -> list[Check]:
     rows = []
     for row in depths[np.isfinite(np.asarray(depths["measured"], float))]:
         band, off = str(row["band"]), float(row["catalogue"] - row["measured"])
-        others = [f"{name} {row[name]:.2f}" for name in ("headers", "baseline") if np.isfinite(row[name])]
+        others = [f"{name} {row[name]:.2f}" for name in ("headers", "circle", "baseline") if np.isfinite(row[name])]
         value = f"{row['catalogue']:.2f}, measured {row['measured']:.2f}" + "".join(f", {text}" for text in others)
         what, limit = "depth of the catalogue against empty apertures", "<= 0.1 mag, fails > 0.2"
         rows.append(Check(_named(band, what), value, limit, DEPTH_MAG.verdict(off), band, False))

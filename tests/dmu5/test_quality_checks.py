@@ -217,3 +217,9 @@ def test_depth_of_the_baseline(measured: Table) -> None:
     baseline = Table({f"{band}_apErrLocal_2p0": [10.0, 10.0, np.nan] for band in BANDS})
     depths = depth_comparison(measured, baseline, None, BANDS, expected={})
     assert depths["baseline"][3] == pytest.approx(31.4 - 2.5 * np.log10(5 * 10 / 0.5))
+    assert np.isnan(depths["circle"][:3]).all()
+    measured["refExtendedness"], measured["vk_ap06FluxErr"] = 0.0, 9.3
+    measured["vk_psfFlux"] = np.where(np.arange(len(measured)) % 3 == 0, 1e9, 7.0 * measured["vk_psfFluxErr"])
+    measured["vk_ap06FluxErr"][::3] = 500.0
+    depths = depth_comparison(measured, baseline, None, BANDS, expected={})
+    assert depths["circle"][3] == pytest.approx(31.4 - 2.5 * np.log10(5 * 9.3 / 0.5))
