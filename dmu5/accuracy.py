@@ -27,6 +27,9 @@ BRIGHT = 50.0
 FAINT = (5.0, 20.0)
 """Range of signal to noise in which the pulls of stars show whether statistical errors are right."""
 
+BLOCK = 2.0
+"""Side in arcmin of the squares of the sky whose stars may share errors: smaller than a VISTA detector."""
+
 TOTALS = ("kron", "ap12")
 """Fluxes that are total fluxes once divided by the fraction of the light in their aperture."""
 
@@ -45,6 +48,8 @@ class StarFluxes:
         Relative error to be added in quadrature.
     totals
         Name in `TOTALS` -> its flux over the fraction of the light in its aperture; NaN where flagged.
+    block
+        Number of the square of `BLOCK` arcmin of the sky in which each star is; None: every star has its own.
     """
 
     band: str
@@ -53,6 +58,7 @@ class StarFluxes:
     error: np.ndarray
     floor: np.ndarray
     totals: dict[str, np.ndarray]
+    block: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.true)
@@ -112,7 +118,41 @@ def isolated_star_fluxes(truth: Table, catalogue: Table, band: str) -> StarFluxe
         total = np.asarray(rows[f"{band}_{name}Flux"], float) / np.asarray(rows[f"{band}_{name}Fraction"], float)
         totals[name] = np.where(np.asarray(rows[f"{band}_{name}Flux_flag"], bool), np.nan, total)
     value, floor = (np.asarray(rows[f"{band}_{name}"], float) for name in ("psfFlux", "fluxFloor"))
-    return StarFluxes(band, true, value, error[keep], floor, totals)
+    return StarFluxes(band, true, value, error[keep], floor, totals, _blocks(rows["coord_ra"], rows["coord_dec"]))
+
+
+def _blocks(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Number of the square of the sky in which each position is."""
+    ra, dec = np.asarray(ra, float), np.asarray(dec, float)
+    row = np.floor(60 * dec / BLOCK)
+    # squares of a row have the same width in right ascension
+    column = np.floor(60 * ra * np.cos(np.radians((row + 0.5) * BLOCK / 60)) / BLOCK)
+    return np.unique(np.stack([row, column]), axis=1, return_inverse=True)[1].ravel()
+
+
+def width_error(pulls: np.ndarray, block: np.ndarray | None, *, resamples: int = 200) -> float:
+    """Sampling error of the robust width of pulls, from a bootstrap of the squares of the sky.
+
+    Stars on the same images share the error of their zero point: there are fewer independent values than stars (block
+    bootstrap: Norberg et al. 2009, MNRAS 396, 19).
+
+    Parameters
+    ----------
+    pulls
+        Pulls of N stars.
+    block
+        Number of the square of each star; None: stars are independent.
+    resamples
+        Number of resamples.
+    """
+    block = np.arange(len(pulls)) if block is None else block
+    members = [np.flatnonzero(block == name) for name in np.unique(block)]
+    rng = np.random.default_rng(0)
+    widths = [
+        robust_scatter(pulls[np.concatenate([members[k] for k in rng.integers(0, len(members), len(members))])])
+        for _ in range(resamples)
+    ]
+    return float(np.std(widths))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from astropy.table import Table
 
 from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
-from dmu5.accuracy import BRIGHT, FAINT, ReferenceOffset, StarFluxes
+from dmu5.accuracy import BRIGHT, FAINT, ReferenceOffset, StarFluxes, width_error
 from dmu5.checks import MIN_STARS, Check
 from obs_vista.bands import shown_band
 
@@ -104,11 +104,11 @@ def _pull_checks(stars: StarFluxes) -> list[Check]:
             rows.append(_few(stars.band, what, count, limit))
             continue
         width = float(robust_scatter(pulls[chosen]))
-        verdict = PULL_WIDTH.verdict(width - 1, error=_SCATTER_ERROR / np.sqrt(count))
+        error = width_error(pulls[chosen], None if stars.block is None else stars.block[chosen])
+        verdict = PULL_WIDTH.verdict(width - 1, error=max(error, _SCATTER_ERROR / np.sqrt(count)))
         without = "" if bare is None else f" ({robust_scatter(bare[chosen]):.1f} without)"
-        rows.append(
-            Check(_named(stars.band, what), f"{width:.2f}{without} of {count}", limit, verdict, stars.band, False)
-        )
+        value = f"{width:.2f} +- {error:.2f}{without} of {count}"
+        rows.append(Check(_named(stars.band, what), value, limit, verdict, stars.band, False))
     return rows
 
 

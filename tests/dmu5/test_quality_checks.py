@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from astropy.table import Table, vstack
 
+from dmu0.robust_statistics import robust_scatter
 from dmu3.truth import compare_fluxes
 from dmu5.accuracy import (
     StarFluxes,
@@ -16,6 +17,7 @@ from dmu5.accuracy import (
     depth_comparison,
     isolated_star_fluxes,
     reference_offset,
+    width_error,
 )
 from dmu5.empty_sky import combine
 from dmu5.quality_checks import (
@@ -209,6 +211,36 @@ def test_verdicts_as_a_table(truth: Table, measured: Table) -> None:
     assert len(names) == len(checks) / 2
     assert len(table) == len(checks)
     assert all(not name.startswith(("i:", "Ks:", "vk:")) for name in names)
+
+
+def test_width_of_pulls_that_stars_share() -> None:
+    """The error of a width is that of as many values as are independent: stars, or squares that share an offset."""
+    rng = np.random.default_rng(5)
+    alone = [width_error(rng.normal(size=240), None) for _ in range(20)]
+    assert np.mean(alone) == pytest.approx(1.16 / np.sqrt(240), rel=0.15)
+    block = np.arange(240) // 30
+    shared = [rng.normal(size=8)[block] + 0.2 * rng.normal(size=240) for _ in range(60)]
+    quoted = np.mean([width_error(pulls, block) for pulls in shared])
+    true = np.std([robust_scatter(pulls) for pulls in shared])
+    assert quoted == pytest.approx(true, rel=0.35)
+    assert quoted > 3 * np.mean(alone)
+
+
+def test_a_width_is_judged_with_its_sampling_error(truth: Table, measured: Table) -> None:
+    """A width of 1.8 of stars that share offsets by squares does not fail; that of independent stars does."""
+    stars = isolated_star_fluxes(truth, measured, "vk")
+    assert len(np.unique(stars.block)) > 1
+    rng = np.random.default_rng(3)
+    n, floor = 240, 0.01
+    block, true = np.arange(n) // 30, np.full(n, 1e5)
+    found = {}
+    for name, offsets, blocks in (("shared", rng.normal(size=8)[block], block), ("alone", rng.normal(size=n), None)):
+        value = true * (1 + 1.8 * floor * offsets / robust_scatter(offsets))
+        ours = StarFluxes("vk", true, value, np.full(n, 1.0), np.full(n, floor), {}, blocks)
+        found[name] = next(row for row in flux_checks(ours) if "floor included" in row.check)
+    assert found["alone"].verdict == "fail"
+    assert found["shared"].verdict != "fail"
+    assert found["alone"].value.startswith("1.8")
 
 
 def test_depth_of_the_baseline(measured: Table) -> None:
