@@ -149,7 +149,7 @@ def width_error(pulls: np.ndarray, block: np.ndarray | None, *, resamples: int =
     members = [np.flatnonzero(block == name) for name in np.unique(block)]
     rng = np.random.default_rng(0)
     widths = [
-        robust_scatter(pulls[np.concatenate([members[k] for k in rng.integers(0, len(members), len(members))])])
+        float(robust_scatter(pulls[np.concatenate([members[k] for k in rng.integers(0, len(members), len(members))])]))
         for _ in range(resamples)
     ]
     return float(np.std(widths))
