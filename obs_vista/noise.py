@@ -40,6 +40,10 @@ MOST_FRAMES = 1_000_000
 """Largest NICOMB and NDIT that are believed."""
 
 
+LARGEST_LEVEL = 1e7
+"""Largest SKYLEVEL that is believed, ADU: VIRCAM saturates at some 4e4."""
+
+
 def frames_combined(header: fits.Header) -> int:
     """The number of DITs in a stack, NICOMB x NDIT; counts are those of one DIT (NDITCOR, "corrected to ndit = 1").
 
@@ -60,12 +64,15 @@ def sky_level(header: fits.Header) -> float:
     Raises
     ------
     ValueError
-        If it is missing or not a number.
+        If it is missing, not a number, or impossible.
     """
     try:
-        return card_number(header, "SKYLEVEL")
+        level = card_number(header, "SKYLEVEL")
     except CardError as error:
         raise ValueError(f"The header has no usable SKYLEVEL: {error}") from error
+    if not abs(level) < LARGEST_LEVEL:
+        raise CardError(f"SKYLEVEL is {level:g}; a level below {LARGEST_LEVEL:g} ADU is needed.")
+    return level
 
 
 def _stack_variance(counts: np.ndarray | float, n: np.ndarray | float, sky: float, *, gain: float, read_noise: float):

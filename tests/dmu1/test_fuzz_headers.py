@@ -75,6 +75,7 @@ def _words(changes: list[tuple[str, str]]) -> list[str]:
 
 
 @given(changes=CHANGES)
+@example(changes=[("SKYLEVEL", "1E300")])
 def test_numbers_and_transformations(changes):
     """World coordinates, zero point, noise, detector and pointing: a finite result or a named error, from any cards."""
     with warnings.catch_warnings():

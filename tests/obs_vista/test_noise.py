@@ -143,6 +143,7 @@ def test_unusable_maps_are_named(confidence, message):
     ("changes", "message"),
     [
         ({"SKYLEVEL": None}, "SKYLEVEL"),
+        ({"SKYLEVEL": 1e300}, r"SKYLEVEL is 1e\+300; a level below 1e\+07"),
         ({"ESO__DET__NDIT": None}, "ESO DET NDIT"),
         ({"NICOMB": 0}, "whole number from 1"),
     ],
