@@ -142,7 +142,7 @@ def plot_zero_points(found: Table) -> Figure:
         for edge in np.flatnonzero(np.diff(visit)):
             axis.axvline(edge + 0.5, color="0.8", lw=1)
         axis.set(ylabel=f"{shown_band(band)} (mmag)", xlim=(-0.7, len(part) - 0.3))
-    axes[0, 0].legend(ncols=3, fontsize=8, loc="upper left")
+    axes[0, 0].legend(ncols=3, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     axes[-1, 0].set_xlabel("detectors, by visit (separated by lines)")
     figure.suptitle("Zero points about the mean of their visit")
     return figure
