@@ -166,9 +166,11 @@ def _settle_matrix(cards: dict[str, Value]) -> None:
         _drop(cards, "PC{i}_{j}")
         _drop(cards, "PC00{i}00{j}")
     if cd is not None and pc is not None:
-        if not _same(step @ pc, cd):
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = step @ pc
+        if not _same(product, cd):
             raise CardError(
-                f"CD1_1 ... are {cd.tolist()}, but PC and CDELT give {(step @ pc).tolist()}: remove one of the two."
+                f"CD1_1 ... are {cd.tolist()}, but PC and CDELT give {product.tolist()}: remove one of the two."
             )
         _drop(cards, "PC{i}_{j}")
         _drop(cards, "PC00{i}00{j}")
@@ -188,7 +190,7 @@ def _rotated(cards: Mapping[str, Value]) -> bool:
 
 
 def _same(one: np.ndarray, two: np.ndarray) -> bool:
-    return bool(np.abs(one - two).max() <= _AGREEMENT * np.abs(two).max())
+    return bool(np.isfinite(one).all() and np.abs(one - two).max() <= _AGREEMENT * np.abs(two).max())
 
 
 def _drop(cards: dict[str, Value], form: str) -> None:

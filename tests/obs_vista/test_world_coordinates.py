@@ -115,6 +115,7 @@ def test_matrix_in_all_its_forms(cards, matrix):
         (CD | {"CD1_1": "10,0"}, "CD1_1.*10,0"),
         (CD | {"CD2_2": float("nan")}, "CD2_2.*nan"),
         (CD | {"CD2_1": 0.0, "CD2_2": 0.0}, "(?i)singular"),
+        (CD | {"CDELT1": 1e200, "PC1_1": 1e200}, "CD1_1 .* PC and CDELT give .*inf"),
         ({}, "A pixel would be 1 deg large: there is no CD1_1"),
         (dict.fromkeys(CD, 0.0), "A pixel would be 1 deg large: CD1_1 = 0.0"),
         ({"CD1_1": -9.4e-5}, "A pixel would be 1 deg large: CD1_1 = -9.4e-05"),
