@@ -1,7 +1,8 @@
 """The structure of galaxies: a disc and a bulge fitted to the best bands of each object at once, as in CModel.
 
 As in SDSS (Abazajian et al. 2004, AJ 128, 502) and LSST (Bosch et al. 2018, PASJ 70, S5), an exponential and a de
-Vaucouleurs profile are fitted one after the other, then mixed with their shapes fixed. Here the shapes and the mixture
+Vaucouleurs profile are fitted one after the other, then mixed with their shapes fixed; those of bright objects are
+then fitted together, each with its size. Here the shapes and the mixture
 are the same in all bands, so that colours compare the same light; the fluxes of each band follow in the simultaneous
 fit of all objects, with the PSF of each pixel.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from dmu0.galaxy_profiles import BULGE_FRACTION, BULGE_VARIANCE
+from dmu4.measurement.joint_fits import PARAMETERS, fit_jointly
 from dmu4.measurement.profile_fits import MAX_ELLIPTICITY, fit_profiles, mix_profiles
 from dmu4.measurement.profiles import (
     BULGE_SLOPE,
@@ -28,6 +30,9 @@ from dmu4.measurement.spectra import SourceSpectra
 
 BANDS_USED = 3
 """Number of bands, those of highest signal to noise, in which the structure of an object is fitted."""
+
+JOINT_SIGNAL_TO_NOISE = 20.0
+"""Signal to noise above which disc and bulge are fitted together: what separate fits miss is then seen."""
 
 MIN_SIGNAL_TO_NOISE = 5.0
 """Smallest signal to noise of a point source in a band to be used."""
@@ -146,6 +151,9 @@ def fit_structure(
         fit_profiles(slots, mine, joined, discs[:, :3], pixel_scale, BULGE_TABLE, BULGE_SLOPE, bulges)
         shapes = (_covariances(discs), _covariances(bulges))
         mix_profiles(slots, mine, joined, *shapes, DISC_TABLE, BULGE_TABLE, STEPS, mixed)
+        bright = np.flatnonzero(mixed[:, 1] > JOINT_SIGNAL_TO_NOISE**2)
+        if len(bright):
+            _refit(bright, slots, mine, joined, pixel_scale, discs, bulges, mixed)
         return discs, bulges, mixed
 
     with ThreadPoolExecutor(max(threads, 1)) as pool:
@@ -153,6 +161,37 @@ def fit_structure(
     if not found:
         return Structure.none(0)
     return _compose(*(np.concatenate(one) for one in zip(*found, strict=True)))
+
+
+def _refit(
+    bright: np.ndarray,
+    slots: np.ndarray,
+    first: np.ndarray,
+    spectra: tuple[np.ndarray, ...],
+    pixel_scale: float,
+    discs: np.ndarray,
+    bulges: np.ndarray,
+    mixed: np.ndarray,
+) -> None:
+    """Fit disc and bulge of bright objects together; their rows of the other results are replaced, in place."""
+    chosen = np.concatenate([slots[first[i] : first[i + 1]] for i in bright])
+    begin = np.concatenate([[0], np.cumsum(first[bright + 1] - first[bright])])
+    n, fraction = PARAMETERS, mixed[bright, 0]
+    main = np.where((fraction > 0.5)[:, None], bulges[bright], discs[bright])
+    start = np.column_stack([discs[bright, 0], bulges[bright, 0], main[:, 1:3], np.clip(fraction, 0.02, 0.98)])
+    found, covariance = np.empty((len(bright), 2 * n + 1)), np.empty((len(bright), n, n))
+    fit_jointly(chosen, begin, spectra, start, pixel_scale, found, covariance)
+    for rows, size in ((discs, 0), (bulges, 1)):
+        order = [size, 2, 3]
+        rows[bright, :3] = found[:, order]
+        rows[bright, 4:7] = covariance[:, order, order]
+        for entry, (i, j) in zip((7, 8, 9), ((0, 1), (0, 2), (1, 2)), strict=True):
+            rows[bright, entry] = covariance[:, order[i], order[j]]
+        # All errors of the flux are in that of the fraction, below.
+        rows[bright, 10:13] = 0
+    of_flux = found[:, n : 2 * n]
+    mixed[bright, 0], mixed[bright, 1] = found[:, 4], 2 * found[:, 2 * n]
+    mixed[bright, 3] = np.sqrt(np.maximum(np.einsum("ni,nij,nj->n", of_flux, covariance, of_flux), 0))
 
 
 def _join(
