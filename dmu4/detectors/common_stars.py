@@ -160,7 +160,7 @@ def fit_common_zero_points(stars: CommonStars, *, rounds: int = 4) -> CommonZero
     noise, scatter = Noise(1.5, 0.005), 0.01
     reference = stars.reference.copy()
     kept = np.ones(len(stars.magnitude), bool)
-    for _ in range(rounds):
+    for _ in range(rounds if len(kept) else 0):
         used = replace(stars.of(kept), reference=reference)
         matrix, vector = _normal_equations(used, noise, scatter)
         correction = cho_solve(cho_factor(matrix), vector)

@@ -43,6 +43,7 @@ def list_stars(sources: Sequence[Table], summaries: Sequence[Row | Mapping]) -> 
     deviation = np.where(chosen, reference, np.nan) / mean - 1
     detector = np.repeat(np.arange(len(sources)), [int(one.sum()) for one in usable])
     fitted = np.array([str(row["zero_point_state"]) == "fitted" for row in summaries], bool)
+    known = np.array([float(row["zero_point_err"]) for row in summaries])
     fitted &= np.bincount(detector, minlength=len(sources)) > 0
     return CommonStars(
         detector=detector,
@@ -53,7 +54,7 @@ def list_stars(sources: Sequence[Table], summaries: Sequence[Row | Mapping]) -> 
         reference_error=POGSON * np.where(chosen, reference_error, np.nan) / mean,
         visit=np.array([int(row["visit"]) for row in summaries], int),
         zero_point=np.array([float(row["zero_point"]) for row in summaries]),
-        header_error=np.where(fitted, np.inf, [float(row["zero_point_err"]) for row in summaries]),
+        header_error=np.where(fitted | ~(known > 0), np.inf, known),
     )
 
 

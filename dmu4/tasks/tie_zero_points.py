@@ -89,7 +89,10 @@ class TieZeroPointsTask(PipelineTask):
             If no detector is accepted.
         """
         rows: dict[tuple[int, int], Row] = {
-            (int(row["visit"]), int(row["detector"])): row for table in summaries for row in table if row["accepted"]
+            (int(row["visit"]), int(row["detector"])): row
+            for table in summaries
+            for row in table
+            if row["accepted"] and np.isfinite(row["zero_point"])
         }
         found = {(int(one.dataId["visit"]), int(one.dataId["detector"])): one for one in sources}
         keys = sorted(rows.keys() & found.keys())

@@ -144,6 +144,22 @@ def test_one_detector_is_the_mean_of_its_references() -> None:
     assert (fit.stars[0], fit.shared[0]) == (31, 0)
 
 
+def test_no_star_at_all() -> None:
+    """Without a single star zero points of the header stay, and their errors; a visit of one has no scatter."""
+    none, empty = np.zeros(0, int), np.zeros(0)
+    zero_point, error = np.array([28.0, 28.02, 27.99, 28.4]), np.array([0.03, 0.03, 0.03, 0.02])
+    visit = np.array([1, 1, 1, 2])
+    one = np.arange(4)
+    fit = fit_common_zero_points(CommonStars(none, none, empty, empty, empty, empty, one, zero_point, error))
+    np.testing.assert_allclose(fit.correction, 0, atol=1e-12)
+    np.testing.assert_allclose(fit.error, error, rtol=1e-2)
+    assert fit.stars.tolist() == fit.shared.tolist() == [0, 0, 0, 0]
+    fit = fit_common_zero_points(CommonStars(none, none, empty, empty, empty, empty, visit, zero_point, error))
+    assert fit.correction[3] == pytest.approx(0, abs=1e-12)
+    assert np.abs(fit.correction).max() < 0.02
+    assert (fit.error[:3] < 0.03).all()
+
+
 def test_outliers() -> None:
     """Blends on a twentieth of the measurements and wrong references of a tenth of the stars change nothing."""
     sky = Sky(11)

@@ -48,6 +48,11 @@ def test_which_sources_count(flux: np.ndarray) -> None:
     nothing = list_stars([table[:0]], [summary(1, 2)])
     assert len(nothing.magnitude) == 0
     assert nothing.header_error[0] == 0.02
+    unknown = list_stars(
+        [table[:0], table[:0]], [summary(1, 2, zero_point_err=np.nan), summary(1, 3, zero_point_err=0)]
+    )
+    assert np.isinf(unknown.header_error).all()
+    assert np.isfinite(fit_common_zero_points(unknown).error).all()
 
 
 def test_same_star_and_numbers(flux: np.ndarray) -> None:

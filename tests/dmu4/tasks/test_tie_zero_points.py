@@ -25,12 +25,13 @@ def task() -> TieZeroPointsTask:
 
 
 def test_accepted_detectors_only(task) -> None:
-    """Rows are in order of visit and detector; rejected detectors, and those without sources, are not among them."""
+    """Rows are in order; rejected detectors, and those without sources or zero point, are not among them."""
     flux = 10 ** np.linspace(4, 5, 40)
     table = source_table(np.arange(40), flux, flux)
     rows = [summary(4, 1, accepted=True), summary(4, 2, accepted=False), summary(2, 9, accepted=True)]
-    summaries = [Table(rows=[row]) for row in rows] + [Table(rows=[summary(5, 5, accepted=True)])]
-    sources = [handle(4, 1, table), handle(4, 2, table), handle(2, 9, table)]
+    rows += [summary(6, 1, accepted=True, zero_point=np.nan), summary(5, 5, accepted=True)]
+    summaries = [Table(rows=[row]) for row in rows]
+    sources = [handle(4, 1, table), handle(4, 2, table), handle(2, 9, table), handle(6, 1, table)]
     made = task.run(sources, summaries).zero_points
     assert list(zip(made["visit"].tolist(), made["detector"].tolist(), strict=True)) == [(2, 9), (4, 1)]
     assert np.abs(made["correction"]).max() < 1e-3
