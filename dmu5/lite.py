@@ -17,8 +17,8 @@ COMMON = (
 )  # fmt: skip
 """Columns that an object has once."""
 
-PER_BAND = ("gaap1p0Flux", "gaap1p0FluxErr", "kronFlux")
-"""Columns of each band: a flux for colours with its error, and a flux for magnitudes."""
+PER_BAND = ("gaap1p0Flux", "gaap1p0FluxErr", "cModelFlux")
+"""Columns of each band: a flux for colours with its error, and a total flux."""
 
 
 def lite_columns(columns: Sequence[SchemaColumn]) -> list[SchemaColumn]:

@@ -26,6 +26,7 @@ from dmu0.truth import is_star, isolated, match_to_truth, read_truth
 from dmu3.catalogues import patch_catalogue, read_catalogues
 from dmu3.sextractor import find_sextractor
 from dmu3.steps import read_baseline
+from dmu4.review.galaxy_truth import colour_offsets, model_fluxes_of_galaxies
 from dmu5.accuracy import isolated_star_fluxes, width_error
 from dmu5.checks import read_checks
 from dmu5.diagnostics import (
@@ -160,6 +161,31 @@ def test_apertures_give_total_fluxes(objects: Table, truth: Table, band: str, ki
     stars = star_fluxes(truth, total, band, kind="totalFlux")
     assert len(stars) >= 25
     assert abs(stars.bias) <= 0.01, f"{100 * stars.bias:+.2f}% of {len(stars)} stars"
+
+
+@pytest.mark.parametrize("above", [10, 20])
+def test_model_fluxes_of_galaxies(objects: Table, truth: Table, above: int) -> None:
+    """Isolated galaxies above 10 sigma: model fluxes true to 5% in the median of each band, above 20 sigma to 2%.
+
+    Two sampling errors of the median are added to the limits. Errors above 10 sigma are true to a third in the median
+    of the bands: in single bands there are some 30 galaxies.
+    """
+    found = model_fluxes_of_galaxies(objects, truth)
+    mine = found[(found["above"] == above) & (found["galaxies"] >= 10)]
+    assert len(mine) >= 9
+    limit = 0.02 if above == 20 else 0.05
+    for row in mine:
+        assert abs(row["model"] - 1) < limit + 2 * row["sampling"], row["band"]
+    if above == 10:
+        assert np.median(mine["pull"]) == pytest.approx(1, abs=0.33)
+
+
+@pytest.mark.parametrize("kind", ["gaap0p7Flux", "gaap1p0Flux", "cModelFlux"])
+def test_colours_of_galaxies(objects: Table, truth: Table, kind: str) -> None:
+    """Colours of isolated galaxies through optical and VISTA bands are true to 0.01 mag and two sampling errors."""
+    for row in colour_offsets(objects, truth, kind, [("g", "vk"), ("i", "vj"), ("r", "i"), ("vj", "vk")]):
+        assert row["galaxies"] >= 10
+        assert abs(row["median"]) < 0.01 + 2 * row["sampling"], row["colour"]
 
 
 def test_moving_stars_are_followed(objects: Table, truth: Table) -> None:

@@ -26,7 +26,7 @@ from dmu4.tasks.measure_patch import MeasurePatchTask
 from dmu5.injection.rendering import InjectedPatch
 from dmu5.injection.sources import draw_sources, find_templates
 
-FLUXES = ("psfFlux", "kronFlux", "gaap1p0Flux", "ap06Flux", "ap12Flux")
+FLUXES = ("psfFlux", "kronFlux", "cModelFlux", "gaap1p0Flux", "ap06Flux", "ap12Flux")
 """Fluxes of recovered sources that are kept, with their errors."""
 
 

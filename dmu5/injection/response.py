@@ -149,7 +149,7 @@ def flux_response(sources: Table, bands: Sequence[str], *, edges: np.ndarray) ->
     for band in bands:
         true = np.asarray(used[f"flux_{band}"], float)
         number = np.digitize(magnitude_of(true), edges) - 1
-        for flux in ("psfFlux", "kronFlux", "gaap1p0Flux", "ap06Flux", "ap12Flux"):
+        for flux in ("psfFlux", "kronFlux", "cModelFlux", "gaap1p0Flux", "ap06Flux", "ap12Flux"):
             value, error = (np.asarray(used[f"{band}_{flux}{end}"], float) for end in ("", "Err"))
             if flux == "kronFlux":
                 fraction = np.asarray(used[f"{band}_kronFraction"], float)

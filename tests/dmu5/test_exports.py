@@ -29,7 +29,7 @@ def survey(objects: Table, tmp_path: Path, provenance: Provenance) -> SimpleName
     table = fuse(objects[:50], COLUMNS)
     table["detect_isPrimary"][::5] = False
     table["vk_gaap1p0Flux_flag"] = np.arange(50) % 7 == 0
-    table["vk_kronFlux_flag"] = np.arange(50) % 11 == 0
+    table["vk_cModelFlux_flag"] = np.arange(50) % 11 == 0
     table["tract"] = np.where(np.arange(50) < 30, 8524, 8525)
     folder = tmp_path / "catalogue"
     for tract in (8524, 8525):
@@ -72,7 +72,7 @@ def test_the_small_catalogue_has_no_flagged_values(survey: SimpleNamespace, prov
     full = full[full["detect_isPrimary"]]
     assert list(lite.index) == list(full.index)
     for band in BANDS:
-        for name in ("gaap1p0Flux", "kronFlux"):
+        for name in ("gaap1p0Flux", "cModelFlux"):
             flagged = full[f"{band}_{name}_flag"]
             assert lite[f"{band}_{name}"].isna().equals(flagged | full[f"{band}_{name}"].isna())
             kept = ~flagged

@@ -36,7 +36,7 @@ def recovered(rng: np.random.Generator) -> Table:
     table["i_detected"], table["vk_detected"] = table["magnitude"] < limit, np.zeros(count, bool)
     table["measured"] = np.arange(count) < 4000
     for band in ("i", "vk"):
-        for name in ("psfFlux", "kronFlux", "gaap1p0Flux", "ap06Flux", "ap12Flux"):
+        for name in ("psfFlux", "kronFlux", "cModelFlux", "gaap1p0Flux", "ap06Flux", "ap12Flux"):
             table[f"{band}_{name}Err"] = 20.0
             table[f"{band}_{name}"] = 1.03 * table[f"flux_{band}"] + rng.normal(0, 20, count)
             table[f"{band}_{name}_flag"] = False
