@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import galsim
 import numpy as np
+from scipy import special
 
 from dmu4.patches.cube import BandPlanes, PatchCube, make_cube
 
@@ -29,8 +30,10 @@ class Galaxies:
     fraction
         Fraction of the flux in a de Vaucouleurs bulge, which ends at eight radii [N].
     radius, axis_ratio, angle
-        Circularized half-light radius in arcsec, minor over major axis, and angle of the major axis from x towards y in
-        degrees, the same for disc and bulge [N].
+        Circularized half-light radius of the disc in arcsec, minor over major axis, and angle of the major axis from x
+        towards y in degrees [N].
+    bulge_size
+        Half-light radius of the bulge, if it had no end, over that of the disc.
     flux
         Total flux in nJy [N, band].
     """
@@ -42,10 +45,26 @@ class Galaxies:
     axis_ratio: np.ndarray
     angle: np.ndarray
     flux: np.ndarray
+    bulge_size: float
+
+    def half_light_radius(self) -> np.ndarray:
+        """Circularized radius in arcsec with half of the light of each galaxy."""
+        radius = np.linspace(0.02, 8, 4000)
+        of_disc = special.gammainc(2, 1.6783 * radius)
+        of_bulge = special.gammainc(8, 7.6692 * np.minimum(radius / self.bulge_size, 8) ** 0.25)
+        of_bulge /= special.gammainc(8, 7.6692 * 8**0.25)
+        share = self.fraction[:, None]
+        inside = (1 - share) * of_disc + share * of_bulge
+        return self.radius * np.array([np.interp(0.5, one, radius) for one in inside])
 
 
 def make_galaxies(
-    rng: np.random.Generator, *, side: int, fraction: float, signal_to_noise: tuple[float, float]
+    rng: np.random.Generator,
+    *,
+    side: int,
+    fraction: float,
+    signal_to_noise: tuple[float, float],
+    bulge_size: float = 1.0,
 ) -> Galaxies:
     """A square of galaxies with colours, sizes and shapes of their own.
 
@@ -59,6 +78,8 @@ def make_galaxies(
         Fraction of the flux in the bulge.
     signal_to_noise
         Range of the ratio of the flux to the noise in the area of galaxy and PSF in the second band.
+    bulge_size
+        As in `Galaxies`.
     """
     n = side**2
     row, column = np.divmod(np.arange(n), side)
@@ -75,6 +96,7 @@ def make_galaxies(
         axis_ratio=ratio,
         angle=rng.uniform(0, 180, n),
         flux=brightness * np.array(SIGMA) * np.sqrt(area.T),
+        bulge_size=bulge_size,
     )
 
 
@@ -87,7 +109,8 @@ def profile_of(galaxies: Galaxies, number: int) -> galsim.GSObject:
     """One galaxy of unit flux, before the seeing."""
     radius, fraction = galaxies.radius[number], galaxies.fraction[number]
     disc = galsim.Exponential(half_light_radius=radius)
-    bulge = galsim.DeVaucouleurs(half_light_radius=radius, trunc=8 * radius, flux_untruncated=True)
+    size = radius * galaxies.bulge_size
+    bulge = galsim.DeVaucouleurs(half_light_radius=size, trunc=8 * size, flux_untruncated=True)
     mixed = disc * (1 - fraction) + bulge / bulge.flux * fraction
     return mixed.shear(q=galaxies.axis_ratio[number], beta=galaxies.angle[number] * galsim.degrees)
 
