@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
 from dmu0.truth import is_star, isolated, match_to_truth
 from dmu4.review.objects import GALAXY, STAR, bands_of
+from obs_vista.bands import shown_band
 from obs_vista.photometry import magnitude_of
 
 NEIGHBOURS = 0.02
@@ -113,7 +114,7 @@ def plot_galaxies(objects: Table, truth: Table, bands: Sequence[str]) -> Figure:
             )
         axis.axhspan(-2, 2, color="0.85", zorder=0)
         axis.axhline(0, color="k", lw=0.5)
-        axis.set(xscale="log", ylim=(-60, 60), xlabel="true flux / error of the model flux", title=band)
+        axis.set(xscale="log", ylim=(-60, 60), xlabel="true flux / error of the model flux", title=shown_band(band))
     axes[0, 0].set_ylabel("total flux / truth - 1 (%)")
     axes[0, 0].legend()
     return figure

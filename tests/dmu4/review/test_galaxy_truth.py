@@ -79,6 +79,6 @@ def test_kron_fluxes_are_total(sky):
 def test_the_figure_shows_each_band(sky):
     """One panel a band, with both fluxes of all galaxies."""
     figure = plot_galaxies(sky[1], sky[0], ["i", "vk"])
-    assert [axis.get_title() for axis in figure.axes] == ["i", "vk"]
+    assert [axis.get_title() for axis in figure.axes] == ["i", "Ks"]
     assert [len(line.get_xdata()) for line in figure.axes[0].lines[:2]] == [82, 82]
     plt.close(figure)
