@@ -15,6 +15,7 @@ from dmu4.measurement.profile_fits import (
     covariance_of,
 )
 from dmu4.measurement.profiles import BULGE_SLOPE, BULGE_TABLE, DISC_SLOPE, DISC_TABLE, look_up, phase_argument
+from dmu4.measurement.small_systems import damped_step, invert_symmetric, keep
 
 PRIOR_RATIO = (0.5, 0.7)
 """Half-light radius of the bulge over that of the disc, and the scatter of its logarithm, of the log-normal prior."""
@@ -90,14 +91,17 @@ def _evaluate(
         g, h = cross[cross_at[slot] : cross_at[slot] + n], power[power_at[slot] : power_at[slot] + n]
         a, b = _sums(theta, g, h, side[slot], reach[slot], u, r, w)
         if number == 0:
-            of_flux[:] = -u / a
+            for i in range(PARAMETERS):
+                of_flux[i] = -u[i] / a
         flux = b / a
         if not flux > 0:
             continue
         noise = variance[slot] * side[slot] ** 2
         total += 0.5 * b * flux / noise
-        gradient += flux / noise * (r - flux * u)
-        curvature += flux**2 / noise * (w - np.outer(u, u) / a)
+        for i in range(PARAMETERS):
+            gradient[i] += flux / noise * (r[i] - flux * u[i])
+            for j in range(PARAMETERS):
+                curvature[i, j] += flux**2 / noise * (w[i, j] - u[i] * u[j] / a)
     for k in range(4):
         # The size of the bulge has a prior relative to that of the disc.
         away = (theta[1] - theta[0] if k == 1 else theta[k]) - prior[0, k]
@@ -122,7 +126,7 @@ def _bound(theta: np.ndarray, tried: np.ndarray, limits: tuple[float, float]) ->
         tried[k] = min(max(tried[k], limits[0], theta[k] - 1.5), limits[1], theta[k] + 1.5)
     length = np.hypot(tried[2], tried[3])
     if length > MAX_ELLIPTICITY:
-        tried[2:4] *= MAX_ELLIPTICITY / length
+        tried[2], tried[3] = tried[2] * MAX_ELLIPTICITY / length, tried[3] * MAX_ELLIPTICITY / length
     tried[4] = min(max(tried[4], 0.0), 1.0)
 
 
@@ -166,15 +170,14 @@ def fit_jointly(
         limits = (2 * np.log(0.05), 2 * np.log(spectra[4][mine[0]] / 8))
         best = _evaluate(theta, prior, mine, spectra, gradient, curvature, of_flux)
         for _ in range(MAX_STEPS):
-            system = curvature.copy()
+            damped_step(gradient, curvature, damping, tried)
             for k in range(n):
-                system[k, k] *= 1 + damping
-            tried[:] = theta + np.linalg.solve(system, gradient)
+                tried[k] += theta[k]
             _bound(theta, tried, limits)
             found = _evaluate(tried, prior, mine, spectra, new_gradient, new_curvature, new_of_flux)
             gain = found - best
             if gain >= 0:
-                theta[:], gradient[:], curvature[:], of_flux[:] = tried, new_gradient, new_curvature, new_of_flux
+                keep((tried, new_gradient, new_of_flux), (theta, gradient, of_flux), new_curvature, curvature)
                 best, damping = found, 0.3 * damping
                 if gain < 5e-4:
                     break
@@ -183,4 +186,4 @@ def fit_jointly(
                 if damping > 1e6:
                     break
         out[i, :n], out[i, n : 2 * n], out[i, 2 * n] = theta, of_flux, best
-        covariance[i] = np.linalg.inv(curvature)
+        invert_symmetric(curvature, covariance[i])

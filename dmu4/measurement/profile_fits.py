@@ -7,6 +7,7 @@ import numpy as np
 
 from dmu4.measurement.forced import SUM_IN_ANY_ORDER
 from dmu4.measurement.profiles import look_up, phase_argument
+from dmu4.measurement.small_systems import damped_step, invert_symmetric, keep
 
 Spectra = tuple[np.ndarray, ...]
 """Fields of `dmu4.measurement.spectra.SourceSpectra` of several bands, see `fit_profiles`."""
@@ -28,14 +29,18 @@ PRIOR_ELLIPTICITY = 0.45
 @numba.njit(nogil=True, cache=True)
 def covariance_of(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Covariance (xx, yy, xy) of (log of a b, two ellipticities), and its derivatives [xx yy xy, parameter]."""
-    size, e1, e2 = np.exp(theta[0]), theta[1], theta[2]
+    e1, e2 = theta[1], theta[2]
     rest = 1 - e1 * e1 - e2 * e2
-    root = np.sqrt(rest)
-    shape = np.array([1 + e1, 1 - e1, e2]) * size / root
-    slopes = np.zeros((3, 3))
-    slopes[:, 0] = shape
-    slopes[:, 1] = np.array([1.0, -1.0, 0.0]) * size / root + shape * e1 / rest
-    slopes[:, 2] = np.array([0.0, 0.0, 1.0]) * size / root + shape * e2 / rest
+    scale = np.exp(theta[0]) / np.sqrt(rest)
+    shape, slopes = np.empty(3), np.empty((3, 3))
+    shape[0], shape[1], shape[2] = scale * (1 + e1), scale * (1 - e1), scale * e2
+    for m in range(3):
+        slopes[m, 0] = shape[m]
+        slopes[m, 1] = shape[m] * e1 / rest
+        slopes[m, 2] = shape[m] * e2 / rest
+    slopes[0, 1] += scale
+    slopes[1, 1] -= scale
+    slopes[2, 2] += scale
     return shape, slopes
 
 
@@ -52,7 +57,8 @@ def _sums(
 ) -> None:
     """Sums over frequencies, all halves counted: A, B, U [3], R [3], W [6] of `step_of`, into ``out``."""
     unit = 2 * np.pi**2 / side**2
-    out[:] = 0
+    for k in range(14):
+        out[k] = 0.0
     at = 0
     for row in range(2 * reach + 1):
         ky = (row - reach) / side
@@ -82,6 +88,24 @@ def _sums(
 
 
 @numba.njit(nogil=True, cache=True)
+def _change_parameters(sums: np.ndarray, slopes: np.ndarray, u: np.ndarray, r: np.ndarray, w: np.ndarray) -> None:
+    """U [3], R [3] and W [3, 3] for the parameters, from the sums for xx, yy and xy, in place."""
+    for i in range(3):
+        u[i], r[i] = 0.0, 0.0
+        for m in range(3):
+            u[i] += slopes[m, i] * sums[2 + m]
+            r[i] += slopes[m, i] * sums[5 + m]
+        for j in range(3):
+            w[i, j] = 0.0
+            for m in range(3):
+                for n in range(3):
+                    # The sums 8 to 13 are the upper half of a symmetric matrix: rows begin at 8, 11 and 13.
+                    first, second = min(m, n), max(m, n)
+                    entry = 8 + first * 3 - first * (first - 1) // 2 + second - first
+                    w[i, j] += slopes[m, i] * sums[entry] * slopes[n, j]
+
+
+@numba.njit(nogil=True, cache=True)
 def _evaluate(
     theta: np.ndarray,
     prior: np.ndarray,
@@ -103,27 +127,29 @@ def _evaluate(
     ``of_flux`` gets the derivatives of the logarithm of the flux in the first band, for a given image.
     """
     covariance, slopes = covariance_of(theta)
-    sums, total = np.empty(14), 0.0
-    gradient[:], curvature[:] = 0, 0
+    sums, u, r, w, total = np.empty(14), np.empty(3), np.empty(3), np.empty((3, 3)), 0.0
+    for i in range(3):
+        gradient[i] = 0.0
+        for j in range(3):
+            curvature[i, j] = 0.0
     cross, cross_at, power, power_at, side, reach, variance = spectra
     for number, slot in enumerate(slots):
         n = (2 * reach[slot] + 1) * (reach[slot] + 1)
         g, h = cross[cross_at[slot] : cross_at[slot] + n], power[power_at[slot] : power_at[slot] + n]
         _sums(covariance, g, h, side[slot], reach[slot], table, slope, sums)
-        u, r = slopes.T @ sums[2:5], slopes.T @ sums[5:8]
-        w = np.empty((3, 3))
-        w[0, 0], w[0, 1], w[0, 2], w[1, 1], w[1, 2], w[2, 2] = sums[8:14]
-        w[1, 0], w[2, 0], w[2, 1] = w[0, 1], w[0, 2], w[1, 2]
-        w = slopes.T @ w @ slopes
+        _change_parameters(sums, slopes, u, r, w)
         if number == 0:
-            of_flux[:] = -u / sums[0]
+            for i in range(3):
+                of_flux[i] = -u[i] / sums[0]
         flux = sums[1] / sums[0]
         if not flux > 0:
             continue
         noise = variance[slot] * side[slot] ** 2
         total += 0.5 * sums[1] * flux / noise
-        gradient += flux / noise * (r - flux * u)
-        curvature += flux**2 / noise * (w - np.outer(u, u) / sums[0])
+        for i in range(3):
+            gradient[i] += flux / noise * (r[i] - flux * u[i])
+            for j in range(3):
+                curvature[i, j] += flux**2 / noise * (w[i, j] - u[i] * u[j] / sums[0])
     for k in range(3):
         total -= 0.5 * ((theta[k] - prior[0, k]) / prior[1, k]) ** 2
         gradient[k] -= (theta[k] - prior[0, k]) / prior[1, k] ** 2
@@ -149,18 +175,17 @@ def _climb(
     damping, tried = 1e-2, np.empty(3)
     new_gradient, new_curvature, new_of_flux = np.empty(3), np.empty((3, 3)), np.empty(3)
     for _ in range(MAX_STEPS):
-        system = curvature.copy()
+        damped_step(gradient, curvature, damping, tried)
         for k in range(3):
-            system[k, k] *= 1 + damping
-        tried[:] = theta + np.linalg.solve(system, gradient)
+            tried[k] += theta[k]
         tried[0] = min(max(tried[0], limits[0], theta[0] - 1.5), limits[1], theta[0] + 1.5)
         length = np.hypot(tried[1], tried[2])
         if length > MAX_ELLIPTICITY:
-            tried[1:] *= MAX_ELLIPTICITY / length
+            tried[1], tried[2] = tried[1] * MAX_ELLIPTICITY / length, tried[2] * MAX_ELLIPTICITY / length
         found = _evaluate(tried, prior, slots, spectra, table, slope, new_gradient, new_curvature, new_of_flux)
         gain = found - best
         if gain >= 0:
-            theta[:], gradient[:], curvature[:], of_flux[:] = tried, new_gradient, new_curvature, new_of_flux
+            keep((tried, new_gradient, new_of_flux), (theta, gradient, of_flux), new_curvature, curvature)
             best, damping = found, 0.3 * damping
             if gain < 5e-4:
                 break
@@ -205,20 +230,22 @@ def fit_profiles(
     prior = np.array(
         [[2 * np.log(PRIOR_SIZE[0] / scale), 0, 0], [2 * PRIOR_SIZE[1], PRIOR_ELLIPTICITY, PRIOR_ELLIPTICITY]]
     )
-    gradient, curvature, of_flux = np.empty(3), np.empty((3, 3)), np.empty(3)
+    gradient, curvature, inverse, of_flux = np.empty(3), np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
+    theta = np.empty(3)
     for i in range(len(start)):
         mine = slots[first[i] : first[i + 1]]
         if not len(mine):
-            out[i] = np.nan
+            for k in range(13):
+                out[i, k] = np.nan
             continue
-        theta = start[i].copy()
+        for k in range(3):
+            theta[k] = start[i, k]
         limits = (2 * np.log(0.05), 2 * np.log(spectra[4][mine[0]] / 8))
         args = (gradient, curvature, of_flux)
         out[i, 3] = _climb(theta, prior, mine, spectra, table, slope, limits, *args)
-        inverse = np.linalg.inv(curvature)
-        out[i, :3], out[i, 10:13] = theta, of_flux
+        invert_symmetric(curvature, inverse)
         for k in range(3):
-            out[i, 4 + k] = inverse[k, k]
+            out[i, k], out[i, 4 + k], out[i, 10 + k] = theta[k], inverse[k, k], of_flux[k]
         out[i, 7], out[i, 8], out[i, 9] = inverse[0, 1], inverse[0, 2], inverse[1, 2]
 
 
