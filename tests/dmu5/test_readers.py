@@ -197,4 +197,4 @@ def test_stilts_reads_the_release(name: str) -> None:
         row["Name"]: row for row in csv.DictReader(io.StringIO(stilts("tpipe", f"in={path}", "cmd=meta", "ofmt=csv")))
     }
     assert all(row["Description"] for row in found.values())
-    assert (found["vk_kronFlux"]["Units"], found["vk_kronFlux"]["UCD"]) == ("nJy", "phot.flux;em.IR.K")
+    assert (found["vk_cModelFlux"]["Units"], found["vk_cModelFlux"]["UCD"]) == ("nJy", "phot.flux;em.IR.K")
