@@ -2,8 +2,8 @@
 
 The transform of a galaxy seen through a PSF is F P(k) T(k C k), with the total flux F, the transform P of the PSF and
 that of its profile. With equal weights for all pixels, sums over pixels of products of such models with each other and
-with the image D are sums over frequencies (Parseval) of |P|^2 T^2 and of Re(D P*) T. Both factors before T are the same
-whatever the profile: they are computed once per source and band.
+with the image D are sums over frequencies (Parseval) of ``|P|^2 T^2`` and of ``Re(D P*) T``. Both factors before T
+are the same whatever the profile: they are computed once per source and band.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class SourceSpectra:
     reach
         Highest frequency K of each, in cycles per stamp [M].
     cross, cross_at
-        Re(D P*) of all sources about their centres, flat, and where each begins [M].
+        ``Re(D P*)`` of all sources about their centres, flat, and where each begins [M].
     power, power_at
-        |P|^2 of the PSFs in use, flat, and where that of each source begins [M].
+        ``|P|^2`` of the PSFs in use, flat, and where that of each source begins [M].
     variance
         Variance of a pixel, averaged over the model of each source [M].
     """
