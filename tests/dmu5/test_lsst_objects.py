@@ -55,7 +55,7 @@ def theirs(ours: Table) -> Table:
     return table
 
 
-def expect_pairs(survey: SimpleNamespace, ours: Table, provenance: Provenance) -> None:
+def expect_pairs(survey: SimpleNamespace, ours: Table, provenance: Provenance) -> Table:
     """Two of three objects have the identifier of the one 0.1 arcsec away, in the file too."""
     pairs = associate_lsst(survey, ours, provenance=provenance)
     path = survey.folders[5] / "catalogue" / FILE
@@ -71,6 +71,7 @@ def expect_pairs(survey: SimpleNamespace, ours: Table, provenance: Provenance) -
     fields = {field.name: field.metadata for field in pq.read_schema(path)}
     assert fields["separation"][b"unit"] == b"arcsec"
     assert fields["lsst_objectId"][b"ucd"] == b"meta.id.cross"
+    return pairs
 
 
 def test_from_parquet_files(ours: Table, theirs: Table, tmp_path: Path, provenance: Provenance) -> None:
@@ -80,9 +81,11 @@ def test_from_parquet_files(ours: Table, theirs: Table, tmp_path: Path, provenan
     names = ("objectId", "coord_ra", "coord_dec", "detect_isPrimary")
     for name, table in (("a", repeated), ("b", theirs)):
         pq.write_table(pa.table({key: np.asarray(table[key]) for key in names}), tmp_path / f"dp2_{name}.parquet")
-    expect_pairs(survey(tmp_path, "dp2_*.parquet"), ours, provenance)
+    chosen = expect_pairs(survey(tmp_path, "dp2_*.parquet"), ours, provenance)
+    assert not np.isin(chosen["lsst_objectId"], repeated["objectId"]).any()
     pq.write_table(pa.table({key: np.asarray(theirs[key]) for key in names[:3]}), tmp_path / "plain.parquet")
-    expect_pairs(survey(tmp_path, "plain.parquet"), ours, provenance)
+    plain = expect_pairs(survey(tmp_path, "plain.parquet"), ours, provenance)
+    assert plain.as_array().tolist() == chosen.as_array().tolist()
 
 
 def test_from_hats(ours: Table, theirs: Table, tmp_path: Path, provenance: Provenance) -> None:
