@@ -314,22 +314,3 @@ def project(stamps: StampSet, *, image: np.ndarray, variance: np.ndarray, good: 
     """
     corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
     return StampSums(*_project(stamps.pixels, *corners, image, variance, good).T)
-
-
-@numba.njit(nogil=True, cache=True)
-def _own_overlap(a_pixels, a_offset, a_size, a_x0, a_y0, b_pixels, b_offset, b_size, b_x0, b_y0):
-    total = np.zeros(len(a_size))
-    for i in range(len(a_size)):
-        x_from, x_to = max(a_x0[i], b_x0[i]), min(a_x0[i] + a_size[i], b_x0[i] + b_size[i])
-        for y in range(max(a_y0[i], b_y0[i]), min(a_y0[i] + a_size[i], b_y0[i] + b_size[i])):
-            at_a = a_offset[i] + (y - a_y0[i]) * a_size[i] - a_x0[i]
-            at_b = b_offset[i] + (y - b_y0[i]) * b_size[i] - b_x0[i]
-            for x in range(x_from, x_to):
-                total[i] += a_pixels[at_a + x] * b_pixels[at_b + x]
-    return total
-
-
-def own_overlap(first: StampSet, second: StampSet) -> np.ndarray:
-    """Sum over all pixels of the product of the stamps of each source in two sets."""
-    corners = [(s.pixels, s.offset, s.size, s.x0, s.y0) for s in (first, second)]
-    return _own_overlap(*corners[0], *corners[1])
