@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from workflow import check_types
 from workflow.check_types import BASELINE, compare, count_by_file, report, write_baseline
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,21 @@ def test_a_file_may_have_neither_more_nor_fewer(baseline: dict[str, int], more: 
         assert shown == [line for line in LINES if line.startswith(name) and "error:" in line]
     if fewer:
         assert "UPDATE=1" in said[-1]
+
+
+@pytest.mark.parametrize(("counts", "code"), [([1, 2], 0), ([1, 1], 1), ([3, 2], 0)])
+def test_only_new_errors_fail(
+    counts: list[int], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error that was mended is told, and stops nobody; a new one fails."""
+    path = tmp_path / "type_errors.json"
+    path.write_text(json.dumps(dict(zip(["dmu0/sky/tract.py", "dmu1/steps.py"], counts, strict=True))))
+    monkeypatch.setattr(check_types, "mypy_errors", lambda: [line for line in LINES if "error:" in line])
+    monkeypatch.setattr(check_types, "BASELINE", path)
+    monkeypatch.setattr("sys.argv", ["check_types"])
+    assert check_types.main() == code
+    said = capsys.readouterr().err
+    assert bool(said) == (counts != [1, 2])
 
 
 def test_a_baseline_does_not_grow(tmp_path: Path) -> None:
