@@ -75,7 +75,7 @@ dmu$(1)/data/$$(NAME)/runs/%.ipynb: dmu$(1)/%.ipynb FORCE
 endef
 $(foreach stage,$(STAGES),$(eval $(call stage_rule,$(stage))))
 
-status: $(ENVIRONMENT) ## SURVEY=name-or-path  each step: done, stale, running, failed or to do, its time, CPU time and memory
+status: $(ENVIRONMENT) ## SURVEY=name-or-path  each step with its state, time and memory; every input, detector, coadd and patch by its state;  what failed, and why
 	@$(WORKFLOW) status $(SAID)
 
 # A worker that dies ends the tests: with a new one in its place they would wait for ever.

@@ -20,6 +20,7 @@ from dmu0.files.paths import PROJECT
 from dmu0.surveys import Survey
 from dmu1.sky_maps import moc_area
 from dmu4.butler.repository import RELEASE, open_butler
+from dmu5.census import Part, explain, write_parts
 from dmu5.checks import Check
 from dmu5.page import sections
 from dmu5.page.judgement import all_checks
@@ -94,6 +95,8 @@ class PageContent:
         Provenance of the pipeline's runs (`release_runs`).
     lacks
         What the release had to do without (`dmu0.surveys.check.survey_warnings`).
+    parts
+        Inputs, detectors, coadds, patches and tracts with their states (`dmu5.census.take_census`).
     """
 
     bands: Table
@@ -106,6 +109,7 @@ class PageContent:
     provenance: Mapping[str, str]
     runs: Table
     lacks: Sequence[str] = ()
+    parts: Sequence[Part] = ()
 
 
 def moc_areas(survey: Survey) -> dict[str, float]:
@@ -129,12 +133,15 @@ def write_page(survey: Survey, folder: Path, content: PageContent) -> Path:
         Contents of the page.
     """
     checksums = write_checksums(content.products, folder / "SHA256SUMS")
+    listing = write_parts(content.parts, folder / "outcomes.csv")
+    failures = [text for _, text in explain(content.parts, ("failed",))]
     link, checks = sections.linker(folder), all_checks(content.checks)
     notebooks = [f'<a href="{link(path)}">{escape(title)}</a>' for title, path in executed_notebooks(survey)]
     licences = [*acknowledgements(survey), *licence_texts(PROJECT / "CITATION.cff")]
     parts = {
         "Sky": sections.viewer_section([picture.tract for picture in content.pictures]) if content.pictures else "",
         "Bands": sections.band_section(content.bands, content.areas),
+        "Outcomes": sections.census_section(content.parts, link, listing) if content.parts else "",
         "Checks": sections.matrix_section(checks, survey.bands),
         "Figures": sections.figure_section(content.figures, link),
         "Columns": sections.column_section(survey.bands),
@@ -148,7 +155,7 @@ def write_page(survey: Survey, folder: Path, content: PageContent) -> Path:
     menu = "".join(f'<a href="#{title.lower()}">{title}</a>' for title in shown)
     body = [
         f'<main><header class="top"><h1>{escape(survey.title)}</h1></header>',
-        sections.verdict_section(checks, content.lacks),
+        sections.verdict_section(checks, content.lacks, failures),
         sections.facts(_facts(survey, content)),
         f'<nav class="sections">{menu}</nav>',
         *(f'<h2 id="{title.lower()}">{title}</h2>\n{text}' for title, text in shown.items()),

@@ -204,10 +204,28 @@ def status(survey: Survey, tracts: str) -> int:
         ", ".join(f"{number} {state}" for state, number in counts.items())
         + f"; {total:.0f} s of notebooks, {cpu:.0f} CPU s"
     )
+    _print_census(survey, states)
     for change in changed_libraries({item.step.name: item.record.libraries for item in states if item.record}):
         print(f"Library changed: {change}; nothing is stale for that. make clean-dmuN runs it again.")
     _print_provenance(survey, states)
     return 1 if counts["failed"] else 0
+
+
+_AS_PARTS = {"done": "done", "failed": "failed"}
+"""State of a step as that of a part of the release; steps in other states have to be run."""
+
+
+def _print_census(survey: Survey, states: list[StepState]) -> None:
+    """Print how many inputs, detectors, coadds, patches and steps are in which state, and why they are not done."""
+    from dmu5.census import Part, census_table, explain, take_census  # astropy is slow to import
+
+    parts = take_census(survey)
+    for item in states:
+        state = _AS_PARTS.get(item.state, "to do")
+        parts.append(Part("step", item.step.name, state, "" if state == "done" else item.why or item.state))
+    print("\n".join(census_table(parts).pformat(max_lines=-1, max_width=-1)))
+    for state, text in explain(parts):
+        print(f"{state}: {text}")
 
 
 def _print_provenance(survey: Survey, states: list[StepState]) -> None:

@@ -24,6 +24,7 @@ from dmu0.surveys import Survey
 from dmu1.steps import patches_to_make
 from dmu4.butler.repository import INPUTS, RELEASE, has_collection, newest, open_butler, repository_folder
 from dmu4.execution import bps
+from dmu4.execution.outcomes import outcomes_file, rejected_detectors, write_outcomes
 from dmu4.execution.quantum_runner import QuantumRunner
 from dmu4.execution.report import (
     check_any_done,
@@ -138,6 +139,7 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
         Progress.set_handler(_Bars())
     run = f"{step}/{current_run_id()}"
     rows: list[tuple] = []
+    outcomes_file(survey, step).unlink(missing_ok=True)  # until the end nobody knows
     with open_butler(survey, collections=(), writeable=True) as butler:
         butler.collections.register(run, CollectionType.RUN, doc=in_lines(gather_provenance(survey).words()))
         inputs = [name for name in (run, RELEASE, INPUTS) if has_collection(butler, name)]
@@ -148,7 +150,9 @@ def run_step(survey: Survey, step: str, *, tracts: str = "", progress: bool = Tr
             for task in STEPS[step]:
                 rows += _run_task(chained, survey, task, workers, run=run, where=_where(survey, tracts))
         newest(butler, step, run)
+        rejected = rejected_detectors(butler, run) if "summarise_visit" in STEPS[step] else []
     report = report_table(rows)
+    write_outcomes(survey, step, report_table([*rows, *rejected]))
     check_any_done(report, step, STEPS[step])
     return report
 

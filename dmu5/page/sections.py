@@ -11,6 +11,7 @@ import numpy as np
 from astropy.table import Table
 
 from dmu0.schema.columns import schema_columns
+from dmu5.census import Part, census_table, explain
 from dmu5.checks import Check
 from dmu5.page.judgement import caveats, count_verdicts, summary
 from dmu5.page.page_figures import PageFigure
@@ -32,11 +33,12 @@ def said(text: str) -> str:
     return escape(text.replace("<=", "\u2264").replace(">=", "\u2265").replace("+-", "\u00b1"))
 
 
-def verdict_section(checks: Sequence[Check], lacks: Sequence[str]) -> str:
+def verdict_section(checks: Sequence[Check], lacks: Sequence[str], failures: Sequence[str] = ()) -> str:
     """The verdict, and what to beware of."""
     counts = count_verdicts(checks)
-    worst_of_all = worst([verdict for verdict, number in counts.items() if number])
+    worst_of_all = worst([verdict for verdict, number in counts.items() if number] + ["warn"] * bool(failures))
     lines = [f'<li><b class="{verdict}">{verdict}</b>{said(text)}</li>' for verdict, text in caveats(checks)]
+    lines += [f'<li><b class="fail">failed</b>{escape(text)}</li>' for text in failures]
     lines += [f'<li><b class="warn">missing</b>{escape(text)}</li>' for text in lacks]
     listed = f"<ul>{''.join(lines[:6])}</ul>" if lines else ""
     rest = "".join(lines[6:])
@@ -76,6 +78,22 @@ def band_section(bands: Table, areas: Mapping[str, float]) -> str:
         rows.append([*cells, *(str(number) for number in numbers)])
     names = ("band", "columns", "nm", "area (arcmin²)", "depth (5 sigma, AB)", "above 5 sigma", "detected", "usable")
     return html_table(names, rows)
+
+
+def census_section(parts: Sequence[Part], link: Linker, listing: Path) -> str:
+    """How many inputs, detectors, coadds, patches and tracts are in which state, and why they are not done."""
+    table = census_table(parts)
+    rows = [[f"{row['kind']}s", *(f"{row[name]:,}" for name in table.colnames[1:])] for row in table]
+    lines = [
+        f'<li><b class="{"fail" if state == "failed" else "warn"}">{escape(state)}</b> {escape(text)}</li>'
+        for state, text in explain(parts, ("failed", "skipped", "to do"))
+    ]
+    listed = f"<ul>{''.join(lines)}</ul>" if lines else "<p>All of them are done.</p>"
+    return (
+        html_table(("", *table.colnames[1:]), rows)
+        + '<p class="note">Each is counted once. What was skipped is left out on purpose, for the reason below; what '
+        f'failed is wrong or absent. <a href="{link(listing)}">All of them, with their reasons (CSV)</a>.</p>{listed}'
+    )
 
 
 def matrix_section(checks: Sequence[Check], bands: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from PIL import Image
 from dmu0.files.paths import DataFolders
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey, load_survey
+from dmu5.census import Part
 from dmu5.checks import Check, held
 from dmu5.page.page_figures import PageFigure
 from dmu5.page.products import release_products
@@ -54,7 +56,7 @@ def catalogue_on_tract(survey: Survey, rng: np.random.Generator, *, count: int =
     return table
 
 
-def make_page(root: Path, rng: np.random.Generator) -> tuple[Path, Table]:
+def make_page(root: Path, rng: np.random.Generator, *, parts: Sequence[Part] = ()) -> tuple[Path, Table]:
     """Write a page with all its files, and return its path and the objects of the viewer."""
     survey = sample_in(root)
     folder, data = survey.folders[5] / "release", survey.folders[5]
@@ -91,5 +93,6 @@ def make_page(root: Path, rng: np.random.Generator) -> tuple[Path, Table]:
         provenance=PROVENANCE,
         runs=Table({"run": ["coadds/1a2b"], "software": ["lsst-ir-fusion 9"], "commit": ["c0ffee"]}),
         lacks=["optical.coadds: g lacks 3 of 4 files, & more"],
+        parts=parts,
     )
     return write_page(survey, folder, content), objects

@@ -11,6 +11,7 @@ from dmu0.files.provenance import gather_provenance
 from dmu0.surveys import Survey
 from dmu4.butler.repository import has_collection, open_butler
 from dmu4.execution import report, steps
+from dmu4.execution.outcomes import read_outcomes
 from tests.scenes.toy_results import PRODUCTS, STATES, products_of, states_of
 
 
@@ -23,6 +24,20 @@ def test_every_quantum_ends_in_one_state(toy_step: Survey) -> None:
     with open_butler(toy_step) as butler:
         [info] = butler.collections.query_info("toy_step/*", include_doc=True)
     assert from_lines(info.doc) == gather_provenance(toy_step).words()
+    assert states_of(read_outcomes(toy_step)["toy_step"]) == STATES  # what `make status` reads
+
+
+def test_a_step_that_breaks_off_has_no_outcomes(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outcomes of an earlier run are not taken for those of one that did not come to its end."""
+    steps.run_step(toy_step, "toy_step", progress=False)
+
+    def break_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps, "_run_task", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        steps.run_step(toy_step, "toy_step", progress=False)
+    assert read_outcomes(toy_step) == {}
 
 
 def test_resume_runs_only_what_is_missing(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
