@@ -121,6 +121,8 @@ def _fetch_one(archives: Archives, request: Request, ledger: Ledger) -> tuple[in
     """Download one file; returns its size and the number of attempts."""
     folders = archives.survey.folders
     target = folders[0] / request.path
+    if not target.resolve().is_relative_to(folders[0].resolve()):
+        raise ArchiveError(f"{request.path} would be written outside of {folders[0]}: the name is refused.")
     if request.query:
         save_table(fetch_catalogue(archives, request), target, check=lambda path: check_file(path, request.kind))
         ledger.add(request.path, target.stat().st_size, sha256(target), request.address)

@@ -15,7 +15,7 @@ from astropy.table import Table
 
 from dmu0.archives.catalogues import catalogue_tables
 from dmu0.archives.optical import hsc_files, lsst_files
-from dmu0.archives.session import ArchiveError, LoginError
+from dmu0.archives.session import ArchiveError, LoginError, shown_address
 from dmu0.archives.vista import eso_stacks, vsa_stacks
 from dmu0.archives.wanted import Archives, Request
 from dmu0.files.checksums import sha256
@@ -61,7 +61,7 @@ class Ledger:
 
     def add(self, path: str, size: int, digest: str, address: str) -> None:
         """Record a downloaded file."""
-        entry = {"path": path, "bytes": size, "sha256": digest, "address": address}
+        entry = {"path": path, "bytes": size, "sha256": digest, "address": shown_address(address)}
         with self._lock:
             with self.path.open("a") as stream:
                 stream.write(("\n" if self._torn else "") + json.dumps(entry) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import netrc
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -187,6 +188,20 @@ def _vsa_session(user: str, password: str) -> requests.Session:
     if not archive.logged_in():
         raise LoginError("The VISTA Science Archive refused the login in VSA_USER, VSA_PASSWORD and VSA_COMMUNITY.")
     return archive.session
+
+
+def same_domain(host: str, other: str) -> bool:
+    """Whether two hosts are the same, or siblings in a domain of at least two names (``a.eso.org``, ``b.eso.org``)."""
+    domain = host.partition(".")[2]
+    return host == other or ("." in domain and not domain[-1].isdigit() and domain == other.partition(".")[2])
+
+
+_SECRET = re.compile(r"([?&][^=&]*(?:sig|token|credential|password|secret|key)[^=&]*=)[^&#]*", re.IGNORECASE)
+
+
+def shown_address(address: str) -> str:
+    """An address as files and messages may show it: signatures and keys in its query become ``***``."""
+    return _SECRET.sub(r"\1***", address)
 
 
 def login_hint(archive: str, host: str) -> str:

@@ -15,7 +15,7 @@ from astropy.io import fits
 from astropy.table import Table
 from pyvo.dal import AsyncTAPJob, DALFormatError, DALOverflowWarning, DALQueryError, DALServiceError, TAPQuery
 
-from dmu0.archives.session import ArchiveError, LoginError, Patience, ask_repeatedly, login_hint
+from dmu0.archives.session import ArchiveError, LoginError, Patience, ask_repeatedly, login_hint, shown_address
 from dmu0.files.atomic import written_whole
 
 MAXREC = 20_000_000
@@ -254,7 +254,9 @@ def cutout_address(
         product = str(inputs[0].value) if inputs and inputs[0].value else str(row["ID"])
         if url is not None:
             return requests.Request("GET", str(url), params={"ID": product, "POS": region}).prepare().url or ""
-    raise ArchiveError(f"{address} names no service for cutouts; leave inputs.query.lsst_cutout out for whole files.")
+    raise ArchiveError(
+        f"{shown_address(address)} names no service for cutouts; leave inputs.query.lsst_cutout out for whole files."
+    )
 
 
 def _links(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import requests
 import urllib3
 
-from dmu0.archives.session import AbsentError, LoginError, Patience, ask_repeatedly, login_hint
+from dmu0.archives.session import AbsentError, LoginError, Patience, ask_repeatedly, login_hint, shown_address
 from dmu0.files.atomic import unfinished
 from dmu0.files.checksums import sha256
 
@@ -143,7 +143,7 @@ def _judge(response: requests.Response, archive: str) -> None:
     if status == requests.codes.requested_range_not_satisfiable:
         return
     if status >= 400:
-        raise AbsentError(f"{host} does not have {response.url} (HTTP {status}).")
+        raise AbsentError(f"{host} does not have {shown_address(response.url)} (HTTP {status}).")
     if "html" in response.headers.get("Content-Type", "").lower():
         page = response.raw.read(65536, decode_content=True)
         if _LOGIN_PAGE.search(page):

@@ -14,7 +14,7 @@ import requests
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 
-from dmu0.archives.session import Patience, RateLimiter, make_session
+from dmu0.archives.session import Patience, RateLimiter, make_session, same_domain
 from dmu0.archives.tap import run_query
 from dmu0.sky.skymap import survey_patches
 from dmu0.sky.tract import Patch, Tract
@@ -102,12 +102,22 @@ class Archives:
         return list({patch.tract.id: patch.tract for patch in self.patches}.values())
 
     def session(self, archive: str, address: str) -> requests.Session:
-        """The session with a host of an archive, logged in if there is a login."""
-        login = archive.split("_")[0]
+        """The session with a host of an archive, logged in if there is a login.
+
+        Answers of an archive may send us to any host: the login of an archive is for its own hosts only.
+        """
         host = urlsplit(address).hostname or ""
+        login = archive.split("_")[0]
+        login = login if any(same_domain(host, own) for own in self._hosts(login)) else ""
         if (login, host) not in self._sessions:
             self._sessions[login, host] = make_session(login, host, self.patience, self.limiter)
         return self._sessions[login, host]
+
+    def _hosts(self, archive: str) -> set[str]:
+        """The hosts of an archive: those that the survey file names, and that of its service."""
+        texts = [text for key, text in self.queries.items() if key.split("_")[0] == archive and "://" in text]
+        texts += [SERVICES[archive]] if archive in SERVICES and f"{archive}_service" not in self.queries else []
+        return {urlsplit(text).hostname or "" for text in texts}
 
     def close(self) -> None:
         """Close the sessions."""

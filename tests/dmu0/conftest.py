@@ -32,6 +32,7 @@ class LocalArchive:
         self.asked: list[tuple[str, str]] = []
         self.queries: list[str] = []
         self.authorizations: set[str] = set()
+        self.logins: set[tuple[str, str]] = set()  # host by which we were called, and what it was sent
         self.tag = '"one"'
         self.limit_at_once = 10**9
         self.limit_as_job = 10**9
@@ -62,7 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._tap(parse_qs(urlsplit(path).query))
             return
         self.archive.asked.append((path, self.headers.get("Range", "")))
-        self.archive.authorizations.add(self.headers.get("Authorization", ""))
+        authorization = self.headers.get("Authorization", "")
+        self.archive.authorizations.add(authorization)
+        self.archive.logins.add((self.headers.get("Host", "").partition(":")[0], authorization))
         fault = self.archive.next_fault(path)
         data = self.archive.files.get(path)
         if not self._fail(fault, data):

@@ -13,8 +13,10 @@ from astropy.table import Table
 from lsst.daf.butler import Butler, CollectionType, DatasetType
 
 from dmu0.archives import ArchiveError, Archives, Patience, fetch_inputs, make_plan
+from dmu0.archives.fetch import download
+from dmu0.archives.plan import Plan, Step
 from dmu0.archives.vista import stack_path
-from dmu0.archives.wanted import tract_circle
+from dmu0.archives.wanted import Request, tract_circle
 from dmu0.files import paths
 from dmu0.files.checksums import sha256
 from dmu0.files.manifest import QUARANTINE, check_inputs
@@ -362,3 +364,30 @@ def test_lsst_coadds_in_a_butler(survey, tmp_path):
     assert len(found) == 4
     steps = [step for step in make_plan(archives).steps if step.request.archive == "butler"]
     assert sorted(step.state for step in steps) == ["absent", "absent", "absent", "present"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../v1_st.fit", "/etc/v1_st.fit", "server:/d/../../v1_st.fits.fz", "vista/../../../v1_st.fit"]
+)
+def test_names_of_an_archive_stay_in_their_folder(survey: Survey, name: str) -> None:
+    """Whatever folders an archive gives with the name of a file, it goes where the survey file says."""
+    assert stack_path(survey, name) == "vista/v1_st.fit"
+    for odd in ("..", "../..", "v1_st.fit/..", ".."):
+        assert stack_path(survey, odd) is None
+
+
+def test_a_path_outside_is_refused(survey: Survey, local_archive) -> None:
+    """A file that would be written elsewhere, also by way of a link, fails and is not asked for."""
+    local_archive.files["/evil.fits"] = b"SIMPLE  ="
+    (survey.folders[0] / "link").symlink_to(survey.path.parent)
+    steps = [
+        Step(Request("hsc", "optical_coadd", path, f"{local_archive.address}/evil.fits"), "to fetch", 9)
+        for path in ("../evil.fits", "hsc/../../../evil.fits", f"{survey.path.parent}/evil.fits", "link/evil.fits")
+    ]
+    archives = Archives(survey, patience=QUICK)
+    report = download(archives, Plan(steps, []), progress=False)
+    archives.close()
+    assert list(report["state"]) == ["failed"] * 4
+    assert all("would be written outside" in reason for reason in report["reason"])
+    assert not local_archive.asked
+    assert not list(survey.path.parent.rglob("evil.fits"))

@@ -113,6 +113,23 @@ def test_coadds_come_with_the_token(survey: Survey, local_archive) -> None:
     assert [str(row["state"]) for row in manifest] == ["ok", "ok", "ok", "missing"]
 
 
+def test_the_token_goes_to_the_platform_only(survey: Survey, local_archive) -> None:
+    """A product on another host is fetched without the token; the signature in its address is not written down."""
+    signed = local_archive.files["/files/43r.fits"]
+    for name in ("43r", "43i", "44i"):
+        text = local_archive.files[f"/links/{name}"].decode()
+        away = local_archive.address.replace("127.0.0.1", "localhost")
+        address = f"{away}/files/{name}.fits?part=1&amp;X-Goog-Signature=c0ffee"
+        text = text.replace(f"{local_archive.address}/files/{name}.fits", address)
+        local_archive.files[f"/links/{name}"] = text.encode()
+        local_archive.files[f"/files/{name}.fits?part=1&X-Goog-Signature=c0ffee"] = signed
+    assert states(fetch_inputs(survey, progress=False, patience=QUICK)) == ALL
+    assert local_archive.logins == {("127.0.0.1", "Bearer gt-secret"), ("localhost", "")}
+    noted = (survey.folders[0] / "downloads.jsonl").read_text()
+    assert noted.count("fits?part=1&X-Goog-Signature=***") == 3
+    assert "c0ffee" not in noted
+
+
 def test_a_platform_that_fails(survey: Survey, local_archive) -> None:
     """Busy, dropped, cut short and damaged answers, of the list and of the file, are asked for again."""
     local_archive.faults = {

@@ -17,6 +17,8 @@ from dmu0.archives.session import (
     RateLimiter,
     find_login,
     make_session,
+    same_domain,
+    shown_address,
 )
 from dmu0.archives.transfer import download_file
 from dmu0.files.atomic import unfinished
@@ -215,6 +217,32 @@ def test_login_from_the_environment_or_netrc(download, local_archive, tmp_path, 
     netrc.write_text("machine\n")
     with pytest.raises(LoginError, match="netrc cannot be used"):
         find_login("gaia", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("archive.eso.org", "dataportal.eso.org", True),
+        ("vsa.roe.ac.uk", "tap.roe.ac.uk", True),
+        ("vsa.roe.ac.uk", "tap.rse.ac.uk", False),
+        ("eso.org", "evil.org", False),
+        ("data.lsst.cloud", "data.lsst.cloud.evil.org", False),
+        ("127.0.0.1", "10.0.0.1", False),
+        ("localhost", "localhost", True),
+        ("", "archive.eso.org", False),
+    ],
+)
+def test_hosts_of_one_archive(one: str, other: str, same: bool) -> None:
+    """Siblings in a domain belong together; what shares only the last name, or an address in numbers, does not."""
+    assert same_domain(one, other) is same
+    assert same_domain(other, one) is same
+
+
+def test_addresses_are_shown_without_keys() -> None:
+    """Names of files stay, signatures, tokens and keys go, wherever in the query they are."""
+    shown = "http://a/b?file=%2Fd.fit&MFID=7&X-Amz-Signature=***&x=1&access_token=***#top"
+    assert shown_address(shown.replace("***", "s3cr=et/")) == shown
+    assert shown_address("http://a/token/b?rID=0") == "http://a/token/b?rID=0"
 
 
 def test_passwords_are_in_no_message(download, monkeypatch):
