@@ -15,7 +15,6 @@ from dmu0.files.atomic import written_whole
 from dmu0.files.manifest import read_manifest
 from dmu0.files.tables import read_table
 from dmu0.surveys import Survey
-from dmu1.mosaics import COADD_KINDS
 from dmu4.execution.outcomes import ACCEPTANCE, read_outcomes
 
 STATES = ("done", "skipped", "failed", "to do")
@@ -152,7 +151,7 @@ def _bad_coadds(manifest: Table) -> dict[tuple[int, int, str], str]:
     return {
         (tract, patch, band): f"{path} {reason}"
         for path, kind, band, tract, patch, state, reason in _rows(manifest, *names)
-        if kind in COADD_KINDS and state != "ok"
+        if kind.endswith("_coadd") and state != "ok"
     }
 
 

@@ -37,6 +37,10 @@ def main(program: str) -> int | None:
         from lsst.daf.butler.cli.butler import main as run
     elif program == "bps":
         from lsst.ctrl.bps.cli.bps import main as run
+
+        from dmu4.execution.environment_record import record_no_secrets
+
+        record_no_secrets()
     else:
         raise SystemExit(f"There is no program {program!r}; choose pipetask, butler or bps.")
     return run()

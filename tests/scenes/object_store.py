@@ -46,20 +46,24 @@ class Store:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
+    def read(self, name: str) -> bytes:
+        """The content of an object."""
+        return self._client.get_object(Bucket=BUCKET, Key=name)["Body"].read()
+
     def remove(self, name: str) -> None:
         """Remove an object."""
         self._client.delete_object(Bucket=BUCKET, Key=name)
 
 
 @contextlib.contextmanager
-def object_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def object_store(folder: Path, monkeypatch: pytest.MonkeyPatch, secret: str = "testing") -> Iterator[Store]:
     """A bucket whose address and keys are in the environment, as lsst.resources expects them."""
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     for name, value in (
         ("S3_ENDPOINT_URL", endpoint),
         ("AWS_ACCESS_KEY_ID", "testing"),
-        ("AWS_SECRET_ACCESS_KEY", "testing"),
+        ("AWS_SECRET_ACCESS_KEY", secret),
         ("AWS_DEFAULT_REGION", "us-east-1"),
         ("LSST_DISABLE_BUCKET_VALIDATION", "1"),
     ):

@@ -38,20 +38,32 @@ def free_port() -> int:
 class Server:
     """A server in a temporary folder, which listens on this machine only.
 
+    Parameters
+    ----------
+    folder
+        The folder.
+    password
+        The password of its user, for which every connection is asked; empty: all are trusted.
+
     Attributes
     ----------
     port
         Its TCP port.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, password: str = "") -> None:
         self._bin, self._folder, self.port = programs(), folder, free_port()
         root = os.geteuid() == 0  # PostgreSQL refuses to run as root: its own user does
         self._as = ["runuser", "-u", "postgres", "--"] if root else []
         self.user = "postgres" if root else getpass.getuser()
         if root:
             shutil.chown(folder, "postgres")
-        self._call("initdb", "--auth=trust", "--no-sync", "-U", self.user, "-D", str(folder / "data"))
+        asked = ["--auth=trust"]
+        if password:
+            (folder / "password").write_text(password)
+            (folder / "password").chmod(0o644)  # its own user reads it
+            asked = ["--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
+        self._call("initdb", *asked, "--no-sync", "-U", self.user, "-D", str(folder / "data"))
         self.start()
         self.sql("CREATE EXTENSION btree_gist")
 
@@ -83,6 +95,17 @@ class Server:
         while Path(f"/proc/{process}").exists():
             time.sleep(0.05)
 
+    def dump(self) -> str:
+        """All that is in its database, as SQL."""
+        done = subprocess.run(
+            ["pg_dump", "-h", "127.0.0.1", "-p", str(self.port), "-U", self.user, "postgres"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def sql(self, statement: str) -> str:
         """Execute a statement; returns the rows as text."""
         done = subprocess.run(
@@ -96,11 +119,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def postgresql_server() -> Iterator[Server]:
-    """A server that is stopped at the end."""
+def postgresql_server(password: str = "") -> Iterator[Server]:
+    """A server that is stopped at the end; with a password, $PGPASSWORD has to be set to it."""
     programs()
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # short: names of sockets may have a hundred characters
-    server = Server(folder)
+    server = Server(folder, password)
     try:
         yield server
     finally:

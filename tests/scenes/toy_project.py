@@ -50,10 +50,14 @@ def write_project(folder: Path) -> None:
         )
     for module in ("__init__", "checkout", "guard", "processes", "progress"):
         shutil.copy(PROJECT / "dmu0" / f"{module}.py", folder / "dmu0")
+    for module in ("dmu4/execution/outcomes.py", "dmu5/census.py"):  # what `make status` counts with
+        (folder / module).parent.mkdir(parents=True)
+        shutil.copy(PROJECT / module, folder / module)
+        (folder / module).with_name("__init__.py").touch()
     shutil.copy(PROJECT / "Makefile", folder)
     (folder / "dmu0" / "surveys" / "toy.yaml").write_text(SURVEY)
     for stage in (2, 3, 4):
-        (folder / f"dmu{stage}").mkdir()
+        (folder / f"dmu{stage}").mkdir(exist_ok=True)
         (folder / f"dmu{stage}" / "__init__.py").touch()
     (folder / "dmu2" / "factor.py").write_text('"""A factor."""\n\nFACTOR = 2\n')
     write_notebook(folder / "dmu0/1_A.ipynb", reads="nothing", imports="", body=WRITE.format(stage=0, value=1))
