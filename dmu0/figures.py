@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
 from astropy.visualization import make_lupton_rgb
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
+from dmu0.files.catalogue_files import READ_ERRORS, CatalogueError, read_catalogue_file, without_warnings
+from dmu0.files.columns import positions
 from dmu0.files.expected import Input, find_inputs
+from dmu0.files.integrity import CATALOGUE_KINDS
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.sphere import SkyPlane
 from dmu0.surveys import Survey
 from obs_vista.bands import in_band_order
+from obs_vista.cards import card_number, optional_number
 from obs_vista.headers import detector_extensions
 from obs_vista.image_planes import is_plane, plane_pixels
-
-_POSITION_COLUMNS = (("raMean", "decMean"), ("RAJ2000", "DEJ2000"), ("ra", "dec"), ("RA", "DEC"))
-"""Names of right ascension and declination in catalogues."""
 
 
 @FuncFormatter
@@ -79,29 +80,53 @@ def colour_picture(survey: Survey, *, patch: int = 0) -> tuple[np.ndarray, str] 
     survey
         The survey.
     patch
-        Index of the patch among those that have three bands on disk.
+        Index of the patch among those that have three bands on disk; if these cannot be shown, the next is taken.
 
     Returns
     -------
     tuple or None
-        The picture, bytes [y, x, 3], and its title; None if no patch has three bands on disk.
+        The picture, bytes [y, x, 3], and its title; None if no patch has three bands on disk that can be read and are
+        on the same pixels.
     """
-    there = {where: bands for where, bands in _coadds_there(survey).items() if len(bands) >= 3}
-    if not there:
-        return None
-    where, bands = sorted(there.items())[min(patch, len(there) - 1)]
+    there = sorted((where, bands) for where, bands in _coadds_there(survey).items() if len(bands) >= 3)
+    for where, bands in (*there[patch:], *there[:patch]):
+        chosen = _three_of(bands)
+        try:
+            with without_warnings():
+                images = [np.nan_to_num(first_image(bands[band].path)) for band in chosen]
+        except READ_ERRORS:  # the files have not been checked yet
+            continue
+        if len({image.shape for image in images}) > 1:  # on grids of their own
+            continue
+        planes = []
+        for image in images:
+            sky = np.median(image)
+            planes.append((image - sky) / (robust_scatter(image, about=sky) or 1.0))
+        title = f"{' '.join(chosen)}, tract {where[0]} patch {where[1]}"
+        return make_lupton_rgb(*planes, minimum=-1, stretch=15, Q=8), title
+    return None
+
+
+def _three_of(bands: Iterable[str]) -> list[str]:
+    """Three bands for a colour picture, from red to blue: i, r and g, or the reddest, the middle and the bluest."""
     labels = list(in_band_order(bands))
-    chosen = [labels[-1], labels[len(labels) // 2], labels[0]] if len(labels) > 3 else labels[::-1]
     if {"g", "r", "i"} <= set(labels):
-        chosen = ["i", "r", "g"]
-    planes = []
-    for band in chosen:
-        image = np.nan_to_num(first_image(bands[band].path))
-        sky = np.median(image)
-        planes.append((image - sky) / (robust_scatter(image, about=sky) or 1.0))
-    return make_lupton_rgb(
-        *planes, minimum=-1, stretch=15, Q=8
-    ), f"{' '.join(chosen)}, tract {where[0]} patch {where[1]}"
+        return ["i", "r", "g"]
+    return [labels[-1], labels[len(labels) // 2], labels[0]]
+
+
+def first_focal_plane(paths: Sequence[Path]) -> tuple[np.ndarray, Path] | None:
+    """The focal plane of the first of some stacks that can be read, and its path; None if none can.
+
+    Files that cannot be read are reported by dmu0/2_Check_inputs.
+    """
+    for path in paths:
+        try:
+            with without_warnings():
+                return focal_plane(path), path
+        except READ_ERRORS:
+            continue
+    return None
 
 
 def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
@@ -118,10 +143,12 @@ def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
         parts = []
         for number in detector_extensions(hdus).values():
             header, pixels = hdus[number].header, np.asarray(plane_pixels(hdus[number]), np.float32)
-            sky = np.median(pixels)
-            noise = header.get("SKYNOISE") or robust_scatter(pixels, about=sky)
+            sky = np.nanmedian(pixels)
+            noise = optional_number(header, "SKYNOISE")
+            noise = noise if noise > 0 else robust_scatter(pixels, about=sky)
             # The optical axis is at CRPIX, so that -CRPIX is the position of the detector.
-            parts.append((-header["CRPIX1"], -header["CRPIX2"], (pixels - sky) / noise))
+            x, y = (-card_number(header, f"CRPIX{axis}", default=0.0) for axis in (1, 2))
+            parts.append((x, y, (pixels - sky) / noise))
     left, bottom = min(x for x, _, _ in parts), min(y for _, y, _ in parts)
     right = max(x + part.shape[1] for x, _, part in parts)
     top = max(y + part.shape[0] for _, y, part in parts)
@@ -135,17 +162,17 @@ def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
 
 
 def catalogue_positions(survey: Survey) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """ICRS right ascension and declination (deg) of the reference catalogues on disk, by catalogue."""
-    positions: dict[str, list[np.ndarray]] = {}
+    """ICRS right ascension and declination (deg) of the reference catalogues on disk that can be read, by catalogue."""
+    found: dict[str, list[np.ndarray]] = {}
     for item in find_inputs(survey):
-        if item.kind not in ("ps1", "twomass", "gaia", "vista_catalogue") or not item.path.exists():
+        if item.kind not in CATALOGUE_KINDS or not item.path.exists():
             continue
-        table = Table.read(item.path)
-        for ra, dec in _POSITION_COLUMNS:
-            if ra in table.colnames:
-                positions.setdefault(item.kind, []).append(np.array([table[ra], table[dec]], float))
-                break
-    return {kind: tuple(np.concatenate(parts, axis=1)) for kind, parts in positions.items()}
+        try:
+            sky = np.array(positions(read_catalogue_file(item.path)))
+        except CatalogueError:  # reported by dmu0/2_Check_inputs
+            continue
+        found.setdefault(item.kind, []).append(sky[:, np.isfinite(sky).all(axis=0)])
+    return {kind: tuple(np.concatenate(parts, axis=1)) for kind, parts in found.items() if parts}
 
 
 def draw_catalogues(axes: Axes, positions: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from astropy.time import Time
 from astropy.wcs import Wcsprm
 
 from dmu0.sky.sphere import POLAR, tangent_offsets
 from obs_vista.bands import vista_band
-from obs_vista.cards import CardError, card_number, is_finite_number, optional_number, whole_number
+from obs_vista.cards import (
+    CardError,
+    card_number,
+    card_text,
+    card_value,
+    is_finite_number,
+    optional_number,
+    whole_number,
+)
 from obs_vista.noise import MOST_FRAMES, predicted_sky_noise
 from obs_vista.translator import VircamTranslator
 from obs_vista.wcs_cards import given_frame, may_project, projection_cards
@@ -62,15 +72,21 @@ COLUMNS: tuple[tuple[str, str, str, str], ...] = (
 
 
 CARDS = re.compile(
-    r"Z?NAXIS\d*|EXTNAME|ZIMAGE|EXPTIME|NICOMB|FILTER|FLATCOR|SKYSUB|MJD-OBS|SEEING|ELLIPTIC"
+    r"Z?NAXIS\d*|EXTNAME|ZIMAGE|EXPTIME|NICOMB|FILTER|FLATCOR|SKYSUB|MJD-OBS|DATE-OBS|SEEING|ELLIPTIC"
     r"|MAGZPT|MAGZRR|EXTINCT|SKYLEVEL|SKYNOISE|OBSTATUS|ESOGRADE|ESO DET (CHIP NO|EXP NO|DIT|NDIT)|ESO INS FILT1 NAME"
     r"|ESO TEL AIRM (START|END)|B(UNIT|SOFTEN|OFFSET)"
 )
 """Keywords of the cards used by `describe_detector`, except those of the projection."""
 
 
+_ISO_TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d*)?)?)?")
+"""Dates of the FITS standard (4.0, section 9.1.1), by day or time."""
+
 MOST_PIXELS = 1_000_000
 """Longest side of an image that is believed."""
+
+_MOVABLE = re.compile(r"RA---(TAN|ZPN|TPV|SIN|ARC|ZEA|STG)")
+"""Projections whose native pole is at CRVAL: those of cylinders have a LONPOLE and LATPOLE that depend on CRVAL."""
 
 _PLACE = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
 """Cards that differ between the detectors of a survey."""
@@ -112,8 +128,6 @@ def describe_detector(header: Mapping[str, Any], *, detector: int) -> dict[str, 
     nx, ny = image_shape(header)
     if "ESO DET EXP NO" not in header:
         raise ValueError("no ESO DET EXP NO: the exposure cannot be told")
-    if "MJD-OBS" not in header:
-        raise ValueError("no MJD-OBS: the time is unknown")
     physical_filter = VircamTranslator(header).to_physical_filter()
     row: dict[str, Any] = {
         "detector": detector,
@@ -173,16 +187,28 @@ def _count(header: Mapping[str, Any], keyword: str, *, missing: int) -> int:
 
 
 def _date(header: Mapping[str, Any]) -> float:
-    """MJD-OBS.
+    """MJD (UTC) of the start from MJD-OBS, or else from DATE-OBS.
 
     Raises
     ------
     CardError
-        If it is not a date of this century or the last.
+        If there is neither, if MJD-OBS is not a date of this century or the last, or if the two disagree by more than a
+        day: proper motions to the epoch of the image would be wrong.
     """
+    text = card_text(header, "DATE-OBS")
+    dated = float("nan")
+    if _ISO_TIME.fullmatch(text):
+        with suppress(ValueError):  # the 30th of February
+            dated = float(Time(text, format="isot", scale="utc").mjd)
+    if card_value(header, "MJD-OBS") is None and np.isfinite(dated):
+        return dated
+    if card_value(header, "MJD-OBS") is None:
+        raise CardError(f"no MJD-OBS: the time is unknown{f', for DATE-OBS is {text!r}' if text else ''}")
     mjd = card_number(header, "MJD-OBS")
     if not 15_000 < mjd < 90_000:
         raise CardError(f"MJD-OBS is {mjd:g}; a date from 15000 to 90000 is needed.")
+    if abs(mjd - dated) > 1:
+        raise CardError(f"MJD-OBS is {mjd:.2f}, but DATE-OBS {text!r} is MJD {dated:.2f}: correct one of the two.")
     return mjd
 
 
@@ -227,12 +253,15 @@ def pixels_to_icrs(header: Mapping[str, Any], *, x: np.ndarray, y: np.ndarray) -
 
 
 def _is_movable(cards: Mapping[str, Any]) -> bool:
-    """Whether `pixels_to_icrs` can shift a transformation: numbers in degrees, in ICRS, RA first, a possible matrix."""
+    """Whether `pixels_to_icrs` can shift a transformation: numbers in degrees, in ICRS, RA first, a possible matrix
+    that no other cards give too, and not at a pole, where LONPOLE has another default."""
     return (
         all(is_finite_number(cards.get(key)) for key in _PLACE)
         and 0 < max(abs(cards[key]) for key in _PLACE if key.startswith("CD")) < 0.5 * LARGEST_PIXEL
         and given_frame(cards) == "ICRS"
-        and str(cards.get("CTYPE1", "")).startswith("RA--")
+        and abs(cards["CRVAL2"]) < 90
+        and _MOVABLE.fullmatch(str(cards.get("CTYPE1", "")).strip()) is not None
+        and not any(key.startswith("PC") for key in cards)
         and all(str(cards.get(key, "deg")).strip() == "deg" for key in ("CUNIT1", "CUNIT2"))
     )
 

@@ -35,7 +35,7 @@ def read_headers(path: Path, wanted: Callable[[str], bool]) -> list[fits.Header]
         Path of the file, which must not be compressed as a whole; images may be tile-compressed.
     wanted
         Function of a keyword (without HIERARCH) that returns whether to keep it. Cards that describe the layout of an
-        HDU are always kept; comments, history and continuations of long strings never are.
+        HDU are always kept, comments and history never; long strings are whole.
 
     Returns
     -------
@@ -98,8 +98,16 @@ def _parse(raw: bytes, wanted: Callable[[str], bool]) -> fits.Header:
         else:
             keyword = name.decode("ascii", "replace")
         if _STRUCTURE.match(name) or wanted(keyword):
-            cards.append(fits.Card.fromstring(raw[at : at + CARD]))
+            cards.append(fits.Card.fromstring(raw[at : _end_of_card(raw, at)]))
     return fits.Header(cards)
+
+
+def _end_of_card(raw: bytes, at: int) -> int:
+    """Where a card ends with its continuations, which follow text with an ampersand at its end."""
+    end = at + CARD
+    while raw[end - CARD : end].split(b"/")[0].rstrip().endswith(b"&'") and raw[end : end + 8] == b"CONTINUE":
+        end += CARD
+    return end
 
 
 def _data_bytes(header: fits.Header, *, number: int) -> int:

@@ -63,6 +63,12 @@ def card_value(header: Mapping, keyword: str) -> Value | None:
     return value
 
 
+def card_text(header: Mapping, keyword: str) -> str:
+    """The value of a card as text without blanks around it; empty if it is missing, as for names of extensions."""
+    value = card_value(header, keyword)
+    return "" if value is None else str(value).strip()
+
+
 def _text_of(card: fits.Card) -> str:
     """What stands in a card that cannot be parsed."""
     repaired = copy(card)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from astropy.io import fits
 
-from obs_vista.cards import card_value
+from obs_vista.cards import card_value, optional_number
 
 
 def image_axes(header: Mapping) -> tuple[int, ...]:
@@ -36,12 +36,20 @@ def plane_shape(hdu: fits.ImageHDU) -> tuple[int, int]:
 
 def plane_pixels(hdu: fits.ImageHDU, rows: slice | None = None, columns: slice | None = None) -> np.ndarray:
     """Pixels [y, x] of an image for which `is_plane` holds, or of some of its rows and columns, of which no others are
-    read."""
+    read; those of the value BLANK are NaN."""
     if rows is None or columns is None:
-        return hdu.data.reshape(plane_shape(hdu))
+        return _without_blanks(hdu.data.reshape(plane_shape(hdu)), hdu.header)
     first = (slice(0, 1),) * (len(hdu.shape) - 2)
     pixels = hdu.section[(*first, rows, columns)]
-    return pixels.reshape(pixels.shape[-2:])
+    return _without_blanks(pixels.reshape(pixels.shape[-2:]), hdu.header)
+
+
+def _without_blanks(pixels: np.ndarray, header: Mapping) -> np.ndarray:
+    """Pixels with NaN for BLANK: astropy does so, except for unsigned integers, which FITS stores with BZERO."""
+    blank = optional_number(header, "BLANK") + optional_number(header, "BZERO")
+    if pixels.dtype.kind != "u" or not np.isfinite(blank):
+        return pixels
+    return np.where(pixels == blank, np.nan, pixels.astype(np.float32 if pixels.itemsize < 4 else np.float64))
 
 
 def why_no_plane(hdus: Iterable[fits.ImageHDU]) -> str:

@@ -14,6 +14,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from dmu0.draft.filter_names import band_of
 from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS, CatalogueError, read_catalogue_file
+from dmu0.published.plane_names import OTHER_PLANE, VARIANCE, WEIGHT
 from dmu0.surveys.first_look import FirstLook, NotAnImageError, look_at
 from obs_vista.image_planes import is_plane, plane_pixels
 
@@ -25,13 +26,6 @@ MOST_DETECTOR = 2600
 
 _IMAGE_NAME = re.compile(r"\.fits?(\.fz|\.gz)?$", re.IGNORECASE)
 _TABLE_NAME = re.compile(r"\.(fits?(\.gz)?|parquet|csv|ecsv|vot|xml|votable|tbl|tsv|txt)$", re.IGNORECASE)
-# The names that KiDS (wei, msk), DECam (osw, osd), UltraVISTA, CFHT, CASU and SWarp give to what is beside an image.
-_WEIGHT = re.compile(r"(weights?|weightmap|wht|wgt|wei|wt|o[os]w|conf|confidence|invvar|ivar|ivm)", re.IGNORECASE)
-_VARIANCE = re.compile(r"(var|variances?)", re.IGNORECASE)
-_OTHER_PLANE = re.compile(
-    r"(rms|sig|sigma|err|errors?|unc|mask|msk|flags?|flg|dq|o[os]d|seg|segim|segmentation|exp|exptime|expmap|nexp|bkg|background)",
-    re.IGNORECASE,
-)
 _PSF = re.compile(r"psf", re.IGNORECASE)
 
 # Columns that only the catalogue of that name has.
@@ -130,7 +124,7 @@ def _sort_images(looks: list[FirstLook], found: Contents) -> None:
     for look in looks:
         if _is_called(look.path, _PSF) and max(look.shape) <= MOST_PSF:
             _by_band(found, found.psfs, look, look.path)
-        elif _is_called(look.path, _WEIGHT):
+        elif _is_called(look.path, WEIGHT):
             suffix = _suffix_of_confidence(look, looks)
             if suffix is None:
                 _by_band(found, found.weights, look, look.path)
@@ -138,9 +132,9 @@ def _sort_images(looks: list[FirstLook], found: Contents) -> None:
                 found.confidence = suffix
             else:
                 found.left_out[look.path] = f"confidence maps of others end with {found.confidence!r}"
-        elif _is_called(look.path, _VARIANCE):
+        elif _is_called(look.path, VARIANCE):
             _by_band(found, found.variances, look, look.path)
-        elif _is_called(look.path, _OTHER_PLANE):
+        elif _is_called(look.path, OTHER_PLANE):
             found.left_out[look.path] = (
                 "a map beside an image by its name; weights and variances can be used, and errors if squared"
             )

@@ -39,6 +39,9 @@ READ_ERRORS = (
 WARNING_FILTERS = threading.Lock()
 """Lock for the warning filters, which belong to the whole process: threads change them one at a time."""
 
+COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"PK\x03\x04", b"\x1f\x9d", b"(\xb5/\xfd")
+"""First bytes of files by gzip, bzip2, xz, zip, compress and zstd."""
+
 COORDINATE_SYSTEMS = "coordinate_systems"
 """Key of a table's metadata: column name -> coordinate system given by a VOTable."""
 
@@ -99,6 +102,8 @@ def _reader(start: bytes) -> Callable[[Path], Table]:
         if b"VOTABLE" not in start.upper():
             raise CatalogueError("is XML, but no VOTable")
         return _read_votable
+    if start.startswith(COMPRESSED):
+        raise CatalogueError("is compressed as a whole: unpack it, for example with gunzip")
     if b"\0" in start:
         raise CatalogueError(
             f"is neither FITS nor Parquet nor a VOTable nor a text table: it begins with {start[:9]!r}"
@@ -125,9 +130,36 @@ def _read_fits(path: Path) -> Table:
         tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
         if not tables:
             raise CatalogueError("holds no table")
+        _make_zeros_whole(tables[0].header)
         _refuse_twice([name.strip() for name in tables[0].columns.names])
+        nulls = _take_scaled_nulls(tables[0])
         table = Table.read(tables[0], format="fits", unit_parse_strict="silent")
+    for name, mask in nulls.items():
+        table[name] = MaskedColumn(np.ma.getdata(table[name]), mask=mask, unit=table[name].unit)
     return _scalar_columns(table)
+
+
+def _make_zeros_whole(header: fits.Header) -> None:
+    """Write TZERO without fraction as an integer: unsigned integers with 32768.0 make astropy fail."""
+    for keyword in header["TZERO*"]:
+        if isinstance(header[keyword], float) and header[keyword].is_integer():
+            header[keyword] = int(header[keyword])
+
+
+def _take_scaled_nulls(hdu: fits.BinTableHDU | fits.TableHDU) -> dict[str, np.ndarray]:
+    """Where scaled integers have the value TNULL, which the standard compares before scaling, and astropy after.
+
+    TNULL of these columns is removed, for astropy cannot read it where they are unsigned."""
+    if not isinstance(hdu, fits.BinTableHDU) or hdu.data is None:
+        return {}
+    stored = hdu.data.view(np.ndarray)
+    found = {}
+    for column in hdu.columns:
+        scaled = column.bscale not in ("", None, 1) or column.bzero not in ("", None, 0)
+        if scaled and isinstance(column.null, int) and stored[column.name].dtype.kind in "iu":
+            found[column.name] = stored[column.name] == column.null
+            column.null = None
+    return found
 
 
 def _read_votable(path: Path) -> Table:
@@ -308,5 +340,8 @@ def _split_blanks(path: Path, layout: _Layout) -> list[np.ndarray]:
 
 
 def _scalar_columns(table: Table) -> Table:
-    """The columns with one value per row: numbers and text."""
+    """The columns with one value per row, numbers and text; vectors of length one (TDIM, arraysize="1") are such."""
+    for name in table.colnames:
+        if table[name].ndim > 1 and np.prod(table[name].shape[1:]) == 1:
+            table[name] = table[name].reshape(len(table))
     return table[[name for name in table.colnames if table[name].ndim == 1]]

@@ -49,13 +49,23 @@ _SEXAGESIMAL_UNITS = {"h:m:s": 15.0, "hms": 15.0, "hh:mm:ss": 15.0, "d:m:s": 1.0
 
 
 def find_column(table: Table, names: Sequence[str]) -> str | None:
-    """The first of some columns that a table has; case is ignored unless names differ only by case."""
-    folded = {name.strip().lower(): name for name in table.colnames}
+    """The first of some columns that a table has; case is ignored unless names differ only by case.
+
+    Raises
+    ------
+    CatalogueError
+        If two columns have a name, and neither in the case that is asked for.
+    """
     for name in names:
         if name in table.colnames:
             return name
-        if not _SHORT_MAGNITUDE.fullmatch(name) and name.lower() in folded:
-            return folded[name.lower()]
+        if _SHORT_MAGNITUDE.fullmatch(name):
+            continue
+        folded = [column for column in table.colnames if column.strip().lower() == name.lower()]
+        if len(folded) > 1:
+            raise CatalogueError(f"has the columns {' and '.join(map(repr, folded))}: which of them is {name!r}?")
+        if folded:
+            return folded[0]
     return None
 
 
@@ -130,7 +140,8 @@ def _floats(table: Table, name: str) -> np.ndarray:
     else:
         words = text(table, name)
         try:
-            values = np.where(words == "", "nan", words).astype(float)
+            # Python, and numpy with it, takes 1_5 for 15.
+            values = np.where(words == "", "nan", np.char.replace(words, "_", "?")).astype(float)
         except ValueError:
             wrong = next(word for word in words.tolist() if word and not _is_number(word))
             raise CatalogueError(f"has {wrong[:40]!r} in the column {name!r}, which must hold numbers") from None
@@ -142,7 +153,7 @@ def _is_number(word: str) -> bool:
         float(word)
     except ValueError:
         return False
-    return True
+    return "_" not in word
 
 
 def angles(
@@ -263,10 +274,15 @@ def _sexagesimal_degrees(table: Table, name: str, words: np.ndarray, *, factor: 
 
 
 def epochs(table: Table, names: Sequence[str], *, default: float) -> np.ndarray:
-    """Dates as MJD, from MJD, Julian dates, Julian years, seconds since 1970 or text (2009-11-04); others are missing.
+    """Dates as MJD, from MJD, Julian dates, Julian years, seconds since 1970 or text (2009-11-04, J2015.5).
 
     The ranges do not overlap: years are below 2200, MJDs of 1950 to 2100 are 33000 to 88000, Julian dates exceed two
-    million, and seconds of any date since 1971 exceed 30 million.
+    million, and seconds of any date since 1971 exceed 30 million. Single values that are no date are missing.
+
+    Raises
+    ------
+    CatalogueError
+        If all values are text, and none is a date: with another epoch, proper motions would be applied wrongly.
     """
     name = find_column(table, names)
     if name is None:
@@ -274,7 +290,7 @@ def epochs(table: Table, names: Sequence[str], *, default: float) -> np.ndarray:
     if np.ma.asarray(table[name]).dtype.kind in "USO":
         words = text(table, name)
         if any(word and not _is_number(word) for word in words.tolist()):
-            return _dates(words, default=default)
+            return _dates(words, name, default=default)
     values = _floats(table, name)
     found = np.full(len(values), float(default))
     years = (values > 1850) & (values < 2200)
@@ -288,20 +304,32 @@ def epochs(table: Table, names: Sequence[str], *, default: float) -> np.ndarray:
     return found
 
 
-def _dates(words: np.ndarray, *, default: float) -> np.ndarray:
-    """MJD of calendar dates; NaN for text that is not a date."""
-    found = np.full(len(words), float(default))
+def _dates(words: np.ndarray, name: str, *, default: float) -> np.ndarray:
+    """MJD of dates as text; the default for text that is not a date, unless none is."""
     different, row = np.unique(words, return_inverse=True)
-    for number, word in enumerate(different.tolist()):
-        match = re.match(r"(\d{4})[-/](\d{2})[-/](\d{2})(?:[T ](\d{2}:\d{2}:\d{2}(?:\.\d+)?))?", word)
-        if match is None or not ("01" <= match[2] <= "12" and "01" <= match[3] <= "31"):
-            continue
+    dates = np.array([_date(word) for word in different.tolist()], float)[row]
+    written = words[words != ""]
+    if len(written) and not np.isfinite(dates).any():
+        raise CatalogueError(
+            f"has {str(written[0])[:40]!r} in the column {name!r}, which is no date as 2009-11-04 or MJD"
+        )
+    return np.where(np.isfinite(dates), dates, default)
+
+
+def _date(word: str) -> float:
+    """MJD of a calendar date, a Julian or Besselian year, or a number of any of these meanings; NaN for other text."""
+    if _is_number(word):
+        return float(epochs(Table({"date": [float(word)]}), ("date",), default=np.nan)[0])
+    if year := re.fullmatch(r"([JB])(\d{4}(?:\.\d*)?)", word, re.IGNORECASE):
+        return float(Time(float(year[2]), format="jyear" if year[1] in "jJ" else "byear", scale="tt").mjd)
+    match = re.match(r"(\d{4})[-/](\d{2})[-/](\d{2})(?:[T ](\d{2}:\d{2}:\d{2}(?:\.\d+)?))?", word)
+    if match is None or not ("01" <= match[2] <= "12" and "01" <= match[3] <= "31"):
+        return np.nan
+    try:
         when = f"{match[1]}-{match[2]}-{match[3]} {match[4] or '00:00:00'}"
-        try:
-            found[row == number] = Time(when, format="iso", scale="utc").mjd
-        except ValueError:  # the 30th of February, the hour 25
-            continue
-    return found
+        return float(Time(when, format="iso", scale="utc").mjd)
+    except ValueError:  # the 30th of February, the hour 25
+        return np.nan
 
 
 def flags(table: Table, names: Sequence[str], *, width: int) -> np.ndarray | None:

@@ -13,13 +13,14 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
-from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS, CatalogueError, read_catalogue_file
+from dmu0.files.catalogue_files import COMPRESSED, READ_ERRORS, WARNING_FILTERS, CatalogueError, read_catalogue_file
 from dmu0.files.checksums import is_regular
 from dmu0.files.columns import positions
 from dmu0.published.lsst import is_cell_coadd, is_json, read_cells
+from dmu0.published.plane_names import image_of, named_planes
 from dmu0.published.planes import OpticalError
 from dmu0.published.psf import as_stamp
-from obs_vista.cards import CardError
+from obs_vista.cards import CardError, card_text
 from obs_vista.headers import detector_extensions, merged_header
 from obs_vista.image_planes import is_plane, plane_pixels, plane_shape, why_no_plane
 from obs_vista.linearity import linear_pixels
@@ -120,7 +121,7 @@ def observation_date(path: Path) -> str:
         return ""
     with _opened(path, disable_image_compression=True) as hdus:
         for hdu in islice(hdus, 2):
-            found = _ISO_DATE.match(str(hdu.header.get("DATE-OBS", "")))
+            found = _ISO_DATE.match(card_text(hdu.header, "DATE-OBS"))
             if found:
                 return found[0]
     return ""
@@ -136,6 +137,10 @@ def _check_first_bytes(path: Path, kind: str) -> None:
         raise _Fault("is empty (0 bytes)")
     with path.open("rb") as stream:
         start = stream.read(2048)
+    if start.startswith(COMPRESSED):
+        raise _Fault(
+            "is compressed as a whole: unpack it, for example with gunzip (images compressed by tiles are read)"
+        )
     text = start.lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head")):
         title = re.search(rb"<title>(.*?)</title>", text, re.DOTALL)
@@ -195,7 +200,7 @@ def _check_images(path: Path, kind: str, *, needs_wcs: bool) -> None:
             case "coadd_weight" | "coadd_variance":
                 _check_map(_first_image(hdus), kind.removeprefix("coadd_"))
             case _:
-                _check_coadd(hdus, needs_wcs=needs_wcs)
+                _check_coadd(hdus, path=path, needs_wcs=needs_wcs)
 
 
 def _detectors(hdus: fits.HDUList) -> Iterator[tuple[str, fits.ImageHDU]]:
@@ -266,13 +271,17 @@ def _check_map(hdu: fits.ImageHDU, name: str) -> None:
         raise _Fault(f"the {name} map has no value above zero")
 
 
-def _check_coadd(hdus: fits.HDUList, *, needs_wcs: bool) -> None:
-    """Check the image of a coadd, and its mask and variance of the same size if extensions have these names."""
-    image = _first_image(hdus)
+def _check_coadd(hdus: fits.HDUList, *, path: Path, needs_wcs: bool) -> None:
+    """Check the image of a coadd, and its mask and its maps of the same size if extensions have these names."""
+    parts = named_planes(hdus)
+    try:
+        image = image_of(hdus, parts, path=path)
+    except OpticalError as error:
+        raise _Fault(str(error).removeprefix(f"{path}: ").removesuffix(".")) from error
     _check_shape(image, "the image")
-    for hdu in hdus:
-        if hdu.name in ("MASK", "VARIANCE") and hdu.is_image and hdu.shape[-2:] != plane_shape(image):
-            raise _Fault(f"{hdu.name} is {hdu.shape} (ny, nx), the image {plane_shape(image)}")
+    for kind, hdu in parts.items():
+        if plane_shape(hdu) != plane_shape(image):
+            raise _Fault(f"{kind} is {plane_shape(hdu)} (ny, nx), the image {plane_shape(image)}")
     try:
         linear_pixels(np.zeros(0), image.header)
     except CardError as error:

@@ -11,12 +11,13 @@ from lsst.images import Box
 
 from dmu0.files.coadd_files import coadd_files
 from dmu0.published.cells import PublishedCells
-from dmu0.published.fits_files import PLANES, PlainFile, named_planes, read_hsc, read_plain
+from dmu0.published.fits_files import PlainFile, read_hsc, read_plain
 from dmu0.published.fits_files import read_geometry as read_fits_geometry
 from dmu0.published.lsst import from_lsst, is_cell_coadd, is_json, read_cells, read_exposure, read_lsst
 from dmu0.published.masks import translate_mask
 from dmu0.published.noise import sky_variance
 from dmu0.published.on_patch import is_on_grid, on_patch
+from dmu0.published.plane_names import PLANES, named_planes
 from dmu0.published.planes import OpticalCoadd, OpticalError
 from dmu0.published.psf import PsfStamp, read_psf
 from dmu0.published.zero_point import CasuScale

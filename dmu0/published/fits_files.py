@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from lsst.images import Box
 
-from dmu0.published.masks import translate_mask
+from dmu0.published.masks import NAMELESS, translate_mask
 from dmu0.published.noise import sky_variance, weight_variance
+from dmu0.published.plane_names import PLANES, image_of, named_planes
 from dmu0.published.planes import OpticalCoadd, OpticalError, celestial_wcs, with_agreed_gaps
 from dmu0.published.zero_point import CasuScale, published_zero_point
-from obs_vista.cards import CardError
+from obs_vista.cards import CardError, optional_number
 from obs_vista.gaps import empty_pixels
 from obs_vista.image_planes import is_plane, plane_pixels, plane_shape, why_no_plane
 from obs_vista.linearity import linear_pixels
 from obs_vista.masks import BIT
 from obs_vista.photometry import nanojansky_per_count
-
-PLANES = ("IMAGE", "MASK", "VARIANCE")
-"""Names of the planes in EXTTYPE or EXTNAME, and their order in files that have neither."""
-
-OTHER_NAMES = MappingProxyType({"SCI": "IMAGE", "MSK": "MASK", "VAR": "VARIANCE", "WGT": "WEIGHT"})
-"""Names of planes in DES's coadds, among others."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,7 @@ def read_plain(
     file = PlainFile(path, zero_point) if file is None else file
     with fits.open(path, memmap=False) as hdus:
         parts = named_planes(hdus)
-        parts["IMAGE"] = _image_of(hdus, parts, path)
+        parts["IMAGE"] = image_of(hdus, parts, path=path)
         return _read_planes(parts, hdus[0].header, file, box)
 
 
@@ -126,33 +120,11 @@ def read_geometry(path: Path) -> tuple[WCS | None, tuple[int, int]]:
         If there is no image, or its projection makes no sense.
     """
     with fits.open(path, memmap=False) as hdus:
-        image = _image_of(hdus, named_planes(hdus), path)
+        image = image_of(hdus, named_planes(hdus), path=path)
         try:
             return celestial_wcs(image.header), plane_shape(image)
         except ValueError as error:
             raise OpticalError(f"{path}: {error}") from error
-
-
-def _image_of(hdus: fits.HDUList, parts: Mapping[str, fits.ImageHDU], path: Path) -> fits.ImageHDU:
-    """The extension named IMAGE, or else the first that is an image and nothing else by its name."""
-    if "IMAGE" in parts:
-        return parts["IMAGE"]
-    others = [hdu for hdu in hdus if is_plane(hdu) and all(hdu is not part for part in parts.values())]
-    if not others:
-        raise OpticalError(f"{path}: {why_no_plane(hdus)}.")
-    return others[0]
-
-
-def named_planes(hdus: fits.HDUList) -> dict[str, fits.ImageHDU]:
-    """The extensions named by EXTTYPE or else EXTNAME, the first of each name."""
-    parts: dict[str, fits.ImageHDU] = {}
-    for key in ("EXTTYPE", "EXTNAME"):
-        for hdu in hdus:
-            kind = str(hdu.header.get(key, "")).strip().upper()
-            kind = OTHER_NAMES.get(kind, kind)
-            if kind in (*PLANES, "WEIGHT") and kind not in parts and is_plane(hdu):
-                parts[kind] = hdu
-    return parts
 
 
 def _pixels(hdu: fits.ImageHDU, box: Box | None) -> np.ndarray:
@@ -180,7 +152,9 @@ def _read_planes(
         if "MASK" in parts:
             mask, left_out = translate_mask(_pixels(parts["MASK"], box), parts["MASK"].header)
         else:
-            mask = np.where(empty_pixels(stored), BIT["NO_DATA"], np.int32(0))
+            mask = np.zeros(stored.shape, np.int32)
+        if "MASK" not in parts or NAMELESS in left_out:
+            mask[empty_pixels(stored)] |= BIT["NO_DATA"]
     except ValueError as error:
         raise OpticalError(f"{path}: {error}") from error
     values = values * scale
@@ -201,15 +175,16 @@ def _variance(
     empty = ~np.isfinite(values) | ((mask & BIT["NO_DATA"]) != 0)
     whole = plane_shape(parts["IMAGE"])
     if file.variance is not None:
-        return _read_map(file.variance, whole, file.path, box) * scale**2
+        return _scaled_variance(_read_map(file.variance, whole, file.path, box), scale)
     if file.weight is not None:
-        return weight_variance(values, _read_map(file.weight, whole, file.path, box), empty, name=str(file.weight))
+        weight = np.asarray(_read_map(file.weight, whole, file.path, box), np.float32)
+        return weight_variance(values, weight, empty, name=str(file.weight))
     if "VARIANCE" in parts:
         try:
             pixels = linear_pixels(_pixels(parts["VARIANCE"], box), parts["VARIANCE"].header)
         except CardError as error:
             raise OpticalError(f"{file.path}, VARIANCE: {error}") from error
-        return np.asarray(pixels, np.float32) * scale**2
+        return _scaled_variance(pixels, scale)
     if "WEIGHT" in parts:
         weight = np.asarray(_pixels(parts["WEIGHT"], box), np.float32)
         return weight_variance(values, weight, empty, name=f"{file.path}: WEIGHT")
@@ -226,11 +201,16 @@ def _read_map(path: Path, shape: tuple[int, int], image: Path, box: Box | None) 
             raise OpticalError(
                 f"{path}: it is {plane_shape(found)} (ny, nx), the image {image} of which it is a map {shape}."
             )
-        return np.asarray(_pixels(found, box), np.float32)
+        return np.asarray(_pixels(found, box))
+
+
+def _scaled_variance(variance: np.ndarray, scale: float) -> np.ndarray:
+    """Variance in nJy^2: squares of small and large units are beyond the range of float32."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (np.asarray(variance, np.float64) * float(scale) ** 2).astype(np.float32)
 
 
 def _origin(header: fits.Header) -> tuple[int, int] | None:
-    """Tract pixel of the first pixel, from LTV1 and LTV2."""
-    if "LTV1" not in header or "LTV2" not in header:
-        return None
-    return -round(header["LTV1"]), -round(header["LTV2"])
+    """Tract pixel of the first pixel, from LTV1 and LTV2; None without two numbers."""
+    x, y = (optional_number(header, keyword) for keyword in ("LTV1", "LTV2"))
+    return (-round(x), -round(y)) if np.isfinite([x, y]).all() else None

@@ -19,6 +19,10 @@ THEIR_NAMES = MappingProxyType(
 out. The names of DP2 are those that lsst.images gives the planes of its coadds."""
 
 
+NAMELESS = "planes-without-names"
+"""Stands for all planes of a mask whose header names none, so that the meaning of its bits is unknown."""
+
+
 def translate_mask(mask: np.ndarray, header: fits.Header) -> tuple[np.ndarray, tuple[str, ...]]:
     """Convert a mask whose header names the planes (MP_<name> = number of the bit) to our bits.
 
@@ -34,7 +38,7 @@ def translate_mask(mask: np.ndarray, header: fits.Header) -> tuple[np.ndarray, t
     Returns
     -------
     mask, left_out
-        Int32 mask with the bits of `BIT`, and the names of the omitted planes.
+        Int32 mask with the bits of `BIT`, and the names of the omitted planes; `NAMELESS` if none has a name.
 
     Raises
     ------
@@ -43,6 +47,8 @@ def translate_mask(mask: np.ndarray, header: fits.Header) -> tuple[np.ndarray, t
     """
     words = _bit_words(mask)
     found, left_out = np.zeros(mask.shape, np.int32), []
+    if words.any() and not any(key.startswith("MP_") for key in header):
+        left_out.append(NAMELESS)
     for key in header:
         if not key.startswith("MP_"):
             continue

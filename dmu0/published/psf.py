@@ -20,6 +20,11 @@ MAX_OFFSET = 1.0
 cropped from even to odd sizes, or around the position of a star, are off by up to a pixel; others are not PSFs."""
 
 
+MAX_PEDESTAL = 0.1
+"""Largest part of a stamp's sum that may be a constant under it, the median of its border: beyond 3 FWHM a PSF with
+Moffat wings (beta 2.5, FWHM 4 px) has 0.01 there."""
+
+
 class PsfStamp(NamedTuple):
     """The PSF of a coadd.
 
@@ -67,7 +72,8 @@ def as_stamp(pixels: np.ndarray) -> PsfStamp:
     Raises
     ------
     OpticalError
-        If there is no star, or if it is more than `MAX_OFFSET` from the centre.
+        If there is no star, if it is more than `MAX_OFFSET` from the centre, or if it stands on a sky that was not
+        subtracted.
     """
     if pixels.ndim < 2 or any(length != 1 for length in pixels.shape[:-2]) or min(pixels.shape[-2:]) < 5:
         raise OpticalError(f"the PSF must be an image of at least 5 x 5 pixels; its shape is {pixels.shape}.")
@@ -84,6 +90,7 @@ def as_stamp(pixels: np.ndarray) -> PsfStamp:
             f"the star of the PSF is off the middle of its {nx} x {ny} px by ({off[0]:+.2f}, {off[1]:+.2f}) px; at "
             f"most {MAX_OFFSET:g} px can be put right."
         )
+    _refuse_pedestal(stamp)
     size = max(nx, ny) // 2 * 2 + 1
     if nx == ny == size and max(map(abs, off)) <= TOLERANCE:
         return PsfStamp(stamp / total, "")
@@ -92,6 +99,19 @@ def as_stamp(pixels: np.ndarray) -> PsfStamp:
         notes.append(f"star moved to the middle pixel, from ({off[0]:+.2f}, {off[1]:+.2f}) px off the middle")
     moved = _moved(stamp, x=x, y=y, size=size)
     return PsfStamp(moved / moved.sum(), ", ".join(notes))
+
+
+def _refuse_pedestal(stamp: np.ndarray) -> None:
+    """Refuse a star on a sky that was not subtracted, where the stamp is large enough to tell it from wings."""
+    width = 2 * np.sqrt((stamp > stamp.max() / 2).sum() / np.pi)
+    if min(stamp.shape) < 6 * width:
+        return
+    border = np.concatenate([stamp[0], stamp[-1], stamp[1:-1, 0], stamp[1:-1, -1]])
+    part = abs(float(np.median(border))) * stamp.size / float(stamp.sum())
+    if part > MAX_PEDESTAL:
+        raise OpticalError(
+            f"the PSF stands on a constant of {float(np.median(border)):.3g}, {part:.0%} of its sum: subtract the sky."
+        )
 
 
 def _centroid(stamp: np.ndarray) -> tuple[float, float]:

@@ -10,7 +10,7 @@
 6. Of images of VISTA, MAGZPT with what belongs to it, as for stacks (`obs_vista.zero_points`): tiles of CASU have it.
 
 Cards are taken from the header of the image, else from the primary header. An invalid card (zero, negative, text, not
-finite) is refused, not ignored; so are two cards that disagree.
+finite) is refused, not ignored; so are two of FLUXMAG0, MAGZERO and BUNIT that disagree.
 """
 
 from __future__ import annotations
@@ -100,9 +100,16 @@ def published_zero_point(
             f"{path}: its zero point is unknown: no FLUXMAG0 and no MAGZERO{' and no MAGZPT' if casu else ''} in its "
             "headers, nor PHOTZP with PHOTSYS; give it in the survey file under zero_points."
         )
+    zero_point = zero_point_of(flux_mag0) if flux_mag0 is not None else magzero
+    unit = _unit_zero_point(image)
+    if unit is not None and abs(zero_point - unit) > MAX_DISAGREEMENT:
+        given = "MAGZERO" if flux_mag0 is None else "FLUXMAG0"
+        raise OpticalError(
+            f"{path}: {given} gives the zero point {zero_point:.3f}, but BUNIT = {card_value(image, 'BUNIT')!r} gives "
+            f"{unit:.3f}; give the right one in the survey file under zero_points."
+        )
     if flux_mag0 is None:
-        return magzero
-    zero_point = zero_point_of(flux_mag0)
+        return zero_point
     if magzero is not None and abs(zero_point - magzero) > MAX_DISAGREEMENT:
         raise OpticalError(
             f"{path}: FLUXMAG0 is {flux_mag0:g}, zero point {zero_point:.3f}, but MAGZERO is {magzero:g}; give the"

@@ -13,13 +13,13 @@ from typing import NamedTuple
 from astropy.io import fits
 
 from dmu0.files.expected import Input, find_inputs, unmatched_patterns
+from dmu0.published.plane_names import image_of, named_planes
 from dmu0.published.planes import OpticalError
 from dmu0.published.zero_point import CasuScale, published_zero_point
 from dmu0.sky.cells import why_not_divisible
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys.keys import Optical, Survey, SurveyError, Vista
 from dmu0.surveys.messages import nearest
-from obs_vista.image_planes import is_plane
 
 
 class Finding(NamedTuple):
@@ -190,7 +190,10 @@ def _check_zero_point(section: str, half: Vista | Optical, item: Input) -> Itera
     zero_point = half.zero_points.get(item.band)
     try:
         with fits.open(item.path, memmap=True, lazy_load_hdus=True) as hdus:
-            image = next((hdu.header for hdu in hdus if is_plane(hdu)), hdus[0].header)
+            try:
+                image = image_of(hdus, named_planes(hdus), path=item.path).header
+            except OpticalError:
+                return  # as below
             published_zero_point(image, hdus[0].header, path=item.path, survey=zero_point, casu=casu)
     except OpticalError as error:
         yield Finding(f"{section}.zero_points", f"{item.band}: {error}", stops=True)

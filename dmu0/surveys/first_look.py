@@ -13,14 +13,13 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS
+from dmu0.published.plane_names import image_of, named_planes
 from dmu0.published.planes import OpticalError, celestial_wcs
 from dmu0.published.zero_point import published_zero_point
+from obs_vista.cards import CardError
 from obs_vista.headers import detector_extensions, merged_header
-from obs_vista.image_planes import is_plane, why_no_plane
+from obs_vista.image_planes import is_plane, plane_shape, why_no_plane
 from obs_vista.translator import VircamTranslator
-
-PLANES = {"MASK": "mask", "VARIANCE": "variance", "WEIGHT": "weight", "IMAGE": "image"}
-"""Names of the planes of a coadd in EXTTYPE or EXTNAME."""
 
 
 class FirstLook(NamedTuple):
@@ -100,23 +99,27 @@ def _look(path: Path, hdus: fits.HDUList) -> FirstLook:
     images = [hdu for hdu in hdus if is_plane(hdu)]
     if not images:
         raise NotAnImageError(why_no_plane(hdus))
-    names = {str(hdu.header.get(key, "")).strip().upper() for hdu in images for key in ("EXTTYPE", "EXTNAME")}
+    parts = named_planes(hdus)
+    try:
+        image = image_of(hdus, parts, path=path)
+    except OpticalError as error:
+        raise NotAnImageError(str(error).removeprefix(f"{path}: ")) from error
     primary = hdus[0].header
-    header = images[0].header if images[0] is hdus[0] else merged_header(primary, images[0].header)
+    header = image.header if image is hdus[0] else merged_header(primary, image.header)
     try:
         detectors = tuple(detector_extensions(hdus))
     except ValueError:
         detectors = ()
-    wcs = celestial_wcs(images[0].header)
+    wcs = celestial_wcs(image.header)
     try:
-        zero_point = published_zero_point(images[0].header, primary, path=path)
+        zero_point = published_zero_point(image.header, primary, path=path)
     except OpticalError:
         zero_point = np.nan
     return FirstLook(
         path=path,
-        shape=(int(images[0].header["NAXIS2"]), int(images[0].header["NAXIS1"])),
+        shape=plane_shape(image),
         images=len(images),
-        planes=frozenset(PLANES[name] for name in names if name in PLANES),
+        planes=frozenset(kind.lower() for kind in parts),
         detectors=detectors,
         header=header,
         wcs=wcs,
@@ -140,8 +143,14 @@ def outlines(path: Path) -> list[np.ndarray]:
         warnings.simplefilter("ignore", AstropyWarning)
         with fits.open(path) as hdus:
             for hdu in hdus:
-                if is_plane(hdu) and (wcs := celestial_wcs(hdu.header)) is not None:
-                    nx, ny = int(hdu.header["NAXIS1"]), int(hdu.header["NAXIS2"])
+                if not is_plane(hdu):
+                    continue
+                try:
+                    wcs = celestial_wcs(hdu.header)
+                except CardError:  # told of by dmu0/2_Check_inputs
+                    continue
+                if wcs is not None:
+                    ny, nx = plane_shape(hdu)
                     x, y = [0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1]
                     found.append(np.column_stack(wcs.all_pix2world(x, y, 0)))
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import astropy.units as u
@@ -39,6 +40,8 @@ from obs_vista.masks import to_mask
 from obs_vista.noise import measured_sky_noise, pawprint_variance, predicted_sky_noise, skynoise_variance
 from obs_vista.world_coordinates import icrs_wcs
 from obs_vista.zero_points import header_zero_point
+
+_KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}")
 
 SHARDS = DatasetCache(128_000_000, lambda table: sum(column.nbytes for column in table.columns.values()))
 """Cache of reference shards, which the detectors of a field have in common."""
@@ -284,11 +287,14 @@ def _constant(box: Box, value: float, unit: u.UnitBase | None = None) -> Chebysh
 def _header(metadata: Mapping) -> fits.Header:
     """The metadata of an image as a FITS header, as required by the functions that read cards.
 
-    Of the hundreds of hierarchical cards of the telescope, only those that are used are included.
+    Of the hundreds of hierarchical cards of the telescope, only those that are used are included; text that no header
+    can have, with a tab in it, is left out.
     """
     header = fits.Header()
     for keyword, value in metadata.items():
-        if len(keyword) <= 8 and not keyword.startswith("PROV"):
+        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            continue
+        if _KEYWORD.fullmatch(keyword) and not keyword.startswith("PROV"):
             header[keyword] = value
         elif keyword.startswith(("ESO DET DIT", "ESO DET NDIT", "ESO DET CHIP NO", "ESO TEL AIRM")):
             header[f"HIERARCH {keyword}"] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,11 @@ def test_real_headers(realdata):
         {"CTYPE1": "DEC--TAN", "CTYPE2": "RA---TAN", "CRVAL1": -5.0, "CRVAL2": 34.5}
         | {f"PV2_{m}": None for m in range(1, 6)},
         {"PC001001": 1.0, "PC001002": 0.0},
+        {"CRVAL2": 90.0},
+        {"CRVAL2": -90.0},
+        {"CTYPE1": "RA---CAR", "CTYPE2": "DEC--CAR", "PV2_1": None, "PV2_3": None, "PV2_5": None},
+        {"CD1_1": 9e-5, "CD1_2": 2e-5, "CD2_1": -1e-5, "CD2_2": 8e-5, "CDELT1": 1e-4, "CDELT2": 2e-4}
+        | {"PC1_1": 0.9, "PC1_2": 0.2, "PC2_1": -0.05, "PC2_2": 0.4},
     ],
 )
 def test_shared_projections_are_exact(realdata, changes):
@@ -122,10 +128,12 @@ def test_real_images(realdata):
         ({"FILTER": "NB118"}, "NB118"),
         ({"CTYPE1": None, "CTYPE2": None}, "no CTYPE1"),
         ({"RADECSYS": "GAPPT"}, "GAPPT"),
+        ({"MJD-OBS": 50000.25}, r"MJD-OBS is 50000.25, but DATE-OBS '2009-11-04T05:59:59.5' is MJD 55139.25"),
     ],
 )
 def test_wrong_cards_are_rows_with_reasons(make_stack, cards, message):
     """A detector whose header cannot be used is a failed row that says why, and the next file goes on."""
+    cards = {"DATE-OBS": "2009-11-04T05:59:59.5"} | cards
     bad, good = make_stack("v1_st.fit", detectors=(1, 2), cards=cards), make_stack("v2_st.fit", detectors=(1, 2))
     table = read_stacks([stack(bad), stack(good)])
     assert list(table["state"]) == ["failed", "failed", "ok", "ok"]
@@ -248,3 +256,46 @@ def test_inputs_are_not_touched(make_stack):
     before = path.read_bytes(), path.stat().st_mtime_ns
     read_stack(stack(path))
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize(
+    ("mjd", "date", "expected"),
+    [
+        (55139.25, "2009-11-04", 55139.25),
+        (55139.25, "04/11/09", 55139.25),
+        (55139.25, "2009-02-30T01:00:00", 55139.25),
+        (None, "2009-11-04T06:00:00.00", 55139.25),
+        (None, "04/11/09", "no MJD-OBS: the time is unknown, for DATE-OBS is '04/11/09'"),
+        (None, None, "no MJD-OBS: the time is unknown"),
+        (2455139.75, None, "MJD-OBS is 2.45514e[+]06"),
+    ],
+)
+def test_time_of_an_image(make_stack, mjd, date, expected):
+    """MJD-OBS, or else DATE-OBS of the standard's form; one that cannot be read is no contradiction."""
+    row = read_stacks([stack(make_stack(detectors=(1,), primary={"MJD-OBS": mjd, "DATE-OBS": date}))])[0]
+    if isinstance(expected, str):
+        assert re.fullmatch(f"{expected}.*", row["reason"])
+    else:
+        assert row["mjd"] == pytest.approx(Time(expected, format="mjd", scale="utc").tai.mjd, abs=1e-9)
+
+
+def test_long_text_is_the_same_in_all_stages(make_stack):
+    """Text that goes on in CONTINUE cards is whole: a filter is known, an aborted observation is told."""
+    path = make_stack(detectors=(1,))
+    content = path.read_bytes()
+    for old, new in (
+        (b"FILTER  = 'H       '", [b"FILTER  = 'K&'", b"CONTINUE  's' / name"]),
+        (b"OBSTATUS= 'Completed'", [b"OBSTATUS= 'Abor&' / state", b"CONTINUE  'ted'"]),
+    ):
+        at = content.index(old)
+        content = content[:at] + b"".join(card.ljust(80) for card in new) + content[at + 80 :]
+    # The two headers have become a card longer each, at the expense of the blanks behind END.
+    ends = [at for at in range(0, len(content), 80) if content[at : at + 8] == b"END     "][:2]
+    assert all(content[at + 80 : at + 160].strip() == b"" for at in ends)
+    content = content[: ends[0] + 80] + content[ends[0] + 160 : ends[1] + 80] + content[ends[1] + 160 :]
+    path.write_bytes(content)
+    row = read_stacks([stack(path)])[0]
+    assert (row["state"], row["band"], row["obstatus"]) == ("ok", "vk", "Aborted")
+    with fits.open(path) as hdus:
+        merged = merged_header(hdus[0].header, hdus[1].header)
+    assert (merged["FILTER"], merged["OBSTATUS"]) == ("Ks", "Aborted")

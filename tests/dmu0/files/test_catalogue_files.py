@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +166,45 @@ def test_the_check_is_what_the_reader_needs(tmp_path):
     assert "no row with a number" in check_file(write(tmp_path / "c.csv", "ra,dec\n1,\n,2\n"), "ps1")
     assert "'tbd'" in check_file(write(tmp_path / "d.csv", "ra,dec\n1,2\ntbd,3\n"), "ps1")
     assert check_file(write(tmp_path / "e.csv", "ra,dec\n1,2\n"), "ps1") == ""
+
+
+@pytest.mark.parametrize(
+    ("stored", "scale", "zero", "null", "expected"),
+    [
+        ([1000, 0, 15], 0.001, 14.0, 0, [15.0, np.nan, 14.015]),
+        ([15000, 14, -32768], 0.001, 0.0, 15, [15.0, 0.014, -32.768]),
+        ([15000, 14, -32768], 0.001, 0.0, -32768, [15.0, 0.014, np.nan]),
+        ([5, 7, -32768], 1.0, 32768.0, -32768, [32773.0, 32775.0, np.nan]),
+        ([15, 0, 16], 1.0, 0.0, 0, [15.0, np.nan, 16.0]),
+    ],
+)
+def test_null_of_scaled_columns(tmp_path, stored, scale, zero, null, expected):
+    """TNULL is a stored value (FITS standard 4.0, section 7.3.2), whatever it is after scaling."""
+    columns = [fits.Column("ra", "D", array=[1.0, 2, 3]), fits.Column("mag", "I", array=np.array(stored, np.int16))]
+    hdu = fits.BinTableHDU.from_columns(columns)
+    hdu.header.update({"TSCAL2": scale, "TZERO2": zero, "TNULL2": null})
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(tmp_path / "t.fits")
+    table = read_catalogue_file(tmp_path / "t.fits")
+    np.testing.assert_allclose(numbers(table, ("mag",)), expected, rtol=1e-6)
+
+
+def test_vectors_of_one_are_numbers(tmp_path):
+    """TDIM (1) in FITS and arraysize 1 in a VOTable are one number in each row."""
+    columns = [fits.Column("ra", "1D", array=np.array([[10.5], [10.75]]), dim="(1)"), fits.Column("x", "2E")]
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns)]).writeto(tmp_path / "t.fits")
+    text = VOTABLE.format(before="", rows=ROWS, after="").replace('name="ra"', 'name="ra" arraysize="1"')
+    for path in (tmp_path / "t.fits", write(tmp_path / "t.vot", text)):
+        table = read_catalogue_file(path)
+        assert numbers(table, ("ra",)).tolist() == [10.5, 10.75]
+        assert "x" not in table.colnames
+
+
+@pytest.mark.parametrize("kind", ["twomass", "optical_coadd"])
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_compressed_files_are_called_so(tmp_path, kind, pack):
+    """What to do with a file that was packed as a whole is said, for tables and images."""
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(pack(b"ra,dec\n1,2\n"))
+    assert "compressed as a whole: unpack it" in check_file(path, kind)
+    with pytest.raises(CatalogueError, match="compressed as a whole: unpack it"):
+        read_catalogue_file(path)

@@ -141,3 +141,28 @@ def test_small_angles_and_motions():
         rates(table, ("x",), to="mas / yr", valid=(0, 1))
     assert conversion("mas.yr**-1", "mas / yr", what="pm") == 1
     assert conversion("uJy", "nJy", what="flux") == pytest.approx(1000)
+
+
+def test_columns_that_differ_by_case():
+    """The exact name wins; if there is none, two that differ by case only are refused by name."""
+    table = Table({"Ra": [1.0], "RA": [2.0], "dec": [3.0]})
+    with pytest.raises(CatalogueError, match="has the columns 'Ra' and 'RA': which of them is 'ra'"):
+        find_column(table, ("ra",))
+    assert find_column(table, ("RA",)) == "RA"
+    assert find_column(table, ("DEC",)) == "dec"
+
+
+@pytest.mark.parametrize("word", ["1_5", "1_5.0", "15,0", "0x1F", "1.5D1", "\u221215"])
+def test_words_that_are_no_numbers(word):
+    """What only a programming language, or another country, takes for a number is refused by column and value."""
+    with pytest.raises(CatalogueError, match=f"has {word!r} in the column 'm'"):
+        numbers(Table({"m": ["15.0", word]}), ("m",))
+
+
+def test_years_as_text():
+    """Julian and Besselian years are dates; a column of other text is refused, for it would move the stars."""
+    for word, mjd in (("J2015.5", 57205.875), ("j2000", 51544.5), ("B1950.0", 33281.923), ("2015.5", 57205.875)):
+        found = epochs(Table({"e": [word, "2016-01-01"]}), ("e",), default=1)
+        np.testing.assert_allclose(found, [mjd, 57388.0], atol=1e-3)
+    with pytest.raises(CatalogueError, match="has 'epoch 3' in the column 'e', which is no date"):
+        epochs(Table({"e": ["epoch 3", ""]}), ("e",), default=1)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy.io import fits
+from lsst.images import Box
 
 from dmu0.published.coadds import OpticalError, read_hsc, read_plain, translate_mask
+from dmu0.published.masks import NAMELESS
 from obs_vista.gaps import empty_pixels
 from obs_vista.masks import BIT
 
@@ -90,3 +92,32 @@ def test_planes_of_a_plain_file(tmp_path) -> None:
     fits.HDUList([*parts, variance]).writeto(tmp_path / "b.fits")
     with pytest.raises(OpticalError, match=r"b\.fits: its MASK is \(39, 30\)"):
         read_hsc(tmp_path / "b.fits", zero_point=27.0)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_blank_unsigned_integers(tmp_path, compressed: bool) -> None:
+    """BLANK pixels of unsigned integers, which FITS stores with BZERO, are no data either, single ones included."""
+    image = np.random.default_rng(6).normal(1000, 50, (40, 30)).astype(np.uint16)
+    image[7, 9] = image[20:, 3] = 0
+    hdu = fits.CompImageHDU(image) if compressed else fits.PrimaryHDU(image)
+    fits.HDUList([fits.PrimaryHDU(), hdu] if compressed else [hdu]).writeto(tmp_path / "a.fits")
+    with fits.open(tmp_path / "a.fits", "update", disable_image_compression=True, do_not_scale_image_data=True) as hdus:
+        hdus[-1].header["ZBLANK" if compressed else "BLANK"] = -32768
+    for box in (None, Box.factory[5:30, 2:12]):
+        read = read_plain(tmp_path / "a.fits", zero_point=30.0, box=box).image
+        part = image if box is None else image[5:30, 2:12]
+        np.testing.assert_array_equal(np.isnan(read), part == 0)
+        np.testing.assert_allclose(read[part > 0], part[part > 0] * 10 ** (0.4 * 1.4), rtol=1e-6)
+
+
+def test_a_mask_without_names_tells_nothing(tmp_path) -> None:
+    """Bits of unknown meaning are noted as left out, and pixels without data are told by their values."""
+    image = np.random.default_rng(6).normal(0, 1, (40, 30)).astype(np.float32)
+    image[:9] = 0
+    mask = np.zeros(image.shape, np.int32)
+    mask[30:] = 5
+    parts = [fits.PrimaryHDU(), fits.ImageHDU(image, name="SCI"), fits.ImageHDU(mask, name="MSK")]
+    fits.HDUList(parts).writeto(tmp_path / "a.fits")
+    read = read_plain(tmp_path / "a.fits", zero_point=31.4)
+    assert read.left_out == (NAMELESS,)
+    np.testing.assert_array_equal(np.isnan(read.image), image == 0)

@@ -100,6 +100,8 @@ def test_negative_wings_are_kept():
         (np.ones((2, 43, 43)), r"\(2, 43, 43\)"),
         (np.ones((3, 3)), r"\(3, 3\)"),
         (np.full((43, 43), 1e308), "not finite"),
+        (moffat((43, 43), x=21, y=21) + 0.05, "on a constant of 0.05"),
+        (moffat((43, 43), x=21, y=21) - 0.004, "on a constant of -0.00"),
     ],
 )
 def test_what_shows_no_centred_star_is_refused(tmp_path, pixels, reason):
@@ -136,3 +138,10 @@ def test_real_stamp_of_hsc(realdata):
     back, note = as_stamp(np.roll(whole, (1, -1), (0, 1)))
     assert "moved" in note
     assert psf_flux(whole, back) == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize(("shape", "fwhm", "beta"), [((43, 41), 3.6, 2.2), ((11, 11), 4.5, 2.5), ((63, 63), 9.0, 2.5)])
+def test_wings_are_no_pedestal(shape, fwhm, beta):
+    """Broad wings, and stamps too small to tell wings from a sky, are taken as they are."""
+    star = moffat(shape, x=(shape[1] - 1) / 2, y=(shape[0] - 1) / 2, fwhm=fwhm, beta=beta)
+    assert as_stamp(star).stamp.max() == pytest.approx(star.max() / star.sum())

@@ -39,6 +39,9 @@ def header(cards: dict[str, object]) -> fits.Header:
         ({"FLUXMAG0": FLUX_MAG0_27, "MAGZERO": 27.001}, {}, None, 27.0),
         ({"FLUXMAG0": FLUX_MAG0_27}, {}, 30.0, 30.0),
         ({"FLUXMAG0": "unknown"}, {"MAGZERO": 0.0}, 0.0, 0.0),
+        ({"MAGZERO": 23.9, "BUNIT": "uJy"}, {}, None, 23.9),
+        ({"MAGZERO": 25.0, "BUNIT": "MJy/sr"}, {}, None, 25.0),
+        ({"MAGZERO": 25.0, "BUNIT": "uJy"}, {}, 26.0, 26.0),
     ],
 )
 def test_precedence(image: dict, primary: dict, survey: float | None, expected: float) -> None:
@@ -154,3 +157,10 @@ def test_cards_of_eso(cards: dict, band: str | None, expected: float | str, prim
             published_zero_point(second, first, path=Path("a.fits"), casu=casu)
     else:
         assert published_zero_point(second, first, path=Path("a.fits"), casu=casu) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(("cards", "first"), [({"MAGZERO": 25.0}, "MAGZERO"), ({"FLUXMAG0": FLUX_MAG0_27}, "FLUXMAG0")])
+def test_a_unit_that_contradicts(cards: dict, first: str) -> None:
+    """A unit of flux density is a zero point as well: the two must agree."""
+    with pytest.raises(OpticalError, match=rf"a\.fits: {first} gives .*but BUNIT = 'uJy' gives 23\.900"):
+        published_zero_point(header(cards | {"BUNIT": "uJy"}), header({}), path=Path("a.fits"))

@@ -1,0 +1,80 @@
+"""Which extension of a file is the image, and which are its mask, its variance, its weight or another map."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from astropy.io import fits
+
+from dmu0.published.planes import OpticalError
+from obs_vista.cards import card_text
+from obs_vista.image_planes import is_plane, why_no_plane
+
+PLANES = ("IMAGE", "MASK", "VARIANCE")
+"""Names of the planes in EXTTYPE or EXTNAME, and their order in files that have neither."""
+
+OTHER_NAMES = MappingProxyType({"SCI": "IMAGE", "MSK": "MASK"})
+"""Names of planes in DES's coadds, among others."""
+
+# The names that KiDS (wei, msk), DECam (osw, osd), UltraVISTA, CFHT, CASU and SWarp give to what is beside an image.
+WEIGHT = re.compile(r"(weights?|weightmap|wht|wgt|wei|wt|o[os]w|conf|confidence|invvar|ivar|ivm)", re.IGNORECASE)
+"""Names of weight maps, in names of files and of extensions."""
+
+VARIANCE = re.compile(r"(var|variances?)", re.IGNORECASE)
+"""Names of variance maps."""
+
+OTHER_PLANE = re.compile(
+    r"(rms|sig|sigma|err|errors?|unc|mask|msk|flags?|flg|dq|o[os]d|seg|segim|segmentation|exp|exptime|expmap|nexp|bkg|background)",
+    re.IGNORECASE,
+)
+"""Names of other maps beside an image."""
+
+
+def _kind(name: str) -> str:
+    """IMAGE, MASK, VARIANCE or WEIGHT by the name of an extension, or else its name."""
+    upper = name.upper()
+    if WEIGHT.fullmatch(name):
+        return "WEIGHT"
+    return "VARIANCE" if VARIANCE.fullmatch(name) else OTHER_NAMES.get(upper, upper)
+
+
+def named_planes(hdus: fits.HDUList) -> dict[str, fits.ImageHDU]:
+    """The extensions IMAGE, MASK, VARIANCE and WEIGHT by EXTTYPE or else EXTNAME, the first of each name."""
+    parts: dict[str, fits.ImageHDU] = {}
+    for key in ("EXTTYPE", "EXTNAME"):
+        for hdu in hdus:
+            kind = _kind(card_text(hdu.header, key))
+            if kind in (*PLANES, "WEIGHT") and kind not in parts and is_plane(hdu):
+                parts[kind] = hdu
+    return parts
+
+
+def image_of(hdus: fits.HDUList, parts: Mapping[str, fits.ImageHDU], *, path: Path) -> fits.ImageHDU:
+    """The extension named IMAGE, or else the first that is an image and nothing else by its name.
+
+    Parameters
+    ----------
+    hdus
+        HDUs of a file.
+    parts
+        Its named planes (`named_planes`).
+    path
+        The file, for the message.
+
+    Raises
+    ------
+    OpticalError
+        If there is no image.
+    """
+    if "IMAGE" in parts:
+        return parts["IMAGE"]
+    planes = [hdu for hdu in hdus if is_plane(hdu) and all(hdu is not part for part in parts.values())]
+    others = [hdu for hdu in planes if not OTHER_PLANE.fullmatch(card_text(hdu.header, "EXTNAME"))]
+    if not others:
+        beside = ", ".join(card_text(hdu.header, "EXTNAME") for hdu in (*parts.values(), *planes))
+        why = f"by their names its images are no more than maps beside one: {beside}" if beside else why_no_plane(hdus)
+        raise OpticalError(f"{path}: {why}.")
+    return others[0]
