@@ -12,7 +12,7 @@ from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
-from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS
+from dmu0.files.catalogue_files import COMPRESSED, READ_ERRORS, WARNING_FILTERS
 from dmu0.published.plane_names import image_of, named_planes
 from dmu0.published.planes import OpticalError, celestial_wcs
 from dmu0.published.zero_point import published_zero_point
@@ -84,6 +84,9 @@ def look_at(path: Path) -> FirstLook:
         If it is not a FITS file, is damaged, or contains no image.
     """
     try:
+        with path.open("rb") as stream:
+            if stream.read(8).startswith(COMPRESSED):
+                raise NotAnImageError("is compressed as a whole: unpack it, for example with gunzip")
         with WARNING_FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # odd headers are told of by dmu0/2_Check_inputs
             with fits.open(path) as hdus:

@@ -17,6 +17,7 @@ from astropy.table import MaskedColumn, Table
 from dmu0.files.catalogue_files import CatalogueError, read_catalogue_file
 from dmu0.files.columns import flags, numbers, text, unit_of
 from dmu0.files.integrity import check_file
+from dmu0.surveys.first_look import NotAnImageError, look_at
 
 VOTABLE = """<?xml version="1.0"?>
 <VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">
@@ -206,5 +207,7 @@ def test_compressed_files_are_called_so(tmp_path, kind, pack):
     path = tmp_path / "t.csv.gz"
     path.write_bytes(pack(b"ra,dec\n1,2\n"))
     assert "compressed as a whole: unpack it" in check_file(path, kind)
+    with pytest.raises(NotAnImageError, match="compressed as a whole: unpack it"):
+        look_at(path)
     with pytest.raises(CatalogueError, match="compressed as a whole: unpack it"):
         read_catalogue_file(path)

@@ -77,7 +77,7 @@ def test_absent_empty_and_foreign_files(tmp_path):
     assert check_file(path, "vista_stack") == "is not there"
     path.touch()
     assert check_file(path, "vista_stack") == "is empty (0 bytes)"
-    path.write_bytes(b"\x1f\x8b" + bytes(3000))
+    path.write_bytes(b"\x89HDF" + bytes(3000))
     assert "is not FITS" in check_file(path, "vista_stack")
     assert "neither FITS nor Parquet" in check_file(path, "ps1")
     with pytest.raises(ValueError, match="tile"):

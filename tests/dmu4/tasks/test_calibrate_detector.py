@@ -19,6 +19,7 @@ from dmu4.coadds.visit_quality import measure_visit_noise
 from dmu4.detectors.astrometry import offsets
 from dmu4.detectors.calibration import DetectorCalibration, Settings, calibrate
 from dmu4.detectors.reference_stars import around_detector, no_references
+from dmu4.tasks import calibrate_detector
 from dmu4.tasks.calibrate_detector import CalibrateDetectorConfig, CalibrateDetectorTask
 from obs_vista.formatters import header_metadata
 from obs_vista.masks import BIT, from_mask
@@ -260,3 +261,10 @@ def test_any_size(shape: tuple[int, int]) -> None:
     found = calibrate(truth.given, truth.references, replace(Settings(), mesh=48))
     assert found.image.shape == shape
     assert found.status == "calibrated"
+
+
+def test_cards_that_nothing_needs_cost_nothing() -> None:
+    """Short hierarchical names, names that are not FITS and text with a tab are left out; others stay."""
+    kept = {"FILTER": "Ks", "NICOMB": 7, "LONGTEXT": "x" * 200, "ESO DET NDIT": 6}
+    header = calibrate_detector._header(kept | {"ESO A": 5, "a b": "x", "B.C": 1, "OBSERVER": "M\tx", "PROV0001": "f"})
+    assert dict(header) == kept
