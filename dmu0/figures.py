@@ -145,7 +145,7 @@ def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
             header, pixels = hdus[number].header, np.asarray(plane_pixels(hdus[number]), np.float32)
             sky = np.nanmedian(pixels)
             noise = optional_number(header, "SKYNOISE")
-            noise = noise if noise > 0 else robust_scatter(pixels, about=sky)
+            noise = noise if noise > 0 else float(robust_scatter(pixels, about=sky))
             # The optical axis is at CRPIX, so that -CRPIX is the position of the detector.
             x, y = (-card_number(header, f"CRPIX{axis}", default=0.0) for axis in (1, 2))
             parts.append((x, y, (pixels - sky) / noise))

@@ -175,7 +175,7 @@ def _variance(
     empty = ~np.isfinite(values) | ((mask & BIT["NO_DATA"]) != 0)
     whole = plane_shape(parts["IMAGE"])
     if file.variance is not None:
-        return _scaled_variance(_read_map(file.variance, whole, file.path, box), scale)
+        return _scaled_variance(_read_map(file.variance, whole, file.path, box), float(scale))
     if file.weight is not None:
         weight = np.asarray(_read_map(file.weight, whole, file.path, box), np.float32)
         return weight_variance(values, weight, empty, name=str(file.weight))
@@ -184,7 +184,7 @@ def _variance(
             pixels = linear_pixels(_pixels(parts["VARIANCE"], box), parts["VARIANCE"].header)
         except CardError as error:
             raise OpticalError(f"{file.path}, VARIANCE: {error}") from error
-        return _scaled_variance(pixels, scale)
+        return _scaled_variance(pixels, float(scale))
     if "WEIGHT" in parts:
         weight = np.asarray(_pixels(parts["WEIGHT"], box), np.float32)
         return weight_variance(values, weight, empty, name=f"{file.path}: WEIGHT")
@@ -207,7 +207,7 @@ def _read_map(path: Path, shape: tuple[int, int], image: Path, box: Box | None) 
 def _scaled_variance(variance: np.ndarray, scale: float) -> np.ndarray:
     """Variance in nJy^2: squares of small and large units are beyond the range of float32."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return (np.asarray(variance, np.float64) * float(scale) ** 2).astype(np.float32)
+        return (np.asarray(variance, np.float64) * scale**2).astype(np.float32)
 
 
 def _origin(header: fits.Header) -> tuple[int, int] | None:

@@ -95,27 +95,32 @@ def published_zero_point(
                 return header_zero_point(merged, band=casu.band, magnitudes=casu.magnitudes).magnitude
     except ValueError as error:
         raise OpticalError(f"{path}: {error} Or give zero_points in the survey file.") from error
-    if flux_mag0 is None and magzero is None:
+    if flux_mag0 is not None:
+        found = ("FLUXMAG0", zero_point_of(flux_mag0))
+    elif magzero is not None:
+        found = ("MAGZERO", magzero)
+    else:
         raise OpticalError(
             f"{path}: its zero point is unknown: no FLUXMAG0 and no MAGZERO{' and no MAGZPT' if casu else ''} in its "
             "headers, nor PHOTZP with PHOTSYS; give it in the survey file under zero_points."
         )
-    zero_point = zero_point_of(flux_mag0) if flux_mag0 is not None else magzero
-    unit = _unit_zero_point(image)
-    if unit is not None and abs(zero_point - unit) > MAX_DISAGREEMENT:
-        given = "MAGZERO" if flux_mag0 is None else "FLUXMAG0"
+    if magzero is not None and abs(found[1] - magzero) > MAX_DISAGREEMENT:
         raise OpticalError(
-            f"{path}: {given} gives the zero point {zero_point:.3f}, but BUNIT = {card_value(image, 'BUNIT')!r} gives "
-            f"{unit:.3f}; give the right one in the survey file under zero_points."
-        )
-    if flux_mag0 is None:
-        return zero_point
-    if magzero is not None and abs(zero_point - magzero) > MAX_DISAGREEMENT:
-        raise OpticalError(
-            f"{path}: FLUXMAG0 is {flux_mag0:g}, zero point {zero_point:.3f}, but MAGZERO is {magzero:g}; give the"
+            f"{path}: FLUXMAG0 is {flux_mag0:g}, zero point {found[1]:.3f}, but MAGZERO is {magzero:g}; give the"
             " right one in the survey file under zero_points."
         )
-    return zero_point
+    _refuse_other_unit(image, *found, path=path)
+    return found[1]
+
+
+def _refuse_other_unit(image: fits.Header, keyword: str, zero_point: float, *, path: Path) -> None:
+    """Refuse an image whose BUNIT is a unit of flux density with another zero point than that of a card."""
+    unit = _unit_zero_point(image)
+    if unit is not None and abs(zero_point - unit) > MAX_DISAGREEMENT:
+        raise OpticalError(
+            f"{path}: {keyword} gives the zero point {zero_point:.3f}, but BUNIT = {card_value(image, 'BUNIT')!r} gives "
+            f"{unit:.3f}; give the right one in the survey file under zero_points."
+        )
 
 
 def _unit_zero_point(image: fits.Header) -> float | None:
