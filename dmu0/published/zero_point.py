@@ -118,8 +118,8 @@ def _refuse_other_unit(image: fits.Header, keyword: str, zero_point: float, *, p
     unit = _unit_zero_point(image)
     if unit is not None and abs(zero_point - unit) > MAX_DISAGREEMENT:
         raise OpticalError(
-            f"{path}: {keyword} gives the zero point {zero_point:.3f}, but BUNIT = {card_value(image, 'BUNIT')!r} gives "
-            f"{unit:.3f}; give the right one in the survey file under zero_points."
+            f"{path}: {keyword} gives the zero point {zero_point:.3f}, but BUNIT = {card_value(image, 'BUNIT')!r} "
+            f"gives {unit:.3f}; give the right one in the survey file under zero_points."
         )
 
 
