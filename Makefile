@@ -29,7 +29,7 @@ endif
 WORKFLOW = $(PYTHON) -m workflow
 SAID = --survey "$(SURVEY)" --tracts "$(TRACTS)"
 
-.PHONY: mutants help sample slow release check plan survey faults scale realdata records test fuzz coverage bench status lint types docs lock active-environment FORCE
+.PHONY: mutants help sample slow release check plan survey faults scale realdata records test fuzz coverage bench status lint types audit docs lock active-environment FORCE
 .PHONY: $(STAGES:%=clean-dmu%)
 
 # A mistyped path of tests is reported at once, not after the sample.
@@ -120,6 +120,9 @@ lint: $(ENVIRONMENT) ##  check style, imports and notebooks
 
 types: $(ENVIRONMENT) ## [UPDATE=1]  type errors, compared with a baseline that may only shrink
 	@$(PYTHON) workflow/check_types.py $(if $(UPDATE),--update)
+
+audit: ## [REQUIRED=1]  look the locked packages up in a database of vulnerabilities (network);  REQUIRED=1 fails without one
+	@REQUIRED="$(REQUIRED)" bash workflow/make_environment.sh audit
 
 docs: $(ENVIRONMENT) ## [SURVEY=name-or-path]  build the site docs/_build/html, with the executed notebooks of a survey
 	@$(PYTHON) -m docs.builder --survey "$(NAME)"

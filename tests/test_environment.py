@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 
@@ -63,6 +66,29 @@ def test_installed_is_the_lock() -> None:
     for requirement in wanted():
         versions = {next(iter(pin.specifier)).version for pin in pins[requirement.name.lower().replace("_", "-")]}
         assert version(requirement.name) in versions, f"{requirement.name} differs: make the environment again"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "required", "expected", "words"),
+    [
+        ("No known vulnerabilities found", 0, "", 0, "No known"),
+        ("Found 1 known vulnerability in 1 package", 1, "", 1, "Found 1"),
+        ("requests: Dependency not found on PyPI and could not be audited", 1, "", 0, "NOT AUDITED"),
+        ("error: Failed to fetch: `pip-audit`; dns error", 2, "", 0, "NOT AUDITED"),
+        ("error: Failed to fetch: `pip-audit`; dns error", 2, "1", 1, "NOT AUDITED"),
+        ("ValueError: no such option", 2, "", 1, "no such option"),
+    ],
+)
+def test_audit_says_what_it_did(tmp_path: Path, said: str, code: int, required: str, expected: int, words: str) -> None:
+    """Vulnerabilities fail; without a network nothing is claimed, and CI, which requires an answer, fails."""
+    (tmp_path / "uv").write_text(f"#!/bin/sh\necho '{said}'\necho \"$@\" > {tmp_path}/asked\nexit {code}\n")
+    (tmp_path / "uv").chmod(0o755)
+    changed = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REQUIRED": required}
+    command = ["bash", str(PROJECT / "workflow" / "make_environment.sh"), "audit"]
+    done = subprocess.run(command, env=os.environ | changed, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == expected
+    assert words in done.stdout + done.stderr
+    assert "pip-audit --strict --requirement requirements.lock" in (tmp_path / "asked").read_text()
 
 
 def test_version_is_said_once() -> None:

@@ -17,6 +17,9 @@ SECRET = re.compile(
 )
 """Passwords in addresses, private keys, and keys of services."""
 
+UNSAFE = frozenset({"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"})
+"""Modules that run code of what they read."""
+
 
 def modules() -> list[Path]:
     """All modules of the project."""
@@ -29,7 +32,7 @@ def dangers(tree: ast.Module) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            found += [f"{node.lineno}: imports {name}" for name in names if name in {"pickle", "marshal", "shelve"}]
+            found += [f"{node.lineno}: imports {name}" for name in names if name in UNSAFE]
         if not isinstance(node, ast.Call):
             continue
         called = ast.unparse(node.func)
@@ -37,6 +40,8 @@ def dangers(tree: ast.Module) -> list[str]:
             value = getattr(word.value, "value", None)
             if (word.arg, value) in {("verify", False), ("allow_pickle", True), ("shell", True)}:
                 found.append(f"{node.lineno}: {called}({word.arg}={value})")
+        if called.rpartition(".")[2] in {"read_pickle", "from_pickle", "extractall", "unpack_archive"}:
+            found.append(f"{node.lineno}: {called}")
         if called in {"eval", "exec", "os.system", "yaml.unsafe_load", "ssl._create_unverified_context"}:
             found.append(f"{node.lineno}: {called}")
         if called == "yaml.load" and "Safe" not in ast.unparse(node):
@@ -56,6 +61,9 @@ def test_nothing_from_outside_is_trusted() -> None:
         "requests.get(url, verify=False)",
         "import pickle",
         "from pickle import load",
+        "import joblib",
+        "pandas.read_pickle(path)",
+        "archive.extractall(folder)",
         "numpy.load(path, allow_pickle=True)",
         "yaml.load(text, Loader=yaml.Loader)",
         "subprocess.run(line, shell=True)",

@@ -1,22 +1,19 @@
-"""Secrets planted in the environment, and the search for them in everything that a run leaves."""
+"""Secrets planted in the environment, and the search for them: ``python -m tests.scenes.secrets FOLDER ...``."""
 
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-PLANTED = {
-    "RSP_TOKEN": "planted-gt-Kq7vR2xW",
-    "ESO_USER": "planted-eso-user",
-    "ESO_PASSWORD": "planted-eso-Zp4mT8sL",
-    "HSC_SSP_USER": "planted-hsc-user",
-    "HSC_SSP_PASSWORD": "planted-hsc-Yd6nB1cJ",
-    "AWS_SECRET_ACCESS_KEY": "planted-s3-Hw9fG3kQ",
-    "PGPASSWORD": "planted-pg-Vx5bM0tN",
-}
+PLANTED = dict(
+    line.split("=", 1)
+    for line in Path(__file__).with_name("planted.env").read_text().splitlines()
+    if line and not line.startswith("#")
+)
 """Environment variable that the project, its libraries or its servers read -> its value, found nowhere else."""
 
 
@@ -62,3 +59,10 @@ def leaks(*places: Path, texts: Iterable[str | bytes] = ()) -> list[str]:
         found += [f"{name} in {content[:80]!r}" for said, name in spellings.items() if said in content]
     assert searched, f"nothing to search in {places}"
     return found
+
+
+if __name__ == "__main__":
+    there = [Path(name) for name in sys.argv[1:]]
+    lines = leaks(*there)
+    print("\n".join(lines) or f"no planted secret in {' '.join(map(str, there))}")
+    sys.exit(bool(lines))

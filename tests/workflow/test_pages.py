@@ -9,11 +9,15 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
+from astropy.table import Table
 from PIL import Image
 
+from workflow.graph import Step
 from workflow.notebook_body import page_link, without_local_paths
-from workflow.pages import write_page
+from workflow.pages import write_index, write_page
+from workflow.records import StepState
 
 V4 = nbformat.v4
 
@@ -114,6 +118,32 @@ def test_nothing_of_this_machine_is_shown(tmp_path: Path) -> None:
     assert str(elsewhere(tmp_path)) not in text
     assert "mine.yaml" in text
     assert without_local_paths("/data/vista/a.fits", project=tmp_path) == "/data/vista/a.fits"
+
+
+def test_what_files_say_is_text(tmp_path: Path) -> None:
+    """Text of headers and names of files is shown as text: in prints, tables, errors, titles and the index."""
+    evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    table, frame = Table({"path": [evil]}), pd.DataFrame({evil: [evil]})
+    shown = [
+        V4.new_output("stream", name="stdout", text=evil),
+        V4.new_output("stream", name="stderr", text=evil),
+        output(text_html=table._repr_html_(), text_plain=evil),
+        output(text_html=frame.to_html(), text_plain=evil),
+        V4.new_output("execute_result", data={"text/plain": evil}, execution_count=1),
+        V4.new_output("error", ename=evil, evalue=evil, traceback=[f"\x1b[31m{evil}\x1b[0m"]),
+    ]
+    record = executed(tmp_path, V4.new_markdown_cell("# 4.2 a < b"), V4.new_code_cell(f"'{evil}'", outputs=shown))
+    text = write_page(record, project=tmp_path).read_text()
+    assert "<script" not in text
+    assert "<img" not in text
+    assert text.count("alert(1)") >= len(shown)
+    step = Step(tmp_path / "dmu4" / "2_Single_frame.ipynb", 4, evil)
+    folder = tmp_path / "dmu5" / "data" / "toy" / "runs"
+    folder.mkdir(parents=True)
+    index = write_index([StepState(step, "to do", None)], survey_name="toy", title=evil, folder=folder).read_text()
+    assert "<script" not in index
+    assert "<img" not in index
+    assert index.count("&lt;script&gt;") == 2
 
 
 @pytest.mark.parametrize(("noise", "kept"), [(0, "png"), (255, "jpeg")])
