@@ -77,6 +77,13 @@ class Cuts(Section):
     )
     esograde_reject: tuple[str, ...] = Field(("R",), description="values of ESOGRADE that reject an image")
 
+    @field_validator("noise_ratio_range")
+    @classmethod
+    def _in_order(cls, limits: tuple[float, float] | None) -> tuple[float, float] | None:
+        if limits is not None and not 0 <= limits[0] < limits[1]:
+            raise ValueError("the lower limit must come first, and be below the upper one: no image is within")
+        return limits
+
 
 class CalibrationLimits(Section):
     """Limits on the statistics of the calibration; detectors outside them are excluded from coadds."""

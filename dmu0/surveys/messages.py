@@ -10,6 +10,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+_MESSAGES = {
+    "tuple_type": "a list is needed, with its members in brackets as in [g, r]",
+    "dict_type": "keys with values are needed, as in {g: 27.0, r: 27.2}",
+}
+"""Type of an error of Pydantic -> message for a person who writes YAML."""
+
 
 def nearest(word: object, known: Iterable[str]) -> str:
     """A question with the most similar of some known words, or an empty text if none is similar."""
@@ -46,7 +52,8 @@ def describe(error: ValidationError, model: type[BaseModel], lines: Mapping[tupl
         found = [f"got {reprlib.repr(item['input'])}"] if place else []
         found += [f"line {line}"] if line else []
         behind = f" ({', '.join(found)})" if found else ""
-        said[f"  {key}: {item['msg'].removeprefix('Value error, ')}{behind}.{hint}"] = None
+        message = _MESSAGES.get(item["type"], item["msg"].removeprefix("Value error, "))
+        said[f"  {key}: {message}{behind}.{hint}"] = None
     return list(said)
 
 

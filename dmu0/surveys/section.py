@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _written(value: object) -> object:
@@ -38,3 +38,14 @@ class Section(BaseModel):
 
     # allow_inf_nan: a limit that is no number would switch itself off, for nothing compares with NaN.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_values(cls, values: Any) -> Any:
+        """Refuse true and false, which no key takes: as numbers they would be 1 and 0."""
+        for key, value in values.items() if isinstance(values, dict) else ():
+            members = value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ())
+            for place, member in (("", value), *((f".{name}", member) for name, member in members)):
+                if isinstance(member, bool):
+                    raise ValueError(f"{key}{place} is {str(member).lower()}, and no key takes true or false")
+        return values
