@@ -136,7 +136,7 @@ def test_a_path_in_the_project_is_found_from_anywhere(tmp_path, monkeypatch):
         ({"sky_map.num_rings": 10**9}, "sky_map.num_rings", "less than or equal to 10000"),
         ({"sky_map.patch_inner": 1}, "(whole file)", "is patch_inner or pixel_scale too small"),
         ({"n[3,4]ame": "x"}, "n[3,4]ame", "'x'"),
-        ({"sky_map.pixel_scale": True}, "sky_map", "pixel_scale is true, and no key takes true or false"),
+        ({"sky_map.pixel_scale": True}, "(whole file)", "sky_map.pixel_scale is true, and no key takes true or false"),
         ({"vista.zero_points": {"vk": False}}, "vista", "zero_points.vk is false, and no key takes"),
         ({"vista.bands": "vh"}, "vista.bands", "a list is needed, with its members in brackets as in [g, r] (got 'vh'"),
         ({"vista.zero_points": 27}, "vista.zero_points", "keys with values are needed, as in {g: 27.0"),
