@@ -248,8 +248,18 @@ def _zero_points(
         elif np.isfinite(value):
             yield f"    {band}: {value:.6g}  # {source}; is it the AB magnitude of one count?"
         else:
-            yield f"    {band}:  # needed: the AB magnitude of one count; {look.path.name} does not say it"
-            needed.append(f"{section}.zero_points.{band}: the AB magnitude of one count of {look.path.name}")
+            why = _why_unknown(look)
+            yield f"    {band}:  # needed: the AB magnitude of one count; {why}"
+            needed.append(f"{section}.zero_points.{band}: the AB magnitude of one count of {look.path.name}; {why}")
+
+
+def _why_unknown(look: FirstLook) -> str:
+    """Why the headers give no zero point: a card that may be a placeholder, or none."""
+    for keyword in ("FLUXMAG0", "MAGZERO"):
+        value = card_value(look.header, keyword)
+        if value is not None:
+            return f"{keyword} is {value!r}, which may be a placeholder: write it here if it is meant"
+    return f"{look.path.name} does not say it"
 
 
 def _are_different(looks: Sequence[FirstLook], band: str) -> bool:

@@ -247,6 +247,14 @@ def test_what_nobody_can_know_is_asked_for(tmp_path):
     assert check_survey(load_survey(str(target))) == []
 
 
+@pytest.mark.parametrize(("card", "value"), [("MAGZERO", 0.0), ("FLUXMAG0", "unknown")])
+def test_cards_that_may_be_placeholders_are_told(tmp_path, card, value):
+    """A zero point of 0, as KiDS has, is asked for and not taken for granted; the question says what the header has."""
+    write_image(tmp_path / "images" / "r.fits", x=100, y=90, **{card: value})
+    _, (needed,) = draft(sort_folder(tmp_path / "images"), target=tmp_path / "drafted.yaml")
+    assert f"{card} is {value!r}, which may be a placeholder: write it here if it is meant" in needed
+
+
 def test_a_folder_without_images(tmp_path):
     """What is there instead is said."""
     (tmp_path / "empty").mkdir()
