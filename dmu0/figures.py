@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from dmu0.files.catalogue_files import READ_ERRORS, CatalogueError, read_catalogue_file, without_warnings
+from dmu0.files.checksums import refuse_irregular
 from dmu0.files.columns import positions
 from dmu0.files.expected import Input, find_inputs
 from dmu0.files.integrity import CATALOGUE_KINDS
@@ -53,9 +54,10 @@ def first_image(path: Path) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If the file has no image.
+    ValueError, OSError
+        If the file has no image, or is no regular file.
     """
+    refuse_irregular(path)
     with fits.open(path) as hdus:
         for hdu in hdus:
             if is_plane(hdu):
@@ -139,6 +141,7 @@ def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
     width
         Largest size of the picture in pixels; larger focal planes are subsampled.
     """
+    refuse_irregular(path)
     with fits.open(path) as hdus:
         parts = []
         for number in detector_extensions(hdus).values():

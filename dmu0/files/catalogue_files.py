@@ -29,6 +29,8 @@ from astropy.table import MaskedColumn, Table
 from astropy.table.meta import YamlParseError, get_header_from_yaml
 from astropy.utils.exceptions import AstropyWarning
 
+from dmu0.files.checksums import refuse_irregular
+
 READ_ERRORS = (
     *(OSError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, AttributeError, RuntimeError),
     *(SyntaxError, AssertionError, fits.VerifyError, zlib.error, pa.ArrowException, ExpatError, csv.Error),
@@ -82,6 +84,7 @@ def read_catalogue_file(path: Path) -> Table:
         If the file cannot be read, contains no table or a duplicate column, or reports an error or truncation.
     """
     try:
+        refuse_irregular(path)
         with path.open("rb") as stream:
             start = stream.read(4096)
         return _reader(start)(path)

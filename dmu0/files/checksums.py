@@ -62,6 +62,18 @@ def is_regular(path: Path) -> bool:
     return stat.S_ISREG(path.stat().st_mode)
 
 
+def refuse_irregular(path: Path) -> None:
+    """Refuse what is no regular file before it is read.
+
+    Raises
+    ------
+    OSError
+        If it is a folder, a pipe, a socket or a device, or is not there.
+    """
+    if not is_regular(path):
+        raise OSError("it is a folder, a pipe, a socket or a device, not a file")
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 digest of a file, in hexadecimal."""
     with path.open("rb") as stream:

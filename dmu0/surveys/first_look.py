@@ -13,6 +13,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from dmu0.files.catalogue_files import COMPRESSED, READ_ERRORS, WARNING_FILTERS
+from dmu0.files.checksums import refuse_irregular
 from dmu0.published.plane_names import image_of, named_planes
 from dmu0.published.planes import OpticalError, celestial_wcs
 from dmu0.published.zero_point import published_zero_point
@@ -84,6 +85,7 @@ def look_at(path: Path) -> FirstLook:
         If it is not a FITS file, is damaged, or contains no image.
     """
     try:
+        refuse_irregular(path)
         with path.open("rb") as stream:
             if stream.read(8).startswith(COMPRESSED):
                 raise NotAnImageError("is compressed as a whole: unpack it, for example with gunzip")
@@ -99,6 +101,12 @@ def look_at(path: Path) -> FirstLook:
 
 
 def _look(path: Path, hdus: fits.HDUList) -> FirstLook:
+    last = hdus[-1].fileinfo()
+    if last is not None and last["datLoc"] + last["datSpan"] > path.stat().st_size:
+        raise NotAnImageError(
+            f"is truncated: HDU {len(hdus) - 1} should end at byte {last['datLoc'] + last['datSpan']}, the file at "
+            f"{path.stat().st_size}"
+        )
     images = [hdu for hdu in hdus if is_plane(hdu)]
     if not images:
         raise NotAnImageError(why_no_plane(hdus))

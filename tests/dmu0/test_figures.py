@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ def test_catalogues_in_any_form(survey, tmp_path):
     (tmp_path / "ps1_1.csv").write_text("raMean;decMean;gmag\n02:18:00;-05:00:00;20\n02:18:04;-05:30:00;21\n")
     (tmp_path / "ps1_2.csv").write_text("<html>down</html>")
     (tmp_path / "tm_1.fits").write_bytes(b"SIMPLE  = nothing")
+    os.mkfifo(tmp_path / "ps1_3.csv")  # reading it would never end
     found = catalogue_positions(survey)
     assert list(found) == ["ps1"]
     np.testing.assert_allclose(found["ps1"], [[34.5, 34.5 + 1 / 60], [-5.0, -5.5]])
@@ -85,7 +87,10 @@ def test_the_first_stack_that_can_be_read(tmp_path):
     broken, empty = tmp_path / "x.fit", tmp_path / "y.fit"
     broken.write_bytes((tmp_path / "a.fit").read_bytes()[:4000])
     empty.touch()
-    shown, path = first_focal_plane([broken, empty, tmp_path / "gone.fit", tmp_path / "b.fit", tmp_path / "a.fit"])
+    os.mkfifo(tmp_path / "pipe.fit")
+    shown, path = first_focal_plane(
+        [broken, empty, tmp_path / "pipe.fit", tmp_path / "gone.fit", tmp_path / "b.fit", tmp_path / "a.fit"]
+    )
     assert path.name == "b.fit"
     assert np.nanstd(shown) == pytest.approx(1, abs=0.1)
     np.testing.assert_array_equal(shown, focal_plane(tmp_path / "b.fit"))

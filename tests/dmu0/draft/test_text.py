@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -253,6 +256,32 @@ def test_cards_that_may_be_placeholders_are_told(tmp_path, card, value):
     write_image(tmp_path / "images" / "r.fits", x=100, y=90, **{card: value})
     _, (needed,) = draft(sort_folder(tmp_path / "images"), target=tmp_path / "drafted.yaml")
     assert f"{card} is {value!r}, which may be a placeholder: write it here if it is meant" in needed
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_files_that_are_no_images_are_said_to_be_none(tmp_path, compressed):
+    """Pipes, links to nothing, and truncated, empty and packed files are left out with a reason, at once."""
+    folder = tmp_path / "images"
+    image = write_image(folder / "good r.fits", x=100, y=90, MAGZERO=27.0)
+    if compressed:
+        with fits.open(image) as hdus:
+            packed = fits.CompImageHDU(hdus[0].data, hdus[0].header)
+            fits.HDUList([fits.PrimaryHDU(), packed]).writeto(image, overwrite=True)
+    content = image.read_bytes()
+    (folder / "cut_r.fits").write_bytes(content[:-3000])
+    (folder / "empty_r.fits").touch()
+    (folder / "packed_r.fits.gz").write_bytes(gzip.compress(content))
+    (folder / "link_r.fits").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "pipe_r.fits")
+    os.mkfifo(folder / "pipe.csv")
+    found = sort_folder(folder)
+    assert [look.path.name for look in found.coadds["r"]] == ["good r.fits"]
+    reasons = {path.name: why for path, why in found.left_out.items()}
+    for name, word in {"cut_r.fits": "is truncated", "empty_r.fits": "cannot be read", "pipe.csv": "a pipe"}.items():
+        assert word in reasons[name]
+    assert "unpack it" in reasons["packed_r.fits.gz"]
+    assert "No such file" in reasons["link_r.fits"]
+    assert "a pipe, a socket" in reasons["pipe_r.fits"]
 
 
 def test_a_folder_without_images(tmp_path):
