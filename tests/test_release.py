@@ -27,6 +27,14 @@ from dmu3.catalogues import patch_catalogue, read_catalogues
 from dmu3.sextractor import find_sextractor
 from dmu3.steps import read_baseline
 from dmu4.review.galaxy_truth import colour_offsets, model_fluxes_of_galaxies
+from dmu4.review.kind_truth import (
+    calibration,
+    classifications,
+    judge_kinds,
+    kinds_by_magnitude,
+    match_kinds,
+    well_seen,
+)
 from dmu5.accuracy import isolated_star_fluxes, width_error
 from dmu5.checks import read_checks
 from dmu5.diagnostics import (
@@ -39,6 +47,7 @@ from dmu5.diagnostics import (
     stellar_locus,
 )
 from dmu5.selection_function import area_of_survey
+from obs_vista.photometry import magnitude_of
 from tests.scenes.browser import CHROMIUM, visit
 from tests.scenes.releases import released
 
@@ -186,6 +195,36 @@ def test_colours_of_galaxies(objects: Table, truth: Table, kind: str) -> None:
     for row in colour_offsets(objects, truth, kind, [("g", "vk"), ("i", "vj"), ("r", "i"), ("vj", "vk")]):
         assert row["galaxies"] >= 10
         assert abs(row["median"]) < 0.01 + 2 * row["sampling"], row["colour"]
+
+
+def test_stars_and_galaxies(objects: Table, truth: Table) -> None:
+    """Of the stars of i < 24 or 10 sigma in Ks 95% are called stars, with less than 5% of galaxies among them.
+
+    At 24 < i < 25 the probability is purer than the extendedness by half at least. Probabilities are calibrated, to
+    three sampling errors and, near zero and one, to blends and rare kinds: a hundredth.
+    """
+    ways = classifications(objects)
+    print(kinds_by_magnitude(objects, truth, ways, "i").pformat(max_lines=-1))
+    row, star = well_seen(objects, truth)
+    stars, complete, wrong = judge_kinds(ways["sizes and colours, all bands"][row], star, np.ones(len(row), bool))
+    print(
+        f"stars of i < 24 or 10 sigma in Ks: {complete:.3f} of {stars} (limit 0.95), galaxies {wrong:.3f} (limit 0.05)"
+    )
+    assert stars > 300
+    assert complete >= 0.95
+    assert wrong < 0.05
+    mine, row = match_kinds(objects, truth)
+    faint = np.abs(magnitude_of(np.asarray(mine["flux_i"])) - 24.5) < 0.5
+    impure = [
+        judge_kinds(ways[name][row], is_star(mine), faint)[2]
+        for name in ("refExtendedness", "sizes and colours, all bands")
+    ]
+    print(f"galaxies among stars of 24 < i < 25: by extendedness {impure[0]:.3f}, by probability {impure[1]:.3f}")
+    assert impure[1] < 0.5 * impure[0]
+    for name in ("sizes, all bands", "sizes and colours, all bands"):
+        for one in calibration(ways[name][row], is_star(mine)):
+            difference = abs(one["stars"] - one["probability"])
+            assert difference < 3 * one["sampling"] + 0.01, f"{name}: {one['probability']:.3f} is {one['stars']:.3f}"
 
 
 def test_moving_stars_are_followed(objects: Table, truth: Table) -> None:

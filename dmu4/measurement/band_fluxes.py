@@ -82,6 +82,8 @@ class BandFluxes:
         Light of the models of unit flux inside the circles [N, circle] and the Kron ellipse [N, 1].
     extendedness
         Morphology: 0 for a point source, 1 for an extended source, NaN if undetermined.
+    excess, excess_error
+        Squared width before the seeing and its error in arcsec^2, NaN if unknown.
     neighbours, chi2
         Fraction of the light that belongs to neighbours, and chi^2 per pixel of the models, see
         `dmu4.measurement.galaxy_fluxes`.
@@ -96,6 +98,8 @@ class BandFluxes:
     in_circles: np.ndarray
     in_kron: np.ndarray
     extendedness: np.ndarray
+    excess: np.ndarray
+    excess_error: np.ndarray
     neighbours: np.ndarray
     chi2: np.ndarray
     centre: CentralPixels
@@ -231,6 +235,7 @@ def measure_band(
     point = point_fluxes(profiles, fit, np.arange(len(profiles)))
     errors, width_error = inflation.psf * point.error * blending_cost(fit.forced), inflation.psf * point.excess_error
     covered = np.where(np.isfinite(fit.forced.flux), fit.forced.covered, 0)
+    of_psf = (fit.sigma * cube.pixel_scale) ** 2
     cmodel = model_fluxes(profiles, fit, structure, inflation, point=point.flux, point_error=errors)
     fluxes = BandFluxes(
         psf=make_flux(point.flux, errors, covered, centre.saturated),
@@ -240,6 +245,8 @@ def measure_band(
         in_circles=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=conics),
         in_kron=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=kron),
         extendedness=classify(point.excess, width_error, point.flux / errors, limit=extended_limit),
+        excess=of_psf * point.excess,
+        excess_error=of_psf * width_error,
         neighbours=neighbour_fraction(fit),
         chi2=model_chi2(fit),
         centre=centre,
@@ -272,6 +279,8 @@ def _nothing(n: int, circles: int, gaussians: int) -> BandFluxes:
         in_circles=np.zeros((n, circles)),
         in_kron=np.zeros((n, 1)),
         extendedness=nan,
+        excess=nan,
+        excess_error=nan,
         neighbours=nan,
         chi2=nan,
         centre=CentralPixels(saturated=~yes, inexact_psf=~yes, depth5=nan, input_count=np.zeros(n, np.int32)),

@@ -65,6 +65,8 @@ class BandMeasurement:
         Relative error to add in quadrature; NaN where the band has no data.
     extendedness
         Morphology: 0 for a point source, 1 for an extended source, NaN if undetermined.
+    excess, excess_error
+        Squared width before the seeing and its error in arcsec^2, NaN if unknown.
     residual
         Flux of the image minus all models in a circle of `dmu4.objects.columns.COVERAGE_RADIUS`.
     neighbours, chi2
@@ -90,6 +92,8 @@ class BandMeasurement:
     circle_fraction: np.ndarray
     flux_floor: np.ndarray
     extendedness: np.ndarray
+    excess: np.ndarray
+    excess_error: np.ndarray
     residual: np.ndarray
     neighbours: np.ndarray
     chi2: np.ndarray
@@ -342,6 +346,8 @@ def finish_band(
         circle_fraction=np.where(coverage[:, None] > 0, band.in_circles, np.nan),
         flux_floor=np.where(coverage > 0, measured_floor, np.nan),
         extendedness=band.extendedness,
+        excess=band.excess,
+        excess_error=band.excess_error,
         residual=np.where(coverage >= MIN_FILLED, in_circles.flux[:, middle], np.nan),
         neighbours=band.neighbours,
         chi2=band.chi2,

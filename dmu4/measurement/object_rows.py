@@ -237,6 +237,8 @@ def of_band(band: str, measured: BandMeasurement) -> dict[str, np.ndarray]:
         f"{band}_kronFraction": measured.kron_fraction,
         f"{band}_fluxFloor": measured.flux_floor,
         f"{band}_extendedness": measured.extendedness,
+        f"{band}_sizeExcess": measured.excess,
+        f"{band}_sizeExcessErr": measured.excess_error,
         f"{band}_neighbourFraction": measured.neighbours,
         f"{band}_modelChi2": measured.chi2,
         f"{band}_modelResidual": measured.residual,

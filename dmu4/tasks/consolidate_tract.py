@@ -23,6 +23,7 @@ from dmu0.sky.skymap import RingsSkyMap, SingleSkyMap, make_sky_map
 from dmu0.sky.tract import Tract
 from dmu0.surveys import SkyMapConfig
 from dmu4.objects.consolidate import stack_patches
+from dmu4.objects.kinds import kind_columns
 from dmu4.objects.primary import assign_primaries, distance_inside
 
 
@@ -64,6 +65,7 @@ class ConsolidateTractTask(PipelineTask):
 
     1. All rows of all patches are kept, with the same columns.
     2. Where patches overlap, rows that are mutual nearest neighbours are one object; exactly one of them is primary.
+    3. The probabilities of point sources and stars follow from the sizes and colours of all objects of the tract.
     """
 
     ConfigClass = ConsolidateTractConfig
@@ -115,6 +117,9 @@ class ConsolidateTractTask(PipelineTask):
             inside=distance_inside(objects, tract, sky_map, margin=radius),
             radius=radius,
         )
+        bands = [name.removesuffix("_psfFlux") for name in objects.colnames if name.endswith("_psfFlux")]
+        for name, values in kind_columns(objects, bands).items():
+            objects[name][:] = values
         primary = int(np.sum(objects["detect_isPrimary"]))
         self.log.info("tract %d: %d rows of %d patches, %d primary", tract.id, len(objects), len(tables), primary)
         self.metadata["objects"], self.metadata["primary"] = len(objects), primary

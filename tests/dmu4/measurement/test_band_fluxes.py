@@ -98,6 +98,16 @@ def test_unknown_neighbours_cost_what_they_overlap():
     np.testing.assert_allclose(band.psf.value, 500, rtol=3e-3)
 
 
+def test_excess_is_in_square_arcsec():
+    """A source widened by s^2 pixels^2 has an excess of s^2 times the area of a pixel, to 8%; a star has none."""
+    shapes = [(0.15, 0.15, 0.0), (0.15, 0.15, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)]
+    cube = make_tilted([(*place, 500.0) for place in PLACES], shapes=shapes)
+    band = measured(cube)
+    np.testing.assert_allclose(band.excess[:2], 0.15 * cube.pixel_scale**2, rtol=0.08)
+    np.testing.assert_allclose(band.excess[2:], 0, atol=0.004 * cube.pixel_scale**2)
+    assert (band.excess_error > 0).all()
+
+
 def test_the_cost_of_blending_is_one_where_nothing_is_known():
     """Errors over errors alone; a source without an error has no cost."""
     nan = np.array([2.0, np.nan])

@@ -34,6 +34,8 @@ def finished():
         in_circles=np.linspace(0.4, 0.9, CIRCLES) * np.ones((N, 1)),
         in_kron=np.full((N, 1), 0.95),
         extendedness=np.ones(N),
+        excess=np.full(N, 0.02),
+        excess_error=np.full(N, 0.003),
         neighbours=np.linspace(0, 0.4, N),
         chi2=np.linspace(1, 1.4, N),
         centre=centre,

@@ -84,6 +84,8 @@ def in_band(start):
         kron_fraction=np.array([0.81, 0.82, 0.83, np.nan]),
         circle_fraction=np.linspace([0.1, 0.2, 0.3, 0.4], [0.6, 0.7, 0.8, 0.9], len(APERTURES)).T,
         extendedness=np.array([1.0, 0, np.nan, 0]),
+        excess=np.array([0.06, 0.001, np.nan, -0.002]),
+        excess_error=np.array([0.004, 0.002, np.nan, 0.003]),
         residual=np.array([0.5, -0.5, 1.5, np.nan]),
         neighbours=np.array([0.0, 0.25, 0.5, np.nan]),
         chi2=np.array([1.0, 1.25, 1.5, np.nan]),
@@ -217,6 +219,8 @@ def test_every_flux_is_in_its_own_column(table, band, start):
     np.testing.assert_allclose(table[f"{band}_fluxFloor"], start + np.arange(N))
     np.testing.assert_allclose(table[f"{band}_depth5"], start + 10 + np.arange(N))
     np.testing.assert_array_equal(table[f"{band}_extendedness"], [1, 0, np.nan, 0])
+    np.testing.assert_allclose(table[f"{band}_sizeExcess"], [0.06, 0.001, np.nan, -0.002], rtol=1e-6)
+    np.testing.assert_allclose(table[f"{band}_sizeExcessErr"], [0.004, 0.002, np.nan, 0.003], rtol=1e-6)
     np.testing.assert_array_equal(table[f"{band}_inputCount"], [3, 1, 4, 1])
     np.testing.assert_array_equal(table[f"{band}_coverage"], [1, 0.5, 0.25, 0])
     np.testing.assert_array_equal(table[f"{band}_pixelFlags_inexact_psfCenter"], [False, True, True, False])
@@ -241,9 +245,10 @@ def test_a_band_without_a_coadd_and_a_patch_without_objects(table):
 
 
 def test_no_column_of_a_measured_band_is_left_to_its_missing_value(table):
-    """Every column that the schema has for a band is filled by what was measured."""
+    """Every column that the schema has for a band is filled by what was measured, but the one of consolidate_tract."""
     of_band = [column for column in object_columns(["g", "i", "vk"]) if column.name.startswith("i_")]
-    for column in of_band:
+    assert np.isnan(table["i_pointProbability"]).all()
+    for column in (column for column in of_band if column.name != "i_pointProbability"):
         values = np.asarray(table[column.name])
         missing = np.isnan(values) if values.dtype.kind == "f" else values == column.missing
         assert not missing.all(), column.name
