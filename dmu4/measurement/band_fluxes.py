@@ -12,7 +12,7 @@ from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import ForcedFluxes
 from dmu4.measurement.gaap import model_in_gaap, sum_gaap
 from dmu4.measurement.galaxy_fluxes import model_chi2, model_fluxes, neighbour_fraction
-from dmu4.measurement.point_sources import classify, point_fluxes
+from dmu4.measurement.point_sources import PointFluxes, classify, point_fluxes
 from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.structure import Structure
 from dmu4.patches.cube import PatchCube
@@ -233,9 +233,8 @@ def measure_band(
     fit = fit_band(cube, band, profiles, pairs)
     centre = central_pixels(cube, band, fit, profiles, inflation=inflation.psf)
     point = point_fluxes(profiles, fit, np.arange(len(profiles)))
-    errors, width_error = inflation.psf * point.error * blending_cost(fit.forced), inflation.psf * point.excess_error
+    errors = inflation.psf * point.error * blending_cost(fit.forced)
     covered = np.where(np.isfinite(fit.forced.flux), fit.forced.covered, 0)
-    of_psf = (fit.sigma * cube.pixel_scale) ** 2
     cmodel = model_fluxes(profiles, fit, structure, inflation, point=point.flux, point_error=errors)
     fluxes = BandFluxes(
         psf=make_flux(point.flux, errors, covered, centre.saturated),
@@ -244,14 +243,24 @@ def measure_band(
         model=fit.flux,
         in_circles=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=conics),
         in_kron=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=kron),
-        extendedness=classify(point.excess, width_error, point.flux / errors, limit=extended_limit),
-        excess=of_psf * point.excess,
-        excess_error=of_psf * width_error,
+        **_sizes(point, errors, inflation, psf=fit.sigma * cube.pixel_scale, limit=extended_limit),
         neighbours=neighbour_fraction(fit),
         chi2=model_chi2(fit),
         centre=centre,
     )
     return fluxes, fit.residual
+
+
+def _sizes(
+    point: PointFluxes, error: np.ndarray, inflation: ErrorInflation, *, psf: float, limit: float
+) -> dict[str, np.ndarray]:
+    """Morphology and squared widths; ``psf`` is the Gaussian width of the PSF in arcsec, ``error`` that of the flux."""
+    width_error = inflation.psf * point.excess_error
+    return {
+        "extendedness": classify(point.excess, width_error, point.flux / error, limit=limit),
+        "excess": psf**2 * point.excess,
+        "excess_error": psf**2 * width_error,
+    }
 
 
 def _gaap(
