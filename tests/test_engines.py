@@ -8,13 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dmu0.files.paths import PROJECT, DataFolders
-from dmu0.surveys import Survey, load_survey
-from dmu4.butler.ingest import make_repository
-from dmu4.butler.repository import open_butler
-from dmu4.execution.report import summary
-from dmu4.execution.steps import STEPS, run_step
 from tests.same_catalogue import differences
+from tests.scenes.sample_again import run_all, sample_elsewhere
 
 
 @pytest.fixture
@@ -56,32 +51,12 @@ def test_differences_are_named(table: pd.DataFrame, column: str, value: object, 
     assert differences(table, table.drop(columns="tract")) == ["tract is in one of them only"]
 
 
-def _objects(survey: Survey) -> pd.DataFrame:
-    """All rows of a survey's object tables."""
-    with open_butler(survey) as butler:
-        tables = [butler.get(ref).to_pandas() for ref in sorted(butler.query_datasets("object"))]
-    return pd.concat(tables, ignore_index=True)
-
-
 @pytest.mark.release
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_bps_makes_the_same_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole sample through BPS has every quantum done and every object's numbers to 1e-6, as the local engine."""
-    sample = load_survey("sample")
-    local = _objects(sample)
-    for stage in range(3):
-        (tmp_path / f"dmu{stage}" / "data").mkdir(parents=True)
-        (tmp_path / f"dmu{stage}" / "data" / "sample").symlink_to(PROJECT / f"dmu{stage}" / "data" / "sample")
-    monkeypatch.setattr(Survey, "folders", property(lambda self: DataFolders(self.name, tmp_path)))
+    survey, here = sample_elsewhere(tmp_path, monkeypatch)
     monkeypatch.setenv("FUSION_ENGINE", "bps")
-    monkeypatch.setenv("FUSION_RUN_ID", "bps")
-    make_repository(sample, run="bps")
-    for step in STEPS:
-        counts = summary(run_step(sample, step, progress=False))
-        print(counts)
-        assert counts["failed"].sum() == 0
+    assert run_all(survey, here) == []
     assert (tmp_path / "dmu4/data/sample/bps").is_dir(), "nothing was submitted"
-    found = differences(local, _objects(sample))
-    print(f"{len(local)} objects with {len(local.columns)} columns; different: {found or 'none'}")
-    assert found == []

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from dmu0.processes import guarded_environment
+from dmu4.execution.bps import find_site
 from tests.scenes.postgresql import free_port
 
 _CONFIG = """
@@ -60,6 +61,17 @@ def _wait(what: str, ready, log: Path) -> None:
     while not ready():
         assert time.monotonic() < deadline, f"{what}: {log.read_text() if log.exists() else 'no log'}"
         time.sleep(0.2)
+
+
+def small_site(folder: Path) -> Path:
+    """The shipped site file for Slurm, with as much as this machine has: two cores and 4 GB."""
+    site = folder / "site.yaml"
+    text = find_site("slurm").read_text()
+    for old, new in (("_node: 8", "_node: 2"), ("_node: 72", "_node: 4"), ("12:00:00", "00:30:00")):
+        assert old in text
+        text = text.replace(old, new)
+    site.write_text(text)
+    return site
 
 
 @contextlib.contextmanager

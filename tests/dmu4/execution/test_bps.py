@@ -13,7 +13,7 @@ from lsst.ctrl.bps import BpsConfig
 from dmu0.surveys import Survey
 from dmu4.execution import bps, steps
 from dmu4.execution.condor_site import Condor
-from tests.scenes.slurm import slurm_cluster
+from tests.scenes.slurm import slurm_cluster, small_site
 from tests.scenes.toy_results import PRODUCTS, STATES, products_of, states_of
 
 
@@ -43,13 +43,7 @@ def test_a_killed_job_loses_no_quantum(shared_step: Survey, monkeypatch: pytest.
 def test_slurm_accounts_for_quanta_too(shared_step: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run for real by Slurm, every quantum ends in the same state; a killed job is run again; nothing stays queued."""
     with slurm_cluster(monkeypatch) as folder:
-        site = tmp_path / "site.yaml"
-        text = bps.find_site("slurm").read_text()
-        for old, new in (("_node: 8", "_node: 2"), ("_node: 72", "_node: 4"), ("12:00:00", "00:30:00")):
-            assert old in text
-            text = text.replace(old, new)
-        site.write_text(text)
-        engine = shared_step.engine.model_copy(update={"kind": "bps", "site": str(site)})
+        engine = shared_step.engine.model_copy(update={"kind": "bps", "site": str(small_site(tmp_path))})
         survey = shared_step.model_copy(update={"engine": engine})
         monkeypatch.setenv("TOY_STARTED", str(tmp_path / "started"))
         steps.PIPELINE.write_text(steps.PIPELINE.read_text() + "    config:\n      deadlyOnce: 4\n")
