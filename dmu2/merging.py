@@ -49,7 +49,7 @@ def merge(catalogues: Mapping[str, Table], *, radius: float) -> Table:
         if len(merged) == 0:
             pairs = Matches(*(np.empty(0, np.int64) for _ in range(2)), np.empty(0), np.empty(0, np.int64))
         else:
-            ra, dec = _at_epoch(merged, float(np.nanmedian(catalogue["epoch"])))
+            ra, dec = at_epoch(merged, float(np.nanmedian(catalogue["epoch"])))
             pairs = match(ra, dec, catalogue["ra"], catalogue["dec"], radius=radius)
         merged = _join(merged, catalogue, pairs, kind, prefix)
     return _with_units(merged) if len(merged) else _empty()
@@ -74,10 +74,10 @@ def compare_positions(first: Table, second: Table, *, radius: float, names: tupl
     one, two = first[pairs.first], second[pairs.second]
     row |= _offsets(one["ra"], one["dec"], two["ra"], two["dec"], "")
     if np.isfinite(two["pm_ra"]).sum() >= np.isfinite(one["pm_ra"]).sum():
-        ra, dec = _at_epoch(two, np.asarray(one["epoch"]))
+        ra, dec = at_epoch(two, np.asarray(one["epoch"]))
         row |= _offsets(one["ra"], one["dec"], ra, dec, "_epoch")
     else:
-        ra, dec = _at_epoch(one, np.asarray(two["epoch"]))
+        ra, dec = at_epoch(one, np.asarray(two["epoch"]))
         row |= _offsets(ra, dec, two["ra"], two["dec"], "_epoch")
     variance = np.concatenate(
         [np.asarray(one[f"{axis}_err"]) ** 2 + np.asarray(two[f"{axis}_err"]) ** 2 for axis in ("ra", "dec")]
@@ -105,7 +105,7 @@ def compare_all(catalogues: Mapping[str, Table], *, radius: float) -> Table:
     return table
 
 
-def _at_epoch(table: Table, mjd: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def at_epoch(table: Table, mjd: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     """Positions at a date, or at one date per row."""
     years = np.nan_to_num((mjd - np.asarray(table["epoch"], float)) / DAYS_PER_YEAR)
     motion = (np.asarray(table["pm_ra"], float), np.asarray(table["pm_dec"], float))

@@ -58,6 +58,15 @@ def _parser() -> argparse.ArgumentParser:
     sed = command("sed", _sed, "the fluxes of an object against wavelength")
     sed.add_argument("object", type=int, help="objectId")
     sed.add_argument("--flux", default="gaap1p0Flux", help="which flux; default: %(default)s, for colours")
+    pairs = command("associate", _associate, "pairs of objects and entries of another list, mutual nearest neighbours")
+    pairs.add_argument(
+        "list", type=Path, help="FITS, VOTable, ECSV, CSV or Parquet, positions at the catalogue's epoch"
+    )
+    pairs.add_argument("--id", required=True, help="column with the identifier of the list")
+    pairs.add_argument("--ra", default="ra", help="column with the right ascension, ICRS, deg; default: %(default)s")
+    pairs.add_argument("--dec", default="dec", help="column with the declination, ICRS, deg; default: %(default)s")
+    pairs.add_argument("--radius", type=float, default=1.0, help="largest separation, arcsec; default: %(default)s")
+    pairs.add_argument("--out", type=Path, help="file to write (.fits, .vot, .ecsv, .csv, .parquet); default: print")
     load = command("load", _load, "load the catalogue into SQLite or PostgreSQL", named)
     load.add_argument("url", help="sqlite:///file.db, or postgresql+psycopg://user@host/database")
     return parser
@@ -91,16 +100,28 @@ def _cone(options: argparse.Namespace) -> None:
     catalogue = open_catalogue(options.survey).cone(options.ra, options.dec, options.radius)
     catalogue = catalogue if options.all else catalogue.primary()
     catalogue = catalogue.where(options.where) if options.where else catalogue
-    table = catalogue.read(*(name for name in options.columns.split(",") if name))
-    if options.out is None:
+    _put_out(catalogue.read(*(name for name in options.columns.split(",") if name)), options.out)
+
+
+def _put_out(table: Table, out: Path | None) -> None:
+    """Print a table, or write it in the format that the name of a file asks for."""
+    if out is None:
         table.pprint(max_lines=-1, max_width=-1)
         return
     formats = {".fits": "fits", ".vot": "votable", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".parquet": "parquet"}
-    if options.out.suffix not in formats:
-        raise ValueError(f"{options.out.name}: choose a name that ends with {', '.join(formats)}.")
-    with written_whole(options.out) as part:
-        table.write(part, format=formats[options.out.suffix])
-    print(f"{options.out}: {len(table)} rows, {len(table.colnames)} columns")
+    if out.suffix not in formats:
+        raise ValueError(f"{out.name}: choose a name that ends with {', '.join(formats)}.")
+    with written_whole(out) as part:
+        table.write(part, format=formats[out.suffix])
+    print(f"{out}: {len(table)} rows, {len(table.colnames)} columns")
+
+
+def _associate(options: argparse.Namespace) -> None:
+    from dmu5.associations import associate_file
+
+    objects = open_catalogue(options.survey).primary().read("objectId", "coord_ra", "coord_dec")
+    names = {"identifier": options.id, "ra": options.ra, "dec": options.dec}
+    _put_out(associate_file(objects, options.list, **names, radius=options.radius), options.out)
 
 
 def _cutout(options: argparse.Namespace) -> None:

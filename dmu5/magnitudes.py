@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from astropy.table import Table
 
+from dmu5.dust import extinction
 from obs_vista.photometry import POGSON, magnitude_of
 
 
@@ -41,7 +42,7 @@ def signal_to_noise(table: Table, name: str) -> np.ndarray:
     return np.divide(_flux(table, name), error, out=np.full(len(table), np.nan), where=error > 0)
 
 
-def magnitude(table: Table, name: str, *, snr_min: float = 0.0) -> np.ndarray:
+def magnitude(table: Table, name: str, *, snr_min: float = 0.0, deredden: bool = False) -> np.ndarray:
     """AB magnitude of a flux in nJy; NaN where it is missing, flagged, not positive, or too noisy.
 
     Parameters
@@ -52,11 +53,14 @@ def magnitude(table: Table, name: str, *, snr_min: float = 0.0) -> np.ndarray:
         Name of the flux, such as ``vk_gaap1p0Flux``.
     snr_min
         Smallest ratio of the flux to its error.
+    deredden
+        Whether to subtract the Galactic extinction (`dmu5.dust.extinction`); NaN where ``ebv`` is missing.
     """
     flux = _flux(table, name)
     with np.errstate(invalid="ignore"):
         good = (flux > 0) & (signal_to_noise(table, name) > snr_min)
-    return np.where(good, magnitude_of(np.where(good, flux, 1.0)), np.nan)
+    observed = np.where(good, magnitude_of(np.where(good, flux, 1.0)), np.nan)
+    return observed - extinction(table, name.partition("_")[0]) if deredden else observed
 
 
 def magnitude_error(table: Table, name: str) -> np.ndarray:

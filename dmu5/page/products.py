@@ -14,6 +14,7 @@ _DESCRIPTIONS = (
     ("catalogue/parquet/*/object.parquet", "catalogue of one tract, Parquet: pandas, DuckDB, pyarrow"),
     ("catalogue/object_lite.*", "one row per object, the columns most people use"),
     ("catalogue/lsst_objects.parquet", "objectId of LSST of each object, Parquet"),
+    ("catalogue/*_objects.parquet", "identifiers of the objects in a reference catalogue, Parquet"),
     ("catalogue/object.fits", "catalogue of all tracts, FITS: astropy, TOPCAT"),
     ("catalogue/object.vot", "catalogue of all tracts, VOTable: TOPCAT, astropy"),
     ("catalogue/fits/*/*.fits", "catalogue of one tract, FITS: astropy, TOPCAT"),

@@ -13,6 +13,7 @@ from astropy.table import Table
 from dmu0.schema.columns import schema_columns
 from dmu5.census import Part, census_table, explain
 from dmu5.checks import Check
+from dmu5.dust import extinction_coefficient
 from dmu5.page.judgement import caveats, count_verdicts, summary
 from dmu5.page.page_figures import PageFigure
 from dmu5.page.products import Product, readable_size
@@ -73,10 +74,21 @@ def band_section(bands: Table, areas: Mapping[str, float]) -> str:
         label = str(row["band"])
         area = f"{areas[label]:.1f}" if label in areas else "unknown"
         depth = f"{row['depth5']:.2f}" if np.isfinite(row["depth5"]) else "no data"
-        cells = (shown_band(label), f"{label}_", f"{get_band(label).wavelength:.0f}", area, depth)
+        dust = f"{extinction_coefficient(label):.2f}"
+        cells = (shown_band(label), f"{label}_", f"{get_band(label).wavelength:.0f}", dust, area, depth)
         numbers = (row["above_5_sigma"], row["detected"], f"{100 * row['usable']:.1f}%")
         rows.append([*cells, *(str(number) for number in numbers)])
-    names = ("band", "columns", "nm", "area (arcmin²)", "depth (5 sigma, AB)", "above 5 sigma", "detected", "usable")
+    names = (
+        "band",
+        "columns",
+        "nm",
+        "A / E(B-V)",
+        "area (arcmin²)",
+        "depth (5 sigma, AB)",
+        "above 5 sigma",
+        "detected",
+        "usable",
+    )
     return html_table(names, rows)
 
 

@@ -110,3 +110,18 @@ def test_mistakes_are_one_line(words: list[str], said: str, capsys: pytest.Captu
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_pairs_with_a_list_of_ones_own(star: Table.Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An entry at the star gets its objectId, one far away nobody's; a wrong column is named."""
+    ra, dec = float(star["coord_ra"]), float(star["coord_dec"])
+    redshifts = tmp_path / "redshifts.csv"
+    Table({"name": ["a", "b"], "RA": [ra, ra], "DEC": [dec + 0.3 / 3600, dec + 1], "z": [0.1, 0.2]}).write(redshifts)
+    words = ["associate", "sample", str(redshifts), "--id", "name", "--ra", "RA", "--dec", "DEC"]
+    assert main([*words, "--out", str(tmp_path / "pairs.csv")]) == 0
+    pairs = Table.read(tmp_path / "pairs.csv")
+    assert pairs["objectId"].tolist() == [star["objectId"]]
+    assert pairs["name"].tolist() == ["a"]
+    assert pairs["separation"][0] == pytest.approx(0.3, abs=1e-3)
+    assert main([*words[:-1], "Dec"]) == 1
+    assert "no column 'Dec'" in capsys.readouterr().err
