@@ -157,11 +157,11 @@ def release(survey: Survey, tracts: str, jobs: str) -> int:
     command = ["make", "--no-print-directory", *([f"-j{jobs}"] if jobs else []), "records"]
     command += [f"SURVEY={survey.path}", f"TRACTS={tracts}", f"NAME={survey.name}"]
     records = {name: item.step.record(survey.folders) for name, item in todo.items()}
-    with shown_progress(records, name=survey.name):
-        code, stopped = run_make(command, folder=PROJECT)
+    with shown_progress(records, name=survey.name) as end_progress:
+        code, stopped = run_make(command, folder=PROJECT, at_stop=end_progress)
     if stopped:
         say(f"[{survey.name}] {STOPPED}", sys.stderr)
-        return end_stopped(stopped)
+        end_stopped(stopped)
     index(survey, tracts, quiet=code != 0)
     if code:
         say_failures(survey, tracts)
@@ -305,4 +305,4 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print(STOPPED, file=sys.stderr)
-        return 130
+        end_stopped(signal.SIGINT)

@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -68,7 +68,9 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 @contextlib.contextmanager
-def shown_progress(records: Mapping[str, Path], *, name: str, stream: TextIO | None = None) -> Iterator[None]:
+def shown_progress(
+    records: Mapping[str, Path], *, name: str, stream: TextIO | None = None
+) -> Iterator[Callable[[], None]]:
     """Show the progress of the running steps of a release within a context.
 
     Parameters
@@ -79,6 +81,11 @@ def shown_progress(records: Mapping[str, Path], *, name: str, stream: TextIO | N
         Name of the survey.
     stream
         Stream to write to; by default standard output.
+
+    Yields
+    ------
+    callable
+        Function that ends the display early, so that nothing is shown of a release that is being stopped.
     """
     stream = sys.stdout if stream is None else stream
     ended = threading.Event()
@@ -99,7 +106,7 @@ def shown_progress(records: Mapping[str, Path], *, name: str, stream: TextIO | N
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield
+        yield ended.set
     finally:
         ended.set()
         thread.join()

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from dmu0.files.atomic import remove_parts
 from dmu0.guard import stop_marked
@@ -51,6 +53,7 @@ def stop_step_on_signals(record: Path) -> None:
             signal.signal(other, signal.SIG_IGN)
         stop_marked(worker_mark(record))
         remove_parts(parts_file(record))
+
         progress_file(record).unlink(missing_ok=True)
         if "MAKELEVEL" not in os.environ:  # else make's parent says so
             say(STOPPED, sys.stderr)
@@ -60,18 +63,21 @@ def stop_step_on_signals(record: Path) -> None:
         signal.signal(number, stop)
 
 
-def end_stopped(number: int) -> int:
-    """End an interrupted release with one line; returns the exit code.
+def end_stopped(number: int) -> NoReturn:
+    """End this process, an interrupted release, after its one line, without taking the interpreter down.
 
-    Make, which runs this process, is interrupted as well, as by Ctrl-C, so that it prints no error message.
+    That would free hundreds of modules one by one, which takes up to a second. Make, which runs this process, is
+    interrupted as well, as by Ctrl-C, so that it prints no error message.
     """
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     if number == signal.SIGINT and "MAKELEVEL" in os.environ:
         os.kill(os.getppid(), signal.SIGINT)
-        return 0
-    return 128 + number
+        os._exit(0)
+    os._exit(128 + number)
 
 
-def run_make(command: list[str], *, folder: Path) -> tuple[int, int]:
+def run_make(command: list[str], *, folder: Path, at_stop: Callable[[], None]) -> tuple[int, int]:
     """Run make as a child that ends with this process, and pass on its output except the names of its targets.
 
     Parameters
@@ -80,6 +86,8 @@ def run_make(command: list[str], *, folder: Path) -> tuple[int, int]:
         The command.
     folder
         Folder to run it in.
+    at_stop
+        Function to call when a signal stops it.
 
     Returns
     -------
@@ -94,6 +102,7 @@ def run_make(command: list[str], *, folder: Path) -> tuple[int, int]:
 
     def stop(number: int, frame: object) -> None:
         stopped.append(number)
+        at_stop()
         child.terminate()
 
     signal.signal(signal.SIGTERM, stop)

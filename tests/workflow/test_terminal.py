@@ -86,7 +86,7 @@ def test_progress_a_running_step_and_ctrl_c(toy: Path, mark: str) -> None:
     state = make(toy, "status", "SURVEY=toy")
     assert re.search(r"dmu3/1_C +running .* counting \d+ of 400, \d+ s left", state.stdout), state.stdout
     seconds = terminal.interrupt()
-    print(f"Ctrl-C ended the release in {seconds:.2f} s (limit 5, on a busy machine)")
+    print(f"Ctrl-C ended the release in {seconds:.2f} s (promised is 1; here, on a busy machine, 5 is the limit)")
     assert seconds < 5
     assert terminal.process.returncode != 0
     said = terminal.shown[terminal.shown.rindex("of 400") :].replace("\r\x1b[K", "\n").splitlines()[1:]
