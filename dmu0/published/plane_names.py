@@ -10,7 +10,7 @@ from types import MappingProxyType
 from astropy.io import fits
 
 from dmu0.published.planes import OpticalError
-from obs_vista.cards import card_text
+from obs_vista.cards import card_text, card_value
 from obs_vista.image_planes import is_plane, why_no_plane
 
 PLANES = ("IMAGE", "MASK", "VARIANCE")
@@ -67,14 +67,28 @@ def image_of(hdus: fits.HDUList, parts: Mapping[str, fits.ImageHDU], *, path: Pa
     Raises
     ------
     OpticalError
-        If there is no image.
+        If there is no image, or there are several of different parts of the sky.
     """
-    if "IMAGE" in parts:
-        return parts["IMAGE"]
     planes = [hdu for hdu in hdus if is_plane(hdu) and all(hdu is not part for part in parts.values())]
-    others = [hdu for hdu in planes if not OTHER_PLANE.fullmatch(card_text(hdu.header, "EXTNAME"))]
-    if not others:
-        beside = ", ".join(card_text(hdu.header, "EXTNAME") for hdu in (*parts.values(), *planes))
+    names = [card_text(hdu.header, "EXTNAME") for hdu in planes]
+    if "IMAGE" in parts:
+        others = [hdu for hdu, name in zip(planes, names, strict=True) if _kind(name) == "IMAGE"]
+        images = [parts["IMAGE"], *others]
+    else:
+        images = [hdu for hdu, name in zip(planes, names, strict=True) if not OTHER_PLANE.fullmatch(name)]
+    if not images:
+        beside = ", ".join([card_text(hdu.header, "EXTNAME") for hdu in parts.values()] + names)
         why = f"by their names its images are no more than maps beside one: {beside}" if beside else why_no_plane(hdus)
         raise OpticalError(f"{path}: {why}.")
-    return others[0]
+    places = {place for hdu in images if None not in (place := _place(hdu.header))}
+    if len(places) > 1:
+        raise OpticalError(
+            f"{path}: it has {len(places)} images of different parts of the sky, of which one could be used: write "
+            "each to a file of its own."
+        )
+    return images[0]
+
+
+def _place(header: fits.Header) -> tuple[object, ...]:
+    """The cards that place an image on the sky; with None if it has none."""
+    return tuple(card_value(header, keyword) for keyword in ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2"))

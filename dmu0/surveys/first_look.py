@@ -112,15 +112,15 @@ def _look(path: Path, hdus: fits.HDUList) -> FirstLook:
         raise NotAnImageError(why_no_plane(hdus))
     parts = named_planes(hdus)
     try:
-        image = image_of(hdus, parts, path=path)
+        detectors = tuple(detector_extensions(hdus))
+    except ValueError:
+        detectors = ()
+    try:
+        image = images[0] if detectors else image_of(hdus, parts, path=path)
     except OpticalError as error:
         raise NotAnImageError(str(error).removeprefix(f"{path}: ")) from error
     primary = hdus[0].header
     header = image.header if image is hdus[0] else merged_header(primary, image.header)
-    try:
-        detectors = tuple(detector_extensions(hdus))
-    except ValueError:
-        detectors = ()
     wcs = celestial_wcs(image.header)
     try:
         zero_point = published_zero_point(image.header, primary, path=path)

@@ -52,6 +52,26 @@ def test_maps_alone_are_no_image(tmp_path) -> None:
         look_at(path)
 
 
+@pytest.mark.parametrize("name", ["SCI", "", "CCD"])
+def test_several_images_are_not_one(tmp_path, name: str) -> None:
+    """Detectors or tiles in one file are refused by their number, not read in part; two planes of one place are one."""
+    path = tmp_path / "a.fits"
+    planes = [
+        fits.ImageHDU(np.random.default_rng(n).normal(0, 1, (40, 30)).astype(np.float32), name=name) for n in (1, 2)
+    ]
+    for number, hdu in enumerate(planes):
+        hdu.header.update(CELESTIAL | {"CRPIX1": 15.0 - 30 * number, "EXTVER": number + 1})
+    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(path)
+    assert "has 2 images of different parts of the sky" in check_file(path, "optical_coadd")
+    with pytest.raises(OpticalError, match=r"a\.fits: it has 2 images"):
+        read_plain(path)
+    with pytest.raises(NotAnImageError, match="has 2 images"):
+        look_at(path)
+    planes[1].header["CRPIX1"] = 15.0
+    fits.HDUList([fits.PrimaryHDU(), *planes]).writeto(path, overwrite=True)
+    np.testing.assert_array_equal(read_plain(path).image, planes[0].data)
+
+
 @pytest.mark.parametrize("cards", [{"LTV1": "a", "LTV2": 2.0}, {"LTV1": 3.0}, {}])
 def test_senseless_places_cost_nothing(tmp_path, cards: dict) -> None:
     """LTV1 and LTV2 that are no numbers give no origin, and world coordinates remain."""
