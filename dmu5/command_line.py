@@ -146,8 +146,9 @@ def _rgb(options: argparse.Namespace) -> None:
     import matplotlib.pyplot as plt
 
     from dmu0.surveys import load_survey
-    from dmu5.cutouts import make_cutouts
+    from dmu5.cutouts import make_cutouts, nearest_patch
     from dmu5.picture import choose_bands, colour_picture
+    from dmu5.seeing import seeing_of, to_common_seeing
 
     survey = load_survey(options.survey)
     bands = options.bands.split(",") if options.bands else list(choose_bands(survey.bands))
@@ -159,6 +160,8 @@ def _rgb(options: argparse.Namespace) -> None:
         piece.band: piece.image
         for piece in make_cutouts(survey, list(dict.fromkeys(bands)), ra=options.ra, dec=options.dec, size=options.size)
     }
+    tract = nearest_patch(survey, options.ra, options.dec).tract.id
+    pieces = to_common_seeing(pieces, {band: seeing_of(survey, band, tract=tract) for band in pieces})
     with written_whole(options.out) as part:
         plt.imsave(part, colour_picture(*(pieces[band] for band in bands)))
     print(f"{options.out}: {', '.join(bands)} as red, green and blue")

@@ -85,6 +85,17 @@ def make_cutouts(survey: Survey, bands: Sequence[str], *, ra: float, dec: float,
     return [Cutout(band, image, variance, wcs) for band, (image, variance) in planes.items()]
 
 
+def nearest_patch(survey: Survey, ra: float, dec: float) -> Patch:
+    """The patch whose middle is nearest to a position (ICRS, deg) inside it.
+
+    Raises
+    ------
+    ValueError
+        If the position is in no patch of the survey; the message gives the nearest one.
+    """
+    return _home(survey, ra, dec)[0]
+
+
 def _home(survey: Survey, ra: float, dec: float) -> tuple[Patch, float, float]:
     """The patch whose middle is nearest to a position inside it, and the pixel of the position."""
     places = []

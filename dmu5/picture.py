@@ -16,9 +16,13 @@ from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey
 from dmu4.butler.repository import open_butler
+from dmu5.seeing import seeing_of, to_common_seeing
 
 PICTURE_BANDS = (("vk", "vh", "vj", "y", "z"), ("i", "r", "z", "vz", "vy"), ("g", "u", "r", "vz", "vy"))
 """Bands to show as red, green and blue: the first available one of each."""
+
+HOLE = (46, 52, 64)
+"""Colour of pixels without data: lighter than the dark sky, and bluer than grey."""
 
 
 def choose_bands(have: Sequence[str]) -> tuple[str, str, str]:
@@ -109,7 +113,8 @@ def mosaic(survey: Survey, band: str, *, tract: int) -> np.ndarray | None:
 def colour_picture(red: np.ndarray, green: np.ndarray, blue: np.ndarray, *, size: int = 1600) -> np.ndarray:
     """An RGB picture [y, x, 3] of three images in nJy, north up (Lupton et al. 2004, PASP 116, 133).
 
-    Bands are scaled so that the median colour of bright pixels is white; pixels without data are dark.
+    Bands are scaled so that the median colour of bright pixels is white. Pixels without data in all bands have the
+    colour `HOLE`; a band without data there adds nothing to the others.
 
     Parameters
     ----------
@@ -131,7 +136,9 @@ def colour_picture(red: np.ndarray, green: np.ndarray, blue: np.ndarray, *, size
     ]
     scaled = [plane / level for plane, level in zip(clean, typical, strict=True)]
     grain = float(np.median([noise / level for noise, level in zip(noises, typical, strict=True)]))
-    return make_lupton_rgb(*scaled, minimum=-0.5 * grain, stretch=15 * grain, Q=8)[::-1]
+    shown = make_lupton_rgb(*scaled, minimum=-0.5 * grain, stretch=15 * grain, Q=8)
+    shown[~np.logical_or.reduce([np.isfinite(plane) for plane in planes])] = HOLE
+    return shown[::-1]
 
 
 def binning(shape: tuple[int, ...], size: int) -> int:
@@ -175,6 +182,14 @@ class Picture(NamedTuple):
     height: int
 
 
+def matched_mosaics(survey: Survey, bands: Sequence[str], *, tract: int) -> list[np.ndarray]:
+    """Mosaics of bands that have coadds, in their order, blurred to the seeing of the worst of them."""
+    mosaics = {band: mosaic(survey, band, tract=tract) for band in dict.fromkeys(bands)}
+    images = {band: image for band, image in mosaics.items() if image is not None}
+    images = to_common_seeing(images, {band: seeing_of(survey, band, tract=tract) for band in images})
+    return [images[band] for band in bands]
+
+
 def write_picture(survey: Survey, path: Path, *, tract: int, size: int = 4096) -> Picture | None:
     """Write the RGB picture of a tract as JPEG; None, and no file, if the tract has no coadds.
 
@@ -194,9 +209,7 @@ def write_picture(survey: Survey, path: Path, *, tract: int, size: int = 4096) -
         path.unlink(missing_ok=True)
         return None
     bands = choose_bands(have)
-    mosaics = {band: mosaic(survey, band, tract=tract) for band in dict.fromkeys(bands)}
-    images = {band: image for band, image in mosaics.items() if image is not None}
-    red, green, blue = (images[band] for band in bands)
+    red, green, blue = matched_mosaics(survey, bands, tract=tract)
     picture = colour_picture(red, green, blue, size=size)
     with written_whole(path) as part:
         Image.fromarray(np.ascontiguousarray(picture)).save(part, "JPEG", quality=90)

@@ -23,6 +23,8 @@ _DESCRIPTIONS = (
     ("catalogue/moc/*.moc.fits", "sky covered in one band, or by all, as MOC"),
     ("catalogue/*.parquet", "table of the catalogue, Parquet"),
     ("catalogue/*", "table of the catalogue"),
+    ("hips/colour", "colour picture as HiPS: Aladin and other sky viewers"),
+    ("hips/*", "picture of one band as HiPS: Aladin and other sky viewers"),
     ("selection/*", "completeness and purity"),
     ("diagnostics/*", "numbers behind the checks"),
     ("checks/*.ecsv", "checks with values, limits and verdicts"),
@@ -68,7 +70,7 @@ def release_products(survey: Survey) -> list[Product]:
     """The existing files of the release, those of the catalogue first."""
     folder = survey.folders[5]
     found = []
-    for name in ("catalogue", "selection", "diagnostics", "checks"):
+    for name in ("catalogue", "hips", "selection", "diagnostics", "checks"):
         found += _products_in(folder / name, folder) if (folder / name).is_dir() else []
     return found
 

@@ -50,6 +50,12 @@ def reading_examples(survey: Survey) -> dict[str, str]:
     }
     if (catalogue / "hats").is_dir():
         examples["LSDB"] = _lsdb(f"{folder}/hats", flux, floor)
+    if (survey.folders[5] / "hips").is_dir():
+        examples["Aladin"] = (
+            f"python -m http.server --directory dmu5/data/{survey.name}/hips 8000\n"
+            "# Aladin Desktop or Aladin Lite, open: http://localhost:8000/colour, or one band: "
+            f"http://localhost:8000/{band}"
+        )
     examples["TOPCAT"] = (
         f"topcat {vot}\n# new subset: detect_isPrimary && !{flux}_flag && {flux} > 10*hypot({flux}Err, {floor}*{flux})"
     )

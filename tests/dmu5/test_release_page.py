@@ -204,6 +204,9 @@ def test_examples_use_flags_floor_and_a_cut() -> None:
     """No example shows fluxes that are flagged, faint, or without the floor in their errors."""
     survey = load_survey("sample")
     for name, text in reading_examples(survey).items():
+        if name == "Aladin":  # shows pictures, not fluxes
+            assert f"dmu5/data/{survey.name}/hips" in text
+            continue
         for word in ("detect_isPrimary", "vk_psfFlux_flag", "vk_fluxFloor", "10"):
             assert word in text, f"{name}: {word}"
     assert len(list(survey_patches(survey))) == 4

@@ -1,0 +1,190 @@
+"""HiPS, the format of sky viewers such as Aladin, of the colour picture and of each band."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.io.fits import Header
+from astropy.visualization import AsinhStretch
+from astropy.wcs import WCS
+from astropy.wcs.utils import pixel_to_skycoord, skycoord_to_pixel
+from PIL import Image
+from pyavm import AVM
+from reproject.hips import coadd_hips, reproject_to_hips
+from scipy.ndimage import map_coordinates
+
+from dmu0.files.atomic import written_whole
+from dmu0.files.provenance import Provenance, gather_provenance
+from dmu0.robust_statistics import robust_scatter
+from dmu0.sky.skymap import survey_patches
+from dmu0.surveys import Survey
+from dmu5.picture import bands_with_coadds, choose_bands, colour_picture, matched_mosaics, mosaic, tract_box
+from obs_vista.bands import get_band, shown_band
+
+COLOUR = "colour"
+"""Name of the HiPS of the colour picture; those of bands have the labels of the bands."""
+
+_COARSE = 16  # px of a tile between positions that are transformed exactly; in between they are interpolated
+
+
+def write_hips(survey: Survey) -> Iterator[Path]:
+    """Write one HiPS of the colour picture and one per band, ``hips/colour`` and ``hips/<band>``, of all tracts.
+
+    Tiles are PNG, transparent where there are no data. Grey levels of a band are an asinh of the flux, from the sky to
+    a thousand times its scatter.
+
+    Parameters
+    ----------
+    survey
+        The survey; the date of its newest exposure is that of the HiPS.
+
+    Yields
+    ------
+    Path
+        Each folder when it is finished; none for a band without coadds.
+    """
+    root = survey.folders[5] / "hips"
+    shutil.rmtree(root, ignore_errors=True)
+    tracts = {tract: bands_with_coadds(survey, tract=tract) for tract in survey.tracts}
+    have = [band for band in survey.bands if any(band in bands for bands in tracts.values())]
+    if not have:
+        return
+    wcs = {patch.tract.id: patch.tract.wcs for patch in survey_patches(survey)}
+    chosen = choose_bands(have)
+
+    def colour(tract: int) -> np.ndarray | None:
+        if not set(chosen) <= set(tracts[tract]):
+            return None
+        planes = matched_mosaics(survey, chosen, tract=tract)
+        picture = colour_picture(*planes, size=max(planes[0].shape))[::-1]
+        return with_alpha(picture, np.any([np.isfinite(plane) for plane in planes], axis=0))
+
+    def grey(band: str) -> Callable[[int], np.ndarray | None]:
+        def make(tract: int) -> np.ndarray | None:
+            plane = mosaic(survey, band, tract=tract) if band in tracts[tract] else None
+            return None if plane is None else grey_picture(plane)
+
+        return make
+
+    layers = {COLOUR: (f"{', '.join(map(shown_band, chosen))} as red, green and blue", colour)}
+    layers |= {band: (f"{shown_band(band)} ({get_band(band).wavelength:.0f} nm)", grey(band)) for band in have}
+    root.mkdir(parents=True)
+    provenance = gather_provenance(survey)
+    for name, (title, make) in layers.items():
+        words = hips_properties(survey.name, name, f"{survey.title}: {title}", provenance)
+        with tempfile.TemporaryDirectory(dir=root) as scratch:
+            parts = []
+            for tract in tracts:
+                if (pixels := make(tract)) is not None:
+                    box = tract_box(survey, tract=tract)
+                    here = wcs[tract].deepcopy()
+                    here.wcs.crpix -= [box.x0, box.y0]
+                    parts.append(
+                        tract_hips(pixels, here, Path(scratch) / str(tract), words, threads=survey.engine.threads)
+                    )
+            if parts:
+                with written_whole(root / name) as part:
+                    join_hips(parts, part)
+                yield root / name
+
+
+def hips_properties(survey: str, layer: str, title: str, provenance: Provenance) -> dict[str, str]:
+    """Words of the file ``properties`` (HiPS 1.0), without a date of writing: equal data give equal files."""
+    words = provenance.words()
+    return {
+        "creator_did": f"ivo://lsst-ir-fusion/P/{survey}/{layer}",
+        "obs_title": title,
+        "obs_collection": survey,
+        "hips_release_date": f"{words['newest_input'][:10]}T00:00Z",
+        "hips_status": "private master clonable",
+        "hips_creator": words["software"],
+    }
+
+
+def grey_picture(image: np.ndarray) -> np.ndarray:
+    """An image [y, x] in grey with transparency [y, x, 4], black at half its scatter below the sky."""
+    good = np.isfinite(image)
+    middle = float(np.median(image[good])) if good.any() else 0.0
+    noise = max(robust_scatter(image[good], about=middle) if good.any() else 1.0, 1e-30)
+    scaled = np.clip((np.where(good, image - middle, 0) / noise + 0.5) / 1000, 0, 1)
+    level = np.rint(255 * AsinhStretch(a=0.005)(scaled)).astype(np.uint8)
+    return with_alpha(np.repeat(level[..., None], 3, axis=-1), good)
+
+
+def with_alpha(picture: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """A picture [y, x, 3] that is opaque where an image is good and transparent elsewhere, [y, x, 4]."""
+    return np.concatenate([picture, np.where(good, 255, 0).astype(np.uint8)[..., None]], axis=-1)
+
+
+def tract_hips(pixels: np.ndarray, wcs: WCS, folder: Path, properties: dict[str, str], *, threads: int = 1) -> Path:
+    """Write the HiPS of one picture.
+
+    Parameters
+    ----------
+    pixels
+        Picture [y, x, 4] with the first row in the south, as in images.
+    wcs
+        World coordinates of its pixels.
+    folder
+        Folder to write, which does not exist.
+    properties
+        Words for the file ``properties``.
+    threads
+        Number of threads that make tiles.
+    """
+    source = folder.with_suffix(".png")
+    Image.fromarray(np.ascontiguousarray(pixels[::-1])).save(source)
+    metadata = AVM.from_wcs(wcs, shape=pixels.shape[:2])  # from which reproject knows which tiles there are
+    metadata.Spatial.CoordinateFrame, metadata.Spatial.Equinox = "ICRS", "2000"
+    metadata.embed(str(source), str(source))
+    reproject_to_hips(
+        source,
+        coord_system_out="equatorial",
+        reproject_function=lambda _, header: sample_tile(pixels, wcs, header),
+        output_directory=str(folder),
+        properties=properties,
+        threads=threads,
+    )
+    source.unlink()
+    return folder
+
+
+def sample_tile(pixels: np.ndarray, wcs: WCS, header: Header) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of a tile, linearly interpolated, and where they are inside the picture: both [4, y, x].
+
+    Positions are transformed on a grid of every sixteenth pixel and interpolated linearly, to 1e-4 of a pixel.
+    """
+    ny, nx = header["NAXIS2"], header["NAXIS1"]
+    rows, columns = (np.linspace(0, length - 1, length // _COARSE + 1) for length in (ny, nx))
+    sky: SkyCoord = pixel_to_skycoord(*np.meshgrid(columns, rows), WCS(header))
+    x, y = skycoord_to_pixel(sky, wcs)
+    found, footprint = np.zeros((4, ny, nx)), np.zeros((4, ny, nx))
+    low = [max(int(values.min()) - 2, 0) for values in (y, x)]
+    high = [min(int(values.max()) + 3, size) for values, size in zip((y, x), pixels.shape, strict=False)]
+    if any(first >= last for first, last in zip(low, high, strict=True)):
+        return found, footprint
+    part = pixels[low[0] : high[0], low[1] : high[1]]
+    down, right = _weights(rows, ny), _weights(columns, nx)
+    at = [down @ (values - first) @ right.T for values, first in zip((y, x), low, strict=True)]
+    inside = np.logical_and.reduce([(v > -0.5) & (v < size - 0.5) for v, size in zip(at, part.shape, strict=False)])
+    for plane in range(3):
+        found[plane] = map_coordinates(part[..., plane].astype(np.float32), at, order=1, mode="nearest")
+    opaque = map_coordinates(part[..., 3], at, order=0, mode="nearest") > 0
+    found[3], footprint[:] = 255, inside & opaque
+    return found, footprint
+
+
+def _weights(nodes: np.ndarray, length: int) -> np.ndarray:
+    """Matrix [pixel, node] that interpolates values at nodes linearly to all pixels of an axis."""
+    return np.stack([np.interp(np.arange(length), nodes, node) for node in np.eye(len(nodes))], axis=1)
+
+
+def join_hips(parts: list[Path], folder: Path) -> None:
+    """Join the HiPS of tracts into one, without the page of reproject, which loads scripts from elsewhere."""
+    coadd_hips([str(part) for part in parts], str(folder))
+    (folder / "index.html").unlink()
