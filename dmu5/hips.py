@@ -71,7 +71,8 @@ def write_hips(survey: Survey) -> Iterator[Path]:
 
         return make
 
-    layers = {COLOUR: (f"{', '.join(map(shown_band, chosen))} as red, green and blue", colour)}
+    layers: dict[str, tuple[str, Callable[[int], np.ndarray | None]]] = {}
+    layers[COLOUR] = (f"{', '.join(map(shown_band, chosen))} as red, green and blue", colour)
     layers |= {band: (f"{shown_band(band)} ({get_band(band).wavelength:.0f} nm)", grey(band)) for band in have}
     root.mkdir(parents=True)
     provenance = gather_provenance(survey)
