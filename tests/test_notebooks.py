@@ -34,6 +34,7 @@ ORDER = [
     "dmu5/3_Selection_function",
     "dmu5/4_Release",
     "dmu5/5_Use_the_catalogue",
+    "dmu5/6_What_VISTA_adds",
 ]
 
 
