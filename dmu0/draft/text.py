@@ -254,11 +254,13 @@ def _zero_points(
 
 
 def _why_unknown(look: FirstLook) -> str:
-    """Why the headers give no zero point: a card that may be a placeholder, or none."""
-    for keyword in ("FLUXMAG0", "MAGZERO"):
-        value = card_value(look.header, keyword)
-        if value is not None:
-            return f"{keyword} is {value!r}, which may be a placeholder: write it here if it is meant"
+    """Why the headers give no zero point: cards that are no numbers, contradict each other or may be placeholders."""
+    try:
+        published_zero_point(look.header, look.header, path=look.path)
+    except OpticalError as error:
+        said = str(error).removeprefix(f"{look.path}: ")
+        if not said.startswith("its zero point is unknown"):
+            return re.split(r"; (?=a |give )", said)[0] + ": write here what is meant"
     return f"{look.path.name} does not say it"
 
 
