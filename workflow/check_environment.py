@@ -6,9 +6,9 @@ Only the standard library is used, because it runs before anything is installed.
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
@@ -24,6 +24,8 @@ def direct_requirements(pyproject: Path) -> list[str]:
 
 def missing(names: list[str]) -> list[str]:
     """The distributions that are not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # not before Ctrl-C is provided for
+
     absent = []
     for name in names:
         try:
@@ -48,4 +50,5 @@ def main(lock: str) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C just ends it
     raise SystemExit(main(sys.argv[1]))
