@@ -122,8 +122,12 @@ def _vista(contents: Contents, grid: Grid | None, needed: list[str]) -> Iterator
     if programme is not None:
         yield f"  programme: {_value(programme)}"
     yield from _bands_and_coadds(contents, coadds, bands, grid, needed, section="vista")
-    others = [look.path for looks in contents.coadds.values() for look in looks] + list(contents.left_out)
-    patterns = glob_patterns(contents.folder, [look.path for look in looks], others=others)
+    paths = [look.path for look in looks]
+    suffix = contents.confidence
+    maps = [
+        path for path in _others(contents, paths) if suffix and re.search(rf"{re.escape(suffix)}\.fits?\b", path.name)
+    ]
+    patterns = glob_patterns(contents.folder, paths, others=_others(contents, [*paths, *maps]))
     yield f"  stacks: {_value(patterns)}"
     if contents.confidence is None:
         yield "  confidence: null  # no file is named like a stack with something behind, as in _conf"
@@ -136,6 +140,11 @@ def _vista(contents: Contents, grid: Grid | None, needed: list[str]) -> Iterator
     if any(13 in look.detectors for look in looks):
         yield "  cuts:"
         yield "    noise_ratio_range: [0.7, 1.8]  # detector 13 is at 1.5 in good images"
+
+
+def _others(contents: Contents, paths: Sequence[Path]) -> list[Path]:
+    """What is in the folder besides some files: no pattern for these may match it."""
+    return sorted(set(contents.folder.rglob("*")) - set(paths))
 
 
 def _number(look: FirstLook, card: str) -> float:
@@ -174,11 +183,11 @@ def _bands_and_coadds(
         return
     places = {} if grid is None else grid.places
     paths = {band: [look.path for look in coadds[band]] for band in bands if band in coadds}
-    yield from _patterns("coadds", contents.folder, paths, places, needed)
+    yield from _patterns("coadds", contents, paths, places, needed)
     for key, files in (("weights", contents.weights), ("variances", contents.variances), ("psf_stamps", contents.psfs)):
         chosen = {band: files[band] for band in bands if band in files and band in coadds}
         if chosen and (section == "optical" or key != "psf_stamps"):
-            yield from _patterns(key, contents.folder, chosen, places, needed)
+            yield from _patterns(key, contents, chosen, places, needed)
     yield from _zero_points(coadds, bands, needed, section)
 
 
@@ -189,16 +198,17 @@ def _told(told: Mapping[str, str]) -> str:
 
 
 def _patterns(
-    key: str, folder: Path, paths: Mapping[str, Sequence[Path]], places: Mapping[Path, Place], needed: list[str]
+    key: str, contents: Contents, paths: Mapping[str, Sequence[Path]], places: Mapping[Path, Place], needed: list[str]
 ) -> Iterator[str]:
     """File patterns by band."""
-    by_band = {}
+    by_band, folder = {}, contents.folder
     for band, files in paths.items():
         many = len(files) > 1 or any(len(other) > 1 for other in paths.values())
         by_band[band] = [patch_pattern(folder, file, band, _place(file, places) if many else None) for file in files]
         if not places and len(files) > 1:  # tiles of a mosaic
-            others = [file for other in paths if other != band for file in paths[other]]
-            tiles = glob_patterns(folder, files, others=others)
+            # The pattern of coadds may match their maps, which are then not taken for coadds.
+            maps = [*contents.weights.get(band, ()), *contents.variances.get(band, ())] if key == "coadds" else []
+            tiles = glob_patterns(folder, files, others=_others(contents, [*files, *maps]))
             if len(tiles) == 1:
                 by_band[band] = tiles
     chosen, misfits = band_patterns(by_band)
@@ -322,7 +332,7 @@ def _references(contents: Contents) -> Iterator[str]:
         return
     yield "references:"
     for key, paths in contents.catalogues.items():
-        patterns = glob_patterns(contents.folder, paths)
+        patterns = glob_patterns(contents.folder, paths, others=_others(contents, paths))
         more = f"  # also {', '.join(patterns[1:])}" if patterns[1:] else ""
         yield f"  {key}: {_value(patterns[0])}{more}"
 

@@ -269,6 +269,21 @@ def test_cards_that_may_be_placeholders_are_told(tmp_path, cards, words):
     assert words in needed
 
 
+def test_patterns_match_no_file_of_another_kind(tmp_path):
+    """Two files that have no more in common than with a third are not one pattern: they must be moved."""
+    folder = tmp_path / "images"
+    for name, band in (("alpha.fits", "r"), ("beta.fits", "r"), ("gamma.fits", "J")):
+        write_image(folder / name, x=100, y=90, MAGZERO=27.0, FILTER=band)
+    target = tmp_path / "drafted.yaml"
+    text, needed = draft(sort_folder(folder), target=target)
+    assert needed == ["coadds: 1 files of r do not fit the pattern of the others; move them apart"]
+    target.write_text(text)
+    assert {(item.path.name, item.band) for item in find_inputs(load_survey(str(target)))} == {
+        ("alpha.fits", "r"),
+        ("gamma.fits", "vj"),
+    }
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_files_that_are_no_images_are_said_to_be_none(tmp_path, compressed):
     """Pipes, links to nothing, and truncated, empty and packed files are left out with a reason, at once."""
