@@ -208,10 +208,14 @@ def _settings(identity: str) -> dict[str, str]:
     """Environment variables with which a notebook is run."""
     # Threads are the tasks' own business: those of the linear algebra would only spin on busy cores.
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    # By default glibc raises the size from which arrays have pages of their own to that of the largest array freed, up
+    # to 32 MB; what is smaller then stays in fragments with the process. Measured on two patches of the sample with
+    # injected sources: at most 1.5 GB instead of 2.1 GB, 0.6 GB instead of 1.2 GB afterwards, in the same CPU time.
+    returned = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**20))
     # The environment may have been made for another checkout: what is imported is of this one.
     others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in {"", str(PROJECT)}]
     paths = os.pathsep.join([str(PROJECT), *others])
-    return {RUN_ID: identity, "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": paths, **one_thread}
+    return {RUN_ID: identity, "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": paths, **one_thread, **returned}
 
 
 def _execute(step: Step, part: Path, parameters: dict[str, str]) -> None:
