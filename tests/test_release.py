@@ -47,6 +47,7 @@ from dmu5.diagnostics import (
     stellar_locus,
 )
 from dmu5.selection_function import area_of_survey
+from dmu5.stellar_loci import KINDS, locus_summary, plane_stars, planes
 from obs_vista.photometry import magnitude_of
 from tests.scenes.browser import CHROMIUM, visit
 from tests.scenes.releases import released
@@ -204,7 +205,7 @@ def test_stars_and_galaxies(objects: Table, truth: Table) -> None:
     three sampling errors and, near zero and one, to blends and rare kinds: a hundredth.
     """
     ways = classifications(objects)
-    print(kinds_by_magnitude(objects, truth, ways, "i").pformat(max_lines=-1))
+    print("\n".join(kinds_by_magnitude(objects, truth, ways, "i").pformat(max_lines=-1)))
     row, star = well_seen(objects, truth)
     stars, complete, wrong = judge_kinds(ways["sizes and colours, all bands"][row], star, np.ones(len(row), bool))
     print(
@@ -379,6 +380,17 @@ def test_real_stars_are_dwarfs(gama9: Table) -> None:
     offset, count = stellar_locus(gama9).offset()
     assert count >= 10
     assert abs(offset) <= 0.1, f"{offset:+.3f} mag of {count} stars"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["J-Ks", "H-Ks"])
+def test_real_stars_are_on_the_published_loci(gama9: Table, name: str, kind: str) -> None:
+    """Real point sources above 50 sigma are within 0.05 mag of the published loci with J, H and Ks, in the median."""
+    (plane,) = [plane for plane in planes() if plane.name == name]
+    (row,) = locus_summary([plane_stars(gama9, plane, kind)])
+    print(f"{name}, {kind}: offset {row['offset']:+.3f} +- {row['error']:.3f} mag of {row['stars']} (limit 0.05)")
+    assert row["stars"] >= 30
+    assert abs(row["offset"]) <= 0.05
 
 
 def test_real_bands_are_all_measured(gama9: Table) -> None:

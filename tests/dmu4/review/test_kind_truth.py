@@ -97,3 +97,5 @@ def test_figure_and_names(scene):
     plt.close(figure)
     only = objects[[name for name in objects.colnames if not name.startswith("vk_")]]
     assert list(classifications(only)) == ["refExtendedness", "sizes, all bands", "sizes and colours, all bands"]
+    infrared = objects[[name for name in objects.colnames if not name.startswith("i_")]]
+    assert np.isnan(classifications(infrared)["sizes and colours, optical"]).all()
