@@ -229,7 +229,7 @@ def positions(table: Table, preferred: Sequence[tuple[str, str]] = ()) -> tuple[
         raise CatalogueError(f"has {longitude!r} and {latitude!r} of {values} deg, which are not on the sky")
     if len(table) and not good.any():
         raise CatalogueError(f"has no row with a number in both {longitude!r} and {latitude!r}")
-    ra, dec = np.where(good, ra % 360, np.nan), np.where(good, dec, np.nan)
+    ra, dec = np.where(good, np.where(good, ra, 0) % 360, np.nan), np.where(good, dec, np.nan)
     if longitude.lower() == "glon":
         ra[good], dec[good] = _from_galactic(ra[good], dec[good])
     return np.where(ra == 360, 0.0, ra), dec
@@ -251,7 +251,8 @@ def _position_degrees(table: Table, name: str, *, hours: bool) -> np.ndarray:
     factor = _DEGREES.get(spelled)
     if factor is None or (factor == 15.0 and not hours):
         raise CatalogueError(f"gives the position {name!r} in {unit_of(table, name)!r}: deg, rad, h or h:m:s is needed")
-    return _floats(table, name) * factor
+    with np.errstate(over="ignore"):  # what is infinite then is not on the sky
+        return _floats(table, name) * factor
 
 
 def _sexagesimal_degrees(table: Table, name: str, words: np.ndarray, *, factor: float) -> np.ndarray:
@@ -293,14 +294,14 @@ def epochs(table: Table, names: Sequence[str], *, default: float) -> np.ndarray:
             return _dates(words, name, default=default)
     values = _floats(table, name)
     found = np.full(len(values), float(default))
-    years = (values > 1850) & (values < 2200)
-    for chosen, mjd in (
-        (years, 51544.5 + (values - 2000) * 365.25),
-        ((values > 33000) & (values < 88000), values),
-        ((values > 2433000) & (values < 2488000), values - 2400000.5),
-        ((values > 3e7) & (values < 4e9), values / 86400 + 40587),
+    for low, high, zero, step in (
+        (1850, 2200, 51544.5 - 2000 * 365.25, 365.25),
+        (33000, 88000, 0, 1),
+        (2433000, 2488000, -2400000.5, 1),
+        (3e7, 4e9, 40587, 1 / 86400),
     ):
-        found = np.where(chosen, mjd, found)
+        chosen = (values > low) & (values < high)
+        found[chosen] = zero + values[chosen] * step
     return found
 
 

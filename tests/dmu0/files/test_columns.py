@@ -166,3 +166,15 @@ def test_years_as_text():
         np.testing.assert_allclose(found, [mjd, 57388.0], atol=1e-3)
     with pytest.raises(CatalogueError, match="has 'epoch 3' in the column 'e', which is no date"):
         epochs(Table({"e": ["epoch 3", ""]}), ("e",), default=1)
+
+
+def test_numbers_beyond_all_units():
+    """Positions and dates of 1e306 in any unit are missing, without a warning of numpy."""
+    table = Table({"ra": [10.0, 11, 12], "dec": [0.1, np.nan, 3.1e306], "t": [2015.5, 1e308, -1e308]})
+    table["dec"].unit = "rad"
+    ra, dec = positions(table)
+    np.testing.assert_allclose(dec, [np.degrees(0.1), np.nan, np.nan])
+    assert np.isfinite(ra).tolist() == [True, False, False]
+    np.testing.assert_allclose(epochs(table, ("t",), default=1), [57205.875, 1, 1])
+    table["ra"] = [0.1, 1e307, 0.2] * u.rad
+    np.testing.assert_allclose(positions(table)[0], [np.degrees(0.1), np.nan, np.nan])
