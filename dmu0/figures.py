@@ -58,7 +58,7 @@ def first_image(path: Path) -> np.ndarray:
         If the file has no image, or is no regular file.
     """
     refuse_irregular(path)
-    with fits.open(path) as hdus:
+    with path.open("rb") as stream, fits.open(stream) as hdus:
         for hdu in hdus:
             if is_plane(hdu):
                 return np.asarray(plane_pixels(hdu), np.float32)
@@ -142,7 +142,7 @@ def focal_plane(path: Path, *, width: int = 2000) -> np.ndarray:
         Largest size of the picture in pixels; larger focal planes are subsampled.
     """
     refuse_irregular(path)
-    with fits.open(path) as hdus:
+    with path.open("rb") as stream, fits.open(stream) as hdus:
         parts = []
         for number in detector_extensions(hdus).values():
             header, pixels = hdus[number].header, np.asarray(plane_pixels(hdus[number]), np.float32)

@@ -91,7 +91,7 @@ def look_at(path: Path) -> FirstLook:
                 raise NotAnImageError("is compressed as a whole: unpack it, for example with gunzip")
         with WARNING_FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)  # odd headers are told of by dmu0/2_Check_inputs
-            with fits.open(path) as hdus:
+            with path.open("rb") as stream, fits.open(stream) as hdus:
                 return _look(path, hdus)
     except NotAnImageError:
         raise
@@ -152,7 +152,7 @@ def outlines(path: Path) -> list[np.ndarray]:
     found = []
     with WARNING_FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
-        with fits.open(path) as hdus:
+        with path.open("rb") as stream, fits.open(stream) as hdus:
             for hdu in hdus:
                 if not is_plane(hdu):
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings
 from functools import cache
@@ -13,7 +14,9 @@ from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dmu0.files.integrity import check_file
+from dmu0.figures import first_focal_plane
+from dmu0.files.integrity import check_file, observation_date
+from dmu0.published.coadds import OpticalError, read_coadd
 from tests.conftest import casu_headers
 
 pytestmark = pytest.mark.fuzz
@@ -22,6 +25,7 @@ VALUES = ["", "10,0", "NaN", "'text'", "T", "1.0E400", "-1", "0", "99", "1D3", "
 VALUES += ["'FK4'", "'rad'", "-2147483648", "'DEC--SIP'", "'arcsec'", "1950.0", "0.0000", "'\u0001'"]
 KEYWORDS = ["CTYPE1", "CTYPE2", "CRVAL1", "CRVAL2", "CRPIX1", "CD1_1", "CD2_2", "CD1_2", "PV2_1", "PV2_3", "EQUINOX"]
 KEYWORDS += ["RADECSYS", "CUNIT1", "CDELT1", "CROTA2", "PC001001", "BSCALE", "BZERO", "BLANK", "LONPOLE", "A_ORDER"]
+KEYWORDS += ["DATE-OBS", "EXTTYPE", "LTV1", "LTV2", "BUNIT", "MAGZERO", "FLUXMAG0", "SKYNOISE"]
 KEYWORDS += ["MAGZPT", "EXTNAME", "WCSAXES", "NAXIS1", "NAXIS2", "BITPIX", "SIMPLE", "PCOUNT", "LATPOLE", "A_2_0"]
 IMAGE = np.arange(40.0 * 50).reshape(40, 50)
 STAR = np.exp(-0.5 * ((np.arange(50) - 24.5) ** 2 + (np.arange(40) - 19.5)[:, None] ** 2) / 1.6**2)
@@ -60,7 +64,7 @@ def detector_header() -> fits.Header:
     kind=st.sampled_from(["vista_stack", "vista_confidence", "vista_coadd", "optical_coadd", "optical_psf"]),
 )
 def test_headers_at_random(changes, kind):
-    """Cards that are empty, text, not numbers or not cards never end the check with an error."""
+    """Cards that are empty, text, not numbers or not cards end neither the check nor a reader with an error."""
     header = detector_header()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "v20091103_00354_st.fit"
@@ -69,6 +73,13 @@ def test_headers_at_random(changes, kind):
             + (STAR if kind == "optical_psf" else IMAGE).astype(">f8").tobytes().ljust(17280, b"\0")
         )
         reason = check_file(path, kind)
+        shown = first_focal_plane([path])
+        assert shown is None or shown[0].size
+        if not reason:
+            assert isinstance(observation_date(path), str)
+        if not reason and kind.endswith("_coadd"):
+            with contextlib.suppress(OpticalError), np.errstate(all="ignore"):
+                assert read_coadd(path).image.shape == IMAGE.shape
     assert isinstance(reason, str)
     if not changes:
         assert reason == ""
