@@ -77,6 +77,15 @@ def test_stars_on_the_locus_have_no_offset(rng):
         assert 0.003 < np.median(locus.error) < 0.02
 
 
+def test_errors_are_perpendicular_to_the_locus(rng):
+    """Independent errors in g, r and i: r moves a star along both axes, in opposite directions."""
+    locus = plane_stars(catalogue(rng), W, "psfFlux")
+    along_x, along_y = perpendicular(locus.x, locus.y, W.curve)[1].T
+    one = 0.005 * 2.5 / np.log(10)
+    expected = one * np.sqrt(along_y**2 + (along_x + along_y) ** 2 + along_x**2)
+    np.testing.assert_allclose(locus.error, expected, rtol=1e-3)
+
+
 def test_offsets_and_scatter_are_those_put_in(rng):
     """A shift of z by 0.06 mag moves y by its projection; scatter is that of the bands, projected; K breaks a limit."""
     table = catalogue(rng, scatter=0.02, shift={"z": -0.06, "vk": 0.2})
