@@ -94,7 +94,7 @@ def colour_picture(survey: Survey, *, patch: int = 0) -> tuple[np.ndarray, str] 
     for where, bands in (*there[patch:], *there[:patch]):
         chosen = _three_of(bands)
         try:
-            with without_warnings():
+            with without_warnings(), np.errstate(all="ignore"):
                 images = [np.nan_to_num(first_image(bands[band].path)) for band in chosen]
         except READ_ERRORS:  # the files have not been checked yet
             continue
@@ -124,7 +124,7 @@ def first_focal_plane(paths: Sequence[Path]) -> tuple[np.ndarray, Path] | None:
     """
     for path in paths:
         try:
-            with without_warnings():
+            with without_warnings(), np.errstate(all="ignore"):  # scales beyond the range of floats
                 return focal_plane(path), path
         except READ_ERRORS:
             continue
