@@ -13,7 +13,15 @@ from scipy import signal
 from dmu0.galaxy_profiles import BULGE_FRACTION, BULGE_VARIANCE
 from dmu4.measurement.forced import SUM_IN_ANY_ORDER, project
 from dmu4.measurement.profiles import DISC_VARIANCES, DISC_WEIGHTS, Profiles, points
-from dmu4.measurement.stamps import StampSet, TransformedKernels, frequency_squared, kernel_transforms, parts, render
+from dmu4.measurement.stamps import (
+    StampSet,
+    TransformedKernels,
+    frequency_squared,
+    kernel_transforms,
+    low_transforms,
+    parts,
+    render,
+)
 
 NEGLIGIBLE = 1e-6
 """Frequencies at which the aperture has less than this fraction of its power are ignored."""
@@ -178,15 +186,7 @@ def weight_transforms(psf: np.ndarray, *, sigma: float, step: int = 1) -> tuple[
 
 def _at_samples(psf: np.ndarray, side: int, step: int) -> np.ndarray:
     """The low frequencies of the transforms of PSFs, in the layout of a stamp of ``side`` samples."""
-    half = side // 2
-    if step == 1:
-        return kernel_transforms(psf, side)
-    fine = np.concatenate([kernel_transforms(some, side * step)[:, :, : half + 1] for some in _in_parts(psf, 64)])
-    return np.concatenate([fine[:, :half], fine[:, -half:]], axis=1)
-
-
-def _in_parts(values: np.ndarray, count: int) -> list[np.ndarray]:
-    return [values[start : start + count] for start in range(0, len(values), count)]
+    return kernel_transforms(psf, side) if step == 1 else low_transforms(psf, side * step, side // 2)
 
 
 def gaap_weights(

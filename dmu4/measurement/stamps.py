@@ -103,13 +103,41 @@ def kernel_transforms(kernels: np.ndarray, side: int) -> np.ndarray:
 
     A kernel larger than the stamp is truncated.
     """
-    size = kernels.shape[-1]
-    half = min(size // 2, side // 2 - 1)
-    middle = size // 2
-    cut = kernels[..., middle - half : middle + half + 1, middle - half : middle + half + 1]
-    padded = np.zeros((*kernels.shape[:-2], side, side), np.float32)
-    padded[..., : 2 * half + 1, : 2 * half + 1] = cut
-    return fft.rfft2(np.roll(padded, (-half, -half), (-2, -1))).astype(np.complex64)
+    cut, half = _middle(kernels, side)
+    along_x = fft.rfft(_about_first(cut, half, side, axis=-1), axis=-1)
+    return fft.fft(_about_first(along_x, half, side, axis=-2), axis=-2, overwrite_x=True)
+
+
+def low_transforms(kernels: np.ndarray, side: int, reach: int) -> np.ndarray:
+    """The frequencies -reach to reach - 1 along y and 0 to reach along x of `kernel_transforms`, from zero upwards.
+
+    Far below the highest frequency of a large stamp, the sums over the pixels of a kernel are faster than a transform
+    of the whole stamp.
+    """
+    cut, half = _middle(kernels, side)
+    pixel = np.arange(-half, half + 1)
+    rows = np.concatenate([np.arange(reach), np.arange(-reach, 0)])
+    along_x = np.exp(-2j * np.pi * pixel[:, None] * np.arange(reach + 1) / side).astype(np.complex64)
+    along_y = np.exp(-2j * np.pi * rows[:, None] * pixel / side).astype(np.complex64)
+    return along_y @ (cut.astype(np.complex64) @ along_x)
+
+
+def _middle(kernels: np.ndarray, side: int) -> tuple[np.ndarray, int]:
+    """The part [..., y, x] of centred kernels that fits on a stamp, and its half size."""
+    half, middle = min(kernels.shape[-1] // 2, side // 2 - 1), kernels.shape[-1] // 2
+    inside = slice(middle - half, middle + half + 1)
+    return kernels[..., inside, inside], half
+
+
+def _about_first(values: np.ndarray, half: int, side: int, *, axis: int) -> np.ndarray:
+    """Values of the positions -half to half along an axis, at these positions modulo ``side``; zero elsewhere."""
+    shape = list(values.shape)
+    shape[axis] = side
+    placed = np.zeros(shape, values.dtype)
+    behind = (slice(None),) * (-axis - 1)
+    placed[(..., slice(half + 1), *behind)] = values[(..., slice(half, None), *behind)]
+    placed[(..., slice(side - half, None), *behind)] = values[(..., slice(half), *behind)]
+    return placed
 
 
 def frequency_squared(side: int) -> np.ndarray:
@@ -125,7 +153,7 @@ class Convolving(Protocol):
 
 
 class Kernels:
-    """The PSFs with which sources are convolved, as Fourier transforms that are computed for the cells in use.
+    """The PSFs with which sources are convolved, as Fourier transforms that are computed when a cell is first in use.
 
     Parameters
     ----------
@@ -135,14 +163,20 @@ class Kernels:
 
     def __init__(self, psf: np.ndarray) -> None:
         self._psf = psf
-        self._whole: dict[int, np.ndarray] = {}
+        self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def of(self, side: int, cells: np.ndarray) -> np.ndarray:
         """Transforms [cell, ...] of the PSFs of some cells, for stamps of this side."""
-        if side not in self._whole and len(self._psf) * side**2 <= KEPT:
-            self._whole[side] = kernel_transforms(self._psf, side)
-        whole = self._whole.get(side)
-        return kernel_transforms(self._psf[cells], side) if whole is None else whole[cells]
+        if len(self._psf) * side**2 > KEPT:
+            return kernel_transforms(self._psf[cells], side)
+        if side not in self._known:
+            whole = np.empty((len(self._psf), side, side // 2 + 1), np.complex64)
+            self._known[side] = (np.zeros(len(self._psf), bool), whole)
+        known, transforms = self._known[side]
+        new = np.unique(cells[~known[cells]])
+        if len(new):
+            transforms[new], known[new] = kernel_transforms(self._psf[new], side), True
+        return transforms[cells]
 
     def gradients(self) -> tuple[Product, Product]:
         """The gradients of the PSFs along x and along y, per pixel."""
