@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import fft
@@ -15,6 +16,9 @@ from dmu0.robust_statistics import clipped_moments
 from dmu4.detection.footprints import Footprints, Peaks, find_peaks, make_footprints
 from dmu4.patches.cube import PatchCube, PatchData, map_bands, mean_psf, psf_sigma
 from dmu4.patches.sky import SAMPLE
+
+STRIPS = 5
+"""Number of strips of rows of a large noise realization, a quarter of it, in which its scatter is measured."""
 
 
 @dataclass(frozen=True)
@@ -88,31 +92,41 @@ def significance_map(
     """
     if not good.any() or not psf.any():
         return np.zeros(image.shape, np.float32)
-    shape = [fft.next_fast_len(n + psf.shape[0] - 1, real=True) for n in image.shape]
-    half = psf.shape[0] // 2
-
-    def filter_of(kernel: np.ndarray) -> np.ndarray:
-        # The kernel is centred on the first pixel, so that the product needs no shift.
-        padded = np.zeros(shape, np.float32)
-        padded[: kernel.shape[0], : kernel.shape[1]] = kernel
-        return np.conj(fft.rfft2(np.roll(padded, (-half, -half), (0, 1)), overwrite_x=True))
-
-    def correlate(array: np.ndarray, transform: np.ndarray) -> np.ndarray:
-        product = fft.rfft2(array, shape)
-        product *= transform
-        return fft.irfft2(product, shape, overwrite_x=True)[: array.shape[0], : array.shape[1]]
-
-    spread = correlate(variance.astype(np.float32, copy=False), filter_of(np.square(psf)))
+    spread = _correlate(variance.astype(np.float32, copy=False), np.square(psf))
     # The significance is undefined where the filter has hardly any data.
     seen = good & (spread > 1e-3 * np.median(_some(spread, good)))
     scale = np.where(seen, 1 / np.sqrt(np.where(seen, spread, 1)), 0).astype(np.float32)
-    matched = filter_of(psf)
-    significance = correlate(image, matched)
+    significance = _correlate(image, psf)
     significance *= scale
-    reference = significance if noise is None else correlate(noise, matched) * scale
-    factor = clipped_moments(_some(reference, seen))[1]
-    significance /= np.float32(max(factor, 1e-6))
+    reference = _some(significance, seen) if noise is None else _filtered_sample(noise, psf, scale, seen)
+    significance /= np.float32(max(clipped_moments(reference)[1], 1e-6))
     return significance
+
+
+def _correlate(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Sums of an image times a kernel of odd size about each pixel [y, x]."""
+    shape = [fft.next_fast_len(n + kernel.shape[0] - 1, real=True) for n in image.shape]
+    half = kernel.shape[0] // 2
+    # The kernel is centred on the first pixel, so that the product needs no shift.
+    padded = np.zeros(shape, np.float32)
+    padded[: kernel.shape[0], : kernel.shape[1]] = kernel
+    product = fft.rfft2(image, shape)
+    product *= np.conj(fft.rfft2(np.roll(padded, (-half, -half), (0, 1)), overwrite_x=True))
+    return fft.irfft2(product, shape, overwrite_x=True)[: image.shape[0], : image.shape[1]]
+
+
+def _filtered_sample(noise: np.ndarray, psf: np.ndarray, scale: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Signal to noise of a filtered noise realization at some of its pixels: in strips of rows, if it is large."""
+    half, values = psf.shape[0] // 2, []
+    edges = np.linspace(0, noise.shape[0], STRIPS + 1).astype(int)
+    height = max(noise.shape[0] // (4 * STRIPS), 8 * half)
+    for first, end in pairwise(edges):
+        last = min(first + height, end)
+        rows = slice(max(first - half, 0), last + half)
+        strip = _correlate(noise[rows], psf)[first - rows.start :][: last - first] * scale[first:last]
+        values.append(strip[seen[first:last]][::SAMPLE])
+    found = np.concatenate(values)
+    return found if len(found) else (_correlate(noise, psf) * scale)[seen]
 
 
 def _some(values: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -73,6 +73,14 @@ class SurveyModels(NamedTuple):
     profiles: Profiles
     pairs: tuple[np.ndarray, np.ndarray]
 
+    def subset(self, members: np.ndarray) -> SurveyModels:
+        """The models of some of the objects, by increasing number."""
+        number = np.full(len(self.profiles), -1, np.int64)
+        number[members] = np.arange(len(members))
+        first, second = (number[one] for one in self.pairs)
+        both = (first >= 0) & (second >= 0)
+        return SurveyModels(self.profiles.subset(members), (first[both], second[both]))
+
 
 def survey_models(
     cube: PatchCube, shapes: ObjectShapes, motion: Motion, home: np.ndarray, structure: Structure | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,10 @@ from dmu4.patches.cube import PatchCube
 
 MIN_SEEN = 0.7
 """Smallest fraction of the light of an object on good pixels of a band for a fit of its structure there."""
+
+VISIBLE = 2.0
+"""Signal to noise in a band below which the last iteration leaves an object out there, unless it is its best band:
+nothing is measured on it, and what it adds to its neighbours is no more than noise."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +149,15 @@ def measure_objects(
     kept, absorbed = np.arange(len(x)), np.zeros((0, 2), np.int64)
     start, motion = shapes.covariance, Motion.none(len(x))
     surveys, used = np.array([survey_of(band) for band in cube.bands]), np.zeros((0, 0), np.int64)
+    visible = np.ones((len(x), len(cube.bands)), bool)
     for number in range(settings.passes):
         task = _Round(cube, shapes, motion, surveys[reference], start, inflations, settings)
-        task.used = used if number == settings.passes - 1 else task.used
+        if number and number == settings.passes - 1:
+            task.used, task.visible = used, visible
         results = _measure_round(task, reference, threads)
         shapes = _merge(shapes, reference, results)
-        used = bands_to_use(*_fluxes(results, cube, len(shapes.x)), reference)
+        fluxes = _fluxes(results, cube, len(shapes.x))
+        used, visible = bands_to_use(*fluxes, reference), _visible(*fluxes, reference)
         if not settings.max_motion:
             continue
         motion = _follow(task, shapes, results)
@@ -159,7 +167,9 @@ def measure_objects(
             motion = _put_links(motion, shapes, pairs)
             kept, absorbed = kept[stay], pairs
             shapes, motion = shapes[stay], motion[stay]
-            start, reference, used = start[stay], reference[stay], used[stay]
+            start, reference, used, visible = start[stay], reference[stay], used[stay], visible[stay]
+        # What moved had its flux elsewhere in this iteration.
+        visible[motion.used] = True
     structure = _structure(task, results, shapes, threads) if len(task.used) else Structure.none(len(shapes.x))
     return MeasuredObjects(shapes, motion, surveys[reference], kept, absorbed, structure)
 
@@ -182,6 +192,13 @@ def _fluxes(results: dict[int, _BandResult], cube: PatchCube, n: int) -> tuple[n
     for band, one in results.items():
         values[0, :, band], values[1, :, band] = one.flux, one.error
     return values[0], values[1]
+
+
+def _visible(flux: np.ndarray, error: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Whether an object matters in a band [object, band], from fluxes and errors; see `VISIBLE`."""
+    seen = np.divide(flux, error, out=np.zeros(flux.shape), where=error > 0) >= VISIBLE
+    seen[np.arange(len(reference)), reference] = True
+    return seen
 
 
 class _BandResult(NamedTuple):
@@ -213,6 +230,17 @@ class _Round:
         self.models = survey_models(cube, shapes, motion, home)
         # Bands in which the structure of each object is fitted [object, band]; none before the last iteration.
         self.used = np.zeros((0, 0), np.int64)
+        # Whether each object is modelled in each band [object, band].
+        self.visible = np.ones((len(shapes.x), len(cube.bands)), bool)
+
+    def of(self, members: np.ndarray) -> _Round:
+        """The same iteration for some of the objects, by number."""
+        part = copy(self)
+        part.shapes, part.motion, part.home = self.shapes[members], self.motion[members], self.home[members]
+        part.start, part.visible = self.start[members], self.visible[members]
+        part.used = self.used[members] if len(self.used) else self.used
+        part.models = [models.subset(members) for models in self.models]
+        return part
 
 
 def _measure_round(task: _Round, reference: np.ndarray, threads: int) -> dict[int, _BandResult]:
@@ -222,7 +250,7 @@ def _measure_round(task: _Round, reference: np.ndarray, threads: int) -> dict[in
     follow = task.settings.max_motion > 0 and len({survey_of(band) for band in cube.bands}) > 1
     bands = [band for band in range(len(cube.bands)) if band in wanted or (follow and seen[band])]
     with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(lambda band: _measure_in(task, band, np.flatnonzero(reference == band)), bands)
+        results = pool.map(lambda band: _measure_visible(task, band, np.flatnonzero(reference == band)), bands)
         return dict(zip(bands, results, strict=True))
 
 
@@ -276,6 +304,18 @@ def _put_links(motion: Motion, shapes: ObjectShapes, pairs: np.ndarray) -> Motio
     )
     values["used"][optical], values["lost"][optical] = True, False
     return Motion(**values)
+
+
+def _measure_visible(task: _Round, band: int, members: np.ndarray) -> _BandResult:
+    """The result of `_measure_in` for the objects that matter in a band; the others have no flux."""
+    present = np.flatnonzero(task.visible[:, band])
+    if len(present) == len(task.visible):
+        return _measure_in(task, band, members)
+    found = _measure_in(task.of(present), band, np.searchsorted(present, members))
+    fluxes = np.full((2, len(task.visible)), np.nan)
+    fluxes[:, present] = found.flux, found.error
+    spectra = None if found.spectra is None else replace(found.spectra, members=present[found.spectra.members])
+    return found._replace(members=present[found.members], flux=fluxes[0], error=fluxes[1], spectra=spectra)
 
 
 def _measure_in(task: _Round, band: int, members: np.ndarray) -> _BandResult:

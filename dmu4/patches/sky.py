@@ -28,8 +28,9 @@ def source_mask(
     """Pixels [y, x] close enough to a source to bias a sky estimate.
 
     The image is smoothed to the width of the PSF, and a low threshold is applied; regions small enough to be noise
-    are removed, and the others are grown by twice the width so that the wings are masked too. Detectors, whose PSF
-    is not yet known when their sky is fitted, use a different mask: `dmu4.detectors.background.mask_objects`.
+    are removed, and the others are grown by twice the width so that the wings are masked too. All this is done on means
+    of two by two pixels, which are fine enough for regions larger than the PSF. Detectors, whose PSF is not yet known
+    when their sky is fitted, use a different mask: `dmu4.detectors.background.mask_objects`.
 
     Parameters
     ----------
@@ -40,22 +41,34 @@ def source_mask(
     threshold
         Threshold in units of the scatter of the smoothed image.
     """
-    if not good.any():
+    share, half = _pair_means(good.astype(np.float32)), 0.5 * sigma
+    seen = share > 0.25
+    if not seen.any():
         return np.zeros(image.shape, bool)
-    smooth, noise = ndimage.gaussian_filter(image, sigma), ndimage.uniform_filter(variance, 32)
+    smooth, noise = (_pair_means(plane.astype(np.float32, copy=False)) for plane in (image, variance))
+    smooth, noise = ndimage.gaussian_filter(smooth, half), ndimage.uniform_filter(noise, 16)
     if not good.all():
         # The sums are over good pixels only.
-        share = good.astype(np.float32)
-        smooth /= np.maximum(ndimage.gaussian_filter(share, sigma), 1e-3)
-        noise /= np.maximum(ndimage.uniform_filter(share, 32), 1e-3)
+        smooth /= np.maximum(ndimage.gaussian_filter(share, half), 1e-3)
+        noise /= np.maximum(ndimage.uniform_filter(share, 16), 1e-3)
     # Scaled by the variance map, but the scatter is measured: correlated noise does not matter.
     ratio = smooth / np.sqrt(np.maximum(noise, 1e-30))
-    level, scatter = clipped_moments(ratio[good][::SAMPLE])
-    above = good & (ratio > level + threshold * scatter)
-    labels, n = ndimage.label(above)
-    large = np.bincount(labels.ravel(), minlength=n + 1) > 2 * np.pi * sigma**2
+    level, scatter = clipped_moments(ratio[seen][::SAMPLE])
+    labels, n = ndimage.label(seen & (ratio > level + threshold * scatter))
+    large = np.bincount(labels.ravel(), minlength=n + 1) > 2 * np.pi * half**2
     large[0] = False
-    return ndimage.maximum_filter(large[labels], size=2 * round(2 * sigma) + 1)
+    near = ndimage.maximum_filter(large[labels], size=2 * round(sigma) + 1)
+    return np.repeat(np.repeat(near, 2, axis=0), 2, axis=1)[: image.shape[0], : image.shape[1]]
+
+
+def _pair_means(plane: np.ndarray) -> np.ndarray:
+    """Means of two by two pixels [y, x]; an odd last row or column is its own pair."""
+    for axis in (0, 1):
+        values = np.moveaxis(plane, axis, 0)
+        even = values[::2]
+        odd = values[1::2] if len(values) % 2 == 0 else np.concatenate([values[1::2], values[-1:]])
+        plane = np.moveaxis(0.5 * (even + odd), 0, axis)
+    return np.ascontiguousarray(plane)
 
 
 def mesh_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: int) -> np.ndarray:

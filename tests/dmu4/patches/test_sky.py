@@ -59,6 +59,19 @@ def test_sources_are_masked_with_their_wings(rng):
     assert not source_mask(image, np.ones(SHAPE), np.zeros(SHAPE, bool), sigma=2.0).any()
 
 
+def test_mask_is_where_the_source_is_at_any_edge():
+    """A bright source is at the centre of its mask, to a pixel, on images of odd and even sides."""
+    y, x = np.indices((91, 140))
+    for at_x, at_y in ((37.0, 62.0), (118.0, 21.0)):
+        image = (500 * np.exp(-((x - at_x) ** 2 + (y - at_y) ** 2) / (2 * 2.0**2))).astype(np.float32)
+        image += np.random.default_rng(2).normal(0, 1, image.shape)
+        rows, columns = np.nonzero(source_mask(image, np.ones(image.shape), np.ones(image.shape, bool), sigma=2.0))
+        near = (abs(rows - at_y) < 18) & (abs(columns - at_x) < 18)
+        assert near.sum() > 300
+        assert rows[near].mean() == pytest.approx(at_y, abs=1)
+        assert columns[near].mean() == pytest.approx(at_x, abs=1)
+
+
 def test_sky_of_a_patch_is_found_kept_and_subtracted(rng):
     """A slope in one band is found to a fifth of a pixel's noise, and none in the other; no data stays zero."""
     scene = make_scene(rng, shape=SHAPE, density=6e-4, bands=2, faintest=300)
