@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from astropy.table import Table
+from scipy.optimize import isotonic_regression
 from scipy.stats import norm
 
 from dmu0.sky.skymap import survey_patches
@@ -54,13 +54,38 @@ class Curve:
         return np.where(self.total > 0, np.sqrt(share * (1 - share) / np.maximum(self.total, 1)), np.nan)
 
     def limit(self, fraction: float = 0.5) -> float:
-        """Brightest magnitude at which the fraction falls below a value; NaN if it does not."""
-        values, middle = self.fraction, self.middle
-        known = np.flatnonzero(np.isfinite(values) & (self.total >= 5))
-        for a, b in pairwise(known):
-            if values[a] >= fraction > values[b]:
-                return float(np.interp(fraction, [values[b], values[a]], [middle[b], middle[a]]))
+        """Magnitude where the fraction falls below a value, see `falls_below`; bins of fewer than five do not count."""
+        return falls_below(self.middle, self.fraction, np.where(self.total >= 5, self.total, 0), fraction)
+
+
+def falls_below(magnitude: np.ndarray, fraction: np.ndarray, weight: np.ndarray, level: float) -> float:
+    """Magnitude at which a fraction that decreases with magnitude falls below a level.
+
+    The fractions are replaced by the decreasing function that is closest to them (isotonic regression), so that a bin
+    of few sources does not end the curve.
+
+    Parameters
+    ----------
+    magnitude, fraction, weight
+        Centres of the bins in increasing order, the fraction in each, and its weight; bins without weight, or whose
+        fraction is NaN, are ignored.
+    level
+        The level.
+
+    Returns
+    -------
+    float
+        The magnitude, interpolated between the bins; NaN if the fraction is nowhere above, or nowhere below the level.
+    """
+    known = np.isfinite(fraction) & (np.asarray(weight) > 0)
+    if not known.any():
         return float("nan")
+    x, values = magnitude[known], isotonic_regression(fraction[known], weights=weight[known], increasing=False).x
+    below = int(np.argmax(values < level))
+    if values[0] < level or values[below] >= level:
+        return float("nan")
+    ends = slice(below - 1, below + 1)
+    return float(np.interp(level, values[ends][::-1], x[ends][::-1]))
 
 
 def area_of_survey(

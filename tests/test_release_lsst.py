@@ -9,7 +9,7 @@ import pytest
 from astropy.table import Table
 
 from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
-from dmu0.surveys import Survey
+from dmu0.surveys import Survey, load_survey
 from dmu0.truth import MATCH_RADIUS, is_star, isolated, match_to_truth, read_truth
 from dmu3.truth import NEIGHBOURS
 from dmu4.butler.repository import open_butler
@@ -104,18 +104,55 @@ def same_objects(lsst: Release, hsc: Table, flux: str, *, snr: float) -> Pairs:
     return Pairs(value[0] / value[1], noise, np.hypot(noise, floor.max(axis=0)))
 
 
+@dataclass(frozen=True)
+class CommonZeroPoints:
+    """Zero points of the detectors that both releases used in a band: means of differences, and their errors, mag."""
+
+    difference: float
+    error: float
+    detectors: int
+
+
+def common_zero_points(lsst: Survey, hsc: Survey, band: str) -> CommonZeroPoints:
+    """Compare the zero points of the same detectors.
+
+    Each release fits those of all its detectors together, so that they depend on which others there are: the tiles of
+    the two surveys do not reach the same ones.
+    """
+    tables = [open_butler(one).get("common_zero_points", tract=8524, band=band) for one in (lsst, hsc)]
+    values = [{(int(row["visit"]), int(row["detector"])): float(row["zero_point"]) for row in one} for one in tables]
+    both = sorted(values[0].keys() & values[1].keys())
+    difference = np.mean([values[0][key] - values[1][key] for key in both])
+    error = np.hypot(*(float(one["common_err"][0]) for one in tables))
+    return CommonZeroPoints(float(difference), float(error), len(both))
+
+
+@pytest.mark.parametrize("band", VISTA)
+def test_zero_points_are_those_of_the_hsc_sample(lsst: Release, band: str) -> None:
+    """The mean zero point of the detectors that both tiles reach is the same within the errors that both quote."""
+    found = common_zero_points(lsst.survey, load_survey("sample"), band)
+    print(
+        f"{band}: {1e3 * found.difference:+.2f} mmag of {found.detectors} detectors, error {1e3 * found.error:.2f} mmag"
+    )
+    assert found.detectors >= 10
+    assert abs(found.difference) < 2 * found.error
+    assert found.error < 0.006
+
+
 @pytest.mark.parametrize("flux", ["psfFlux", "gaap1p0Flux", "ap12Flux"])
 @pytest.mark.parametrize("band", VISTA)
 def test_vista_fluxes_are_those_of_the_hsc_sample(lsst: Release, hsc: Table, band: str, flux: str) -> None:
     """The same stacks give the same fluxes on pixels of 0.2 and of 0.168 arcsec, beside LSST and beside HSC.
 
-    Noise and zero points are common to both, so that the differences must be much smaller than the errors quoted by
-    each: 0.1% in the median of bright objects, where the smallest floor is 0.5%; a median of 0.1 sigma; a scatter of
-    half a sigma; and no more than 1% of the objects beyond 3 sigma, with the floor.
+    Noise is common to both, and zero points but for the difference that the test above judges, so that the differences
+    of fluxes must be much smaller than the errors quoted by each: 0.1% in the median of bright objects, where the
+    smallest floor is 0.5%; a median of 0.1 sigma; a scatter of half a sigma; and no more than 1% of the objects beyond
+    3 sigma, with the floor.
     """
     pairs, bright = (same_objects(lsst, hsc, f"{band}_{flux}", snr=snr) for snr in (10, 50))
-    pull, offset = (pairs.ratio - 1) / pairs.error, float(np.median(bright.ratio) - 1)
-    wrong = np.abs(pairs.ratio - 1) > 3 * pairs.total
+    expected = 10 ** (-0.4 * common_zero_points(lsst.survey, load_survey("sample"), band).difference)
+    pull, offset = (pairs.ratio / expected - 1) / pairs.error, float(np.median(bright.ratio / expected) - 1)
+    wrong = np.abs(pairs.ratio / expected - 1) > 3 * pairs.total
     print(
         f"{band}_{flux}: {100 * offset:+.3f} % of {len(bright.ratio)} (limit 0.1); pulls of {len(pull)}: "
         f"{np.median(pull):+.2f} (0.1), scatter {robust_scatter(pull):.2f} (0.5), {wrong.sum()} beyond 3 sigma (1%)"

@@ -25,7 +25,7 @@ def plot_completeness(function: SelectionFunction, bands: Sequence[str]) -> Figu
             rows = table[(table["band"] == band) & (table["selection"] == selection) & (table["n"] >= 5)]
             style = {"fmt": band_marker(band), "ms": 4, "mfc": face, "color": band_colour(band), "mew": 0.7, "lw": 0.8}
             axis.errorbar(rows["magnitude"], rows["completeness"], rows["error"], label=label, **style)
-        half = half_magnitude(function, band)
+        half, _ = half_magnitude(function, band)
         axis.axvline(half, color="k", ls="--", lw=0.8)
         axis.axhline(0.5, color="0.6", lw=0.6)
         axis.set_ylim(-0.05, 1.25)

@@ -11,7 +11,7 @@ from dmu0.robust_statistics import MEDIAN_ERROR
 from dmu5.checks import Check
 from dmu5.injection.response import SelectionFunction
 from dmu5.quality_checks import Limit
-from dmu5.selection_function import Curve
+from dmu5.selection_function import Curve, falls_below
 from obs_vista.bands import shown_band
 
 HALF_AT_DEPTH = Limit(0.3, 0.6)
@@ -21,12 +21,24 @@ MIN_SOURCES = 30
 """Smallest number of sources of a bin that is judged."""
 
 
-def half_magnitude(function: SelectionFunction, band: str) -> float:
-    """Magnitude at which half of the point sources have a peak of their own in a band; NaN if there is none."""
-    grid = np.arange(14, 30, 0.01)
-    share = function(grid, band=band, selection=band, kind="point")
-    below = np.flatnonzero(share < 0.5)
-    return float(grid[below[0]]) if len(below) and below[0] > 0 else float("nan")
+def half_magnitude(function: SelectionFunction, band: str) -> tuple[float, float]:
+    """Magnitude at which half of the point sources have a peak of their own in a band, and its error; NaN if unknown.
+
+    The error is that of the magnitudes at which half plus and minus the error of the completeness there are found.
+    """
+    table = function.table
+    chosen = (table["band"] == band) & (table["selection"] == band) & (table["kind"] == "point") & (table["tract"] < 0)
+    bins = table[chosen]
+    bins.sort("magnitude")
+    magnitude, share, error = (np.asarray(bins[name], float) for name in ("magnitude", "completeness", "error"))
+    weight = error**-2.0
+    half = falls_below(magnitude, share, weight, 0.5)
+    if not np.isfinite(half):
+        return half, float("nan")
+    # Two bins share the error of the curve between them.
+    near = float(np.interp(half, magnitude, error)) / np.sqrt(2)
+    ends = [falls_below(magnitude, share, weight, level) for level in (0.5 + near, 0.5 - near)]
+    return half, float(np.nan_to_num(0.5 * (ends[1] - ends[0]), nan=magnitude[1] - magnitude[0]))
 
 
 def depth_checks(function: SelectionFunction, catalogue: Table, bands: Sequence[str]) -> list[Check]:
@@ -36,10 +48,11 @@ def depth_checks(function: SelectionFunction, catalogue: Table, bands: Sequence[
         depth = np.asarray(catalogue[f"{band}_depth5"], float)
         if not np.isfinite(depth).any():
             continue
-        half, median = half_magnitude(function, band), float(np.nanmedian(depth))
+        (half, error), median = half_magnitude(function, band), float(np.nanmedian(depth))
         what = f"{shown_band(band)}: half of the injected point sources are detected at"
-        value, limit = f"{half:.2f}, depth {median:.2f}", "<= 0.3 mag from the depth, fails > 0.6"
-        rows.append(Check(what, value, limit, HALF_AT_DEPTH.verdict(half - median), band, False))
+        value = f"{half:.2f} +- {error:.2f}, depth {median:.2f}"
+        verdict = HALF_AT_DEPTH.verdict(half - median, error=error)
+        rows.append(Check(what, value, "<= 0.3 mag from the depth, fails > 0.6", verdict, band, False))
     return rows
 
 

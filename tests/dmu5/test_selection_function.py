@@ -52,6 +52,9 @@ def test_limit_of_a_curve() -> None:
     assert np.isnan(curve.fraction[2])
     assert (curve.error[[0, 1]] > 0).all()
     assert np.isnan(curve.limit(1.5))
+    noisy = Curve(np.arange(20.0, 26), np.array([6, 100, 100, 100, 100]), np.array([2, 90, 88, 30, 5]))
+    bright = 180 / 206
+    assert noisy.limit(0.5) == pytest.approx(22.5 + (bright - 0.5) / (bright - 0.3))
 
 
 def test_depth_map(objects: Table) -> None:

@@ -60,9 +60,21 @@ def test_completeness_of_places_selections_and_kinds(function: SelectionFunction
     assert function(24.75 - 2.5 * np.log10(2), band="vk", kind="point") == pytest.approx(0.5, abs=0.15)
     assert function(23.0, band="vk", selection="vk") == 0
     assert function(np.array([15.0, 28.0]), band="i").tolist() == [1, 0]
-    assert half_magnitude(function, "i") == pytest.approx(24.25, abs=0.2)
+    half, error = half_magnitude(function, "i")
+    assert half == pytest.approx(24.25, abs=0.2)
+    assert 0 < error < 0.1
+    assert np.isnan(half_magnitude(function, "vk")).all()
     with pytest.raises(KeyError, match="patch 9"):
         function(22.0, band="i", tract=8524, patch=9)
+
+
+def test_a_bin_of_few_sources_is_not_the_depth(function: SelectionFunction) -> None:
+    """One of four bright sources is found by chance: half are still found where they were, with the same error."""
+    table = function.table.copy()
+    bins = np.flatnonzero((table["band"] == "i") & (table["selection"] == "i") & (table["kind"] == "point"))
+    bright = bins[np.argmin(table["magnitude"][bins])]
+    table["n"][bright], table["completeness"][bright], table["error"][bright] = 4, 0.25, 0.24
+    assert half_magnitude(SelectionFunction(table), "i") == pytest.approx(half_magnitude(function, "i"), abs=0.01)
 
 
 def test_the_function_comes_back(function: SelectionFunction, tmp_path: Path) -> None:
