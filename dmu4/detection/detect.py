@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
-from scipy import fft
 from scipy.optimize import brentq
 from scipy.spatial import cKDTree
 from scipy.stats import chi2, norm
 
-from dmu0.robust_statistics import clipped_moments
 from dmu4.detection.footprints import Footprints, Peaks, find_peaks, make_footprints
-from dmu4.patches.cube import PatchCube, PatchData, map_bands, mean_psf, psf_sigma
-from dmu4.patches.sky import SAMPLE
+from dmu4.detection.significance import SignificanceMaps, significance_maps
+from dmu4.patches.cube import PatchData
 
-STRIPS = 5
-"""Number of strips of rows of a large noise realization, a quarter of it, in which its scatter is measured."""
+CONTRAST = 0.15
+"""Smallest share of the light under the PSF that is its own of a source found by the sharp filter: structure of
+galaxies, and errors of the PSF of bright stars, are a smaller one."""
+
+SHARP_RISE = 0.05
+"""Smallest relative prominence of a peak of the sharp filter, see `dmu4.detection.footprints.find_peaks`."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Detections:
     x, y
         Array positions.
     height
-        Matched-filter signal to noise [object, band] at the position.
+        Matched-filter signal to noise [object, band] at the position; of objects that only the sharp filter shows,
+        that of this filter.
     detected
         Whether the object has a peak in the band [object, band].
     combined
@@ -73,66 +75,6 @@ class Detections:
     reference: np.ndarray
     footprints: Footprints
     order: tuple[int, ...]
-
-
-def significance_map(
-    image: np.ndarray, variance: np.ndarray, good: np.ndarray, psf: np.ndarray, noise: np.ndarray | None
-) -> np.ndarray:
-    """Signal to noise [y, x] of a point source centred on each pixel.
-
-    The filter is the PSF. The noise is computed from the filtered variance map and multiplied by a factor for its
-    correlation: the scatter of the filtered noise realization or, without one, of the filtered image between sources.
-
-    Parameters
-    ----------
-    image, variance, good, noise
-        Arrays [y, x]; zero where not good.
-    psf
-        PSF stamp [y, x] of odd size.
-    """
-    if not good.any() or not psf.any():
-        return np.zeros(image.shape, np.float32)
-    spread = _correlate(variance.astype(np.float32, copy=False), np.square(psf))
-    # The significance is undefined where the filter has hardly any data.
-    seen = good & (spread > 1e-3 * np.median(_some(spread, good)))
-    scale = np.where(seen, 1 / np.sqrt(np.where(seen, spread, 1)), 0).astype(np.float32)
-    significance = _correlate(image, psf)
-    significance *= scale
-    reference = _some(significance, seen) if noise is None else _filtered_sample(noise, psf, scale, seen)
-    significance /= np.float32(max(clipped_moments(reference)[1], 1e-6))
-    return significance
-
-
-def _correlate(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Sums of an image times a kernel of odd size about each pixel [y, x]."""
-    shape = [fft.next_fast_len(n + kernel.shape[0] - 1, real=True) for n in image.shape]
-    half = kernel.shape[0] // 2
-    # The kernel is centred on the first pixel, so that the product needs no shift.
-    padded = np.zeros(shape, np.float32)
-    padded[: kernel.shape[0], : kernel.shape[1]] = kernel
-    product = fft.rfft2(image, shape)
-    product *= np.conj(fft.rfft2(np.roll(padded, (-half, -half), (0, 1)), overwrite_x=True))
-    return fft.irfft2(product, shape, overwrite_x=True)[: image.shape[0], : image.shape[1]]
-
-
-def _filtered_sample(noise: np.ndarray, psf: np.ndarray, scale: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Signal to noise of a filtered noise realization at some of its pixels: in strips of rows, if it is large."""
-    half, values = psf.shape[0] // 2, []
-    edges = np.linspace(0, noise.shape[0], STRIPS + 1).astype(int)
-    height = max(noise.shape[0] // (4 * STRIPS), 8 * half)
-    for first, end in pairwise(edges):
-        last = min(first + height, end)
-        rows = slice(max(first - half, 0), last + half)
-        strip = _correlate(noise[rows], psf)[first - rows.start :][: last - first] * scale[first:last]
-        values.append(strip[seen[first:last]][::SAMPLE])
-    found = np.concatenate(values)
-    return found if len(found) else (_correlate(noise, psf) * scale)[seen]
-
-
-def _some(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Every seventh pixel of an image, as far as it is selected; all selected ones if that leaves none."""
-    some = values.ravel()[::SAMPLE][where.ravel()[::SAMPLE]]
-    return some if len(some) else values[where]
 
 
 def combined_map(significance: np.ndarray, good: np.ndarray) -> np.ndarray:
@@ -214,47 +156,6 @@ def merge_peaks(peaks: list[Peaks], *, radius: list[float]) -> tuple[np.ndarray,
     return x, y, seen
 
 
-@dataclass(frozen=True)
-class SignificanceMaps:
-    """Matched-filter maps of all bands of a patch.
-
-    Attributes
-    ----------
-    value
-        Signal to noise of a point source centred on each pixel [band, y, x].
-    good
-        Whether a pixel has data [band, y, x].
-    width
-        Gaussian width of each band's PSF in pixels [band]; NaN without a PSF.
-    """
-
-    value: np.ndarray
-    good: np.ndarray
-    width: np.ndarray
-
-
-def significance_maps(patch: PatchData, threads: int) -> SignificanceMaps:
-    """Matched-filter maps of all bands, each of which is in memory only while it is filtered.
-
-    Parameters
-    ----------
-    patch
-        The patch, minus its residual sky.
-    threads
-        Number of bands processed in parallel.
-    """
-    whole = (len(patch.bands), *patch.shape)
-    value, good, width = np.zeros(whole, np.float32), np.zeros(whole, bool), np.full(whole[0], np.nan)
-
-    def one(band: int, data: PatchCube) -> None:
-        psf, noise = mean_psf(data, 0), data.plane("noise", 0) if data.has_noise[0] else None
-        good[band], width[band] = data.good[..., 0], psf_sigma(psf)
-        value[band] = significance_map(data.plane("image", 0), data.plane("variance", 0), good[band], psf, noise)
-
-    map_bands(patch, one, threads=threads)
-    return SignificanceMaps(value=value, good=good, width=width)
-
-
 def detect(patch: PatchData, settings: DetectionSettings) -> Detections:
     """Detect in every band of a patch, minus its residual sky, and in their combination; see `detect_in_maps`."""
     return detect_in_maps(significance_maps(patch, settings.threads), settings, pixel_scale=patch.pixel_scale)
@@ -263,8 +164,9 @@ def detect(patch: PatchData, settings: DetectionSettings) -> Detections:
 def detect_in_maps(maps: SignificanceMaps, settings: DetectionSettings, *, pixel_scale: float) -> Detections:
     """Detect in every band and in their combination.
 
-    Bands are merged in order of their number of peaks, the deepest first; the combination is last and adds objects
-    that are not detected in any single band. A band without data has no effect.
+    Bands are merged in order of their number of peaks, the deepest first; then the combination adds objects that are
+    not detected in any single band, and the sharp filter, in the same order, those in the light of others. A band
+    without data has no effect.
 
     Parameters
     ----------
@@ -276,23 +178,30 @@ def detect_in_maps(maps: SignificanceMaps, settings: DetectionSettings, *, pixel
         Size of a pixel in arcsec.
     """
     n, shape = len(maps.value), maps.value.shape[1:]
-    combined = combined_map(maps.value, maps.good)
+    combined, combined_sharp = combined_map(maps.value, maps.good), combined_map(maps.sharp, maps.good)
     limits = {"threshold": settings.threshold, "floor": settings.floor}
     with ThreadPoolExecutor(settings.threads) as pool:
         found = list(pool.map(lambda one: find_peaks(one, **limits), maps.value))
+        sharp = list(pool.map(lambda one: find_peaks(one, **limits, fraction=SHARP_RISE), maps.sharp))
     order = sorted(range(n), key=lambda band: (-len(found[band]), band))
+    lists = [*(found[band] for band in order), find_peaks(combined, **limits)]
+    floor = settings.floor
+    lists += [_in_contrast(sharp[band], maps.value[band], maps.sharp_ratio[band], floor=floor) for band in order]
+    of_all = find_peaks(combined_sharp, **limits, fraction=SHARP_RISE)
+    lists.append(_in_contrast(of_all, combined, float(np.median(maps.sharp_ratio)), floor=floor))
     # Two peaks closer than half the FWHM (1.18 sigma), or 0.5 arcsec in images of the best seeing, are one source.
-    radius = [max(1.18 * maps.width[band], 0.5 / pixel_scale) for band in order]
     known = maps.width[np.isfinite(maps.width)]
-    radius.append(max(1.18 * max(known, default=1.0), 0.5 / pixel_scale))
-    x, y, seen = merge_peaks([*(found[band] for band in order), find_peaks(combined, **limits)], radius=radius)
+    widths = [*maps.width[order], max(known, default=1.0), *maps.width[order], min(known, default=1.0)]
+    x, y, seen = merge_peaks(lists, radius=[max(1.18 * width, 0.5 / pixel_scale) for width in widths])
     sorted_ = spatial_order(x, y)
     x, y, seen = x[sorted_], y[sorted_], seen[sorted_]
     ix, iy = (np.clip(np.rint(v).astype(int), 0, size - 1) for v, size in ((x, shape[1]), (y, shape[0])))
     detected = np.zeros((len(x), n), bool)
-    detected[:, list(order)] = seen[:, :-1]
-    height = maps.value[:, iy, ix].T
-    at_peaks = combined[iy, ix]
+    detected[:, list(order)] = seen[:, :n] | seen[:, n + 1 : 2 * n + 1]
+    # What lies in the light of another is as significant as its own light.
+    hidden = ~seen[:, : n + 1].any(axis=1)
+    height = np.where(hidden[:, None], maps.sharp[:, iy, ix].T, maps.value[:, iy, ix].T)
+    at_peaks = np.where(hidden, combined_sharp[iy, ix], combined[iy, ix])
     highest = np.maximum(combined, maps.value.max(axis=0), out=combined)
     footprints = make_footprints(highest, x=x, y=y, floor=settings.floor, max_area=settings.max_area)
     return Detections(
@@ -305,6 +214,16 @@ def detect_in_maps(maps: SignificanceMaps, settings: DetectionSettings, *, pixel
         footprints=footprints,
         order=tuple(order),
     )
+
+
+def _in_contrast(peaks: Peaks, significance: np.ndarray, ratio: float, *, floor: float) -> Peaks:
+    """The peaks of the sharp filter that lie in some light, and are more than a part of it, see `CONTRAST`."""
+    iy, ix = (
+        np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((peaks.y, peaks.x), significance.shape, strict=True)
+    )
+    around = significance[iy, ix]
+    kept = (around > floor) & (peaks.height > CONTRAST * ratio * around)
+    return Peaks(*(values[kept] for values in (peaks.x, peaks.y, peaks.height)))
 
 
 def spatial_order(x: np.ndarray, y: np.ndarray, *, strip: int = 64) -> np.ndarray:

@@ -17,7 +17,8 @@ from lsst.pipe.base import (
 )
 from lsst.pipe.base.connectionTypes import Input, Output
 
-from dmu4.detection.detect import Detections, DetectionSettings, detect_in_maps, significance_maps
+from dmu4.detection.detect import Detections, DetectionSettings, detect_in_maps
+from dmu4.detection.significance import significance_maps
 from dmu4.patches.cube import PatchData
 from dmu4.patches.load import StoredPatch
 from dmu4.patches.sky import SkySubtracted, sky_table
@@ -72,8 +73,9 @@ class DetectPatchTask(PipelineTask):
     1. The residual sky of each band, clipped medians of a coarse mesh far from sources, is subtracted.
     2. Each band is filtered with its PSF; the threshold is in units of the true, correlated noise.
     3. The bands are also combined into a chi-square image, to detect objects that no single band shows.
-    4. Peaks are merged over the bands, the band with most peaks first, the combination last.
-    5. The pixels of connected footprints are divided among their peaks; the size of a footprint is limited.
+    4. A sharper filter, for which light that changes slowly vanishes, finds objects in the light of brighter ones.
+    5. Peaks are merged over the bands, the band with most peaks first, then the combination, last the sharp filter.
+    6. The pixels of connected footprints are divided among their peaks; the size of a footprint is limited.
     """
 
     ConfigClass = DetectPatchConfig

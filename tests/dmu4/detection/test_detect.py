@@ -14,12 +14,12 @@ from dmu4.detection.detect import (
     combined_map,
     detect,
     merge_peaks,
-    significance_map,
 )
 from dmu4.detection.footprints import Peaks, find_peaks, make_footprints
-from dmu4.patches.cube import psf_sigma
+from dmu4.detection.significance import significance
+from dmu4.patches.cube import BandPlanes, PatchCube, make_cube, psf_sigma
 from tests.scenes.measured import less_sky
-from tests.scenes.patches import add_gaussian, correlated_noise, make_patch, make_scene, psf_stamp
+from tests.scenes.patches import Scene, add_gaussian, correlated_noise, draw, make_patch, make_scene, psf_stamp
 
 BANDS = ("g", "i", "vk")
 PSF = (3.0, 2.2, 3.4)
@@ -63,10 +63,61 @@ def test_significance_of_a_star_on_uneven_noise(rng):
     places = [(60, 40), (62, 120), (90, 80), (180, 150)]
     for x, y in places:
         add_gaussian(image, x=x, y=y, xx=6.0, yy=3.0, xy=2.0, flux=500.0)
-    found = significance_map(image, variance, np.ones(shape, bool), stamp, noise)
+    found = significance(image, variance, np.ones(shape, bool), stamp, noise).value
     for x, y in places:
         under = variance[y - 15 : y + 16, x - 15 : x + 16]
         assert found[y, x] == pytest.approx(500 * (stamp**2).sum() / np.sqrt((stamp**2 * under).sum()), rel=0.06)
+
+
+def test_sharp_filter_of_a_star_and_of_a_slope(rng):
+    """At a star it is its ratio times the significance; a plane of light of any slope vanishes."""
+    shape, stamp = (150, 180), psf_stamp(4.0)
+    star, noise = np.zeros(shape), rng.normal(0, 1, shape)
+    star[30:71, 50:91] = 800 * stamp
+    y, x = np.indices(shape)
+    good, variance = np.ones(shape, bool), np.ones(shape)
+    alone = significance(star, variance, good, stamp, noise)
+    assert 0.5 < alone.sharp_ratio < 1
+    assert alone.sharp[50, 70] == pytest.approx(alone.sharp_ratio * alone.value[50, 70], rel=0.01)
+    tilted = significance(star + 3.0 * x - 2.0 * y, variance, good, stamp, noise)
+    np.testing.assert_allclose(tilted.sharp[30:-30, 30:-30], alone.sharp[30:-30, 30:-30], atol=0.5)
+
+
+def drawn(rng: np.random.Generator, sources: list[tuple[float, float, float, float]]) -> PatchCube:
+    """A patch of one band with round sources (x, y, variance beyond the PSF, flux) on noise of 1 nJy."""
+    shape, variance = (200, 260), 4.0
+    x, y, wider, flux = np.array(sources).T
+    scene = Scene(x, y, np.column_stack([wider, wider, 0 * wider]), flux[:, None])
+    image, stamp = rng.normal(0, 1, shape) + draw(scene, band=0, variance=variance, shape=shape), psf_stamp(variance)
+    planes = BandPlanes(
+        image=image.astype(np.float32),
+        variance=np.ones(shape, np.float32),
+        mask=np.zeros(shape, np.int32),
+        psf=np.broadcast_to(stamp, (1, 1, *stamp.shape)).astype(np.float32),
+        noise=rng.normal(0, 1, shape).astype(np.float32),
+        input_count=np.ones(shape, np.int16),
+    )
+    return make_cube({"i": planes}, x0=0, y0=0, pixel_scale=0.2)
+
+
+def test_faint_sources_beside_bright_ones_are_found(rng):
+    """Neighbours of a sixth of the flux at four PSF widths have no peak after the first filter, but one after the
+    sharp one; a bright star and a large smooth galaxy alone remain one object each."""
+    bright = [(60.0, 50.0, 0.0, 6000.0), (150.0, 60.0, 3.0, 6000.0), (70.0, 140.0, 30.0, 20000.0)]
+    faint = [(67.6, 50.0, 0.0, 1000.0), (150.0, 69.3, 0.0, 1000.0)]
+    found = detect(drawn(rng, bright), DetectionSettings())
+    assert sorted(np.round(found.x, -1).astype(int)) == [60, 70, 150]
+    both = drawn(rng, [*bright, *faint])
+    found = detect(both, DetectionSettings())
+    assert len(found.x) == 5
+    planes = (both.plane(name, 0) for name in ("image", "variance", "good"))
+    assert len(find_peaks(significance(*planes, psf_stamp(4.0), None).value, threshold=5, floor=3)) == 3
+    for x, y, _, flux in faint:
+        distance = np.hypot(found.x - x, found.y - y)
+        assert distance.min() < 1.5
+        # Its own light: a Gaussian of this flux alone has the height flux / (noise sqrt(4 pi) sigma).
+        alone = flux / np.sqrt(4 * np.pi * 4.0)
+        assert 0.3 * alone < found.height[np.argmin(distance), 0] < 1.2 * alone
 
 
 def test_noise_and_inverted_image_give_next_to_nothing(patch):
@@ -107,8 +158,9 @@ def test_significance_is_that_of_the_true_noise(rng):
     noise, other = (correlated_noise(rng, shape, sigma=3, width=1.0) for _ in range(2))
     good, variance = np.ones(shape, bool), np.full(shape, 9.0)
     for realization in (other, None):
-        significance = significance_map(noise, variance, good, psf_stamp(3.0), realization)
-        assert np.std(significance[20:-20, 20:-20]) == pytest.approx(1, abs=0.06)
+        found = significance(noise, variance, good, psf_stamp(3.0), realization)
+        for filtered in (found.value, found.sharp):
+            assert np.std(filtered[20:-20, 20:-20]) == pytest.approx(1, abs=0.06)
 
 
 def test_chi_square_image_has_a_gaussian_false_alarm_rate(rng):
