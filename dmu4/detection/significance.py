@@ -80,7 +80,7 @@ def significance(
         float(np.sum(psf * one)) / np.sqrt(total) / size
         for one, total, size in zip(filters, power, noises, strict=True)
     ]
-    return Significance(*maps, of_star[1] / of_star[0])
+    return Significance(maps[0], maps[1], of_star[1] / of_star[0])
 
 
 def sharp_filter(psf: np.ndarray) -> np.ndarray:
