@@ -226,6 +226,11 @@ def write_parts(parts: Iterable[Part], path: Path) -> Path:
     return path
 
 
+def plural(kind: str) -> str:
+    """The word for several parts of a kind."""
+    return f"{kind}es" if kind.endswith("ch") else f"{kind}s"
+
+
 def explain(parts: Iterable[Part], states: Iterable[str] = ("failed", "skipped")) -> list[tuple[str, str]]:
     """Why parts are not done: the state and a line of text, failures first.
 
@@ -244,8 +249,8 @@ def explain(parts: Iterable[Part], states: Iterable[str] = ("failed", "skipped")
                 lines += [(state, f"{kind} {part.name}: {part.reason}") for part in group[: max(room, 0)]]
                 left[kind] = left.get(kind, 0) + len(group) * (state == "failed")
             else:
-                lines.append((state, f"{len(group)} {kind}s, such as {group[0].name}: {group[0].reason}"))
-    lines += [("failed", f"{number - LISTED} more {kind}s") for kind, number in left.items() if number > LISTED]
+                lines.append((state, f"{len(group)} {plural(kind)}, such as {group[0].name}: {group[0].reason}"))
+    lines += [("failed", f"{number - LISTED} more {plural(kind)}") for kind, number in left.items() if number > LISTED]
     return sorted(lines, key=lambda line: line[0] != "failed")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from astropy.table import Table
 
 from dmu0.schema.columns import schema_columns
-from dmu5.census import Part, census_table, explain
+from dmu5.census import Part, census_table, explain, plural
 from dmu5.checks import Check
 from dmu5.dust import extinction_coefficient
 from dmu5.page.judgement import caveats, count_verdicts, summary
@@ -95,7 +95,7 @@ def band_section(bands: Table, areas: Mapping[str, float]) -> str:
 def census_section(parts: Sequence[Part], link: Linker, listing: Path) -> str:
     """How many inputs, detectors, coadds, patches and tracts are in which state, and why they are not done."""
     table = census_table(parts)
-    rows = [[f"{row['kind']}s", *(f"{row[name]:,}" for name in table.colnames[1:])] for row in table]
+    rows = [[plural(str(row["kind"])), *(f"{row[name]:,}" for name in table.colnames[1:])] for row in table]
     lines = [
         f'<li><b class="{"fail" if state == "failed" else "warn"}">{escape(state)}</b> {escape(text)}</li>'
         for state, text in explain(parts, ("failed", "skipped", "to do"))

@@ -17,7 +17,7 @@ from dmu0.surveys import Survey, load_survey
 from dmu1.inventory import empty_inventory
 from dmu4.execution.outcomes import ACCEPTANCE, outcomes_file, write_outcomes
 from dmu4.execution.report import report_table
-from dmu5.census import Part, census_table, count_parts, explain, take_census
+from dmu5.census import Part, census_table, count_parts, explain, plural, take_census
 from tests.scenes.release_page import make_page
 from workflow.commands import status
 
@@ -188,3 +188,8 @@ def test_the_page_names_them(survey: Survey, tmp_path: Path) -> None:
     assert "input &lt;b&gt;.fits: &lt;i&gt;" in section
     with (page.parent / "outcomes.csv").open() as handle:
         assert [Part(*row) for row in csv.reader(handle)][1:-1] == parts
+
+
+def test_words_for_several() -> None:
+    """The page says patches, and not patchs."""
+    assert [plural(kind) for kind in ("patch", "tract", "input")] == ["patches", "tracts", "inputs"]
