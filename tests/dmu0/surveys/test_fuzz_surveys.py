@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import re
 import tempfile
 from pathlib import Path
@@ -131,10 +132,16 @@ def test_bytes_at_random(content):
             assert all(number >= 1 for number in lines.values())
 
 
+@functools.cache
+def video() -> Survey:
+    """A survey of many tracts, read once."""
+    return load_survey("video")
+
+
 @given(tracts=st.text(max_size=12) | st.integers() | st.lists(st.integers(), max_size=3) | st.text("0123456789 ,-"))
 def test_tracts_at_random(tracts):
     """Any choice of tracts is some of the survey's, in one way of writing, or an error that has it."""
-    survey = load_survey("video")
+    survey = video()
     said = None
     try:
         found = normal_tracts(survey, tracts)
