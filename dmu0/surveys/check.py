@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from astropy.io import fits
 
+from dmu0.files.catalogue_files import without_warnings
 from dmu0.files.checksums import refuse_irregular
 from dmu0.files.expected import Input, find_inputs, unmatched_patterns
 from dmu0.published.plane_names import image_of, named_planes
@@ -191,7 +192,7 @@ def _check_zero_point(section: str, half: Vista | Optical, item: Input) -> Itera
     zero_point = half.zero_points.get(item.band)
     try:
         refuse_irregular(item.path)
-        with fits.open(item.path, memmap=True, lazy_load_hdus=True) as hdus:
+        with without_warnings(), fits.open(item.path, memmap=True, lazy_load_hdus=True) as hdus:
             try:
                 image = image_of(hdus, named_planes(hdus), path=item.path).header
             except OpticalError:
