@@ -119,10 +119,10 @@ def sky_variance(variance: np.ndarray, good: np.ndarray, *, box: int = 32) -> np
     """Variance between sources [y, x]: the lower quartile of the good pixels of each box, NaN in boxes without any."""
     ny, nx = variance.shape
     rows, columns = -(-ny // box), -(-nx // box)
-    padded = np.full((rows * box, columns * box), np.nan, np.float32)
-    padded[:ny, :nx] = np.where(good, variance, np.nan)
     # Every other row and column is enough for a quartile.
-    padded, half = padded[::2, ::2], box // 2
+    half, some = box // 2, np.where(good[::2, ::2], variance[::2, ::2], np.nan)
+    padded = np.full((rows * half, columns * half), np.nan, np.float32)
+    padded[: some.shape[0], : some.shape[1]] = some
     boxes = padded.reshape(rows, half, columns, half).swapaxes(1, 2).reshape(rows, columns, -1)
     # Sorting puts NaN last, so that the quartile of the good pixels follows from their number.
     ordered, count = np.sort(boxes, axis=-1), np.isfinite(boxes).sum(axis=-1)

@@ -299,7 +299,10 @@ def subtract_models(image: np.ndarray, good: np.ndarray, stamps: StampSet, flux:
     model = np.zeros(image.shape, np.float32)
     known = np.where(np.isfinite(flux), flux, 0.0)
     add_stamps(stamps.pixels, stamps.offset, stamps.size, stamps.x0, stamps.y0, known, model)
-    return np.where(good, image - model, 0).astype(np.float32)
+    # In place: a full patch has ten bands of this size.
+    np.subtract(image, model, out=model)
+    model[~good] = 0
+    return model
 
 
 def project(stamps: StampSet, *, image: np.ndarray, variance: np.ndarray, good: np.ndarray) -> StampSums:

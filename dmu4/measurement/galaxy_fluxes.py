@@ -108,8 +108,7 @@ def neighbour_fraction(fit: BandFit) -> np.ndarray:
 
 def model_chi2(fit: BandFit) -> np.ndarray:
     """Mean of residual^2 / variance over the pixels of each object, weighted by its model [N]; NaN without data."""
-    chi2 = np.divide(
-        np.square(fit.residual), fit.variance, out=np.zeros(fit.residual.shape, np.float32), where=fit.variance > 0
-    )
+    chi2 = np.square(fit.residual)
+    np.divide(chi2, fit.variance, out=chi2, where=fit.variance > 0)
     sums = project(fit.models, image=chi2, variance=fit.variance, good=fit.usable)
     return np.divide(sums.signal, sums.seen, out=np.full(len(sums.seen), np.nan), where=sums.seen > 0.1)
