@@ -238,7 +238,7 @@ def measure_band(
     cmodel = model_fluxes(profiles, fit, structure, inflation, point=point.flux, point_error=errors)
     fluxes = BandFluxes(
         psf=make_flux(point.flux, errors, covered, centre.saturated),
-        cmodel=make_flux(*cmodel, covered, centre.saturated),
+        cmodel=make_flux(*cmodel, covered, centre.saturated | structure.rejected),
         gaap=_gaap(profiles, fit, gaap_sigma, inflation, bad=centre.saturated),
         model=fit.flux,
         in_circles=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=conics),

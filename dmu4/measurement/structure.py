@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -37,6 +37,10 @@ JOINT_SIGNAL_TO_NOISE = 20.0
 MIN_SIGNAL_TO_NOISE = 5.0
 """Smallest signal to noise of a point source in a band to be used."""
 
+NEEDLE_RATIO, NEEDLE_LENGTH = 0.105, 1.0
+"""Axis ratio below which, and half-light radius in arcsec above which a model is not that of a galaxy: its ellipticity
+is at the limit. It follows the light of others, most often of a halo or of an undetected neighbour."""
+
 STEPS = 20
 """Number of steps of the fraction of the bulge between 0 and 1 that are tried."""
 
@@ -61,6 +65,8 @@ class Structure:
         Angle of its major axis from the x axis towards the y axis, in radians.
     chi2_over_point
         Improvement of chi^2 in the bands that were used over that by a point source.
+    rejected
+        Whether a fit was dropped, see `without_needles`.
     """
 
     disc: np.ndarray
@@ -74,6 +80,7 @@ class Structure:
     angle: np.ndarray
     angle_error: np.ndarray
     chi2_over_point: np.ndarray
+    rejected: np.ndarray
 
     def __getitem__(self, members: np.ndarray) -> Structure:
         """Some of the objects, by number or by a boolean array."""
@@ -88,7 +95,7 @@ class Structure:
     def none(cls, n: int) -> Structure:
         """Nothing fitted for N objects."""
         nan = np.full(n, np.nan)
-        return cls(np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n), *([nan] * 8))
+        return cls(np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n), *([nan] * 8), np.zeros(n, bool))
 
 
 def bands_to_use(flux: np.ndarray, error: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -160,7 +167,18 @@ def fit_structure(
         found = list(pool.map(fitted, (part for part in parts if len(part))))
     if not found:
         return Structure.none(0)
-    return _compose(*(np.concatenate(one) for one in zip(*found, strict=True)))
+    structure = _compose(*(np.concatenate(one) for one in zip(*found, strict=True)))
+    return without_needles(structure, pixel_scale=pixel_scale)
+
+
+def without_needles(structure: Structure, *, pixel_scale: float) -> Structure:
+    """The structure with nothing fitted where the model is longer and thinner than any galaxy, see `NEEDLE_RATIO`."""
+    with np.errstate(invalid="ignore"):
+        needle = (structure.axis_ratio < NEEDLE_RATIO) & (structure.radius * pixel_scale > NEEDLE_LENGTH)
+    none = Structure.none(len(needle))
+    parts = ((getattr(structure, one.name), getattr(none, one.name)) for one in fields(Structure))
+    left = Structure(*(np.where(needle[:, None] if own.ndim > 1 else needle, other, own) for own, other in parts))
+    return replace(left, rejected=needle)
 
 
 def _refit(
@@ -277,6 +295,7 @@ def _compose(discs: np.ndarray, bulges: np.ndarray, mixed: np.ndarray) -> Struct
         angle=0.5 * np.arctan2(e2, e1),
         angle_error=angle_error,
         chi2_over_point=gain - of_point,
+        rejected=np.zeros(n, bool),
     )
 
 

@@ -63,6 +63,7 @@ def structure() -> Structure:
         angle=np.radians([0.0, 90.0, 30.0, np.nan]),
         angle_error=np.radians(number),
         chi2_over_point=100 * number,
+        rejected=np.zeros(N, bool),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dmu0.robust_statistics import robust_scatter
 from dmu4.measurement.measure import MeasurementSettings, measure
-from dmu4.measurement.structure import BANDS_USED, Structure, bands_to_use
+from dmu4.measurement.structure import BANDS_USED, Structure, bands_to_use, without_needles
 from tests.scenes.galaxies import BANDS, PIXEL_SCALE, SIGMA, make_galaxies, make_patch
 
 BRIGHT, FAINT = (20.0, 120.0), (9.0, 18.0)
@@ -60,6 +62,33 @@ def test_shapes_are_those_of_the_galaxies(measured):
     assert robust_scatter(turned[thin] / np.degrees(structure.angle_error[thin])) == pytest.approx(1, abs=0.4)
     pull = (PIXEL_SCALE * structure.radius - truth) / (PIXEL_SCALE * structure.radius_error)
     assert robust_scatter(pull) < 1.8
+
+
+def test_needles_are_not_galaxies():
+    """A model at the limit of ellipticity is dropped if it is long, kept if it is a star's; others stay as they are."""
+    four = np.arange(1.0, 5.0)
+    ratio, radius = np.array([0.1, 0.1, 0.3, np.nan]), np.array([20.0, 0.5, 20.0, np.nan])
+    given = Structure(np.ones((4, 3)), np.full((4, 3), 2.0), *(four, four, radius, four, ratio, *(four,) * 4), four > 9)
+    left = without_needles(given, pixel_scale=0.2)
+    np.testing.assert_array_equal(left.fitted, [False, True, True, True])
+    np.testing.assert_array_equal(left.disc[:, 2], [0, 1, 1, 1])
+    np.testing.assert_array_equal(left.bulge_fraction, [0, 2, 3, 4])
+    np.testing.assert_array_equal(left.radius, [np.nan, 0.5, 20, np.nan])
+    assert np.isnan(without_needles(Structure.none(4), pixel_scale=0.2).radius).all()
+
+
+def test_a_needle_has_a_flagged_flux():
+    """Light along a line is no galaxy: the object has the flux of a disc, and a flag."""
+    rng = np.random.default_rng(4)
+    galaxies = make_galaxies(rng, side=2, fraction=0.0, signal_to_noise=(60.0, 61.0))
+    cube = make_patch(galaxies, rng)
+    image = cube.image.copy(order="K")
+    x, y = int(galaxies.x[0]), int(galaxies.y[0])
+    image[y - 1 : y + 2, x - 26 : x + 27] += 25.0 * np.array(SIGMA, np.float32)
+    found = of(galaxies, replace(cube, image=image))
+    assert found.objects.structure.fitted.tolist() == [False, True, True, True]
+    for band in BANDS:
+        assert found.bands[band].cmodel.flag.tolist() == [True, False, False, False]
 
 
 def test_the_fraction_of_the_bulge_is_found(measured):
