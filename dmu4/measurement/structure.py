@@ -94,8 +94,9 @@ class Structure:
     @classmethod
     def none(cls, n: int) -> Structure:
         """Nothing fitted for N objects."""
-        nan = np.full(n, np.nan)
-        return cls(np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n), *([nan] * 8), np.zeros(n, bool))
+        nan, no = np.full(n, np.nan), np.zeros(n, bool)
+        flat = np.zeros((n, 3))
+        return cls(flat, flat, np.zeros(n), nan, nan, nan, nan, nan, nan, nan, nan, no)
 
 
 def bands_to_use(flux: np.ndarray, error: np.ndarray, reference: np.ndarray) -> np.ndarray:
