@@ -46,7 +46,7 @@ class ToyConfig(pipe_base.PipelineTaskConfig, pipelineConnections=ToyConnections
     deadly = Field[int](doc="Detector at which the process dies.", default=0)
     deadlyOnce = Field[int](doc="Detector at which the process dies if the file $TOY_STARTED is new.", default=0)
     hungry = Field[int](doc="Detector that needs more memory than the process may have.", default=0)
-    slow = Field[int](doc="Detector that takes a minute, and says when it begins in the file $TOY_STARTED.", default=0)
+    slow = Field[int](doc="Detector that takes 40 s, and writes the file $TOY_STARTED when it begins.", default=0)
 
 
 class ToyTask(pipe_base.PipelineTask):
@@ -69,7 +69,7 @@ class ToyTask(pipe_base.PipelineTask):
             _take_too_much_memory()
         if detector == self.config.slow:
             Path(os.environ["TOY_STARTED"]).touch()
-            time.sleep(60)
+            time.sleep(40)
         butlerQC.put({"detector": detector}, outputRefs.product)
         if detector == self.config.broken:  # after it has written something, which must not be taken for a product
             raise ValueError("the seeing is 9.9 arcsec")
