@@ -129,9 +129,12 @@ def _read(cards: Mapping[str, Value]) -> WCS:
             raise CardError(message)
     if wcs.naxis != 2 or {wcs.wcs.lng, wcs.wcs.lat} != {0, 1}:
         raise CardError(f"CTYPE1 = {cards['CTYPE1']!r} and CTYPE2 = {cards['CTYPE2']!r} are no celestial axes.")
-    largest = float(np.max(proj_plane_pixel_scales(wcs)))
+    with np.errstate(over="ignore"):
+        largest = float(np.max(proj_plane_pixel_scales(wcs)))
     if not largest < LARGEST_PIXEL:
         given = [f"{name} = {cards[name]!r}" for name in sorted(cards) if _MATRIX.fullmatch(name)]
+        if "CDELT1" not in cards:  # else the elements of PC that are missing are those of the unit matrix
+            given += [f"no {name}" for name in ("CD1_1", "CD2_2") if given and name not in cards]
         raise CardError(
             f"A pixel would be {largest:g} deg large: {', '.join(given) or 'there is no CD1_1 and CDELT1'}."
         )

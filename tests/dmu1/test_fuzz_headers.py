@@ -51,6 +51,8 @@ def stack_of(changes: list[tuple[str, str]]) -> bytes:
 @given(changes=CHANGES)
 @example(changes=[])
 @example(changes=[("CDELT1", "99999999999999999999"), ("PC001001", "1E300")])
+@example(changes=[("CD1_1", "1E300")])
+@example(changes=[("CD2_2", "")])
 def test_inventory_rows(changes):
     """A file is a row for its detector, or one that says why not; another file beside it keeps its row."""
     with tempfile.TemporaryDirectory() as folder:

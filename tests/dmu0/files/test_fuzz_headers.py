@@ -19,7 +19,7 @@ from dmu0.files.integrity import check_file, observation_date
 from dmu0.published.coadds import OpticalError, read_coadd
 from tests.conftest import casu_headers
 
-pytestmark = pytest.mark.fuzz
+pytestmark = [pytest.mark.fuzz, pytest.mark.filterwarnings("ignore:.*:astropy.utils.exceptions.AstropyWarning")]
 
 VALUES = ["", "10,0", "NaN", "'text'", "T", "1.0E400", "-1", "0", "99", "1D3", "2009-11-04", "(1,2)", "'RA---TAN'"]
 VALUES += ["'FK4'", "'rad'", "-2147483648", "'DEC--SIP'", "'arcsec'", "1950.0", "0.0000", "'\u0001'"]
