@@ -19,7 +19,7 @@ STRIPS = 5
 BLUR = 0.8
 """Width in units of that of the PSF of the blur whose result is subtracted from the PSF for the sharp filter.
 
-Of 0.5 to 2.5, the value that finds most blends of the sample; below 1 the result hardly depends on it."""
+Of the blended sources of the sample it finds the same number, to 0.2%, from 0.5 to 1.0, and fewer with 2.0."""
 
 
 class Significance(NamedTuple):

@@ -39,7 +39,7 @@ MIN_SIGNAL_TO_NOISE = 5.0
 
 NEEDLE_RATIO, NEEDLE_LENGTH = 0.105, 1.0
 """Axis ratio below which, and half-light radius in arcsec above which a model is not that of a galaxy: its ellipticity
-is at the limit. It follows the light of others, most often of a halo or of an undetected neighbour."""
+is at the limit. It follows the light of others, for example of a halo or of an undetected neighbour."""
 
 STEPS = 20
 """Number of steps of the fraction of the bulge between 0 and 1 that are tried."""
