@@ -15,8 +15,8 @@ from dmu4.detection.significance import SignificanceMaps, significance_maps
 from dmu4.patches.cube import PatchData
 
 CONTRAST = 0.15
-"""Smallest share of the light under the PSF that is its own of a source found by the sharp filter: structure of
-galaxies, and errors of the PSF of bright stars, are a smaller one."""
+"""Smallest share of the light under the PSF that is its own of a source found by the sharp filter, to leave out what
+is faint beside the light it lies in: structure of galaxies, and errors of the PSF of bright stars."""
 
 SHARP_RISE = 0.05
 """Smallest relative prominence of a peak of the sharp filter, see `dmu4.detection.footprints.find_peaks`."""
