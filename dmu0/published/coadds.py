@@ -22,6 +22,7 @@ from dmu0.published.planes import OpticalCoadd, OpticalError
 from dmu0.published.psf import PsfStamp, read_psf
 from dmu0.published.zero_point import CasuScale
 from dmu0.surveys import Survey, Vista
+from obs_vista.cards import card_text
 from obs_vista.image_planes import is_plane
 
 __all__ = (
@@ -76,14 +77,20 @@ def _read_any(path: Path, file: PlainFile) -> OpticalCoadd:
         if is_cell_coadd(path):
             return read_cells(path)
         with fits.open(path, memmap=False) as hdus:
-            images = [hdu for hdu in hdus if is_plane(hdu)]
             # Files without names, three images in the order of HSC's: read as such, as kind hsc is.
-            whole = set(PLANES) == set(named_planes(hdus)) or (not named_planes(hdus) and len(images) == len(PLANES))
+            whole = set(PLANES) == set(named_planes(hdus)) or _has_three_nameless(hdus)
     except OSError as error:
         raise OpticalError(f"{path}: {error}") from error
     if whole and file.weight is None and file.variance is None:
         return read_hsc(path, zero_point=file.zero_point)
     return read_plain(path, file=file)
+
+
+def _has_three_nameless(hdus: fits.HDUList) -> bool:
+    """Whether all images of a file are three extensions without names, after a primary HDU that is none."""
+    images = [hdu for hdu in hdus if is_plane(hdu)]
+    named = any(card_text(hdu.header, key) for hdu in images for key in ("EXTNAME", "EXTTYPE"))
+    return len(images) == len(PLANES) and not named and not is_plane(hdus[0])
 
 
 def _offset(coadd: OpticalCoadd, magnitudes: float) -> OpticalCoadd:

@@ -12,16 +12,19 @@ from astropy.wcs import WCS
 from lsst.images import Box
 
 from dmu0.published.masks import NAMELESS, translate_mask
-from dmu0.published.noise import sky_variance, weight_variance
+from dmu0.published.noise import check_variance, sky_variance, weight_variance
 from dmu0.published.plane_names import PLANES, image_of, named_planes
 from dmu0.published.planes import OpticalCoadd, OpticalError, celestial_wcs, with_agreed_gaps
 from dmu0.published.zero_point import CasuScale, published_zero_point
+from dmu0.sky.sphere import unit_vectors
 from obs_vista.cards import CardError, optional_number
 from obs_vista.gaps import empty_pixels
 from obs_vista.image_planes import is_plane, plane_pixels, plane_shape, why_no_plane
 from obs_vista.linearity import linear_pixels
 from obs_vista.masks import BIT
 from obs_vista.photometry import nanojansky_per_count
+
+_SAME_PLACE = 0.1  # of the diagonal of an image: how far its map may be off, whose astrometry may not be the final one
 
 
 @dataclass(frozen=True)
@@ -173,35 +176,59 @@ def _variance(
 ) -> np.ndarray:
     """Variance in nJy^2 of pixels in nJy: from a map beside the file, from an extension, or from the sky."""
     empty = ~np.isfinite(values) | ((mask & BIT["NO_DATA"]) != 0)
-    whole = plane_shape(parts["IMAGE"])
     if file.variance is not None:
-        return _scaled_variance(_read_map(file.variance, whole, file.path, box), float(scale))
+        variance = _scaled_variance(_read_map(file.variance, parts["IMAGE"], file.path, box), float(scale))
+        return check_variance(values, variance, empty, name=str(file.variance))
     if file.weight is not None:
-        weight = np.asarray(_read_map(file.weight, whole, file.path, box), np.float32)
+        weight = np.asarray(_read_map(file.weight, parts["IMAGE"], file.path, box), np.float32)
         return weight_variance(values, weight, empty, name=str(file.weight))
     if "VARIANCE" in parts:
         try:
             pixels = linear_pixels(_pixels(parts["VARIANCE"], box), parts["VARIANCE"].header)
         except CardError as error:
             raise OpticalError(f"{file.path}, VARIANCE: {error}") from error
-        return _scaled_variance(pixels, float(scale))
+        variance = _scaled_variance(pixels, float(scale))
+        return check_variance(values, variance, empty, name=f"{file.path}: VARIANCE")
     if "WEIGHT" in parts:
         weight = np.asarray(_pixels(parts["WEIGHT"], box), np.float32)
         return weight_variance(values, weight, empty, name=f"{file.path}: WEIGHT")
     return sky_variance(values, empty)
 
 
-def _read_map(path: Path, shape: tuple[int, int], image: Path, box: Box | None) -> np.ndarray:
-    """A weight or variance map of an image of some shape (ny, nx), or its pixels in a box."""
+def _read_map(path: Path, image: fits.ImageHDU, image_path: Path, box: Box | None) -> np.ndarray:
+    """A weight or variance map of an image, or its pixels in a box, on a linear scale."""
+    shape = plane_shape(image)
     with fits.open(path, memmap=False) as hdus:
         found = next((hdu for hdu in hdus if is_plane(hdu)), None)
         if found is None:
-            raise OpticalError(f"{path}: {why_no_plane(hdus)}; it is to be the map of {image}.")
+            raise OpticalError(f"{path}: {why_no_plane(hdus)}; it is to be the map of {image_path}.")
         if plane_shape(found) != shape:
             raise OpticalError(
-                f"{path}: it is {plane_shape(found)} (ny, nx), the image {image} of which it is a map {shape}."
+                f"{path}: it is {plane_shape(found)} (ny, nx), the image {image_path} of which it is a map {shape}."
             )
-        return np.asarray(_pixels(found, box))
+        try:
+            _refuse_other_place(found.header, image.header, shape)
+            return np.asarray(linear_pixels(_pixels(found, box), found.header))
+        except ValueError as error:
+            raise OpticalError(f"{path}: {error} It is to be the map of {image_path}.") from error
+
+
+def _refuse_other_place(header: fits.Header, image: fits.Header, shape: tuple[int, int]) -> None:
+    """Refuse a map that by its own world coordinates, if it has any, is of another part of the sky than the image."""
+    try:
+        own, other = celestial_wcs(header), celestial_wcs(image)
+    except ValueError:  # the place of a map is that of its image
+        return
+    if own is None or other is None:
+        return
+    ny, nx = shape
+    corners = [[0, 0], [nx - 1, 0], [nx - 1, ny - 1], [0, ny - 1]]
+    vectors, of_image = (unit_vectors(*wcs.all_pix2world(corners, 0).T) for wcs in (own, other))
+    distance = np.linalg.norm(vectors - of_image, axis=-1)
+    diagonal = np.linalg.norm(of_image[2] - of_image[0])
+    if not (distance < _SAME_PLACE * diagonal).all():
+        degrees = np.degrees(np.nanmax(distance))
+        raise OpticalError(f"its world coordinates are {degrees:.3g} deg from those of the image: of another field?")
 
 
 def _scaled_variance(variance: np.ndarray, scale: float) -> np.ndarray:

@@ -27,10 +27,26 @@ VARIANCE = re.compile(r"(var|variances?)", re.IGNORECASE)
 """Names of variance maps."""
 
 OTHER_PLANE = re.compile(
-    r"(rms|sig|sigma|err|errors?|unc|mask|msk|flags?|flg|dq|o[os]d|seg|segim|segmentation|exp|exptime|expmap|nexp|bkg|background)",
+    r"(rms|sig|sigma|noise|stddev|err|errors?|unc|mask|msk|flags?|flg|dq|quality|o[os]d|seg|segim|segmentation|exp|exptime"
+    r"|expmap|nexp|depth|coverage|ctx|context|bkg|background|model|residuals?|chi2|chisq)",
     re.IGNORECASE,
 )
 """Names of other maps beside an image."""
+
+_BAND = re.compile(r"[ugrizyjhk]|ks", re.IGNORECASE)
+_SUBTRACTED = re.compile(r"sub(tracted)?", re.IGNORECASE)
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[_\-.\s]+", name)
+
+
+def _is_a_map(name: str) -> bool:
+    """Whether a word of the name of an extension says that it is a map beside an image, as in ``sigma_r``."""
+    words = _words(name)
+    if any(_SUBTRACTED.fullmatch(word) for word in words):  # an image whose background was subtracted
+        return False
+    return any(pattern.fullmatch(word) for pattern in (WEIGHT, VARIANCE, OTHER_PLANE) for word in words)
 
 
 def _kind(name: str) -> str:
@@ -53,7 +69,7 @@ def named_planes(hdus: fits.HDUList) -> dict[str, fits.ImageHDU]:
 
 
 def image_of(hdus: fits.HDUList, parts: Mapping[str, fits.ImageHDU], *, path: Path) -> fits.ImageHDU:
-    """The extension named IMAGE, or else the first that is an image and nothing else by its name.
+    """The extension named IMAGE, or else the first that is no map by any word of its name.
 
     Parameters
     ----------
@@ -67,7 +83,7 @@ def image_of(hdus: fits.HDUList, parts: Mapping[str, fits.ImageHDU], *, path: Pa
     Raises
     ------
     OpticalError
-        If there is no image, or there are several of different parts of the sky.
+        If there is no image, or there are several of different parts of the sky or, by their names, of different bands.
     """
     planes = [hdu for hdu in hdus if is_plane(hdu) and all(hdu is not part for part in parts.values())]
     names = [card_text(hdu.header, "EXTNAME") for hdu in planes]
@@ -75,7 +91,7 @@ def image_of(hdus: fits.HDUList, parts: Mapping[str, fits.ImageHDU], *, path: Pa
         others = [hdu for hdu, name in zip(planes, names, strict=True) if _kind(name) == "IMAGE"]
         images = [parts["IMAGE"], *others]
     else:
-        images = [hdu for hdu, name in zip(planes, names, strict=True) if not OTHER_PLANE.fullmatch(name)]
+        images = [hdu for hdu, name in zip(planes, names, strict=True) if not _is_a_map(name)]
     if not images:
         beside = ", ".join([card_text(hdu.header, "EXTNAME") for hdu in parts.values()] + names)
         why = f"by their names its images are no more than maps beside one: {beside}" if beside else why_no_plane(hdus)
@@ -84,6 +100,12 @@ def image_of(hdus: fits.HDUList, parts: Mapping[str, fits.ImageHDU], *, path: Pa
     if len(places) > 1:
         raise OpticalError(
             f"{path}: it has {len(places)} images of different parts of the sky, of which one could be used: write "
+            "each to a file of its own."
+        )
+    bands = [word for hdu in images if _BAND.fullmatch(word := _words(card_text(hdu.header, "EXTNAME"))[-1])]
+    if len(set(bands)) > 1:
+        raise OpticalError(
+            f"{path}: by their names its images are of the bands {', '.join(bands)}, of which one could be used: write "
             "each to a file of its own."
         )
     return images[0]

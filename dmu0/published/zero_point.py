@@ -4,17 +4,20 @@
    or missing card.
 2. FLUXMAG0, the counts of a source of magnitude 0, written by HSC and LSST.
 3. MAGZERO, the AB magnitude of one count.
-4. BUNIT, where it is a unit of flux density, as nJy in the coadds of LSST.
+4. BUNIT, where it is a unit of flux density, as nJy in the coadds of LSST, or nanomaggies, as of SDSS and the Legacy
+   Surveys.
 5. PHOTZP, the magnitude of one count in the system that PHOTSYS names, AB or (of images of VISTA) VEGA, by ESO's
    Science Data Products Standard (ESO-044286).
 6. Of images of VISTA, MAGZPT with what belongs to it, as for stacks (`obs_vista.zero_points`): tiles of CASU have it.
 
 Cards are taken from the header of the image, else from the primary header. An invalid card (zero, negative, text, not
-finite) is refused, not ignored; so are two of FLUXMAG0, MAGZERO and BUNIT that disagree.
+finite, a zero point outside `POSSIBLE`) is refused, not ignored; so are two of FLUXMAG0, MAGZERO, BUNIT and PHOTZP that
+disagree.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,10 +35,16 @@ from obs_vista.zero_points import header_zero_point
 MAX_DISAGREEMENT = 0.01
 """Largest difference in mag between FLUXMAG0 and MAGZERO of one file: MAGZERO is often rounded."""
 
+PHOTZP_DISAGREEMENT = 0.1
+"""The same of PHOTZP and another card in mag: a conversion from Vega differs by some hundredths between authors."""
 
-PHOTZP_RANGE = (-10.0, 50.0)
-"""Exclusive range of PHOTZP, mag: images in units of Jy to those with 1e6 counts per nJy; placeholders such as -99 and
-99 are outside."""
+POSSIBLE = (-10.0, 50.0)
+"""Exclusive range of zero points, mag: images in units of Jy to those with 1e6 counts per nJy; placeholders such as -99
+and 99 are outside."""
+
+# SDSS and the Legacy Surveys: 1 maggy is the flux of magnitude 0, taken as AB.
+_MAGGIES = re.compile(r"(?P<prefix>nano|micro|milli|n|u|m|)(maggy|maggies|mgy)s?", re.IGNORECASE)
+_MAGGY_PREFIX = {"nano": 22.5, "n": 22.5, "micro": 15.0, "u": 15.0, "milli": 7.5, "m": 7.5, "": 0.0}
 
 
 class CasuScale(NamedTuple):
@@ -85,42 +94,78 @@ def published_zero_point(
         return float(survey)
     try:
         flux_mag0, magzero = (_positive(image, primary, keyword) for keyword in ("FLUXMAG0", "MAGZERO"))
-        if flux_mag0 is None and magzero is None and (unit := _unit_zero_point(image)) is not None:
-            return unit
-        if flux_mag0 is None and magzero is None and (eso := _eso_zero_point(image, primary, casu)) is not None:
-            return eso
-        if flux_mag0 is None and magzero is None and casu is not None:
-            merged = merged_header(None if primary is image else primary, image)
-            if card_value(merged, "MAGZPT") is not None:
-                return header_zero_point(merged, band=casu.band, magnitudes=casu.magnitudes).magnitude
+        found = _of_counts(flux_mag0, magzero)
+        if found is None:
+            return _without_counts(image, primary, casu)
+        _refuse_other_unit(image, *found)
+        _refuse_other_photzp(image, primary, *found, casu)
     except ValueError as error:
         raise OpticalError(f"{path}: {error} Or give zero_points in the survey file.") from error
-    if flux_mag0 is not None:
-        found = ("FLUXMAG0", zero_point_of(flux_mag0))
-    elif magzero is not None:
-        found = ("MAGZERO", magzero)
-    else:
-        raise OpticalError(
-            f"{path}: its zero point is unknown: no FLUXMAG0 and no MAGZERO{' and no MAGZPT' if casu else ''} in its "
-            "headers, nor PHOTZP with PHOTSYS; give it in the survey file under zero_points."
-        )
-    if magzero is not None and abs(found[1] - magzero) > MAX_DISAGREEMENT:
-        raise OpticalError(
-            f"{path}: FLUXMAG0 is {flux_mag0:g}, zero point {found[1]:.3f}, but MAGZERO is {magzero:g}; give the"
-            " right one in the survey file under zero_points."
-        )
-    _refuse_other_unit(image, *found, path=path)
     return found[1]
 
 
-def _refuse_other_unit(image: fits.Header, keyword: str, zero_point: float, *, path: Path) -> None:
+def _without_counts(image: fits.Header, primary: fits.Header, casu: CasuScale | None) -> float:
+    """The zero point of an image without FLUXMAG0 and MAGZERO.
+
+    Raises
+    ------
+    CardError
+        If there is none, or two disagree.
+    """
+    if (unit := _unit_zero_point(image)) is not None:
+        _refuse_other_photzp(image, primary, "BUNIT", unit, casu)
+        return unit
+    if (eso := _eso_zero_point(image, primary, casu)) is not None:
+        return eso
+    merged = merged_header(None if primary is image else primary, image)
+    if casu is not None and card_value(merged, "MAGZPT") is not None:
+        return header_zero_point(merged, band=casu.band, magnitudes=casu.magnitudes).magnitude
+    raise CardError(
+        f"its zero point is unknown: no FLUXMAG0 and no MAGZERO{' and no MAGZPT' if casu else ''} in its headers, nor "
+        "PHOTZP with PHOTSYS."
+    )
+
+
+def _of_counts(flux_mag0: float | None, magzero: float | None) -> tuple[str, float] | None:
+    """The card that counts, FLUXMAG0 or else MAGZERO, and its zero point; None if there is neither."""
+    if magzero is not None:
+        _possible("MAGZERO", magzero, magzero)
+    if flux_mag0 is None:
+        return None if magzero is None else ("MAGZERO", magzero)
+    zero_point = _possible("FLUXMAG0", flux_mag0, zero_point_of(flux_mag0))
+    if magzero is not None and abs(zero_point - magzero) > MAX_DISAGREEMENT:
+        raise CardError(f"FLUXMAG0 is {flux_mag0:g}, zero point {zero_point:.3f}, but MAGZERO is {magzero:g}.")
+    return "FLUXMAG0", zero_point
+
+
+def _refuse_other_unit(image: fits.Header, keyword: str, zero_point: float) -> None:
     """Refuse an image whose BUNIT is a unit of flux density with another zero point than that of a card."""
     unit = _unit_zero_point(image)
     if unit is not None and abs(zero_point - unit) > MAX_DISAGREEMENT:
-        raise OpticalError(
-            f"{path}: {keyword} gives the zero point {zero_point:.3f}, but BUNIT = {card_value(image, 'BUNIT')!r} "
-            f"gives {unit:.3f}; give the right one in the survey file under zero_points."
+        raise CardError(
+            f"{keyword} gives the zero point {zero_point:.3f}, but BUNIT = {card_value(image, 'BUNIT')!r} gives "
+            f"{unit:.3f}."
         )
+
+
+def _refuse_other_photzp(
+    image: fits.Header, primary: fits.Header, keyword: str, zero_point: float, casu: CasuScale | None
+) -> None:
+    """Refuse an image whose PHOTZP, if its system is known, gives another zero point than another card."""
+    try:
+        photzp = _eso_zero_point(image, primary, casu)
+    except CardError:  # what cannot be used contradicts nothing
+        return
+    if photzp is not None and abs(photzp - zero_point) > PHOTZP_DISAGREEMENT:
+        raise CardError(f"{keyword} gives the zero point {zero_point:.3f}, but PHOTZP with PHOTSYS {photzp:.3f} AB.")
+
+
+def _possible(keyword: str, value: float, zero_point: float) -> float:
+    """A zero point that images can have."""
+    low, high = POSSIBLE
+    if not low < zero_point < high:
+        raise CardError(f"{keyword} is {value!r}; a zero point between {low:g} and {high:g} mag is needed.")
+    return zero_point
 
 
 def _unit_zero_point(image: fits.Header) -> float | None:
@@ -128,6 +173,8 @@ def _unit_zero_point(image: fits.Header) -> float | None:
     text = card_value(image, "BUNIT")
     if not isinstance(text, str):
         return None
+    if (maggies := _MAGGIES.fullmatch(text.strip())) is not None:
+        return _MAGGY_PREFIX[maggies["prefix"].lower()]
     try:
         return float(magnitude_of((1 * u.Unit(text.strip())).to_value(u.nJy)))
     except (ValueError, TypeError, u.UnitConversionError):
@@ -147,9 +194,7 @@ def _eso_zero_point(image: fits.Header, primary: fits.Header, casu: CasuScale | 
     system = str(card_value(merged, "PHOTSYS") or "").strip().upper()
     if np.isnan(value) or not system:
         return None
-    low, high = PHOTZP_RANGE
-    if not low < value < high:
-        raise CardError(f"PHOTZP is {value!r}; a zero point between {low:g} and {high:g} mag is needed.")
+    _possible("PHOTZP", value, value)
     if system.startswith("AB"):
         return value
     if system.startswith("VEGA") and casu is not None:

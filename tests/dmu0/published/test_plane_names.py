@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from dmu0.files.integrity import check_file, observation_date
-from dmu0.published.coadds import OpticalError, read_plain
+from dmu0.published.coadds import OpticalError, read_coadd, read_plain
 from dmu0.surveys.first_look import NotAnImageError, look_at
 
 CELESTIAL = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 34.5, "CRVAL2": -5.0, "CRPIX1": 15.0, "CRPIX2": 20.0}
@@ -24,6 +24,12 @@ CELESTIAL |= {"CD1_1": -5e-5, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 5e-5, "RADESY
         (("", "CONF"), 0),
         (("SCI", "ERR", "DQ"), 0),
         (("first", "second"), 0),
+        (("sigma_r", "r"), 1),
+        (("weight-r", "data r"), 1),
+        (("VAR_POISSON", "r_flux"), 1),
+        (("bkg", "image_bkg_sub"), 1),
+        (("noise.map", "", "model_r"), 1),
+        (("r", "rms_g"), 0),
     ],
 )
 def test_the_image_is_told_by_names(tmp_path, names: tuple[str, ...], image: int) -> None:
@@ -50,6 +56,43 @@ def test_maps_alone_are_no_image(tmp_path) -> None:
         read_plain(path, zero_point=30.0)
     with pytest.raises(NotAnImageError, match="WHT, ERR"):
         look_at(path)
+
+
+def test_bands_in_one_file_are_not_one(tmp_path) -> None:
+    """Images of several bands are refused by their names, by the check and by every reader: which one is meant?"""
+    path = tmp_path / "a.fits"
+    planes = [
+        fits.ImageHDU(np.random.default_rng(n).normal(0, 1, (40, 30)).astype(np.float32), name=name)
+        for n, name in enumerate(("flux_g", "flux_r", "i", "rms_g"))
+    ]
+    for hdu in planes:
+        hdu.header.update(CELESTIAL)
+    for count in (2, 3, 4):
+        fits.HDUList([fits.PrimaryHDU(), *planes[:count]]).writeto(path, overwrite=True)
+        said = "by their names its images are of the bands G, R"
+        assert said in check_file(path, "optical_coadd")
+        for reader in (read_plain, read_coadd):
+            with pytest.raises(OpticalError, match=rf"a\.fits: {said}"):
+                reader(path)
+        with pytest.raises(NotAnImageError, match="of the bands"):
+            look_at(path)
+
+
+def test_three_without_names(tmp_path, rng) -> None:
+    """Behind an empty primary HDU, three planes without names are image, mask and variance; else the first is it."""
+    image, mask, variance = rng.normal(0, 2, (40, 30)), np.zeros((40, 30), np.int32), np.full((40, 30), 4.0)
+    others = [fits.ImageHDU(mask), fits.ImageHDU(variance)]
+    path = tmp_path / "a.fits"
+    for hdus, known in (
+        ([fits.PrimaryHDU(), fits.ImageHDU(image), *others], True),
+        ([fits.PrimaryHDU(image), *others], False),
+    ):
+        hdus[known].header.update(CELESTIAL)
+        fits.HDUList(hdus).writeto(path, overwrite=True)
+        found = read_coadd(path)
+        np.testing.assert_allclose(found.image, image, rtol=1e-6)
+        assert (found.variance == 4.0).all() == known
+        assert np.median(found.variance) == pytest.approx(4, rel=0.2)
 
 
 @pytest.mark.parametrize("name", ["SCI", "", "CCD"])

@@ -42,6 +42,13 @@ def header(cards: dict[str, object]) -> fits.Header:
         ({"MAGZERO": 23.9, "BUNIT": "uJy"}, {}, None, 23.9),
         ({"MAGZERO": 25.0, "BUNIT": "MJy/sr"}, {}, None, 25.0),
         ({"MAGZERO": 25.0, "BUNIT": "uJy"}, {}, 26.0, 26.0),
+        ({"BUNIT": "nanomaggies"}, {}, None, 22.5),
+        ({"BUNIT": "nanomaggy", "MAGZERO": 22.5}, {}, None, 22.5),
+        ({"BUNIT": "Maggy "}, {}, None, 0.0),
+        ({"MAGZERO": 99.0}, {}, 26.0, 26.0),
+        ({"MAGZERO": 25.0, "PHOTZP": 25.05, "PHOTSYS": "AB"}, {}, None, 25.0),
+        ({"MAGZERO": 25.0, "PHOTZP": 99.0, "PHOTSYS": "AB"}, {}, None, 25.0),
+        ({"MAGZERO": 25.0, "PHOTZP": 23.0}, {}, None, 25.0),
     ],
 )
 def test_precedence(image: dict, primary: dict, survey: float | None, expected: float) -> None:
@@ -60,6 +67,13 @@ def test_precedence(image: dict, primary: dict, survey: float | None, expected: 
         ({"FLUXMAG0": "63095734448.0"}, "FLUXMAG0 is '63095734448.0'"),
         ({"MAGZERO": 0}, "MAGZERO is 0"),
         ({"MAGZERO": "N/A"}, "MAGZERO is 'N/A'"),
+        ({"MAGZERO": 99.0}, "MAGZERO is 99.0; a zero point between -10 and 50 mag"),
+        ({"FLUXMAG0": 1e-9}, "FLUXMAG0 is 1e-09; a zero point between"),
+        ({"FLUXMAG0": 1e40}, "FLUXMAG0 is 1e.40; a zero point between"),
+        (
+            {"MAGZERO": 25.0, "PHOTZP": 24.0, "PHOTSYS": "AB"},
+            "MAGZERO gives the zero point 25.000, but PHOTZP .*24.000",
+        ),
         ({"FLUXMAG0": FLUX_MAG0_27, "MAGZERO": 30.0}, "FLUXMAG0 is 6.3.*but MAGZERO is 30"),
     ],
 )
@@ -162,5 +176,6 @@ def test_cards_of_eso(cards: dict, band: str | None, expected: float | str, prim
 @pytest.mark.parametrize(("cards", "first"), [({"MAGZERO": 25.0}, "MAGZERO"), ({"FLUXMAG0": FLUX_MAG0_27}, "FLUXMAG0")])
 def test_a_unit_that_contradicts(cards: dict, first: str) -> None:
     """A unit of flux density is a zero point as well: the two must agree."""
-    with pytest.raises(OpticalError, match=rf"a\.fits: {first} gives .*but BUNIT = 'uJy' gives 23\.900"):
-        published_zero_point(header(cards | {"BUNIT": "uJy"}), header({}), path=Path("a.fits"))
+    for unit, zero_point in (("uJy", r"23\.900"), ("nanomaggy", r"22\.500")):
+        with pytest.raises(OpticalError, match=rf"a\.fits: {first} gives .*but BUNIT = '{unit}' gives {zero_point}"):
+            published_zero_point(header(cards | {"BUNIT": unit}), header({}), path=Path("a.fits"))
