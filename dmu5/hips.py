@@ -139,7 +139,8 @@ def tract_hips(pixels: np.ndarray, wcs: WCS, folder: Path, properties: dict[str,
         Number of threads that make tiles.
     """
     source = folder.with_suffix(".png")
-    Image.fromarray(np.ascontiguousarray(pixels[::-1])).save(source)
+    # Only its size and coordinates are used, so that it may be empty: pixels come from `sample_tile`.
+    Image.new("RGB", pixels.shape[1::-1]).save(source)
     metadata = AVM.from_wcs(wcs, shape=pixels.shape[:2])  # from which reproject knows which tiles there are
     metadata.Spatial.CoordinateFrame, metadata.Spatial.Equinox = "ICRS", "2000"
     metadata.embed(str(source), str(source))
@@ -173,10 +174,15 @@ def sample_tile(pixels: np.ndarray, wcs: WCS, header: Header) -> tuple[np.ndarra
     down, right = _weights(rows, ny), _weights(columns, nx)
     at = [down @ (values - first) @ right.T for values, first in zip((y, x), low, strict=True)]
     inside = np.logical_and.reduce([(v > -0.5) & (v < size - 0.5) for v, size in zip(at, part.shape, strict=False)])
-    for plane in range(3):
+    grey = np.array_equal(part[..., 0], part[..., 1]) and np.array_equal(part[..., 0], part[..., 2])
+    for plane in range(1 if grey else 3):
         found[plane] = map_coordinates(part[..., plane].astype(np.float32), at, order=1, mode="nearest")
-    opaque = map_coordinates(part[..., 3], at, order=0, mode="nearest") > 0
-    found[3], footprint[:] = 255, inside & opaque
+    if grey:
+        found[1:3] = found[0]
+    y_near, x_near = (
+        np.clip(np.floor(v + 0.5), 0, size - 1).astype(np.intp) for v, size in zip(at, part.shape, strict=False)
+    )
+    found[3], footprint[:] = 255, inside & (part[y_near, x_near, 3] > 0)
     return found, footprint
 
 

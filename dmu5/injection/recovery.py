@@ -23,6 +23,7 @@ from dmu4.patches.load import StoredPatch
 from dmu4.patches.sky import SkySubtracted, meshes_of
 from dmu4.tasks.detect_patch import DetectPatchTask
 from dmu4.tasks.measure_patch import MeasurePatchTask
+from dmu5.injection.kept_patch import KEPT, KeptPatch
 from dmu5.injection.rendering import InjectedPatch
 from dmu5.injection.sources import draw_sources, find_templates
 
@@ -100,12 +101,18 @@ def inject(
             mine = catalogue[(catalogue["tract"] == patch.tract.id) & (catalogue["patch"] == patch.id)]
             pixel = float(np.sqrt(abs(np.linalg.det(patch.tract.wcs.pixel_scale_matrix)))) * 3600
             found = []
+            stored = _stored(butler, survey, patch)
+            if stored is None:
+                yield Table()
+                continue
+            data = KeptPatch(stored)
             for number in range(chosen.passes):
                 rng = np.random.default_rng((chosen.seed, patch.tract.id, patch.id, number))
                 spacing = chosen.spacing / pixel
                 sources = draw_sources(templates, patch, band=band, spacing=spacing, rng=rng, **limits)
                 sources["pass"] = number
-                found.append(recover(butler, survey, patch, sources, mine, measured=number < chosen.measured))
+                measured = number < chosen.measured
+                found.append(recover(survey, patch, data, sources, mine, measured=measured))
             yield (
                 vstack([table for table in found if len(table)], metadata_conflicts="silent")
                 if any(map(len, found))
@@ -113,15 +120,17 @@ def inject(
             )
 
 
-def recover(butler: Butler, survey: Survey, patch: Patch, sources: Table, originals: Table, *, measured: bool) -> Table:
+def recover(
+    survey: Survey, patch: Patch, data: KeptPatch, sources: Table, originals: Table, *, measured: bool
+) -> Table:
     """Detect, and measure if wanted, the objects of a patch with sources, and find the sources among them.
 
     Parameters
     ----------
-    butler
-        The repository of the survey.
     survey, patch
         The survey, and a patch of it.
+    data
+        The coadds of the patch.
     sources
         Sources of `dmu5.injection.sources.draw_sources`.
     originals
@@ -133,13 +142,9 @@ def recover(butler: Butler, survey: Survey, patch: Patch, sources: Table, origin
     -------
     sources
         The sources with tract, patch, ra, dec (deg), found, and for every band ``<band>_detected`` (a peak of its own);
-        if measured, the fluxes `FLUXES` and their errors, and refExtendedness. Empty if the patch has no coadds.
+        if measured, the fluxes `FLUXES` and their errors, and refExtendedness. Empty if no pixel has data.
     """
-    handles = _handles(butler, survey, patch)
-    if not handles["deep_coadd"]:
-        return Table()
-    stored = StoredPatch(*handles.values())
-    with_sources = InjectedPatch(stored, sources)
+    with_sources = InjectedPatch(data, sources, limit=KEPT if measured else 0)
     threads = max(1, survey.engine.threads)
     detect = DetectPatchTask.ConfigClass()
     detect.threads = threads
@@ -153,20 +158,20 @@ def recover(butler: Butler, survey: Survey, patch: Patch, sources: Table, origin
         settings.threads, settings.bands = threads, list(survey.bands)
         flat = SkySubtracted(with_sources, sky=meshes_of(result.sky))
         task = MeasurePatchTask(config=settings)
-        objects = task.run(flat, stored.projection, detections, patch, make_sky_map(survey.sky_map)).objects
-    found = match_sources(sources, originals, objects, radius=MATCH_RADIUS / stored.pixel_scale)
+        objects = task.run(flat, data.projection, detections, patch, make_sky_map(survey.sky_map)).objects
+    found = match_sources(sources, originals, objects, radius=MATCH_RADIUS / data.pixel_scale)
     return _recovered(sources, objects, found, patch, survey, measured=measured)
 
 
-def _handles(butler: Butler, survey: Survey, patch: Patch) -> dict[str, list]:
-    """Deferred datasets of a patch in the order in which `StoredPatch` takes them."""
+def _stored(butler: Butler, survey: Survey, patch: Patch) -> StoredPatch | None:
+    """The coadds of a patch with their maps; None if it has none."""
     where = {"skymap": survey.sky_map.name, "tract": patch.tract.id, "patch": patch.id}
     handles = {}
     for name in ("deep_coadd", "coadd_exposures", "coadd_zone_map", "coadd_zones"):
         known = list(butler.registry.queryDatasetTypes([name]))
         refs: list[DatasetRef] = butler.query_datasets(name, data_id=where, explain=False, limit=None) if known else []
         handles[name] = [butler.getDeferred(ref) for ref in refs]
-    return handles
+    return StoredPatch(*handles.values()) if handles["deep_coadd"] else None
 
 
 def match_sources(sources: Table, originals: Table, objects: Table, *, radius: float) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from astropy.table import Table
+from scipy import fft
 
 from dmu4.patches.cube import PatchCube, PatchData
 
@@ -22,10 +23,14 @@ class InjectedPatch:
         The patch.
     sources
         Sources of `dmu5.injection.sources.draw_sources`.
+    limit
+        Bytes of images with sources to keep, for bands that are used again: those of as many bands as fit.
     """
 
-    def __init__(self, patch: PatchData, sources: Table) -> None:
+    def __init__(self, patch: PatchData, sources: Table, *, limit: float = 0) -> None:
         self._patch, self._sources = patch, sources
+        self._kept = patch.bands[: int(limit / (4 * patch.shape[0] * patch.shape[1]))]
+        self._images: dict[str, np.ndarray] = {}
         self.bands, self.shape, self.pixel_scale = patch.bands, patch.shape, patch.pixel_scale
         self.x0, self.y0 = patch.x0, patch.y0
 
@@ -35,7 +40,13 @@ class InjectedPatch:
 
     def prepare(self, one: PatchCube) -> PatchCube:
         """A band from `read` with the sources."""
-        return add_sources(self._patch.prepare(one), self._sources)
+        (band,), plain = one.bands, self._patch.prepare(one)
+        if band in self._images:
+            return replace(plain, image=self._images[band])
+        added = add_sources(plain, self._sources)
+        if band in self._kept:
+            self._images[band] = added.image
+        return added
 
 
 def add_sources(one: PatchCube, sources: Table) -> PatchCube:
@@ -53,18 +64,17 @@ def add_sources(one: PatchCube, sources: Table) -> PatchCube:
     (band,) = one.bands
     flux = np.asarray(sources[f"flux_{band}"], float)
     x, y = np.asarray(sources["x"], float) - one.x0, np.asarray(sources["y"], float) - one.y0
+    radius, ratio, angle = (np.asarray(sources[name], float) for name in ("radius", "axis_ratio", "angle"))
+    disc = np.asarray(sources["extended"], bool) & (radius > 0)
     psf = one.psf_of(0)
     which = psf.at(x=x, y=y)
     image = one.image[..., 0].copy()
     for k in np.flatnonzero(flux > 0):
-        shape = None
-        if sources["extended"][k] and sources["radius"][k] > 0:
-            radius, ratio, angle = (float(sources[name][k]) for name in ("radius", "axis_ratio", "angle"))
-            shape = (radius / one.pixel_scale, ratio, angle)
+        shape = (radius[k] / one.pixel_scale, ratio[k], angle[k]) if disc[k] else None
         ix, iy = int(np.rint(x[k])), int(np.rint(y[k]))
-        stamp = flux[k] * draw(psf.stamps[which[k]], dx=x[k] - ix, dy=y[k] - iy, shape=shape)
-        half = stamp.shape[0] // 2
-        _add_stamp(image, stamp, ix - half, iy - half)
+        drawn = draw(psf.stamps[which[k]], dx=x[k] - ix, dy=y[k] - iy, shape=shape)
+        half = drawn.shape[0] // 2
+        _add_stamp(image, flux[k] * drawn, ix - half, iy - half)
     return replace(one, image=np.where(one.good[..., 0], image, one.image[..., 0])[..., None])
 
 
@@ -91,15 +101,17 @@ def draw(psf: np.ndarray, *, dx: float, dy: float, shape: tuple[float, float, fl
     """
     border = 4 if shape is None else int(np.ceil(6 * shape[0] / np.sqrt(shape[1]))) + 4
     wide = np.pad(np.nan_to_num(np.asarray(psf, float)), border)
-    ky, kx = (2 * np.pi * np.fft.fftfreq(wide.shape[0]))[:, None], 2 * np.pi * np.fft.rfftfreq(wide.shape[1])[None, :]
-    transform = np.fft.rfft2(wide) * np.exp(-1j * (kx * dx + ky * dy))
+    # The grid is enlarged to a size whose transform is fast; the pixels added are cut off again.
+    side = fft.next_fast_len(len(wide), real=True)
+    ky, kx = (2 * np.pi * fft.fftfreq(side))[:, None], (2 * np.pi * fft.rfftfreq(side))[None, :]
+    transform = fft.rfft2(wide, (side, side)) * np.exp(-1j * ky * dy) * np.exp(-1j * kx * dx)
     if shape is not None:
         radius, ratio, angle = shape
         along, across = kx * np.cos(angle) + ky * np.sin(angle), ky * np.cos(angle) - kx * np.sin(angle)
         scale = radius * _RADIUS_TO_SCALE
         squared = scale**2 * (along**2 / ratio + across**2 * ratio)
         transform *= (1 + squared) ** -1.5
-    return np.fft.irfft2(transform, s=wide.shape)
+    return fft.irfft2(transform, (side, side), overwrite_x=True)[: len(wide), : len(wide)]
 
 
 def _add_stamp(image: np.ndarray, stamp: np.ndarray, left: int, low: int) -> None:

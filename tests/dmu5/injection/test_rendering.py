@@ -8,6 +8,7 @@ import pytest
 from astropy.table import Table
 
 from dmu4.patches.cube import BandPlanes, make_cube
+from dmu5.injection import rendering
 from dmu5.injection.rendering import InjectedPatch, add_sources, draw
 from tests.scenes.patches import psf_stamp
 
@@ -98,3 +99,17 @@ def test_a_patch_with_sources_is_a_patch() -> None:
     patch = InjectedPatch(cube, sources(x=[540.0], y=[745.0]))
     assert (patch.bands, patch.shape, patch.x0, patch.y0, patch.pixel_scale) == (("i",), (90, 120), 500, 700, PIXEL)
     assert patch.prepare(patch.read(0)).image.sum() == pytest.approx(1000, rel=1e-3)
+
+
+def test_images_are_kept_within_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A band is drawn once, and comes back the same, if its image fits; it is drawn again if not."""
+    drawn, whole = [], add_sources
+    monkeypatch.setattr(rendering, "add_sources", lambda one, table: drawn.append(one.bands) or whole(one, table))
+    cube = patch_of()
+    for limit, times in ((0, 2), (4 * 90 * 120 - 1, 2), (4 * 90 * 120, 1)):
+        drawn.clear()
+        patch = InjectedPatch(cube, sources(x=[540.0], y=[745.0]), limit=limit)
+        first, second = (patch.prepare(patch.read(0)) for _ in range(2))
+        np.testing.assert_array_equal(first.image, second.image)
+        assert second.image.sum() == pytest.approx(1000, rel=1e-3)
+        assert len(drawn) == times
