@@ -14,14 +14,16 @@ from astropy.io import fits
 
 from dmu0.files.catalogue_files import without_warnings
 from dmu0.files.checksums import refuse_irregular
+from dmu0.files.coadd_files import coadd_files
 from dmu0.files.expected import Input, find_inputs, unmatched_patterns
 from dmu0.published.plane_names import image_of, named_planes
 from dmu0.published.planes import OpticalError
 from dmu0.published.zero_point import CasuScale, published_zero_point
 from dmu0.sky.cells import why_not_divisible
-from dmu0.sky.skymap import make_sky_map
+from dmu0.sky.skymap import make_sky_map, survey_patches
 from dmu0.surveys.keys import Optical, Survey, SurveyError, Vista
 from dmu0.surveys.messages import nearest
+from dmu0.surveys.placement import elsewhere
 
 
 class Finding(NamedTuple):
@@ -135,7 +137,8 @@ def _check_files(survey: Survey) -> Iterator[Finding]:
         yield Finding("inputs.folder", f"{folder} is not there{_nearest_name(folder)}", stops=True)
         return
     inputs = find_inputs(survey)
-    there = {item for item in inputs if os.path.exists(item.path)}  # noqa: PTH110 - Path.exists raises where not allowed
+    # Path.exists raises where it is not allowed to look.
+    there = {item for item in inputs if os.path.exists(item.path) and not os.path.isdir(item.path)}  # noqa: PTH110, PTH112
     if survey.vista is not None and survey.vista.stack_bands and not any(x.kind == "vista_stack" for x in there):
         patterns = ", ".join(survey.vista.stacks)
         near = _nearest_name(folder / survey.vista.stacks[0])
@@ -146,7 +149,9 @@ def _check_files(survey: Survey) -> Iterator[Finding]:
     halves: list[tuple[str, Vista | Optical, str]] = [("optical", half, "optical_coadd") for half in survey.optical]
     halves += [("vista", survey.vista, "vista_coadd")] if survey.vista is not None else []
     for section, half, kind in halves:
+        yield from _check_shared(section, survey, half)
         yield from _check_bands(section, half, [item for item in inputs if item.kind == kind], there)
+        yield from _check_places(section, survey, half, [item for item in there if item.kind == kind])
     yield from _check_companions(survey, inputs, there)
 
 
@@ -162,12 +167,43 @@ def _check_bands(section: str, half: Vista | Optical, wanted: list[Input], there
             yield from _check_zero_point(section, half, found[0]) if found else ()
             continue
         near = _nearest_name(missing[0].path)
-        said = f"{missing[0].path} is not there{near}"
+        where = "is a folder" if os.path.isdir(missing[0].path) else "is not there"  # noqa: PTH112
+        said = f"{missing[0].path} {where}{near}"
         if not found:
             yield Finding(f"{section}.coadds", f"{band} has no file: {said}", stops=none_at_all)
             continue
         yield Finding(f"{section}.coadds", f"{band} lacks {len(missing)} of {len(items)} files: {said}", stops=False)
         yield from _check_zero_point(section, half, found[0])
+
+
+def _check_shared(section: str, survey: Survey, half: Vista | Optical) -> Iterator[Finding]:
+    """Check that no file is found by the patterns of two bands."""
+    bands: dict[str, str] = {}
+    for found in coadd_files(survey, half):
+        path = os.path.realpath(found.path)
+        other = bands.setdefault(path, found.band)
+        if other != found.band and os.path.exists(path):  # noqa: PTH110
+            text = (
+                f"{found.path} is found by the patterns of {other} and of {found.band}; write them so that it is of one"
+            )
+            yield Finding(f"{section}.coadds", text, stops=True)
+            return
+
+
+def _check_places(section: str, survey: Survey, half: Vista | Optical, there: list[Input]) -> Iterator[Finding]:
+    """Check that bands of images on grids of their own have one at the patches; if none has, stop."""
+    if not there or (isinstance(half, Optical) and half.kind != "fits"):
+        return
+    regions = [patch.outer_polygon for patch in survey_patches(survey)]
+    bands = dict.fromkeys(item.band for item in there)
+    paths = {band: sorted(item.path for item in there if item.band == band) for band in sorted(bands)}
+    off = {band: found for band in paths if (found := elsewhere(paths[band], regions)) is not None}
+    for band, (path, ra, dec) in off.items():
+        text = (
+            f"{band}: none of its {len(paths[band])} images is at the patches of this survey; {path} is at "
+            f"RA {ra:.4f}, Dec {dec:+.4f}. Is the sky map (centre, shape, pixel_scale) or the file the right one?"
+        )
+        yield Finding(f"{section}.coadds", text, stops=len(off) == len(paths))
 
 
 def _check_companions(survey: Survey, inputs: list[Input], there: set[Input]) -> Iterator[Finding]:

@@ -57,7 +57,7 @@ class SkyMapConfig(Section):
         description="name in the Butler repository; of kind cells, lsst_cells_v1 (DP1) and lsst_cells_v2 (DP2) need no "
         "other keys"
     )
-    pixel_scale: float = Field(0.168, gt=0, le=60, description="side of a pixel, arcsec")
+    pixel_scale: float = Field(0.168, ge=0.01, le=60, description="side of a pixel, arcsec")
     num_rings: int = Field(120, ge=1, le=10_000, description="number of rings of tracts from pole to pole")
     tract_overlap: float = Field(1 / 60, ge=0, le=10, description="overlap of neighbouring tracts, deg")
     patch_inner: int = Field(4000, ge=1, le=100_000, description="side of the inner area of a patch, px")

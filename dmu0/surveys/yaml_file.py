@@ -122,9 +122,14 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def _expanded(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:
-    """The number of values of a node with its aliases expanded; refuses loops, and more than `_LARGEST` values."""
+    """The number of values of a node with its aliases expanded; refuses loops, null characters, and more than
+    `_LARGEST` values."""
     if id(node) in above:
         raise YamlError(f"line {_line(node)} holds itself, through an alias.")
+    if isinstance(node, yaml.ScalarNode) and "\0" in node.value:
+        raise YamlError(
+            f"line {_line(node)} has the character \\0 in {node.value!r}, which no name of a file can have."
+        )
     if id(node) not in known:
         above.add(id(node))
         known[id(node)] = 1 + sum(_expanded(child, known, above) for child in _children(node))

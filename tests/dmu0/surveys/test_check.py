@@ -8,6 +8,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from dmu0.files import paths
+from dmu0.sky.tract import tangent_wcs
 from dmu0.surveys import Survey, SurveyError, load_survey
 from dmu0.surveys.check import check_survey, survey_warnings
 from dmu0.surveys.ownership import OWNER, claim_data_folders
@@ -127,6 +128,64 @@ def test_zero_points_that_will_be_missing(make, card, said):
     assert said in found
     given = OPTICAL.replace("coadds:", "zero_points: {g: 30.0, r: 0.0}, coadds:")
     assert check_survey(make(HEAD + given + MAP)) == []
+
+
+GRID = "sky_map: {kind: single, name: m, pixel_scale: 0.2, centre: [%s], shape: [150, 90]}\ntracts: {0: all}\n"
+PLAIN = "optical: {kind: fits, bands: [g, r], coadds: {g: 'g*.fits', r: '%s'}}\n"
+
+
+def write_image(folder, name: str, ra: float, dec: float) -> None:
+    """An image of 90 x 150 px of 0.2 arcsec."""
+    folder.mkdir(exist_ok=True)
+    wcs = tangent_wcs(ra=ra, dec=dec, pixel_scale=0.2, x=45, y=75)
+    header = wcs.to_header()
+    header["MAGZERO"] = 27.0
+    fits.PrimaryHDU(np.zeros((150, 90), np.float32), header).writeto(folder / name)
+
+
+def test_a_file_of_two_bands(make, tmp_path):
+    """Patterns that find one file for two bands stop the release, also through a link, with file and bands."""
+    for name in ("g1.fits", "g2.fits"):
+        write_image(tmp_path / "data", name, 0.001, 89.0)
+    (tmp_path / "data" / "r.fits").symlink_to(tmp_path / "data" / "g2.fits")
+    for pattern in ("*2.fits", "r.fits"):
+        found = refusal(make(HEAD + PLAIN % pattern + GRID % "0, 89"))
+        assert "optical.coadds:" in found
+        assert "is found by the patterns of g and of r" in found
+
+
+def test_images_elsewhere(make, tmp_path):
+    """A band whose images are all beside the patches is warned of; if all bands are, the release stops."""
+    folder = tmp_path / "data"
+    for name, ra, dec in (("g1.fits", 359.999, 1.5), ("g2.fits", 180.0, 1.5), ("r.fits", 0.0, 1.51)):
+        write_image(folder, name, ra, dec)
+    survey = make(HEAD + PLAIN % "r.fits" + GRID % "0.002, 1.5")
+    found = check_survey(survey)
+    assert len(found) == 1
+    assert "optical.coadds: r: none of its 1 images is at the patches" in found[0]
+    assert "r.fits is at RA 0.0000, Dec +1.5100" in found[0].replace("RA 360.0000", "RA 0.0000")
+    both = refusal(make(HEAD + PLAIN % "r.fits" + GRID % "00:08:00, 1.5"))
+    assert "g: none of its 2 images" in both
+    assert "r: none of its 1 images" in both
+    (folder / "r.fits").unlink()
+    fits.PrimaryHDU(np.zeros((150, 90), np.float32), fits.Header({"MAGZERO": 27.0})).writeto(folder / "r.fits")
+    assert check_survey(make(HEAD + PLAIN % "r.fits" + GRID % "0.002, 1.5")) == []
+
+
+def test_folders_are_no_files(make, tmp_path):
+    """An empty pattern finds the folder itself, which is no coadd."""
+    write_image(tmp_path / "data", "g1.fits", 10.0, 1.5)
+    [found] = check_survey(make(HEAD + PLAIN % "" + GRID % "10.0, 1.5"))
+    assert f"r has no file: {tmp_path}/data is a folder" in found
+
+
+@pytest.mark.parametrize("key", ["folder: data", "g*.fits"])
+def test_names_that_no_file_can_have(make, key):
+    """A null character is refused with its line, as part of a folder or of a pattern."""
+    text = HEAD + PLAIN % "r.fits" + GRID % "10.0, 1.5"
+    wrong = text.replace(key, f'{key.split(":")[0]}: "a\\0b"' if ":" in key else "a").replace("'a'", '"a\\0b"')
+    with pytest.raises(SurveyError, match=r"mine\.yaml line \d has the character .0 in 'a.x00b'"):
+        make(wrong)
 
 
 def test_a_name_is_of_one_file(make, tmp_path, monkeypatch):
