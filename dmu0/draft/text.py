@@ -270,7 +270,7 @@ def _why_unknown(look: FirstLook) -> str:
     except OpticalError as error:
         said = str(error).removeprefix(f"{look.path}: ")
         if not said.startswith("its zero point is unknown"):
-            return re.split(r"; (?=a |give )", said)[0] + ": write here what is meant"
+            return re.split(r"; (?=a )|\.? Or give ", said)[0] + ": write here what is meant"
     return f"{look.path.name} does not say it"
 
 
