@@ -11,6 +11,7 @@ from astropy.table import Table, vstack
 
 from dmu0.files.catalogue_files import READ_ERRORS, CatalogueError, read_catalogue_file
 from dmu0.files.columns import angles, epochs, flags, numbers, positions, rates
+from dmu0.files.rounding import rounding_errors
 from dmu2 import quality
 from dmu2.catalogue_fluxes import System, set_flux
 from dmu2.identifiers import first_of_each, identifiers, unique_identifiers
@@ -35,8 +36,10 @@ _VISTA = System("Vega", (5.0, 35.0))
 
 _MAS_PER_RADIAN = float(np.degrees(1) * 3.6e6)
 _MOTION = ("pm_ra", "pm_dec", "pm_ra_err", "pm_dec_err")
+_ROUNDING = "rounding"
 _MOTION_MAX = 11_000.0  # mas/yr; Barnard's star moves 10,400
 _ERROR_RANGE = (1e-6, 1e4)  # mas, of a catalogued position
+_TWOMASS_ERRORS = (5.0, 1e4)  # mas; the smallest of 2MASS is 30: what is below is in another unit
 
 
 def read_ps1(path: Path) -> Table:
@@ -74,7 +77,7 @@ def read_twomass(path: Path) -> Table:
     table = read_catalogue_file(path)
     out = _start(table, ids=("Cntr", "cntr", "pts_key"), preferred=(("RAJ2000", "DEJ2000"), ("ra", "dec")))
     # A position error of 80 mas is that of a typical source (Skrutskie et al. 2006, AJ 131, 1163).
-    error = angles(table, ("errMaj", "err_maj"), to=u.mas, assumed="arcsec", valid=_ERROR_RANGE, default=80.0)
+    error = angles(table, ("errMaj", "err_maj"), to=u.mas, assumed="arcsec", valid=_TWOMASS_ERRORS, default=80.0)
     out["ra_err"], out["dec_err"] = error, error
     out["epoch"] = epochs(table, ("JD", "jdate", "Date", "date"), default=TWOMASS_EPOCH)
     qualities = flags(table, ("Qflg", "ph_qual"), width=3)
@@ -223,7 +226,9 @@ def _from_lsst(path: Path, fluxes: dict[str, str], catalogue: str, system: Syste
 def _start(table: Table, *, ids: Sequence[str], preferred: Sequence[tuple[str, str]] = ()) -> Table:
     """The first columns of a catalogue: positions, identifiers, unknown motions, and whether rows are usable."""
     ra, dec = positions(table, preferred)
-    out = Table({"ra": ra, "dec": dec, "id": identifiers(table, ids)})
+    out = Table(
+        {"ra": ra, "dec": dec, "id": identifiers(table, ids)}, meta={_ROUNDING: rounding_errors(table, preferred)}
+    )
     out["usable"] = np.isfinite(ra) & np.isfinite(dec)
     out["extended"] = np.zeros(len(out), bool)
     for name in _MOTION:
@@ -232,7 +237,10 @@ def _start(table: Table, *, ids: Sequence[str], preferred: Sequence[tuple[str, s
 
 
 def _finish(out: Table, catalogue: str) -> Table:
-    """The usable rows, with units, and the number of those excluded."""
+    """The usable rows, with units, errors of positions that were rounded, and the number of those excluded."""
+    for name, rounding in zip(("ra_err", "dec_err"), out.meta[_ROUNDING], strict=True):
+        across = np.cos(np.radians(out["dec"])) if name == "ra_err" else 1.0
+        out[name] = np.hypot(out[name], rounding * across)
     out.meta = {"catalogue": catalogue, "rows": len(out), "unusable": int((~out["usable"]).sum())}
     out = out[np.asarray(out["usable"])]
     units = {"ra": u.deg, "dec": u.deg, "ra_err": u.mas, "dec_err": u.mas, "epoch": u.d}

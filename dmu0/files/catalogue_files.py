@@ -128,18 +128,46 @@ def _refuse_twice(names: Sequence[str]) -> None:
 
 
 def _read_fits(path: Path) -> Table:
-    """The first table of a FITS file."""
+    """The table of a FITS file (`_one_of`)."""
     with path.open("rb") as stream, without_warnings(), fits.open(stream, memmap=False) as hdus:
         tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
         if not tables:
             raise CatalogueError("holds no table")
-        _make_zeros_whole(tables[0].header)
-        _refuse_twice([name.strip() for name in tables[0].columns.names])
-        nulls = _take_scaled_nulls(tables[0])
-        table = Table.read(tables[0], format="fits", unit_parse_strict="silent")
+        for one in tables:
+            _make_zeros_whole(one.header)
+        described = [([name.strip() for name in one.columns.names], one.header["NAXIS2"], one.name) for one in tables]
+        chosen = tables[_one_of(described)]
+        _refuse_twice([name.strip() for name in chosen.columns.names])
+        nulls = _take_scaled_nulls(chosen)
+        table = Table.read(chosen, format="fits", unit_parse_strict="silent")
     for name, mask in nulls.items():
         table[name] = MaskedColumn(np.ma.getdata(table[name]), mask=mask, unit=table[name].unit)
     return _scalar_columns(table)
+
+
+def _one_of(tables: Sequence[tuple[list[str], int, str]]) -> int:
+    """The number of the table to read: the first one that has rows, and is no header of an image (FITS_LDAC).
+
+    Parameters
+    ----------
+    tables
+        Column names, number of rows and name of each.
+
+    Raises
+    ------
+    CatalogueError
+        If another table has the same columns: they may be parts of one catalogue.
+    """
+    useful = [number for number, (_, rows, name) in enumerate(tables) if rows and name.upper() != "LDAC_IMHEAD"]
+    if not useful:
+        return 0
+    first = tables[useful[0]][0]
+    parts = [tables[number][2] or f"table {number + 1}" for number in useful if tables[number][0] == first]
+    if len(parts) > 1:
+        raise CatalogueError(
+            f"has {len(parts)} tables of the same columns ({', '.join(parts[:5])}): write one table, or files"
+        )
+    return useful[0]
 
 
 def _make_zeros_whole(header: fits.Header) -> None:
@@ -166,18 +194,20 @@ def _take_scaled_nulls(hdu: fits.BinTableHDU | fits.TableHDU) -> dict[str, np.nd
 
 
 def _read_votable(path: Path) -> Table:
-    """The first table of a VOTable; the result of a failed or truncated query is refused."""
+    """The table of a VOTable (`_one_of`); the result of a failed or truncated query is refused."""
     with without_warnings():
         content = votable.parse(path, verify="ignore")
         _check_status(content)
         tables = [table for table in content.iter_tables() if not table.is_empty()]
         if not tables:
             raise CatalogueError("is a VOTable without a table")
-        _refuse_twice([field.name for field in tables[0].fields])
-        table = tables[0].to_table(use_names_over_ids=True)
+        described = [([field.name for field in one.fields], len(one.array), str(one.name or "")) for one in tables]
+        chosen = tables[_one_of(described)]
+        _refuse_twice([field.name for field in chosen.fields])
+        table = chosen.to_table(use_names_over_ids=True)
     systems = {system.ID: system.system for system in content.iter_coosys()}
     table.meta = {
-        COORDINATE_SYSTEMS: {field.name: systems[field.ref] for field in tables[0].fields if field.ref in systems}
+        COORDINATE_SYSTEMS: {field.name: systems[field.ref] for field in chosen.fields if field.ref in systems}
     }
     return _scalar_columns(table)
 
@@ -239,7 +269,8 @@ def _parquet_column(values: pa.ChunkedArray) -> MaskedColumn | None:
         filled = values.fill_null(False if pa.types.is_boolean(kind) else pa.scalar(0, kind))
         return MaskedColumn(filled.to_numpy(), mask=mask)
     of_text = (pa.types.is_decimal, pa.types.is_temporal, pa.types.is_binary, pa.types.is_large_binary)
-    if any(is_kind(kind) for is_kind in of_text):
+    views = (pa.types.is_string_view, pa.types.is_binary_view)
+    if any(is_kind(kind) for is_kind in (*of_text, *views)):
         values = values.cast(pa.string())
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return None

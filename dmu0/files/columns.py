@@ -44,8 +44,12 @@ _ANGLES = (
     *((word, 1 / 3600) for word in ("arcsec", "arcsecond", "arcseconds", "as")),
     ("mas", 1 / 3.6e6),
 )
-_DEGREES = dict(_ANGLES)
+DEGREES = dict(_ANGLES)
 _SEXAGESIMAL_UNITS = {"h:m:s": 15.0, "hms": 15.0, "hh:mm:ss": 15.0, "d:m:s": 1.0, "dms": 1.0, "dd:mm:ss": 1.0}
+
+
+# Placeholders for missing dates.
+_NINES = (9.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0)
 
 
 def find_column(table: Table, names: Sequence[str]) -> str | None:
@@ -164,7 +168,7 @@ def angles(
     if name is None:
         return np.full(len(table), default)
     spelled = unit_of(table, name) or assumed
-    factor = _DEGREES.get(spelled.lower())
+    factor = DEGREES.get(spelled.lower())
     if factor is None:
         raise CatalogueError(f"gives the column {name!r} in {spelled!r}, which is no angle")
     return numbers(table, (name,), valid=valid, default=default, factor=factor * u.deg.to(to))
@@ -196,6 +200,23 @@ def rates(table: Table, names: Sequence[str], *, to: str, valid: tuple[float, fl
     return numbers(table, (name,), valid=valid, factor=factor)
 
 
+def position_columns(table: Table, preferred: Sequence[tuple[str, str]] = ()) -> tuple[str, str]:
+    """Names of the columns of right ascension and declination, or of Galactic longitude and latitude.
+
+    Raises
+    ------
+    CatalogueError
+        If there are none; parameters as for `positions`.
+    """
+    pairs = (*preferred, *POSITION_COLUMNS)
+    for pair in pairs:
+        longitude, latitude = (find_column(table, (name,)) for name in pair)
+        if longitude is not None and latitude is not None:
+            return longitude, latitude
+    names = ", ".join(f"{first} and {second}" for first, second in dict.fromkeys(pairs))
+    raise CatalogueError(f"has no positions: none of {names} is there, but {', '.join(table.colnames)[:200]}")
+
+
 def positions(table: Table, preferred: Sequence[tuple[str, str]] = ()) -> tuple[np.ndarray, np.ndarray]:
     """Right ascension (0 to 360) and declination of all rows, ICRS deg; NaN where a row has none.
 
@@ -212,12 +233,7 @@ def positions(table: Table, preferred: Sequence[tuple[str, str]] = ()) -> tuple[
         If there are no such columns, their unit is not an angle, their frame is unknown, or no row of a non-empty
         table has a valid position.
     """
-    pairs = (*preferred, *POSITION_COLUMNS)
-    found = ((find_column(table, (first,)), find_column(table, (second,))) for first, second in pairs)
-    longitude, latitude = next((pair for pair in found if None not in pair), (None, None))
-    if longitude is None or latitude is None:
-        names = ", ".join(f"{first} and {second}" for first, second in dict.fromkeys(pairs))
-        raise CatalogueError(f"has no positions: none of {names} is there, but {', '.join(table.colnames)[:200]}")
+    longitude, latitude = position_columns(table, preferred)
     system = table.meta.get(COORDINATE_SYSTEMS, {}).get(longitude, "")
     if re.search(r"fk4|1950|ecl|supergal|geo", str(system).lower()):
         raise CatalogueError(f"gives the position {longitude!r} in the system {system}: ICRS or galactic is needed")
@@ -248,7 +264,7 @@ def _position_degrees(table: Table, name: str, *, hours: bool) -> np.ndarray:
     if spelled in _SEXAGESIMAL_UNITS or written:
         default = 15.0 if hours else 1.0
         return _sexagesimal_degrees(table, name, words, factor=_SEXAGESIMAL_UNITS.get(spelled, default))
-    factor = _DEGREES.get(spelled)
+    factor = DEGREES.get(spelled)
     if factor is None or (factor == 15.0 and not hours):
         raise CatalogueError(f"gives the position {name!r} in {unit_of(table, name)!r}: deg, rad, h or h:m:s is needed")
     with np.errstate(over="ignore"):  # what is infinite then is not on the sky
@@ -258,7 +274,7 @@ def _position_degrees(table: Table, name: str, *, hours: bool) -> np.ndarray:
 def _sexagesimal_degrees(table: Table, name: str, words: np.ndarray, *, factor: float) -> np.ndarray:
     """Text such as 02:18:09.1 or -05 00 00 in degrees; a declination of -00 30 00 is negative."""
     spelled = unit_of(table, name).lower()
-    if spelled not in ("", *_SEXAGESIMAL_UNITS) and _DEGREES.get(spelled, 0) not in (1.0, 15.0):
+    if spelled not in ("", *_SEXAGESIMAL_UNITS) and DEGREES.get(spelled, 0) not in (1.0, 15.0):
         raise CatalogueError(f"writes the position {name!r} as text, and gives its unit as {spelled!r}")
     if factor == 15.0 and spelled in ("deg", "degree", "degrees", "d"):
         raise CatalogueError(f"writes {name!r} as sexagesimal text in deg: is it in hours? Give h:m:s or d:m:s")
@@ -283,7 +299,7 @@ def epochs(table: Table, names: Sequence[str], *, default: float) -> np.ndarray:
     Raises
     ------
     CatalogueError
-        If all values are text, and none is a date: with another epoch, proper motions would be applied wrongly.
+        If there are values, and none is a date: with another epoch, proper motions would be applied wrongly.
     """
     name = find_column(table, names)
     if name is None:
@@ -293,7 +309,7 @@ def epochs(table: Table, names: Sequence[str], *, default: float) -> np.ndarray:
         if any(word and not _is_number(word) for word in words.tolist()):
             return _dates(words, name, default=default)
     values = _floats(table, name)
-    found = np.full(len(values), float(default))
+    found, dates = np.full(len(values), float(default)), np.zeros(len(values), bool)
     for low, high, zero, step in (
         (1850, 2200, 51544.5 - 2000 * 365.25, 365.25),
         (33000, 88000, 0, 1),
@@ -302,6 +318,10 @@ def epochs(table: Table, names: Sequence[str], *, default: float) -> np.ndarray:
     ):
         chosen = (values > low) & (values < high)
         found[chosen] = zero + values[chosen] * step
+        dates |= chosen
+    written = values[(values > 0) & ~np.isin(values, _NINES)]
+    if len(written) and not dates.any():
+        raise CatalogueError(f"has {written[0]:g} in the column {name!r}, which is no date as 2009-11-04 or MJD")
     return found
 
 

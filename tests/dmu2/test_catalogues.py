@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import astropy.units as u
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from astropy.io import fits
+from astropy.io.votable import from_table
 from astropy.table import MaskedColumn, Table
 
 from dmu0.robust_statistics import MAD_TO_SIGMA
@@ -269,3 +273,61 @@ def test_unreadable_shard(tmp_path) -> None:
     (tmp_path / "bad.parquet").write_text("not a table")
     with pytest.raises(ReferenceCatalogueError, match=r"bad\.parquet"):
         read_shard(tmp_path / "bad.parquet")
+
+
+@pytest.mark.parametrize("ending", [".fits", ".vot"])
+def test_files_of_several_tables(tmp_path, ending):
+    """Headers of images (FITS_LDAC) and tables without rows are passed over; parts of one catalogue are refused."""
+    stars = Table({"source_id": [7, 8], "ra": [34.51, 34.52], "dec": [-5.01, -5.02], "phot_g_mean_mag": [17.0, 18.0]})
+    path = tmp_path / f"gaia{ending}"
+
+    def write(*tables: tuple[Table, str]) -> None:
+        if ending == ".fits":
+            hdus = [fits.BinTableHDU(table, name=name) for table, name in tables]
+            fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path, overwrite=True)
+            return
+        whole = from_table(tables[0][0])
+        whole.resources[0].tables[0].name = tables[0][1]
+        for table, name in tables[1:]:
+            part = from_table(table).resources[0]
+            part.tables[0].name = name
+            whole.resources.append(part)
+        whole.to_xml(str(path))
+
+    header = Table({"Header": ["SIMPLE  =                    T"]})
+    for tables in ([(header, "LDAC_IMHEAD"), (stars, "LDAC_OBJECTS")], [(stars[:0], "EMPTY"), (stars, "STARS")]):
+        write(*tables)
+        found, files = read_catalogue("gaia", [path])
+        assert (files["state"][0], sorted(found["id"])) == ("done", [7, 8])
+    write((stars[:1], "CCD1"), (stars[1:], "CCD2"))
+    _, files = read_catalogue("gaia", [path])
+    assert "has 2 tables of the same columns (CCD1, CCD2)" in files["reason"][0]
+
+
+def test_identifiers_as_views(tmp_path):
+    """Text that Arrow holds as views is text."""
+    columns = {"source_id": pa.array(["5", "4295806720123456789"[:18]]).cast(pa.string_view())}
+    columns |= {"ra": [34.51, 34.52], "dec": [-5.01, -5.02], "phot_g_mean_mag": [17.0, 18.0]}
+    pq.write_table(pa.table(columns), tmp_path / "gaia.parquet")
+    found, _ = read_catalogue("gaia", [tmp_path / "gaia.parquet"])
+    assert sorted(found["id"]) == [5, 429580672012345678]
+
+
+def test_dates_that_are_none(tmp_path):
+    """Years since 2000 are refused, not replaced by the epoch of the catalogue; placeholders are."""
+    stars = Table({"source_id": [7, 8], "ra": [34.51, 34.52], "dec": [-5.01, -5.02], "phot_g_mean_mag": [17.0, 18.0]})
+    for epochs, said in (([16.0, 15.5], "has 16 in the column 'ref_epoch', which is no date"), ([-999.0, 99.0], "")):
+        stars["ref_epoch"] = epochs
+        stars.write(tmp_path / "gaia.fits", overwrite=True)
+        found, files = read_catalogue("gaia", [tmp_path / "gaia.fits"])
+        assert said in files["reason"][0]
+        assert bool(said) == (len(found) == 0)
+
+
+def test_position_errors_of_twomass_in_another_unit(tmp_path):
+    """Errors in degrees without a unit would be 0.02 mas: they are those of a typical source instead."""
+    stars = Table({"ra": [34.51, 34.52], "dec": [-5.01, -5.02], "err_maj": [0.08 / 3600, 0.12], "j_m": [14.0, 15.0]})
+    stars["j_msigcom"] = 0.02
+    stars.write(tmp_path / "2mass.fits")
+    found, _ = read_catalogue("twomass", [tmp_path / "2mass.fits"])
+    np.testing.assert_allclose(found["ra_err"], [80, 120])
