@@ -30,7 +30,13 @@ DEFAULT_EXTINCTION = 0.05
 """Value of EXTINCT (mag per airmass) used if the card is missing: that of every VISTA header by CASU."""
 
 DEFAULT_ERROR = 0.05
-"""Value of MAGZRR (mag) used if the card is missing or not positive."""
+"""Value of MAGZRR (mag) used if the card is missing, or a placeholder: not positive, or above `LARGEST_ERROR`."""
+
+LARGEST_ERROR = 2.0
+"""Largest possible value of MAGZRR, mag."""
+
+EXTINCTION_RANGE = (0.0, 1.0)
+"""Possible values of EXTINCT, mag per airmass."""
 
 ZERO_POINT_RANGE = (10.0, 40.0)
 """Possible values of MAGZPT; values outside are placeholders such as 0, -1 and 99."""
@@ -103,7 +109,7 @@ def photometric_cards(header: Mapping, *, magnitudes: str = "Vega") -> Photometr
     Raises
     ------
     CardError
-        If a required card is missing, or a card is not a number or is out of range.
+        If a required card is missing, a card is not a number or is out of range, or EXPTIME is not one DIT.
     """
     refuse_nonlinear(header)
     magzpt = card_number(header, "MAGZPT")
@@ -111,26 +117,52 @@ def photometric_cards(header: Mapping, *, magnitudes: str = "Vega") -> Photometr
     if not low < magzpt < high:
         raise CardError(f"MAGZPT is {magzpt!r}; a zero point between {low:g} and {high:g} mag is needed.")
     error = card_number(header, "MAGZRR", default=DEFAULT_ERROR)
+    error = error if 0 < error <= LARGEST_ERROR else DEFAULT_ERROR
     if magnitudes == "AB":
-        return PhotometricCards(magzpt, error if error > 0 else DEFAULT_ERROR, float("nan"), float("nan"), float("nan"))
+        return PhotometricCards(magzpt, error, float("nan"), float("nan"), float("nan"))
     if magnitudes != "Vega":
         raise ValueError(f"The system of MAGZPT is {magnitudes!r}; it must be Vega or AB.")
-    exposure_time = card_number(header, "EXPTIME", default=card_number(header, "ESO DET DIT", default=np.nan))
-    if not exposure_time > 0:
-        given = "missing, as is ESO DET DIT" if np.isnan(exposure_time) else repr(exposure_time)
-        raise CardError(f"EXPTIME is {given}; a positive exposure time is needed.")
+    exposure_time = _exposure_time(header)
     ends = [card_number(header, f"ESO TEL AIRM {end}", default=np.nan) for end in ("START", "END")]
     airmass = 1.0 if np.isnan(ends).all() else float(np.nanmean(ends))
     low, high = AIRMASS_RANGE
     if not low <= airmass <= high:
         raise CardError(f"ESO TEL AIRM START and END give the airmass {airmass:g}; {low:g} to {high:g} is possible.")
+    extinction = card_number(header, "EXTINCT", default=DEFAULT_EXTINCTION)
+    low, high = EXTINCTION_RANGE
+    if not low <= extinction <= high:
+        raise CardError(f"EXTINCT is {extinction:g}; {low:g} to {high:g} mag per airmass is possible.")
     return PhotometricCards(
         magzpt=magzpt,
-        error=error if error > 0 else DEFAULT_ERROR,
+        error=error,
         exposure_time=exposure_time,
-        extinction=card_number(header, "EXTINCT", default=DEFAULT_EXTINCTION),
+        extinction=extinction,
         airmass=airmass,
     )
+
+
+def _exposure_time(header: Mapping) -> float:
+    """Length of one DIT in s, from EXPTIME and ESO DET DIT, which must agree where both are given.
+
+    EXPTIME of a raw image is DIT x NDIT. It is in the primary header of a stack too, where it counts if that of the
+    detector is missing; a zero point from it would be off by 1.9 mag in H.
+
+    Raises
+    ------
+    CardError
+        If neither is given, EXPTIME is not positive, or they differ by more than 1%.
+    """
+    dit = card_number(header, "ESO DET DIT", default=np.nan)
+    exposure_time = card_number(header, "EXPTIME", default=dit)
+    if not exposure_time > 0:
+        given = "missing, as is ESO DET DIT" if np.isnan(exposure_time) else repr(exposure_time)
+        raise CardError(f"EXPTIME is {given}; a positive exposure time is needed.")
+    if dit > 0 and abs(exposure_time - dit) > 0.01 * dit:
+        raise CardError(
+            f"EXPTIME is {exposure_time:g}, but ESO DET DIT is {dit:g}, and counts are those of one DIT: correct the "
+            "wrong one."
+        )
+    return exposure_time
 
 
 def ab_zero_point(

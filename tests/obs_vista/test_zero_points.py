@@ -28,10 +28,22 @@ def test_what_stands_in_for_missing_cards() -> None:
     cards = photometric_cards(bare | {"ESO TEL AIRM END": 1.4})
     assert (cards.extinction, cards.error, cards.airmass, cards.exposure_time) == (0.05, 0.05, 1.4, 40.0)
     assert photometric_cards(bare).airmass == 1.0
-    assert photometric_cards(bare | {"MAGZRR": -1.0}).error == 0.05
-    assert photometric_cards(CARDS | {"ESO DET DIT": 7.0}).exposure_time == 40.0
+    for placeholder in (-1.0, 0.0, 99.0):
+        assert photometric_cards(bare | {"MAGZRR": placeholder}).error == 0.05
+    assert photometric_cards(CARDS | {"ESO DET DIT": 40.1}).exposure_time == 40.0
     found = header_zero_point(bare | {"ESO TEL AIRM END": 1.4}, band="vh")
     assert found.magnitude == pytest.approx(23.5 + SECONDS - 0.02 + 1.385, abs=1e-9)
+
+
+def test_cards_that_contradict_each_other_or_nature() -> None:
+    """EXPTIME of a raw image is DIT x NDIT, of which a zero point would be 1.9 mag off in H; extinction has limits."""
+    raw = CARDS | {"EXPTIME": 60.0, "ESO DET DIT": 10.0, "ESO DET NDIT": 6}
+    with pytest.raises(CardError, match="EXPTIME is 60, but ESO DET DIT is 10"):
+        photometric_cards(raw)
+    assert photometric_cards(raw | {"MAGZPT": 30.0}, magnitudes="AB").magzpt == 30.0
+    for extinction in (5.0, -0.05):
+        with pytest.raises(CardError, match=f"EXTINCT is {extinction:g}; 0 to 1 mag per airmass"):
+            photometric_cards(CARDS | {"EXTINCT": extinction})
 
 
 def test_magnitudes_that_are_ab_already() -> None:
