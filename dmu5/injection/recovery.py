@@ -85,7 +85,7 @@ def inject(
     """
     chosen, band = settings or InjectionSettings(), drawing_band(survey)
     objects = catalogue[np.asarray(catalogue["detect_isPrimary"], bool)]
-    templates = find_templates(objects, band, survey.bands)
+    templates = find_templates(objects, band, survey.bands, rng=np.random.default_rng(chosen.seed))
     depth = np.asarray(objects[f"{band}_depth5"], float)
     if not len(templates) or not np.isfinite(depth).any():
         return

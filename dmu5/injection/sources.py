@@ -9,6 +9,7 @@ from astropy.table import Table
 
 from dmu0.sky.tract import Patch
 from dmu5.diagnostics import good_flux
+from dmu5.injection.colours import clean_colours
 from obs_vista.photometry import flux_of, magnitude_of
 
 TEMPLATE_SNR = 10.0
@@ -20,11 +21,14 @@ NEAR = 0.7
 MIN_TEMPLATES = 30
 """Number of the faintest templates that stand for sources fainter than all of them."""
 
+MAX_TEMPLATES = 20_000
+"""Largest number of templates; of more every second, third, ... is used."""
+
 HALF_LIGHT = 1.18
 """Half-light radius of a profile over the sigma of its adaptive moments: sqrt(2 ln 2), that of a Gaussian."""
 
 
-def find_templates(catalogue: Table, band: str, bands: Sequence[str]) -> Table:
+def find_templates(catalogue: Table, band: str, bands: Sequence[str], *, rng: np.random.Generator) -> Table:
     """Objects after which sources are made: fluxes relative to one band, and intrinsic size and shape.
 
     Parameters
@@ -35,27 +39,38 @@ def find_templates(catalogue: Table, band: str, bands: Sequence[str]) -> Table:
         Band in which the magnitudes of sources are drawn.
     bands
         All bands.
+    rng
+        Random number generator.
 
     Returns
     -------
     templates
         magnitude, extended, radius (half-light, arcsec; 0 for point sources), axis_ratio, angle (rad, from the x axis),
-        and ``ratio_<band>``, the flux over that in ``band``, zero where it is negative or missing. Colours are those of
-        GAaP fluxes, sizes are the adaptive moments minus those of point sources in the same band.
+        and ``ratio_<band>``, the flux over that in ``band``. Colours are those of GAaP fluxes, in bands with little
+        signal those of similar objects (`dmu5.injection.colours.clean_colours`); sizes are the adaptive moments minus
+        those of point sources in the same band.
     """
     good = good_flux(catalogue, f"{band}_gaap1p0Flux", snr_min=TEMPLATE_SNR)
     good &= np.isfinite(np.asarray(catalogue["refExtendedness"], float)) & ~np.asarray(catalogue["shape_flag"], bool)
     chosen = catalogue[good & np.asarray(catalogue[f"{band}_usable"], bool)]
+    chosen = chosen[:: -(-len(chosen) // MAX_TEMPLATES) or 1]
     extended = np.asarray(chosen["refExtendedness"], float) > 0.5
     kron = np.asarray(chosen[f"{band}_kronFlux"], float) / np.asarray(chosen[f"{band}_kronFraction"], float)
     total = np.where(extended, kron, np.asarray(chosen[f"{band}_psfFlux"], float))
     templates = Table({"magnitude": magnitude_of(total), "extended": extended})
     radius, axis_ratio, angle = _intrinsic_shapes(chosen, extended)
     templates["radius"], templates["axis_ratio"], templates["angle"] = radius, axis_ratio, angle
-    reference = np.asarray(chosen[f"{band}_gaap1p0Flux"], float)
-    for name in bands:
-        ratio = np.asarray(chosen[f"{name}_gaap1p0Flux"], float) / reference
-        templates[f"ratio_{name}"] = np.clip(np.nan_to_num(ratio), 0, None)
+    reference = np.asarray(chosen[f"{band}_gaap1p0Flux"], float)[:, None]
+    flux, error = (
+        np.column_stack([np.asarray(chosen[f"{name}_gaap1p0Flux{end}"], float) for name in bands])
+        for end in ("", "Err")
+    )
+    flux[np.column_stack([np.asarray(chosen[f"{name}_gaap1p0Flux_flag"], bool) for name in bands])] = np.nan
+    # Faint unresolved galaxies have colours of galaxies.
+    star = ~extended & (np.asarray(chosen["starProbability"], float) > 0.5)
+    ratios = clean_colours(flux / reference, error / reference, star.astype(int), rng=rng)
+    for name, ratio in zip(bands, ratios.T, strict=True):
+        templates[f"ratio_{name}"] = ratio
     return templates[np.isfinite(np.asarray(templates["magnitude"], float))]
 
 
