@@ -33,6 +33,8 @@ BLOCK = 2.0
 TOTALS = ("kron", "ap12")
 """Fluxes that are total fluxes once divided by the fraction of the light in their aperture."""
 
+_PLACE = ["coord_ra", "coord_dec"]  # rows are taken from the columns needed: a catalogue has hundreds of others
+
 
 @dataclass(frozen=True)
 class StarFluxes:
@@ -106,7 +108,9 @@ def isolated_star_fluxes(truth: Table, catalogue: Table, band: str) -> StarFluxe
     band
         Label of the band.
     """
-    good = catalogue[good_flux(catalogue, f"{band}_psfFlux")]
+    names = [f"{band}_{name}" for name in ("psfFlux", "psfFluxErr", "fluxFloor")]
+    names += [f"{band}_{name}{end}" for name in TOTALS for end in ("Flux", "Fraction", "Flux_flag")]
+    good = catalogue[_PLACE + names][good_flux(catalogue, f"{band}_psfFlux")]
     stars = truth[is_star(truth) & isolated(truth, band, fraction=NEIGHBOURS)]
     pairs = match_to_truth(stars, good["coord_ra"], good["coord_dec"], radius=MATCH_RADIUS)
     rows, true = good[pairs.second], np.asarray(stars[f"flux_{band}"], float)[pairs.first]
@@ -227,7 +231,7 @@ def reference_offset(reference: Table, catalogue: Table, band: str, *, snr_min: 
     good = (
         good_flux(catalogue, f"{band}_psfFlux", snr_min=BRIGHT) & stars & (_neighbours_of(catalogue, band) < NEIGHBOURS)
     )
-    theirs, ours = reference[usable], catalogue[good]
+    theirs, ours = reference[usable], catalogue[[*_PLACE, f"{band}_psfFlux", f"{band}_psfFluxErr"]][good]
     ra, dec = sky_positions(theirs)
     pairs = match(ra, dec, *(np.asarray(ours[f"coord_{axis}"], float) for axis in ("ra", "dec")), radius=MATCH_RADIUS)
     ours, flux, error = ours[pairs.second], flux[usable][pairs.first], error[usable][pairs.first]
@@ -258,14 +262,14 @@ def census(catalogue: Table, bands: Sequence[str]) -> Table:
     rows = []
     for band in bands:
         covered = np.asarray(catalogue[f"{band}_coverage"], float) > 0
-        here = catalogue[covered]
         shares = (
-            ~np.isfinite(np.asarray(here[f"{band}_psfFlux"], float)),
-            np.asarray(here[f"{band}_psfFlux_flag"], bool),
-            np.asarray(here[f"{band}_pixelFlags_inexact_psfCenter"], bool),
-            ~np.asarray(here[f"{band}_usable"], bool),
+            ~np.isfinite(np.asarray(catalogue[f"{band}_psfFlux"], float)),
+            np.asarray(catalogue[f"{band}_psfFlux_flag"], bool),
+            np.asarray(catalogue[f"{band}_pixelFlags_inexact_psfCenter"], bool),
+            ~np.asarray(catalogue[f"{band}_usable"], bool),
         )
-        rows.append((band, len(here), *(float(np.mean(share)) if len(here) else np.nan for share in shares)))
+        number = int(np.sum(covered))
+        rows.append((band, number, *(float(np.mean(share[covered])) if number else np.nan for share in shares)))
     names = ["band", "covered", "missing", "flagged", "inexact_psf", "unusable"]
     return Table(rows=rows or None, names=names, dtype=["U8", int, float, float, float, float])
 

@@ -140,9 +140,9 @@ def star_fluxes(truth: Table, catalogue: Table, band: str, *, kind: str = "psfFl
     band, kind
         Band and type of the flux.
     """
-    good = catalogue[good_flux(catalogue, f"{band}_{kind}")]
+    good = good_flux(catalogue, f"{band}_{kind}")
     columns = ("coord_ra", "coord_dec", f"{band}_{kind}", f"{band}_{kind}Err")
-    return compare_fluxes(truth, *(np.asarray(good[name]) for name in columns), band, radius=MATCH_RADIUS)
+    return compare_fluxes(truth, *(np.asarray(catalogue[name])[good] for name in columns), band, radius=MATCH_RADIUS)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def star_offsets(truth: Table, catalogue: Table, bands: Sequence[str], *, snr_mi
         here = np.asarray(catalogue["refBand"]).astype(str) == band
         chosen |= here & good_flux(catalogue, f"{band}_psfFlux", snr_min=snr_min)
     alone = np.logical_or.reduce([isolated(truth, band, fraction=FLUX_NEIGHBOURS) for band in bands])
-    return offsets(truth[is_star(truth) & alone], catalogue[chosen])
+    return offsets(truth[is_star(truth) & alone], catalogue["coord_ra", "coord_dec"][chosen])
 
 
 def offsets(reference: Table, catalogue: Table) -> Offsets:

@@ -173,7 +173,8 @@ def purity_curve(
     snr_min
         Smallest signal to noise of an object in the band.
     """
-    objects = catalogue[good_flux(catalogue, f"{band}_{flux}", snr_min=snr_min)]
+    needed = catalogue["coord_ra", "coord_dec", f"{band}_{flux}"]
+    objects = needed[good_flux(catalogue, f"{band}_{flux}", snr_min=snr_min)]
     magnitude = magnitude_of(np.asarray(objects[f"{band}_{flux}"]))
     pairs = match_to_truth(truth, objects["coord_ra"], objects["coord_dec"])
     real = np.zeros(len(objects), bool)

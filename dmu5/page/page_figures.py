@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from dmu0.files.atomic import written_whole
 from dmu0.surveys import Survey
 from dmu0.truth import read_truth
 from dmu5 import figures
-from dmu5.accuracy import isolated_star_fluxes, read_reference_catalogue, reference_offset
+from dmu5.accuracy import ReferenceOffset, isolated_star_fluxes, read_reference_catalogue, reference_offset
 from dmu5.checks import Check
 from dmu5.diagnostics import stellar_locus
 from dmu5.page.judgement import sentence
@@ -80,6 +81,7 @@ _Plan = tuple[str, Callable[[], Figure | None], str, tuple[str, ...], str]
 def _plans(survey: Survey, catalogue: Table) -> dict[str, _Plan]:
     """Name of a figure -> title, function that draws it, caption, names of its checks, sentence if all pass."""
     truth, bands = read_truth(survey), survey.bands
+    offsets = functools.cache(lambda: _offsets(survey, catalogue))
     return {
         "depth": (
             "Coverage and depth",
@@ -99,7 +101,7 @@ def _plans(survey: Survey, catalogue: Table) -> dict[str, _Plan]:
         ),
         "references": (
             "Fluxes against references",
-            lambda: _references(survey, catalogue),
+            lambda: _references(offsets()),
             "Point-source fluxes of bright stars over those of the reference catalogue; the grey zone is the limit.",
             ("reference catalogue", "baseline"),
             "Zero points agree with the references, and apertures with the baseline, in every band.",
@@ -121,7 +123,7 @@ def _plans(survey: Survey, catalogue: Table) -> dict[str, _Plan]:
         ),
         "positions": (
             "Astrometry",
-            lambda: _positions(survey, catalogue),
+            lambda: _positions(offsets()),
             "Positions of bright stars minus those of the reference catalogue.",
             ("distance of",),
             "Positions agree with the references.",
@@ -133,11 +135,13 @@ def _inside(survey: Survey, truth: Table | None) -> Table | None:
     return None if truth is None else truth[area_of_survey(survey, truth["ra"], truth["dec"])]
 
 
-def _references(survey: Survey, catalogue: Table) -> Figure | None:
+def _offsets(survey: Survey, catalogue: Table) -> list[ReferenceOffset]:
+    """Bright stars of each band against the reference catalogue; empty without one."""
     reference = read_reference_catalogue(survey)
-    if reference is None:
-        return None
-    offsets = [reference_offset(reference, catalogue, band) for band in survey.bands]
+    return [] if reference is None else [reference_offset(reference, catalogue, band) for band in survey.bands]
+
+
+def _references(offsets: Sequence[ReferenceOffset]) -> Figure | None:
     return figures.plot_references(offsets) if any(len(item) > 1 for item in offsets) else None
 
 
@@ -152,13 +156,10 @@ def _locus(catalogue: Table) -> Figure | None:
     return None if locus is None or not len(locus) else figures.plot_locus(locus)
 
 
-def _positions(survey: Survey, catalogue: Table) -> Figure | None:
+def _positions(offsets: Sequence[ReferenceOffset]) -> Figure | None:
     """Offsets in the band with most reference stars."""
-    reference = read_reference_catalogue(survey)
-    if reference is None:
-        return None
-    best = max((reference_offset(reference, catalogue, band) for band in survey.bands), key=len)
-    if not len(best):
+    best = max(offsets, key=len, default=None)
+    if best is None or not len(best):
         return None
     limit = float(np.clip(np.percentile(np.hypot(best.offsets.ra, best.offsets.dec), 90), 10, 300))
     return figures.plot_offsets(best.offsets, limit=limit, reference="reference", band=best.band)
