@@ -41,3 +41,26 @@ def test_nothing_but_gaps() -> None:
     assert empty_pixels(np.zeros((5, 7))).all()
     assert empty_pixels(np.full((5, 7), np.nan)).all()
     assert not empty_pixels(np.random.default_rng(1).normal(size=(50, 70))).any()
+
+
+@pytest.mark.parametrize("value", [65535, 9999, 1e30, -1e35, 0, -99])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_fill_values_of_any_sign(value: float, dtype: type) -> None:
+    """Large blocks of one value have no data, wherever they are; cores of saturated stars, and edges, stay."""
+    if dtype == np.int32 and abs(value) > 1e9:
+        return
+    image = np.random.default_rng(3).normal(1000, 100, (130, 171)).astype(dtype)
+    expected = np.zeros(image.shape, bool)
+    expected[60:90, 33:48] = expected[:, 150:] = expected[3:19, :16] = True
+    image[expected] = value
+    image[100:112, 100:112] = 60000
+    np.testing.assert_array_equal(empty_pixels(image), expected)
+
+
+def test_blocks_are_whole() -> None:
+    """Three by three zeros at a corner are a block, two by nine at an edge are none."""
+    image = np.random.default_rng(3).normal(size=(40, 50))
+    image[:3, :3] = image[-2:, 10:19] = image[20, :] = 0
+    expected = np.zeros(image.shape, bool)
+    expected[:3, :3] = True
+    np.testing.assert_array_equal(empty_pixels(image), expected)

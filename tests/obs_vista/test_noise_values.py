@@ -54,8 +54,8 @@ def test_variance_of_a_stack_term_by_term() -> None:
 
 def test_variance_without_a_map_counts_the_photons_of_sources() -> None:
     """sigma^2 + u S / (g n): sky noise by the header, photons of n = 15 DITs, pixels in units of u = 3 per ADU."""
-    image = np.full((40, 30), 2100.0)
-    image[7, 21] += 600.0
+    image = 2100.0 + 1e-6 * np.arange(30) * np.ones((40, 1))  # of one value, it would be a gap
+    image[7, 21] = 2700.0
     image[30, 4] = np.nan
     noise = skynoise_variance(image, header(), 9, units_per_adu=3.0)
     assert noise.variance[0, 0] == pytest.approx((3 * 6.0) ** 2, rel=1e-6)
