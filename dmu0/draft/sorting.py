@@ -16,6 +16,7 @@ from dmu0.draft.filter_names import band_of
 from dmu0.files.catalogue_files import READ_ERRORS, WARNING_FILTERS, CatalogueError, read_catalogue_file
 from dmu0.published.plane_names import OTHER_PLANE, VARIANCE, WEIGHT
 from dmu0.surveys.first_look import FirstLook, NotAnImageError, look_at
+from obs_vista.cards import card_value
 from obs_vista.image_planes import is_plane, plane_pixels
 
 MOST_PSF = 128
@@ -124,6 +125,8 @@ def _sort_images(looks: list[FirstLook], found: Contents) -> None:
     for look in looks:
         if _is_called(look.path, _PSF) and max(look.shape) <= MOST_PSF:
             _by_band(found, found.psfs, look, look.path)
+        elif _is_called(look.path, WEIGHT) and card_value(look.header, "BSOFTEN") is not None:
+            _by_band(found, found.variances, look, look.path)  # Pan-STARRS calls its variances wt
         elif _is_called(look.path, WEIGHT):
             suffix = _suffix_of_confidence(look, looks)
             if suffix is None:

@@ -356,3 +356,14 @@ def drafted_from(folder, tmp_path) -> Survey:
     target.write_text(text)
     assert needed == []
     return load_survey(str(target))
+
+
+def test_wt_of_panstarrs_is_its_variance(tmp_path):
+    """What Pan-STARRS calls wt is a variance on an asinh scale; what others call so is a weight."""
+    for ending, cards in (("", {"BSOFTEN": 20.0, "BOFFSET": 0.0, "MAGZERO": 25.0}), (".wt", {"BSOFTEN": 5.0})):
+        write_image(tmp_path / "images" / f"skycell.stk.r.unconv{ending}.fits", x=100, y=90, **cards)
+    write_image(tmp_path / "images" / "mine.i.fits", x=100, y=90, MAGZERO=25.0)
+    write_image(tmp_path / "images" / "mine.i.wt.fits", x=100, y=90, level=1.0)
+    [optical] = drafted(tmp_path / "images").optical
+    assert optical.variances == {"r": "skycell.stk.r.unconv.wt.fits"}
+    assert optical.weights == {"i": "mine.i.wt.fits"}
