@@ -42,6 +42,10 @@ _FITS_BLOCK = 2880
 _FITS_MAGIC = b"SIMPLE  ="
 _SMALLEST_SIDE = 8
 _DATASUM_WRONG = 0
+_CONFIDENCE_RANGE = (
+    20.0,
+    500.0,
+)  # of the median of positive values; a map normalized to 1 makes errors ten times larger
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?")
 
 
@@ -239,6 +243,12 @@ def _check_confidence(pixels: np.ndarray, name: str) -> None:
         raise _Fault(f"the confidence of {name} is negative ({pixels.min():g})")
     if pixels.max() <= 0:
         raise _Fault(f"the confidence of {name} is zero everywhere")
+    typical = float(np.median(pixels[pixels > 0]))
+    low, high = _CONFIDENCE_RANGE
+    if not low < typical < high:
+        raise _Fault(
+            f"the confidence of {name} is mostly {typical:g}: that of CASU is in percent of its mean, about 100"
+        )
 
 
 def _check_wcs(header: fits.Header, name: str, *, pixel_scale: tuple[float, float]) -> None:

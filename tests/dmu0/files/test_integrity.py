@@ -248,3 +248,15 @@ def test_checking_changes_nothing(stack, tmp_path):
     before = sha256(copy), copy.stat().st_mtime_ns
     check_file(copy, "vista_stack")
     assert (sha256(copy), copy.stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize(
+    ("typical", "refused"), [(1.0, True), (0.5, True), (1000.0, True), (100.0, False), (60, False)]
+)
+def test_confidence_is_in_percent(tmp_path, write_casu, rng, typical: float, refused: bool):
+    """Maps with a mean of 1, of which errors would be ten times too large, are refused with their typical value."""
+    pixels = typical * rng.uniform(0.9, 1.1, (40, 50)).astype(np.float32)
+    pixels[:, :30] = 0
+    reason = check_file(write_casu(tmp_path / "v_conf.fit", {4: pixels}), "vista_confidence")
+    assert reason.startswith("the confidence of detector 4 is mostly ") == refused
+    assert bool(reason) == refused
