@@ -19,7 +19,7 @@ CONTRAST = 2.0
 """Ratio of high to low weights (medians of the upper and lower quarter) from which on noise can be compared between
 them."""
 
-STEEPEST = 0.25
+STEEPEST = 0.5
 """Largest exponent p of noise^2 ~ weight^p: -1 for weights, 0 where confusion dominates, 1 for variances, 2 for sigmas.
 """
 
@@ -28,7 +28,7 @@ FACTOR = 30.0
 fields change it by some factors; an inverse variance or another unit by orders of magnitude."""
 
 _LAG = 10  # px: noise of resampled images is not correlated as far, and the sky hardly differs
-_FEWEST = 1000  # pixels, for the comparison of a variance map with them
+_FEWEST = 10_000  # pixels: fewer may all be in the light of one galaxy
 
 
 def sky_variance(image: np.ndarray, empty: np.ndarray, *, box: int = BOX) -> np.ndarray:
@@ -109,17 +109,18 @@ def _refuse_other_map(image: np.ndarray, weight: np.ndarray, usable: np.ndarray,
 
 
 def _scatter(image: np.ndarray, good: np.ndarray) -> float:
-    """Noise of some pixels from their differences with others of them in the same row; NaN if they are few.
+    """Noise of some pixels from second differences of three in the same row; NaN if they are few.
 
-    Light that varies slowly is not in it, and faint sources hardly are.
+    Light that varies slowly is not in it, and sources hardly are, unless they cover most of the pixels.
     """
     rows = slice(None, None, max(1, image.shape[0] // 500))
-    pairs = good[rows, _LAG:] & good[rows, :-_LAG]
-    if pairs.sum() < _FEWEST:
+    first, second, third = slice(None, -2 * _LAG), slice(_LAG, -_LAG), slice(2 * _LAG, None)
+    good, pixels = good[rows], image[rows]
+    chosen = good[:, first] & good[:, second] & good[:, third]
+    if chosen.sum() < _FEWEST:
         return float("nan")
-    pixels = image[rows].astype(np.float64)
-    differences = (pixels[:, _LAG:] - pixels[:, :-_LAG])[pairs]
-    return float(np.median(np.abs(differences)) * MAD_TO_SIGMA / np.sqrt(2))
+    left, middle, right = (pixels[:, part][chosen].astype(np.float64) for part in (first, second, third))
+    return float(np.median(np.abs(left - 2 * middle + right)) * MAD_TO_SIGMA / np.sqrt(6))
 
 
 def check_variance(image: np.ndarray, variance: np.ndarray, empty: np.ndarray, *, name: str) -> np.ndarray:

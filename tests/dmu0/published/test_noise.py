@@ -74,8 +74,21 @@ def test_other_maps_in_the_place_of_variances(image, sigma) -> None:
         with pytest.raises(OpticalError, match=r"v\.fits: half of the variance map .*scatter by [12]\d.*weights"):
             check_variance(image, wrong, sigma < 0, name="v.fits")
     few = sigma > 0
-    few[:4, :40] = False
+    few[:90, :100] = False
     assert check_variance(image, 1 / sigma**2, few, name="v.fits").shape == SHAPE
+
+
+def test_bright_sources_are_no_other_noise(rng) -> None:
+    """A galaxy that fills the deep part of a small image, and the halo of a star, make no other map of a right one."""
+    y, x = np.mgrid[:240, :320]
+    deep = x < 160
+    sigma = np.where(deep, 10.0, 15.0)
+    light = 4e3 * np.exp(-np.hypot(x - 80, y - 110) / 25) + 3e7 / (np.hypot(x - 400, y + 50) ** 2)
+    image = light + rng.normal(size=x.shape) * sigma
+    assert np.median(light[deep]) > 5 * 10
+    none = np.zeros(x.shape, bool)
+    assert np.isfinite(weight_variance(image, 1 / sigma**2, none, name="w")).all()
+    assert np.isfinite(check_variance(image, sigma**2, none, name="v")).all()
 
 
 def test_the_reader_refuses_wrong_maps(tmp_path, image, sigma) -> None:
