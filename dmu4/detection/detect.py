@@ -18,6 +18,9 @@ CONTRAST = 0.15
 """Smallest share of the light under the PSF that is its own of a source found by the sharp filter, to leave out what
 is faint beside the light it lies in: structure of galaxies, and errors of the PSF of bright stars."""
 
+ROWS = 64
+"""Number of rows that are combined at once, so that they stay in the cache."""
+
 SHARP_RISE = 0.05
 """Smallest relative prominence of a peak of the sharp filter, see `dmu4.detection.footprints.find_peaks`."""
 
@@ -89,19 +92,21 @@ def combined_map(significance: np.ndarray, good: np.ndarray) -> np.ndarray:
     significance, good
         Significance, and whether a band has data [band, y, x].
     """
-    total = np.zeros(significance.shape[1:], np.float32)
-    for band in range(len(significance)):
-        total += np.where(good[band], np.square(np.maximum(significance[band], 0)), 0)
-    counted = good.sum(axis=0)
-    combined = np.zeros(total.shape, np.float32)
+    combined = np.zeros(significance.shape[1:], np.float32)
     levels = np.linspace(0, 8, 33)
-    for n in np.unique(counted[counted > 0]):
-        here = counted == n
-        at = np.array([_chi_square_level(level, int(n)) for level in levels])
-        root = np.sqrt(total[here])
-        # Beyond the last level the significance increases like the root of the sum of squares.
-        beyond = levels[-1] + root - np.sqrt(at[-1])
-        combined[here] = np.where(root > np.sqrt(at[-1]), beyond, np.interp(root, np.sqrt(at), levels))
+    at_levels = {n: np.array([_chi_square_level(one, n) for one in levels]) for n in range(1, len(significance) + 1)}
+    for first in range(0, combined.shape[0], ROWS):
+        rows = slice(first, first + ROWS)
+        known = good[:, rows]
+        # Sources are positive; where there is no data there is no signal.
+        signal = np.where(known, np.maximum(significance[:, rows], 0), 0)
+        root, counted = np.sqrt(np.einsum("byx,byx->yx", signal, signal)), known.sum(axis=0)
+        for n in np.unique(counted[counted > 0]):
+            here, of_levels = counted == n, np.sqrt(at_levels[int(n)])
+            # Beyond the last level the significance increases like the root of the sum of squares.
+            beyond = levels[-1] + root[here] - of_levels[-1]
+            inside = np.interp(root[here], of_levels, levels)
+            combined[rows][here] = np.where(root[here] > of_levels[-1], beyond, inside)
     return combined
 
 

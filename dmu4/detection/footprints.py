@@ -74,9 +74,9 @@ def _highest_neighbour(pixel: int, steps: tuple[int, ...], basin: np.ndarray, va
 def _flood(values, order, nx, peak_min, rise, fraction, seeded, seed):
     """Visit the pixels from high to low; basins grow, meet, and merge if the lower one is not prominent.
 
-    ``values`` and ``seed`` are flat maps with a border of zeros (no seed: -1), ``order`` the flat indices of the
-    pixels to visit. Returns the basin of each pixel (-1 for none), the basin into which each basin was merged, whether
-    each basin is kept, and the pixel of its peak.
+    ``values`` and ``seed`` are flat maps with a border of zeros (no seed: -1; only read if ``seeded``), ``order`` the
+    flat indices of the pixels to visit. Returns the basin of each pixel (-1 for none), the basin into which each
+    was merged, whether each is kept, and the pixel of its peak.
     """
     steps = (-nx - 1, -nx, -nx + 1, -1, 1, nx - 1, nx, nx + 1)
     basin = np.full(values.size, -1, np.int32)
@@ -89,9 +89,10 @@ def _flood(values, order, nx, peak_min, rise, fraction, seeded, seed):
     for pixel in order:
         best = _highest_neighbour(pixel, steps, basin, values)
         own = basin[best] if best >= 0 else -1
-        if best < 0 or seed[pixel] >= 0:
+        is_seed = seeded and seed[pixel] >= 0
+        if best < 0 or is_seed:
             region[n], merged[n], top[n], peak[n] = n, n, n, pixel
-            keep[n] = seed[pixel] >= 0
+            keep[n] = is_seed
             own = n
             n += 1
         basin[pixel] = own
@@ -130,6 +131,16 @@ def _flood(values, order, nx, peak_min, rise, fraction, seeded, seed):
     return basin, merged[:n], keep[:n], peak[:n]
 
 
+def _from_high_to_low(flat: np.ndarray, floor: float) -> np.ndarray:
+    """Numbers of the pixels above a floor >= 0 by decreasing value, equal ones by number: the same on every machine."""
+    above = np.flatnonzero(flat > floor)
+    # The bits of positive floats increase as they do; numbers of pixels break ties, and plain integers sort fastest.
+    falling = np.uint32(0xFFFFFFFF) - flat[above].view(np.uint32)
+    keys = falling.astype(np.uint64) << np.uint64(32) | above.astype(np.uint64)
+    keys.sort()
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+
+
 def _bordered(array: np.ndarray, fill: float) -> np.ndarray:
     return np.pad(array, 1, constant_values=fill)
 
@@ -149,16 +160,15 @@ def find_peaks(
     threshold
         Smallest height of a peak.
     floor
-        Height down to which peaks are connected.
+        Height down to which peaks are connected, not negative.
     rise, fraction
         Smallest prominence of a peak, absolute and relative.
     """
     values = _bordered(np.asarray(significance, np.float32), 0)
     flat = values.ravel()
-    above = np.flatnonzero(flat > floor)
-    order = above[np.argsort(-flat[above], kind="stable")]
-    seed = np.full(flat.size, -1, np.int32)
-    _, _, keep, peak = _flood(flat, order, values.shape[1], threshold, rise, fraction, False, seed)
+    no_seeds = np.zeros(0, np.int32)
+    order = _from_high_to_low(flat, floor)
+    _, _, keep, peak = _flood(flat, order, values.shape[1], threshold, rise, fraction, False, no_seeds)
     y, x = np.divmod(peak[keep], values.shape[1])
     offset_x, offset_y = _parabola(values, x=x, y=y)
     return Peaks(x=x - 1 + offset_x, y=y - 1 + offset_y, height=values[y, x])
@@ -200,8 +210,7 @@ def make_footprints(
     seed = np.full(values.shape, -1, np.int32)
     seed[iy + 1, ix + 1] = np.arange(len(ix))
     flat = values.ravel()
-    above = np.flatnonzero(flat > 0)
-    order = above[np.argsort(-flat[above], kind="stable")]
+    order = _from_high_to_low(flat, 0.0)
     basin, merged, keep, peak = _flood(flat, order, values.shape[1], 0.0, 0.0, 0.0, True, seed.ravel())
     owner_of_basin = np.full(len(merged) + 1, -1, np.int32)
     for node in range(len(merged)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,6 +13,9 @@ from scipy import fft
 from dmu0.robust_statistics import clipped_moments
 from dmu4.patches.cube import PatchCube, PatchData, map_bands, mean_psf, psf_sigma
 from dmu4.patches.sky import SAMPLE
+
+ROWS = 280
+"""Smallest number of rows of a strip that is filtered at once; with the rows of a kernel, 320 are transformed."""
 
 STRIPS = 5
 """Number of strips of rows of a large noise realization, a quarter of it, in which its scatter is measured."""
@@ -60,26 +64,20 @@ def significance(
     """
     if not good.any() or not psf.any():
         return Significance(np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32), 1.0)
-    spread = _correlate(_transform(variance, psf), np.square(psf), variance.shape)
+    filters = (psf, sharp_filter(psf))
+    (scale,) = correlate(variance, (np.square(psf),))
     # The significance is undefined where the filter has hardly any data.
-    seen = good & (spread > 1e-3 * np.median(_some(spread, good)))
-    scale = np.where(seen, 1 / np.sqrt(np.where(seen, spread, 1)), 0).astype(np.float32)
-    transform, filters = _transform(image, psf), (psf, sharp_filter(psf))
-    power = [float(np.sum(np.square(one, dtype=float))) for one in filters]
-    # The variance changes little within a filter: one map scales both.
-    scales = (scale, scale * np.float32(np.sqrt(power[0] / power[1])))
-    maps, noises = [], []
-    for kernel, of_filter in zip(filters, scales, strict=True):
-        found = _correlate(transform, kernel, image.shape)
-        found *= of_filter
-        reference = _some(found, seen) if noise is None else _filtered_sample(noise, kernel, of_filter, seen)
-        noises.append(max(clipped_moments(reference)[1], 1e-6))
-        found /= np.float32(noises[-1])
-        maps.append(found)
-    of_star = [
-        float(np.sum(psf * one)) / np.sqrt(total) / size
-        for one, total, size in zip(filters, power, noises, strict=True)
-    ]
+    seen = good & (scale > 1e-3 * np.median(_some(scale, good)))
+    np.sqrt(scale, out=scale, where=seen)
+    np.divide(1, scale, out=scale, where=seen)
+    scale[~seen] = 0
+    # The variance changes little within a filter: one map scales both, up to factors that the scatter takes out.
+    maps = correlate(image, filters, scale=scale)
+    samples = [_some(one, seen) for one in maps] if noise is None else _filtered_samples(noise, filters, scale, seen)
+    scatters = [max(clipped_moments(sample)[1], 1e-9) for sample in samples]
+    for one, scatter in zip(maps, scatters, strict=True):
+        one /= np.float32(scatter)
+    of_star = [float(np.sum(psf * kernel)) / scatter for kernel, scatter in zip(filters, scatters, strict=True)]
     return Significance(maps[0], maps[1], of_star[1] / of_star[0])
 
 
@@ -95,36 +93,61 @@ def sharp_filter(psf: np.ndarray) -> np.ndarray:
     return (psf - blurred * (psf.sum() / blurred.sum())).astype(np.float32)
 
 
-def _transform(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """The transform of an image with room for a kernel at its edges."""
-    shape = [fft.next_fast_len(n + kernel.shape[0] - 1, real=True) for n in image.shape]
-    return fft.rfft2(image.astype(np.float32, copy=False), shape)
+def correlate(image: np.ndarray, kernels: Sequence[np.ndarray], *, scale: np.ndarray | None = None) -> list[np.ndarray]:
+    """Sums of an image times each kernel about each pixel [y, x]; there is nothing outside the image.
+
+    The image is transformed in strips of rows, which stay in the cache, and whose memory is used again and again.
+
+    Parameters
+    ----------
+    image
+        Image [y, x].
+    kernels
+        Kernels [y, x] of one odd size.
+    scale
+        Factor of each pixel of the results [y, x]; None: one.
+    """
+    ny, nx = image.shape
+    half = kernels[0].shape[0] // 2
+    shape = (fft.next_fast_len(min(ROWS, ny) + 2 * half, real=True), fft.next_fast_len(nx + half, real=True))
+    height, transfers = shape[0] - 2 * half, [_transfer(kernel, shape) for kernel in kernels]
+    results = [np.empty(image.shape, np.float32) for _ in kernels]
+    for first in range(0, ny, height):
+        last, start = min(first + height, ny), max(first - half, 0)
+        padded = np.zeros(shape, np.float32)
+        rows = image[start : last + half]
+        padded[start - first + half :][: len(rows), :nx] = rows
+        transform = fft.rfft2(padded, overwrite_x=True)
+        for transfer, result in zip(transfers, results, strict=True):
+            found = fft.irfft2(transform * transfer, shape, overwrite_x=True)[half : half + last - first, :nx]
+            if scale is None:
+                result[first:last] = found
+            else:
+                np.multiply(found, scale[first:last], out=result[first:last])
+    return results
 
 
-def _correlate(transform: np.ndarray, kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Sums of an image, given by its `_transform`, times a kernel of odd size about each pixel [y, x]."""
-    whole = [fft.next_fast_len(n + kernel.shape[0] - 1, real=True) for n in shape]
-    half = kernel.shape[0] // 2
-    # The kernel is centred on the first pixel, so that the product needs no shift.
-    padded = np.zeros(whole, np.float32)
+def _transfer(kernel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The complex conjugate of the transform of a kernel of odd size, which is centred on the first pixel."""
+    half, padded = kernel.shape[0] // 2, np.zeros(shape, np.float32)
     padded[: kernel.shape[0], : kernel.shape[1]] = kernel
-    product = np.conj(fft.rfft2(np.roll(padded, (-half, -half), (0, 1)), overwrite_x=True))
-    product *= transform
-    return fft.irfft2(product, whole, overwrite_x=True)[: shape[0], : shape[1]]
+    return np.conj(fft.rfft2(np.roll(padded, (-half, -half), (0, 1)), overwrite_x=True))
 
 
-def _filtered_sample(noise: np.ndarray, kernel: np.ndarray, scale: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Signal to noise of a filtered noise realization at some of its pixels: in strips of rows, if it is large."""
-    half, values = kernel.shape[0] // 2, []
+def _filtered_samples(
+    noise: np.ndarray, kernels: Sequence[np.ndarray], scale: np.ndarray, seen: np.ndarray
+) -> list[np.ndarray]:
+    """A noise realization, filtered with each kernel, at some of its pixels: in strips of rows, if it is large."""
+    half, values = kernels[0].shape[0] // 2, []
     edges = np.linspace(0, noise.shape[0], STRIPS + 1).astype(int)
     height = max(noise.shape[0] // (4 * STRIPS), 8 * half)
     for first, end in pairwise(edges):
         last = min(first + height, end)
-        rows = noise[max(first - half, 0) : last + half]
-        filtered = _correlate(_transform(rows, kernel), kernel, rows.shape)[min(first, half) :][: last - first]
-        values.append((filtered * scale[first:last])[seen[first:last]][::SAMPLE])
-    found = np.concatenate(values)
-    return found if len(found) else (_correlate(_transform(noise, kernel), kernel, noise.shape) * scale)[seen]
+        filtered = correlate(noise[max(first - half, 0) : last + half], kernels)
+        inside, known = slice(min(first, half), min(first, half) + last - first), seen[first:last]
+        values.append([(one[inside] * scale[first:last])[known][::SAMPLE] for one in filtered])
+    found = [np.concatenate(one) for one in zip(*values, strict=True)]
+    return found if len(found[0]) else [one[seen] for one in correlate(noise, kernels, scale=scale)]
 
 
 def _some(values: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmu4.measurement.apertures import sum_stamps
+from dmu4.measurement.apertures import sum_in_circles, sum_stamps
 from dmu4.measurement.band_fit import BandFit, fit_band
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import ForcedFluxes
@@ -15,8 +15,7 @@ from dmu4.measurement.galaxy_fluxes import model_chi2, model_fluxes, neighbour_f
 from dmu4.measurement.point_sources import PointFluxes, classify, point_fluxes
 from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.structure import Structure
-from dmu4.patches.cube import PatchCube
-from obs_vista.masks import BIT
+from dmu4.patches.cube import MASK_BIT, PatchCube
 from obs_vista.photometry import magnitude_of
 
 MIN_FILLED = 0.5
@@ -24,6 +23,9 @@ MIN_FILLED = 0.5
 
 SAFE_FILLED = 0.9
 """Fraction of an aperture on good pixels below which the flux is flagged."""
+
+SKY_BOX = 32
+"""Side in pixels of the boxes in which the variance between sources is measured."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def make_flux(value: np.ndarray, error: np.ndarray, filled: np.ndarray, bad: np.
     )
 
 
-def sky_variance(variance: np.ndarray, good: np.ndarray, *, box: int = 32) -> np.ndarray:
-    """Variance between sources [y, x]: the lower quartile of the good pixels of each box, NaN in boxes without any."""
+def sky_variance(variance: np.ndarray, good: np.ndarray, *, box: int = SKY_BOX) -> np.ndarray:
+    """Variance between sources in boxes [row, column]: the lower quartile of the good pixels, NaN without any."""
     ny, nx = variance.shape
     rows, columns = -(-ny // box), -(-nx // box)
     # Every other row and column is enough for a quartile.
@@ -126,8 +128,7 @@ def sky_variance(variance: np.ndarray, good: np.ndarray, *, box: int = 32) -> np
     boxes = padded.reshape(rows, half, columns, half).swapaxes(1, 2).reshape(rows, columns, -1)
     # Sorting puts NaN last, so that the quartile of the good pixels follows from their number.
     ordered, count = np.sort(boxes, axis=-1), np.isfinite(boxes).sum(axis=-1)
-    quartile = np.take_along_axis(ordered, (count // 4)[..., None], axis=-1)[..., 0]
-    return np.repeat(np.repeat(quartile, box, axis=0), box, axis=1)[:ny, :nx]
+    return np.take_along_axis(ordered, (count // 4)[..., None], axis=-1)[..., 0]
 
 
 def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles, *, inflation: float) -> CentralPixels:
@@ -147,11 +148,11 @@ def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles,
     ix, iy = _pixel_at(cube, x=profiles.x, y=profiles.y)
     mask = cube.plane("mask", band)
     psf_power = np.sum(np.square(fit.psf, dtype=float), axis=(1, 2))[fit.cell]
-    sigma = inflation * np.sqrt(sky_variance(fit.variance, fit.good)[iy, ix] / psf_power)
+    sigma = inflation * np.sqrt(sky_variance(fit.variance, fit.good)[iy // SKY_BOX, ix // SKY_BOX] / psf_power)
     seen = fit.good[iy, ix] & np.isfinite(sigma) & (sigma > 0)
     return CentralPixels(
         saturated=saturated_at(cube, band, x=profiles.x, y=profiles.y),
-        inexact_psf=mask[iy, ix] & np.uint16(BIT["INEXACT_PSF"]) != 0 if fit.inexact is None else fit.inexact,
+        inexact_psf=mask[iy, ix] & MASK_BIT["INEXACT_PSF"] != 0 if fit.inexact is None else fit.inexact,
         depth5=magnitude_of(np.where(seen, 5 * sigma, np.nan)),
         input_count=cube.plane("input_count", band)[iy, ix],
     )
@@ -180,7 +181,7 @@ def saturated_at(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) ->
     rows, columns = (
         np.clip(middle[:, None] + around, 0, n - 1) for middle, n in ((row, cube.shape[0]), (column, cube.shape[1]))
     )
-    return (mask[rows[:, :, None], columns[:, None, :]] & np.uint16(BIT["SAT"]) != 0).any(axis=(1, 2))
+    return (mask[rows[:, :, None], columns[:, None, :]] & MASK_BIT["SAT"] != 0).any(axis=(1, 2))
 
 
 def blending_cost(forced: ForcedFluxes) -> np.ndarray:
@@ -195,7 +196,7 @@ def measure_band(
     *,
     profiles: Profiles,
     structure: Structure,
-    conics: np.ndarray,
+    radii: np.ndarray,
     kron: np.ndarray,
     pairs: tuple[np.ndarray, np.ndarray],
     inflation: ErrorInflation,
@@ -212,8 +213,10 @@ def measure_band(
         Profiles of the models.
     structure
         Discs and bulges fitted to the objects.
-    conics, kron
-        Circles [N, circle, 3] and Kron ellipses [N, 1, 3], as for `dmu4.measurement.apertures.sum_apertures`.
+    radii
+        Radii of the circles in pixels, increasing.
+    kron
+        Kron ellipses [N, 1, 3], as for `dmu4.measurement.apertures.sum_apertures`.
     pairs
         Overlapping objects, from `dmu4.measurement.forced.find_overlaps`.
     inflation
@@ -229,7 +232,7 @@ def measure_band(
         Measurements of the band, and its image minus all models [y, x].
     """
     if not cube.good[..., band].any() or not cube.psf[band].any():
-        return _nothing(len(profiles), conics.shape[1], len(gaap_sigma)), np.zeros(cube.shape, np.float32)
+        return _nothing(len(profiles), len(radii), len(gaap_sigma)), np.zeros(cube.shape, np.float32)
     fit = fit_band(cube, band, profiles, pairs)
     centre = central_pixels(cube, band, fit, profiles, inflation=inflation.psf)
     point = point_fluxes(profiles, fit, np.arange(len(profiles)))
@@ -241,7 +244,7 @@ def measure_band(
         cmodel=make_flux(*cmodel, covered, centre.saturated | structure.rejected),
         gaap=_gaap(profiles, fit, gaap_sigma, inflation, bad=centre.saturated),
         model=fit.flux,
-        in_circles=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=conics),
+        in_circles=sum_in_circles(fit.models, x=profiles.x, y=profiles.y, radii=radii),
         in_kron=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=kron),
         **_sizes(point, errors, inflation, psf=fit.sigma * cube.pixel_scale, limit=extended_limit),
         neighbours=neighbour_fraction(fit),

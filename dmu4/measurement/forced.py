@@ -209,15 +209,18 @@ def find_overlaps(stamps: StampSet | Profiles) -> tuple[np.ndarray, np.ndarray]:
     if len(stamps) < 2:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     corners = np.column_stack(stamps.corners()).astype(float) + 0.5 * stamps.size[:, None]
-    largest = float(stamps.size.max())
     small = stamps.size <= np.median(stamps.size)
-    # Large stamps are few: they are searched separately, so that all others can use a smaller radius.
-    pairs = cKDTree(corners).query_pairs(float(stamps.size[small].max()), p=np.inf, output_type="ndarray")
+    # Large stamps are few: each is searched with its own radius, so that all others can use a smaller one.
+    tree = cKDTree(corners)
+    pairs = tree.query_pairs(float(stamps.size[small].max()), p=np.inf, output_type="ndarray")
     if not small.all():
         wide = np.flatnonzero(~small)
-        near = cKDTree(corners).query_ball_point(corners[wide], largest, p=np.inf)
-        extra = np.array([(i, j) for i, found in zip(wide, near, strict=True) for j in found if i != j]).reshape(-1, 2)
-        pairs = np.unique(np.sort(np.concatenate([pairs, extra]).astype(np.int64), axis=1), axis=0)
+        near = tree.query_ball_point(corners[wide], stamps.size[wide].astype(float), p=np.inf)
+        one, other = np.repeat(wide, [len(found) for found in near]), np.concatenate(near).astype(np.int64)
+        key = np.minimum(one, other) * len(stamps) + np.maximum(one, other)
+        first, second = pairs.astype(np.int64).T
+        key = np.unique(np.concatenate([key[one != other], first * len(stamps) + second]))
+        pairs = np.column_stack(np.divmod(key, len(stamps)))
     first, second = pairs[:, 0], pairs[:, 1]
     reach = 0.5 * (stamps.size[first] + stamps.size[second])
     touching = np.all(np.abs(corners[first] - corners[second]) < reach[:, None], axis=1)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import signal
 
 from dmu0.galaxy_profiles import BULGE_FRACTION, BULGE_VARIANCE
-from dmu4.measurement.forced import SUM_IN_ANY_ORDER, project
+from dmu4.measurement.forced import SUM_IN_ANY_ORDER
 from dmu4.measurement.profiles import DISC_VARIANCES, DISC_WEIGHTS, Profiles, points
 from dmu4.measurement.stamps import (
     StampSet,
@@ -98,25 +98,35 @@ def _decimate_rows(image: np.ndarray, taps: np.ndarray, step: int, border: int) 
     return out
 
 
-@numba.njit(nogil=True, cache=True)
-def _means(image: np.ndarray, step: int, border: int) -> np.ndarray:
-    """Mean of a square of ``step`` pixels around each sample [y, x]; there is nothing outside the image."""
-    ny, nx = image.shape
-    rows, columns = (ny - 1) // step + 1 + 2 * border, (nx - 1) // step + 1 + 2 * border
-    half, out = step // 2, np.zeros((rows, columns), np.float32)
-    for row in range(rows):
+@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
+def _mean_planes(
+    variance: np.ndarray, good: np.ndarray, step: int, border: int, mean: np.ndarray, seen: np.ndarray
+) -> None:
+    """Means of the variance of the good pixels, counting others as zero, and of these, in squares around samples.
+
+    A square has sides of ``step`` pixels; ``mean`` and ``seen`` [y, x] receive the results.
+    """
+    ny, nx = good.shape
+    half, spread, known = step // 2, np.empty(nx, np.float32), np.empty(nx, np.float32)
+    for row in range(mean.shape[0]):
+        spread[:], known[:] = 0, 0
         for k in range(-half, half + 1):
             y = (row - border) * step + k
-            # An even number of pixels is centred on a sample with half of those at both ends.
-            of_row = 0.5 if 2 * abs(k) == step else 1.0
             if not 0 <= y < ny:
                 continue
-            for column in range(columns):
-                total, middle = 0.0, (column - border) * step
-                for x in range(max(middle - half, 0), min(middle + half + 1, nx)):
-                    total += image[y, x] * (0.5 if 2 * abs(x - middle) == step else 1.0)
-                out[row, column] += of_row * total
-    return out / np.float32(step * step)
+            # An even number of pixels is centred on a sample with half of those at both ends.
+            of_row, values, usable = np.float32(0.5 if 2 * abs(k) == step else 1.0), variance[y], good[y]
+            for x in range(nx):
+                weight = of_row if usable[x] else np.float32(0)
+                known[x] += weight
+                spread[x] += weight * values[x]
+        for column in range(mean.shape[1]):
+            total, share, middle = 0.0, 0.0, (column - border) * step
+            for x in range(max(middle - half, 0), min(middle + half + 1, nx)):
+                weight = 0.5 if 2 * abs(x - middle) == step else 1.0
+                total += weight * spread[x]
+                share += weight * known[x]
+            mean[row, column], seen[row, column] = total / step**2, share / step**2
 
 
 def coarse_planes(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, sigma: float) -> Coarse:
@@ -134,12 +144,14 @@ def coarse_planes(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, 
     """
     step = sampling_step(sigma)
     if step == 1:
-        return Coarse(1, 0, image, np.where(good, variance, 0), good.astype(np.float32))
+        return Coarse(1, 0, image, variance if good.all() else np.where(good, variance, 0), good)
     taps = _low_pass(sigma, step)
     border = len(taps) // 2 // step + 1
     rows = np.ascontiguousarray(_decimate_rows(np.ascontiguousarray(image, np.float32), taps, step, border).T)
     filtered = np.ascontiguousarray(_decimate_rows(rows, taps, step, border).T)
-    return Coarse(step, border, filtered, _means(np.where(good, variance, 0), step, border), _means(good, step, border))
+    mean, seen = np.empty(filtered.shape, np.float32), np.empty(filtered.shape, np.float32)
+    _mean_planes(variance, good, step, border, mean, seen)
+    return Coarse(step, border, filtered, mean, seen)
 
 
 def gaap_size(sigma: float) -> int:
@@ -212,6 +224,38 @@ def gaap_weights(
     return render(there, TransformedKernels(transforms), cell)
 
 
+@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
+def _weigh(
+    pixels: np.ndarray,
+    offset: np.ndarray,
+    size: np.ndarray,
+    x0: np.ndarray,
+    y0: np.ndarray,
+    image: np.ndarray,
+    variance: np.ndarray,
+    seen: np.ndarray,
+) -> np.ndarray:
+    """Sums of each weight w times the image, of w^2 times the variance, and the fraction of w that is seen [n, 3]."""
+    ny, nx = image.shape
+    sums = np.zeros((len(size), 3))
+    for i in range(len(size)):
+        whole, signal, noise, share = 0.0, 0.0, 0.0, 0.0
+        for value in pixels[offset[i] : offset[i] + size[i] * size[i]]:
+            whole += value
+        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
+        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
+            at = offset[i] + (y - y0[i]) * size[i] - x0[i]
+            weight, data = pixels[at + x_from : at + x_to], image[y, x_from:x_to]
+            spread, known = variance[y, x_from:x_to], seen[y, x_from:x_to]
+            for k in range(len(data)):
+                value = float(weight[k])
+                signal += value * data[k]
+                noise += value * value * spread[k]
+                share += value * known[k]
+        sums[i, 0], sums[i, 1], sums[i, 2] = signal, noise, share / whole if whole != 0.0 else 0.0
+    return sums
+
+
 @dataclass(frozen=True)
 class ApertureFluxes:
     """Fluxes of N sources in one Gaussian aperture.
@@ -258,15 +302,15 @@ def sum_gaap(
     cells, index = np.unique(cell, return_inverse=True)
     transforms, possible = weight_transforms(psf[cells], sigma=sigma, step=coarse.step)
     flux, error, filled = np.zeros((3, len(x)))
-    everywhere = np.ones(coarse.image.shape, bool)
+    planes = (coarse.image, coarse.variance, coarse.seen)
     for some in parts(len(x)):
         shift = coarse.border * coarse.step
         place = {"x": x[some] + shift, "y": y[some] + shift, "cell": index[some]}
         weights = gaap_weights(**place, transforms=transforms, sigma=sigma, step=coarse.step)
-        sums = project(weights, image=coarse.image, variance=coarse.variance, good=everywhere)
-        seen = project(weights, image=coarse.seen, variance=coarse.seen, good=everywhere)
-        flux[some], error[some] = area * sums.signal, np.sqrt(area * sums.noise)
-        filled[some] = np.where(possible[index[some]], seen.signal / sums.whole, 0)
+        corners = (weights.offset, weights.size, weights.x0, weights.y0)
+        signal, noise, seen = _weigh(weights.pixels, *corners, *planes).T
+        flux[some], error[some] = area * signal, np.sqrt(area * noise)
+        filled[some] = np.where(possible[index[some]], seen, 0)
     return ApertureFluxes(flux, error, filled)
 
 

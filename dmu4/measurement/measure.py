@@ -278,7 +278,7 @@ def _fit_bands(
             band,
             profiles=profiles,
             structure=objects.structure,
-            conics=apertures.circles,
+            radii=_pixels(np.array(APERTURES) * REFERENCE_PIXEL, cube),
             kron=apertures.kron,
             pairs=pairs,
             inflation=inflations[band],

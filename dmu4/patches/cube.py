@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -17,6 +18,9 @@ from obs_vista.bands import BAND_ORDER, in_band_order
 from obs_vista.masks import BIT
 
 Found = TypeVar("Found")
+
+MASK_BIT = MappingProxyType({"SAT": np.uint8(1), "INEXACT_PSF": np.uint8(2)})
+"""Bits of the planes of a mask that are kept in memory, in one byte a pixel."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class PatchCube(PatchImages):
     noise
         Noise realization [y, x, band] in nJy; None if only the data are kept.
     mask
-        Mask bits of `obs_vista.masks.BIT` [y, x, band], as unsigned 16-bit integers.
+        Planes that are looked up at objects [y, x, band], as the bits of `MASK_BIT`.
     input_count
         Number of images in each pixel [y, x, band].
     psf
@@ -204,7 +208,7 @@ def make_cube(planes: Mapping[str, BandPlanes], *, x0: int, y0: int, pixel_scale
     Raises
     ------
     ValueError
-        If there is no band, a band is unknown, the shapes differ, or a mask has bits that `PatchCube` cannot hold.
+        If there is no band, a band is unknown, or the shapes differ.
     """
     bands = in_order(planes)
     filling = CubeFilling(bands, planes[bands[0]].image.shape, noise=True)
@@ -251,7 +255,7 @@ def one_band(band: str, planes: BandPlanes, *, x0: int, y0: int, pixel_scale: fl
         variance=np.where(good, planes.variance, 0).astype(np.float32, copy=False)[..., None],
         noise=np.where(good & np.isfinite(noise), noise, 0).astype(np.float32, copy=False)[..., None],
         good=good[..., None],
-        mask=_short(planes.mask, band)[..., None],
+        mask=_looked_up(planes.mask)[..., None],
         input_count=np.where(good, planes.input_count, 0).astype(np.int16, copy=False)[..., None],
         psf=psf[None],
         has_noise=np.array([planes.noise is not None]),
@@ -274,7 +278,7 @@ class CubeFilling:
     """
 
     def __init__(self, bands: tuple[str, ...], shape: tuple[int, int], *, noise: bool) -> None:
-        dtypes = {"image": "f4", "variance": "f4", "good": "?", "mask": "u2", "input_count": "i2"}
+        dtypes = {"image": "f4", "variance": "f4", "good": "?", "mask": "u1", "input_count": "i2"}
         if noise:
             dtypes["noise"] = "f4"
         self.bands = bands
@@ -389,9 +393,9 @@ def good_pixels(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> np
     return np.isfinite(image) & np.isfinite(variance) & (variance > 0) & ((mask & BIT["NO_DATA"]) == 0)
 
 
-def _short(mask: np.ndarray, band: str) -> np.ndarray:
-    """A mask as 16-bit integers, after checking that it fits."""
-    used = int(np.bitwise_or.reduce(mask, axis=None)) if mask.size else 0
-    if not 0 <= used < 1 << 16:
-        raise ValueError(f"The mask of band {band} has bits {used:#x}: those of a patch must be below 0x10000.")
-    return mask.astype(np.uint16)
+def _looked_up(mask: np.ndarray) -> np.ndarray:
+    """The planes of a mask that are looked up at objects, as the bits of `MASK_BIT`."""
+    kept = np.zeros(mask.shape, np.uint8)
+    for name, bit in MASK_BIT.items():
+        kept |= bit * ((mask & BIT[name]) != 0)
+    return kept

@@ -110,9 +110,8 @@ def mesh_sky(image: np.ndarray, good: np.ndarray, masked: np.ndarray, *, box: in
 def sky_surface(mesh: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """The sky [y, x] of a mesh [row, column]: linear between the centres of the boxes, constant beyond them."""
     (rows, columns), (ny, nx) = mesh.shape, shape
-    return (_linear_weights(ny, _edges(ny, rows)) @ mesh @ _linear_weights(nx, _edges(nx, columns)).T).astype(
-        np.float32
-    )
+    along_y = _linear_weights(ny, _edges(ny, rows)) @ mesh
+    return along_y.astype(np.float32) @ _linear_weights(nx, _edges(nx, columns)).T.astype(np.float32)
 
 
 def _edges(size: int, boxes: int) -> np.ndarray:
@@ -188,8 +187,8 @@ def subtract_sky(images: Images, sky: Mapping[str, np.ndarray]) -> Images:
     flat = images.image.copy(order="K")
     for number, band in enumerate(images.bands):
         if band in sky:
-            good = images.good[..., number]
-            flat[..., number] = np.where(good, flat[..., number] - sky_surface(sky[band], images.shape), 0)
+            plane = flat[..., number]
+            np.subtract(plane, sky_surface(sky[band], images.shape), out=plane, where=images.good[..., number])
     return replace(images, image=flat)
 
 

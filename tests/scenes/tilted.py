@@ -41,6 +41,19 @@ def psf_at(*, x: float, y: float) -> tuple[float, float, float]:
     return psf_moments_of(int(y // 60), int(x // 60))
 
 
+def light_in_circle(*, x: float, y: float, radius: float, reach: int = 20, parts: int = 40) -> float:
+    """Sum of the PSF at a position, sampled at the pixels, times their fractions inside a circle about it."""
+    xx, yy, xy = psf_at(x=x, y=y)
+    pixels, within = np.arange(-reach, reach + 1), (np.arange(parts) - 0.5 * (parts - 1)) / parts
+    along_x, along_y = pixels + round(x) - x, pixels + round(y) - y
+    dy, dx = np.meshgrid(along_y, along_x, indexing="ij")
+    rho = (yy * dx**2 + xx * dy**2 - 2 * xy * dx * dy) / (xx * yy - xy**2)
+    density = np.exp(-0.5 * rho) / (2 * np.pi * np.sqrt(xx * yy - xy**2))
+    fine_x, fine_y = ((along[:, None] + within).ravel() for along in (along_x, along_y))
+    inside = (np.hypot(fine_y[:, None], fine_x) < radius).reshape(len(pixels), parts, len(pixels), parts)
+    return float(np.sum(density * inside.mean(axis=(1, 3))))
+
+
 def make_tilted(
     sources: list[tuple[float, float, float]],
     *,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.signal import oaconvolve
+from scipy.signal import correlate2d, oaconvolve
 from scipy.spatial import cKDTree
 
 from dmu4.detection.detect import (
@@ -16,7 +16,7 @@ from dmu4.detection.detect import (
     merge_peaks,
 )
 from dmu4.detection.footprints import Peaks, find_peaks, make_footprints
-from dmu4.detection.significance import significance
+from dmu4.detection.significance import ROWS, correlate, significance
 from dmu4.patches.cube import BandPlanes, PatchCube, make_cube, psf_sigma
 from tests.scenes.measured import less_sky
 from tests.scenes.patches import Scene, add_gaussian, correlated_noise, draw, make_patch, make_scene, psf_stamp
@@ -50,6 +50,15 @@ def test_isolated_stars_are_found(patch):
     distance, _ = cKDTree(np.column_stack([found.x, found.y])).query(positions)
     assert stars.sum() > 30
     assert np.mean(distance[stars] < 1.5) >= 0.95
+
+
+def test_strips_give_the_sums_of_the_whole_image(rng):
+    """Sums with lopsided kernels over an image of three strips and a part, and over one lower than a kernel."""
+    kernels = rng.normal(size=(2, 9, 9))
+    for shape in ((3 * ROWS + 50, 61), (5, 30)):
+        image, scale = rng.normal(size=shape), rng.uniform(1, 2, shape)
+        for kernel, found in zip(kernels, correlate(image, kernels, scale=scale), strict=True):
+            np.testing.assert_allclose(found, scale * correlate2d(image, kernel, mode="same"), atol=2e-5)
 
 
 def test_significance_of_a_star_on_uneven_noise(rng):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.measurement.apertures import circles, ellipses, sum_apertures, sum_stamps
+from dmu4.measurement.apertures import circles, ellipses, sum_apertures, sum_in_circles, sum_stamps
 from dmu4.measurement.profiles import make_profiles
 from dmu4.measurement.stamps import Kernels, render
 from tests.scenes.patches import psf_stamp
@@ -82,3 +82,32 @@ def test_stamps_sum_like_images():
     conics = circles(RADII, length=1)
     own = sum_stamps(stamps, x=profiles.x, y=profiles.y, conics=conics)
     np.testing.assert_allclose(own[0], sums(image).flux[0, :, 0], rtol=1e-6)
+
+
+def test_circles_on_models_are_those_around_their_centres(rng):
+    """Rounding the centres of circles changes the light of inclined models by no more than the area of pixels does.
+
+    The circle of 40 pixels holds the whole of the smaller stamps.
+    """
+    x, y = rng.uniform(60, 90, (2, 300))
+    covariance = np.zeros((300, 3))
+    covariance[::3], covariance[1::3] = (5.0, 2.0, 1.5), (90.0, 30.0, -20.0)
+    profiles = make_profiles(x=x, y=y, covariance=covariance, psf_size=41)
+    stamps = render(profiles, Kernels(psf_stamp(4.0)[None]), np.zeros(300, int))
+    radii = np.array([3.0, 6.0, 17.0, 40.0])
+    light = sum_in_circles(stamps, x=x, y=y, radii=radii)
+    exact = sum_stamps(stamps, x=x, y=y, conics=circles(radii, length=300))
+    assert len(np.unique(stamps.size)) == 2
+    np.testing.assert_allclose(light[:, 0], exact[:, 0], rtol=3e-3)
+    np.testing.assert_allclose(light[:, 1:], exact[:, 1:], rtol=3e-4)
+    for number in np.flatnonzero(stamps.size < 50):
+        np.testing.assert_allclose(light[number, 3], stamps[number].sum(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("radius", [12.0, 12.49, 12.5, 12.51, 25.000001])
+def test_circles_about_the_middle_of_a_pixel_have_their_area(radius):
+    """On the axes the edge of a circle is parallel to pixels, which it may touch: no division by zero."""
+    image = np.ones((71, 73, 1))
+    conics = circles(np.array([radius]), length=1)
+    found = sum_apertures(image, image, image > 0, x=np.array([36.0]), y=np.array([35.0]), conics=conics)
+    assert found.flux[0, 0, 0] == pytest.approx(np.pi * radius**2, rel=1e-3)

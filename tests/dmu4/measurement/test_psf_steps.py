@@ -58,7 +58,7 @@ def measured(cube: PatchCube, x: np.ndarray, y: np.ndarray):
         cube,
         0,
         profiles=profiles,
-        conics=circle,
+        radii=np.array([8.0]),
         kron=circle,
         pairs=find_overlaps(profiles),
         inflation=one,

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from dmu4.patches.cube import BandPlanes, gather, make_cube, map_bands, mean_psf, one_band, psf_sigma
+from dmu4.patches.cube import MASK_BIT, BandPlanes, gather, make_cube, map_bands, mean_psf, one_band, psf_sigma
 from obs_vista.masks import BIT
 from tests.scenes.patches import add_gaussian, psf_stamp
 from tests.scenes.tilted import CELLS, SHAPE, X0, Y0, cell_psf, make_tilted
@@ -57,7 +57,7 @@ def test_bands_keep_what_is_theirs():
     image = planes().image.copy()
     image[3, 17] = np.nan
     mask = np.zeros((12, 20), np.int32)
-    mask[5, 2], mask[6, 11] = BIT["NO_DATA"], BIT["REJECTED"]
+    mask[5, 2], mask[6, 11], mask[7, 11] = BIT["NO_DATA"], BIT["INEXACT_PSF"] | BIT["REJECTED"], BIT["SAT"]
     noise = np.full((12, 20), 7.0)
     noise[0, 0] = np.nan
     one, other = planes(image=image, mask=mask, noise=noise), planes(variance=np.full((12, 20), 5.0))
@@ -72,7 +72,8 @@ def test_bands_keep_what_is_theirs():
     assert cube.image[4, 5].tolist() == [85, 85]
     assert cube.noise[0, 0, 1] == 0
     assert cube.noise[4, 4].tolist() == [0, 7]
-    assert cube.mask[6, 11].tolist() == [0, BIT["REJECTED"]]
+    assert cube.mask[6:8, 11].tolist() == [[0, MASK_BIT["INEXACT_PSF"]], [0, MASK_BIT["SAT"]]]
+    assert np.count_nonzero(cube.mask) == 2
     assert cube.input_count[2, 3].tolist() == [43, 43]
     assert cube.plane("image", 1).flags.c_contiguous
 
@@ -101,15 +102,6 @@ def test_a_cell_without_a_psf_takes_the_nearest():
     assert min(np.abs(filled[1, 1] - one).max() for one in neighbours) == 0
     np.testing.assert_allclose(filled[2, 3], psf[2, 3] / psf[2, 3].sum(), atol=1e-7)
     assert not make_cube({"i": replace(wide, psf=np.full((3, 5, 9, 9), np.nan))}, x0=0, y0=0, pixel_scale=0.2).psf.any()
-
-
-@pytest.mark.parametrize("bit", [1 << 16, 1 << 20, -(1 << 31)])
-def test_a_mask_that_does_not_fit_is_refused(bit):
-    """A bit beyond sixteen is an error that names the band, not a pixel that has lost it."""
-    mask = np.zeros((12, 20), np.int32)
-    mask[3, 4] = bit
-    with pytest.raises(ValueError, match="mask of band vk has bits"):
-        make_cube({"vk": planes(mask=mask)}, x0=0, y0=0, pixel_scale=0.2)
 
 
 def test_unknown_bands_are_refused():
