@@ -99,9 +99,17 @@ def same_objects(lsst: Release, hsc: Table, flux: str, *, snr: float) -> Pairs:
     _, *places = np.intersect1d(*(pairs.first for pairs in matches), return_indices=True)
     rows = [table[pairs.second[place]] for table, pairs, place in zip(tables, matches, places, strict=True)]
     value, error = (np.array([np.asarray(part[name], float) for part in rows]) for name in (flux, f"{flux}Err"))
+    if "_ap" in flux:
+        # Where the tiles of the two surveys hold other visits the PSF is another, and so is the light in a circle.
+        value, error = np.array([value, error]) / [np.asarray(part[_fraction_of(flux)], float) for part in rows]
     floor = np.array([np.asarray(part[f"{band}_fluxFloor"], float) for part in rows])
     noise = np.sqrt(np.sum((error / value) ** 2, axis=0))
     return Pairs(value[0] / value[1], noise, np.hypot(noise, floor.max(axis=0)))
+
+
+def _fraction_of(aperture: str) -> str:
+    """Column with the fraction of an object's light in a circular aperture."""
+    return f"{aperture.removesuffix('Flux')}Fraction"
 
 
 @dataclass(frozen=True)
@@ -144,21 +152,24 @@ def test_zero_points_are_those_of_the_hsc_sample(lsst: Release, band: str) -> No
 def test_vista_fluxes_are_those_of_the_hsc_sample(lsst: Release, hsc: Table, band: str, flux: str) -> None:
     """The same stacks give the same fluxes on pixels of 0.2 and of 0.168 arcsec, beside LSST and beside HSC.
 
+    Fluxes in circles are divided by the fractions of the light in them, as the catalogue gives them.
+
     Noise is common to both, and zero points but for the difference that the test above judges, so that the differences
     of fluxes must be much smaller than the errors quoted by each: 0.1% in the median of bright objects, where the
-    smallest floor is 0.5%; a median of 0.1 sigma; a scatter of half a sigma; and no more than 1% of the objects beyond
+    smallest floor is 0.5%; a median of 0.1 sigma, beyond its sampling error; a scatter of half a sigma; and no more than 1% of the objects beyond
     3 sigma, with the floor.
     """
     pairs, bright = (same_objects(lsst, hsc, f"{band}_{flux}", snr=snr) for snr in (10, 50))
     expected = 10 ** (-0.4 * common_zero_points(lsst.survey, load_survey("sample"), band).difference)
     pull, offset = (pairs.ratio / expected - 1) / pairs.error, float(np.median(bright.ratio / expected) - 1)
     wrong = np.abs(pairs.ratio / expected - 1) > 3 * pairs.total
+    sampling = MEDIAN_ERROR * robust_scatter(pull) / np.sqrt(len(pull))
     print(
         f"{band}_{flux}: {100 * offset:+.3f} % of {len(bright.ratio)} (limit 0.1); pulls of {len(pull)}: "
-        f"{np.median(pull):+.2f} (0.1), scatter {robust_scatter(pull):.2f} (0.5), {wrong.sum()} beyond 3 sigma (1%)"
+        f"{np.median(pull):+.2f} +- {sampling:.2f} (0.1), scatter {robust_scatter(pull):.2f} (0.5), {wrong.sum()} beyond 3 sigma (1%)"
     )
     assert len(bright.ratio) >= 40
     assert abs(offset) <= 0.001
-    assert abs(np.median(pull)) <= 0.1
+    assert abs(np.median(pull)) <= 0.1 + 2 * sampling
     assert robust_scatter(pull) <= 0.5
     assert wrong.mean() <= 0.01

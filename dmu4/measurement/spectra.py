@@ -4,6 +4,9 @@ The transform of a galaxy seen through a PSF is F P(k) T(k C k), with the total 
 that of its profile. With equal weights for all pixels, sums over pixels of products of such models with each other and
 with the image D are sums over frequencies (Parseval) of ``|P|^2 T^2`` and of ``Re(D P*) T``. Both factors before T
 are the same whatever the profile: they are computed once per source and band.
+
+Zero frequency is left out: a constant is fitted along with every profile. Between objects the sky is right, but around
+an object lies what the models of its brighter neighbours leave, which a profile would otherwise grow to include.
 """
 
 from __future__ import annotations
@@ -36,9 +39,9 @@ class SourceSpectra:
     reach
         Highest frequency K of each, in cycles per stamp [M].
     cross, cross_at
-        ``Re(D P*)`` of all sources about their centres, flat, and where each begins [M].
+        ``Re(D P*)`` of all sources about their centres, flat, and where each begins [M]; 0 at zero frequency.
     power, power_at
-        ``|P|^2`` of the PSFs in use, flat, and where that of each source begins [M].
+        ``|P|^2`` of the PSFs in use, flat, and where that of each source begins [M]; 0 at zero frequency.
     variance
         Variance of a pixel, averaged over the model of each source [M].
     """
@@ -135,6 +138,7 @@ def source_spectra(profiles: Profiles, fit: BandFit, members: np.ndarray, side: 
         cells, index = np.unique(fit.cell[members[mine]], return_inverse=True)
         k = int(reach[mine[0]])
         low = _low(fit.kernels.of(int(one_side), cells), k)
+        low[:, k, 0] = 0
         power.append(np.square(np.abs(low)).astype(np.float32).ravel())
         power_at[mine] = start + index * area[mine[0]]
         start += power[-1].size

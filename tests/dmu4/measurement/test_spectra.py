@@ -49,11 +49,14 @@ def test_a_point_source_has_its_flux(band):
 
 
 def test_power_is_that_of_the_pixels(band):
-    """Parseval: the sum of |P|^2 over frequencies, by the number of pixels, is 1 / (4 pi sqrt(det)) of a Gaussian."""
+    """Parseval: the sum of |P|^2 over frequencies, by the number of pixels, is 1 / (4 pi sqrt(det)) of a Gaussian.
+
+    Without zero frequency it is less by the square of the mean, which is 1 over the number of pixels.
+    """
     _, _, spectra = band
     for number, source in enumerate(spectra.members):
         xx, yy, xy = psf_at(x=PLACES[source][0], y=PLACES[source][1])
-        expected = 1 / (4 * np.pi * np.sqrt(xx * yy - xy**2))
+        expected = 1 / (4 * np.pi * np.sqrt(xx * yy - xy**2)) - 1 / SIDE**2
         assert sums(spectra, number)[1] / SIDE**2 == pytest.approx(expected, rel=5e-3)
 
 
@@ -71,6 +74,16 @@ def test_missing_pixels_are_those_of_the_model(band):
     fit = fit_band(replace(cube, good=good, image=np.where(good, cube.image, 0)), 0, profiles, find_overlaps(profiles))
     spectra = source_spectra(profiles, fit, np.array([1]), np.array([SIDE]))
     assert sums(spectra, 0)[0] == pytest.approx(sums(whole, 0)[0], rel=3e-3)
+
+
+def test_a_constant_changes_nothing(band):
+    """Spectra of sources on a pedestal, which no model has, are those of the sources: profiles do not grow with it."""
+    profiles, fit, spectra = band
+    raised = source_spectra(
+        profiles, replace(fit, residual=fit.residual + np.float32(3)), np.array([1, 0]), np.full(2, SIDE)
+    )
+    for number, same in ((0, 0), (1, 2)):
+        assert sums(raised, number)[0] == pytest.approx(sums(spectra, same)[0], rel=1e-4)
 
 
 def test_a_sharp_psf_reaches_farther():
