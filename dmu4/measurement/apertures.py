@@ -309,11 +309,19 @@ def _circle_pixels(radii: tuple[float, ...]) -> CirclePixels:
             parts.append((rows[order].astype(np.int16), columns[order].astype(np.int16), shares[order].astype("f4")))
             first.append(start + np.searchsorted(numbers[order], np.arange(len(conics) + 1, dtype=np.uint64)))
             start += n
-    return CirclePixels(*(np.concatenate(one) for one in zip(*parts, strict=True)), np.stack(first))
+    row, column, share = (np.concatenate(one) for one in zip(*parts, strict=True))
+    return CirclePixels(row, column, share, np.stack(first))
 
 
 @numba.njit(nogil=True, cache=True)
-def _sum_listed(pixels, offset, size, place, listed, total):
+def _sum_listed(
+    pixels: np.ndarray,
+    offset: np.ndarray,
+    size: np.ndarray,
+    place: np.ndarray,
+    listed: tuple[np.ndarray, ...],
+    total: np.ndarray,
+) -> None:
     """Sum the listed pixels about the middle of each stamp, whose centre has the number ``place`` [source, circle]."""
     row, column, share, first = listed
     for i in range(len(size)):

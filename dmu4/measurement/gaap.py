@@ -123,9 +123,9 @@ def _mean_planes(
         for column in range(mean.shape[1]):
             total, share, middle = 0.0, 0.0, (column - border) * step
             for x in range(max(middle - half, 0), min(middle + half + 1, nx)):
-                weight = 0.5 if 2 * abs(x - middle) == step else 1.0
-                total += weight * spread[x]
-                share += weight * known[x]
+                part = 0.5 if 2 * abs(x - middle) == step else 1.0
+                total += part * spread[x]
+                share += part * known[x]
             mean[row, column], seen[row, column] = total / step**2, share / step**2
 
 

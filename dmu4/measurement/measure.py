@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from dmu4.measurement.object_shapes import MeasuredObjects, ShapeSettings, measu
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMAS, REFERENCE_PIXEL
 from dmu4.patches.cube import PatchCube, PatchData, gather, mean_psf, psf_sigma
 from dmu4.patches.sky import source_mask
+
+Length = TypeVar("Length", float, np.ndarray)
 
 CLEAR = 2.5
 """Smallest distance between empty sample positions and objects in arcsec."""
@@ -233,7 +236,7 @@ def _sums(residual: PatchCube, objects: MeasuredObjects, conics: np.ndarray) -> 
     return sums
 
 
-def _pixels(arcsec: float | np.ndarray, cube: PatchCube) -> float | np.ndarray:
+def _pixels(arcsec: Length, cube: PatchCube) -> Length:
     return arcsec / cube.pixel_scale
 
 
