@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dmu4.measurement.apertures import sum_in_circles, sum_stamps
 from dmu4.measurement.band_fit import BandFit, fit_band
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import ForcedFluxes
 from dmu4.measurement.gaap import model_in_gaap, sum_gaap
 from dmu4.measurement.galaxy_fluxes import model_chi2, model_fluxes, neighbour_fraction
+from dmu4.measurement.model_light import sum_in_circles, sum_stamps
 from dmu4.measurement.point_sources import PointFluxes, classify, point_fluxes
 from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.structure import Structure
@@ -213,10 +213,8 @@ def measure_band(
         Profiles of the models.
     structure
         Discs and bulges fitted to the objects.
-    radii
-        Radii of the circles in pixels, increasing.
-    kron
-        Kron ellipses [N, 1, 3], as for `dmu4.measurement.apertures.sum_apertures`.
+    radii, kron
+        Radii of the circles in pixels, increasing, and Kron ellipses [N, 1, 3] of `dmu4.measurement.apertures`.
     pairs
         Overlapping objects, from `dmu4.measurement.forced.find_overlaps`.
     inflation

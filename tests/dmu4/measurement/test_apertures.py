@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dmu4.measurement.apertures import circles, ellipses, sum_apertures, sum_in_circles, sum_stamps
+from dmu4.measurement.apertures import circles, ellipses, sum_apertures
+from dmu4.measurement.model_light import sum_in_circles, sum_stamps
 from dmu4.measurement.profiles import make_profiles
 from dmu4.measurement.stamps import Kernels, render
 from tests.scenes.patches import psf_stamp
