@@ -19,7 +19,17 @@ PHASES = 32
 
 
 @numba.njit(nogil=True, cache=True)
-def _sum_stamps(pixels, offset, size, x0, y0, x, y, conics, total):
+def _sum_stamps(
+    pixels: np.ndarray,
+    offset: np.ndarray,
+    size: np.ndarray,
+    x0: np.ndarray,
+    y0: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    conics: np.ndarray,
+    total: np.ndarray,
+) -> None:
     apertures, longest = conics.shape[1], longest_list(conics)
     rows, columns = np.empty(longest, np.int64), np.empty(longest, np.int64)
     numbers, shares = np.empty(longest, np.uint64), np.empty(longest)

@@ -395,7 +395,4 @@ def good_pixels(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> np
 
 def _looked_up(mask: np.ndarray) -> np.ndarray:
     """The planes of a mask that are looked up at objects, as the bits of `MASK_BIT`."""
-    kept = np.zeros(mask.shape, np.uint8)
-    for name, bit in MASK_BIT.items():
-        kept |= bit * ((mask & BIT[name]) != 0)
-    return kept
+    return np.bitwise_or.reduce([bit * ((mask & BIT[name]) != 0) for name, bit in MASK_BIT.items()])
