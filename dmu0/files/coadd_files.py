@@ -45,16 +45,20 @@ class CoaddFile(NamedTuple):
 
 
 def coadd_files(survey: Survey, half: Optical | Vista) -> Iterator[CoaddFile]:
-    """The published coadds of one section of a survey, with their maps, whether they exist or not."""
-    files = []
+    """The published coadds of one section of a survey, with their maps, whether they exist or not.
+
+    A map that the wildcards of a pattern of images find is not among them.
+    """
+    files, by_wildcard = [], set()
     for found, filled in _named_files(survey, half.coadds, half.bands):
         maps: list[Path | None] = []
         for patterns in (half.weights, half.variances):
             pattern = patterns.get(found.band, patterns.get("default"))
             maps.append(None if pattern is None else survey.input_folder / filled.like(pattern, found.band))
         files.append(found._replace(weight=maps[0], variance=maps[1]))
+        by_wildcard |= {found.path} if filled.wild else set()
     # tile_*.fits matches tile_7.weight.fits as well.
-    taken = {path for file in files for path in (file.weight, file.variance)}
+    taken = {path for file in files for path in (file.weight, file.variance)} & by_wildcard
     return (file for file in files if file.path not in taken)
 
 

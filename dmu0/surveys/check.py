@@ -149,6 +149,7 @@ def _check_files(survey: Survey) -> Iterator[Finding]:
     halves: list[tuple[str, Vista | Optical, str]] = [("optical", half, "optical_coadd") for half in survey.optical]
     halves += [("vista", survey.vista, "vista_coadd")] if survey.vista is not None else []
     for section, half, kind in halves:
+        yield from _check_unused(section, half)
         yield from _check_shared(section, survey, half)
         yield from _check_bands(section, half, [item for item in inputs if item.kind == kind], there)
         yield from _check_places(section, survey, half, [item for item in there if item.kind == kind])
@@ -167,8 +168,7 @@ def _check_bands(section: str, half: Vista | Optical, wanted: list[Input], there
             yield from _check_zero_point(section, half, found[0]) if found else ()
             continue
         near = _nearest_name(missing[0].path)
-        where = "is a folder" if os.path.isdir(missing[0].path) else "is not there"  # noqa: PTH112
-        said = f"{missing[0].path} {where}{near}"
+        said = f"{missing[0].path} {_why_missing(missing[0].path)}{near}"
         if not found:
             yield Finding(f"{section}.coadds", f"{band} has no file: {said}", stops=none_at_all)
             continue
@@ -177,17 +177,35 @@ def _check_bands(section: str, half: Vista | Optical, wanted: list[Input], there
 
 
 def _check_shared(section: str, survey: Survey, half: Vista | Optical) -> Iterator[Finding]:
-    """Check that no file is found by the patterns of two bands."""
+    """Check that no file is found by the patterns of two bands, unless both name the band, or as image and map."""
+    named = all("{band" in pattern or "{filter" in pattern for pattern in half.coadds.values())
+    if named and not half.weights and not half.variances:
+        return
     bands: dict[str, str] = {}
-    for found in coadd_files(survey, half):
+    files = list(coadd_files(survey, half))
+    for found in files:
         path = os.path.realpath(found.path)
         other = bands.setdefault(path, found.band)
         if other != found.band and os.path.exists(path):  # noqa: PTH110
-            text = (
-                f"{found.path} is found by the patterns of {other} and of {found.band}; write them so that it is of one"
-            )
+            text = f"{found.path} is found by the patterns of {other} and of {found.band}, but is of one band"
             yield Finding(f"{section}.coadds", text, stops=True)
             return
+    for found in files:
+        for key, named_map in (("weights", found.weight), ("variances", found.variance)):
+            image = None if named_map is None else bands.get(os.path.realpath(named_map))
+            if image is not None:
+                text = f"{named_map} is the map of {found.band} here, and the image of {image} in coadds"
+                yield Finding(f"{section}.{key}", text, stops=True)
+                return
+
+
+def _check_unused(section: str, half: Vista | Optical) -> Iterator[Finding]:
+    """Name the bands that have a file or a number, but are not among the bands."""
+    for key in ("coadds", "weights", "variances", "psf_stamps", "zero_points", "ab_offsets"):
+        unused = sorted(set(getattr(half, key, None) or ()) - {*half.bands, "default"})
+        if unused:
+            text = f"{', '.join(unused)} is not used, because bands has only {', '.join(half.bands)}"
+            yield Finding(f"{section}.{key}", text, stops=False)
 
 
 def _check_places(section: str, survey: Survey, half: Vista | Optical, there: list[Input]) -> Iterator[Finding]:
@@ -240,6 +258,14 @@ def _check_zero_point(section: str, half: Vista | Optical, item: Input) -> Itera
         return  # unreadable files are reported by dmu0/2_Check_inputs, with the reason
 
 
+def _why_missing(path: Path) -> str:
+    if os.path.isdir(path):  # noqa: PTH112
+        return "is a folder"
+    if os.path.islink(path):  # noqa: PTH114
+        return f"is a link to {os.readlink(path)}, which is not there"  # noqa: PTH115
+    return "is not there"
+
+
 def _nearest_name(path: Path) -> str:
     """The existing name most similar to the first part of a path that does not exist."""
     missing = path
@@ -249,7 +275,7 @@ def _nearest_name(path: Path) -> str:
         names = sorted(entry.name for entry in missing.parent.iterdir())
     except OSError:
         return ""
-    if missing.exists():
+    if os.path.lexists(missing):
         return ""
     hint = nearest(missing.name, names)
     return f".{hint}" if hint else f"; {missing.parent} holds {', '.join(names[:5]) or 'nothing'}"

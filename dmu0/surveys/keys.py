@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -270,7 +271,8 @@ class Survey(Section):
         """The folder that contains the input files."""
         if self.inputs.folder is None:
             return self.folders[0]
-        return (self.path.parent / self.inputs.folder.expanduser()).resolve()
+        # Path.resolve raises an error for a link that leads to itself.
+        return Path(os.path.realpath(self.path.parent / self.inputs.folder.expanduser()))
 
     @property
     def has_truth(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from dmu0.surveys.section import Section, VariancePatterns, WeightPatterns, ZeroPoint
+from dmu0.surveys.section import AbOffset, Section, VariancePatterns, WeightPatterns, ZeroPoint
 from dmu0.surveys.values import check_bands, check_keys, check_patterns
 from obs_vista.bands import OPTICAL_BANDS, SURVEY_NAME, own_label
 
@@ -41,7 +41,7 @@ class Optical(Section):
     zero_points: dict[str, ZeroPoint] = Field(
         default_factory=dict, description="band -> AB zero point, before any header"
     )
-    ab_offsets: dict[str, float] = Field(
+    ab_offsets: dict[str, AbOffset] = Field(
         default_factory=dict,
         description="band -> offset of the data release, mag: subtracted from its magnitudes, and recorded",
     )

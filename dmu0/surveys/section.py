@@ -17,6 +17,9 @@ def _written(value: object) -> object:
 ZeroPoint = Annotated[float, BeforeValidator(_written), Field(ge=-60, le=60)]
 """AB magnitude of one count."""
 
+AbOffset = Annotated[float, Field(ge=-2, le=2)]
+"""Correction of the magnitudes of a data release, which are AB already but for some hundredths."""
+
 WeightPatterns = Annotated[
     dict[str, str],
     Field(

@@ -154,6 +154,36 @@ def test_a_file_of_two_bands(make, tmp_path):
         assert "is found by the patterns of g and of r" in found
 
 
+@pytest.mark.parametrize("maps", ["weights: {g: 'g1.fits'}", "variances: {g: 'r.fits'}"])
+def test_an_image_is_no_map(make, tmp_path, maps):
+    """An image that is given as the map of its own band or of another stops the release; neither loses its image."""
+    for name in ("g1.fits", "r.fits"):
+        write_image(tmp_path / "data", name, 10.0, 1.5)
+    text = (PLAIN % "r.fits").replace("g*.fits", "g1.fits").replace("coadds:", f"{maps}, coadds:")
+    found = refusal(make(HEAD + text + GRID % "10.0, 1.5"))
+    assert f"optical.{maps.split(':')[0]}: {tmp_path}/data/{maps.split(chr(39))[1]} is the map of g here, and" in found
+
+
+def test_bands_that_are_not_used(make, tmp_path):
+    """Files and numbers of bands that are not listed are named; those of default are of any band."""
+    for name in ("g1.fits", "r.fits"):
+        write_image(tmp_path / "data", name, 10.0, 1.5)
+    text = (PLAIN % "r.fits").replace("coadds:", "zero_points: {i: 27.0, g: 27.0}, coadds:")
+    [found] = check_survey(make(HEAD + text + GRID % "10.0, 1.5"))
+    assert found.endswith("optical.zero_points: i is not used, because bands has only g, r")
+
+
+def test_links(make, tmp_path):
+    """A link that leads to itself is a folder that is not there; one that leads nowhere says where."""
+    write_image(tmp_path / "data", "g1.fits", 10.0, 1.5)
+    (tmp_path / "data" / "r.fits").symlink_to("/nowhere/r.fits")
+    [found] = check_survey(make(HEAD + PLAIN % "r.fits" + GRID % "10.0, 1.5"))
+    assert found.endswith("data/r.fits is a link to /nowhere/r.fits, which is not there")
+    (tmp_path / "loop").symlink_to("loop")
+    survey = make(HEAD.replace("data", "loop") + PLAIN % "r.fits" + GRID % "10.0, 1.5")
+    assert "inputs.folder: " in refusal(survey)
+
+
 def test_images_elsewhere(make, tmp_path):
     """A band whose images are all beside the patches is warned of; if all bands are, the release stops."""
     folder = tmp_path / "data"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from dmu0.files.expected import find_inputs
 from dmu0.schema.columns import schema_columns
 from dmu0.surveys import Survey, SurveyError, load_survey
 from dmu0.surveys.check import check_survey
+from dmu0.surveys.optical import Optical
 
 HEAD = """name: both
 title: CFHT, HSC and KiDS with VIKING
@@ -107,3 +109,13 @@ def test_each_section_is_checked(tmp_path: Path) -> None:
     survey = load(tmp_path, HSC, "- {kind: fits, bands: [u], zero_points: {u: 30.0}}")
     with pytest.raises(SurveyError, match=r"optical\.coadds: no file pattern for u"):
         check_survey(survey)
+
+
+@pytest.mark.parametrize("offset", [30.0, -2.5])
+def test_offsets_of_a_release_are_small(offset):
+    """An offset of magnitudes that is larger than any correction is a zero point, or a mistake."""
+    with pytest.raises(ValidationError, match="ab_offsets"):
+        Optical(kind="fits", bands=("g",), coadds={"g": "g.fits"}, ab_offsets={"g": offset})
+    assert Optical(kind="fits", bands=("g",), coadds={"g": "g.fits"}, ab_offsets={"g": -0.03}).ab_offsets == {
+        "g": -0.03
+    }
