@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ from obs_vista.bands import get_band, shown_band
 
 COLOUR = "colour"
 """Name of the HiPS of the colour picture; those of bands have the labels of the bands."""
+
+_SMALL = 2e7  # pixels of a tract of which several layers may be in memory
 
 _COARSE = 16  # px of a tile between positions that are transformed exactly; in between they are interpolated
 
@@ -55,6 +58,39 @@ def write_hips(survey: Survey) -> Iterator[Path]:
     if not have:
         return
     wcs = {patch.tract.id: patch.tract.wcs for patch in survey_patches(survey)}
+    layers = _layers(survey, have, tracts)
+    root.mkdir(parents=True)
+    provenance = gather_provenance(survey)
+    boxes = {tract: tract_box(survey, tract=tract) for tract, bands in tracts.items() if bands}
+    threads = survey.engine.threads
+    # Layers of small tracts are made side by side; of a large one the tiles are, to have one picture in memory.
+    small = all((box.x1 - box.x0) * (box.y1 - box.y0) <= _SMALL for box in boxes.values())
+
+    def write(name: str) -> Path | None:
+        title, make = layers[name]
+        words = hips_properties(survey.name, name, f"{survey.title}: {title}", provenance)
+        with tempfile.TemporaryDirectory(dir=root) as scratch:
+            parts = []
+            for tract, box in boxes.items():
+                if (pixels := make(tract)) is not None:
+                    here = wcs[tract].deepcopy()
+                    here.wcs.crpix -= [box.x0, box.y0]
+                    folder = Path(scratch) / str(tract)
+                    parts.append(tract_hips(pixels, here, folder, words, threads=1 if small else threads))
+            if not parts:
+                return None
+            with written_whole(root / name) as part:
+                join_hips(parts, part)
+        return root / name
+
+    with ThreadPoolExecutor(threads if small else 1) as pool:
+        yield from filter(None, pool.map(write, layers))
+
+
+def _layers(
+    survey: Survey, have: list[str], tracts: Mapping[int, list[str]]
+) -> dict[str, tuple[str, Callable[[int], np.ndarray | None]]]:
+    """Name of each layer -> its title, and the function that makes its picture [y, x, 4] of a tract, if it has one."""
     chosen = choose_bands(have)
 
     def colour(tract: int) -> np.ndarray | None:
@@ -74,24 +110,7 @@ def write_hips(survey: Survey) -> Iterator[Path]:
     layers: dict[str, tuple[str, Callable[[int], np.ndarray | None]]] = {}
     layers[COLOUR] = (f"{', '.join(map(shown_band, chosen))} as red, green and blue", colour)
     layers |= {band: (f"{shown_band(band)} ({get_band(band).wavelength:.0f} nm)", grey(band)) for band in have}
-    root.mkdir(parents=True)
-    provenance = gather_provenance(survey)
-    for name, (title, make) in layers.items():
-        words = hips_properties(survey.name, name, f"{survey.title}: {title}", provenance)
-        with tempfile.TemporaryDirectory(dir=root) as scratch:
-            parts = []
-            for tract in tracts:
-                if (pixels := make(tract)) is not None:
-                    box = tract_box(survey, tract=tract)
-                    here = wcs[tract].deepcopy()
-                    here.wcs.crpix -= [box.x0, box.y0]
-                    parts.append(
-                        tract_hips(pixels, here, Path(scratch) / str(tract), words, threads=survey.engine.threads)
-                    )
-            if parts:
-                with written_whole(root / name) as part:
-                    join_hips(parts, part)
-                yield root / name
+    return layers
 
 
 def hips_properties(survey: str, layer: str, title: str, provenance: Provenance) -> dict[str, str]:
