@@ -53,7 +53,7 @@ def test_what_does_not_fit_is_read_again() -> None:
     """Of three bands in the memory for one and a half, one is kept."""
     patch = CountedPatch()
     size = bytes_of(patch.read(0))
-    assert size > 17 * SHAPE[0] * SHAPE[1]  # image, variance, noise, mask, input count, good
+    assert size > 16 * SHAPE[0] * SHAPE[1]  # image, variance, noise, mask, input count, good
     patch.reads.clear()
     kept = KeptPatch(patch, limit=1.5 * size)
     for _ in range(3):
