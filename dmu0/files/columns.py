@@ -141,6 +141,8 @@ def _floats(table: Table, name: str) -> np.ndarray:
     column = np.ma.asarray(table[name])
     if column.dtype.kind in "biuf":
         values = column.astype(float).filled(np.nan)
+    elif not len(column):  # numpy cannot replace in no text
+        return np.empty(0)
     else:
         words = text(table, name)
         try:

@@ -331,3 +331,13 @@ def test_position_errors_of_twomass_in_another_unit(tmp_path):
     stars.write(tmp_path / "2mass.fits")
     found, _ = read_catalogue("twomass", [tmp_path / "2mass.fits"])
     np.testing.assert_allclose(found["ra_err"], [80, 120])
+
+
+@pytest.mark.parametrize("kind", ["ps1", "twomass", "gaia", "vista_catalogue"])
+def test_text_columns_without_rows(tmp_path, kind):
+    """A table of text columns that has no rows is a catalogue without stars, not an error of numpy."""
+    names = ("ra", "dec", "raMean", "decMean", "j_m", "h_m", "gMeanPSFMag", "phot_g_mean_mag", "ref_epoch", "epochMean")
+    table = Table({name: np.empty(0, "U1") for name in names})
+    table.write(tmp_path / "none.ecsv", format="ascii.ecsv")
+    found, files = read_catalogue(kind, [tmp_path / "none.ecsv"])
+    assert (len(found), files["state"][0], files["rows"][0]) == (0, "done", 0)
