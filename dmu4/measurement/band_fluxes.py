@@ -154,7 +154,7 @@ def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles,
         saturated=saturated_at(cube, band, x=profiles.x, y=profiles.y),
         inexact_psf=mask[iy, ix] & MASK_BIT["INEXACT_PSF"] != 0 if fit.inexact is None else fit.inexact,
         depth5=magnitude_of(np.where(seen, 5 * sigma, np.nan)),
-        input_count=cube.plane("input_count", band)[iy, ix],
+        input_count=cube.plane("input_count", band)[iy, ix].astype(np.int32),
     )
 
 

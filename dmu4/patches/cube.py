@@ -107,7 +107,7 @@ class PatchCube(PatchImages):
     mask
         Planes that are looked up at objects [y, x, band], as the bits of `MASK_BIT`.
     input_count
-        Number of images in each pixel [y, x, band].
+        Number of images in each pixel [y, x, band]; in one byte unless it is larger than 255.
     psf
         PSF stamps [band, cell y, cell x, y, x] of one odd size, normalised so that fluxes fitted with them are total
         fluxes: the sum is the fraction of the light on a stamp. Zero for bands without any PSF.
@@ -278,7 +278,7 @@ class CubeFilling:
     """
 
     def __init__(self, bands: tuple[str, ...], shape: tuple[int, int], *, noise: bool) -> None:
-        dtypes = {"image": "f4", "variance": "f4", "good": "?", "mask": "u1", "input_count": "i2"}
+        dtypes = {"image": "f4", "variance": "f4", "good": "?", "mask": "u1", "input_count": "u1"}
         if noise:
             dtypes["noise"] = "f4"
         self.bands = bands
@@ -300,6 +300,8 @@ class CubeFilling:
         number, shape = self.bands.index(band), self._planes["image"].shape[1:]
         if one.shape != shape:
             raise ValueError(f"Band {band} has {one.shape} pixels, {self.bands[0]} has {shape}.")
+        if one.input_count.max(initial=0) > np.iinfo(self._planes["input_count"].dtype).max:
+            self._planes["input_count"] = self._planes["input_count"].astype(np.int16)
         for name, planes in self._planes.items():
             planes[number] = getattr(one, name)[..., 0]
         self._has_noise[number] = one.has_noise[0] and "noise" in self._planes

@@ -104,6 +104,13 @@ def test_a_cell_without_a_psf_takes_the_nearest():
     assert not make_cube({"i": replace(wide, psf=np.full((3, 5, 9, 9), np.nan))}, x0=0, y0=0, pixel_scale=0.2).psf.any()
 
 
+def test_many_images_are_counted():
+    """More images than a byte can count in one band change neither them nor the counts of bands before and after."""
+    few, many = planes(), replace(planes(), input_count=np.full((12, 20), 700))
+    cube = make_cube({"i": few, "y": many, "vk": few}, x0=0, y0=0, pixel_scale=0.2)
+    assert cube.input_count[2, 3].tolist() == [43, 700, 43]
+
+
 def test_unknown_bands_are_refused():
     """A band that no order is known for is not left out in silence."""
     with pytest.raises(ValueError, match="no band 'q'"):
