@@ -52,6 +52,11 @@ class SummariseVisitConfig(PipelineTaskConfig, pipelineConnections=SummariseVisi
     maxSeeingOffset = RangeField[float](
         doc="Largest relative deviation of the seeing from the median of the visit.", default=0.5, min=0.0
     )
+    maxCrowding = RangeField[float](
+        doc="Largest fraction of the light of bright stars that neighbours hide from apertures with a local sky.",
+        default=0.1,
+        min=0.0,
+    )
 
 
 class SummariseVisitTask(PipelineTask):
@@ -87,6 +92,7 @@ class SummariseVisitTask(PipelineTask):
             psf_size_residual=self.config.maxPsfSizeResidual,
             noise_ratio=self.config.maxNoiseRatio,
             seeing_offset=self.config.maxSeeingOffset,
+            crowding=self.config.maxCrowding,
         )
         table = summarise(list(summaries), limits)
         self.metadata["accepted"] = int(table["accepted"].sum())

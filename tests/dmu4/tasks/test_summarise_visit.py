@@ -17,6 +17,8 @@ GOOD = {
     "psf_size_residual": 0.001,
     "psf_size_residual_err": 0.002,
     "noise_ratio": 0.95,
+    "psf_growth": 0.99,
+    "psf_growth_err": 0.005,
 }
 
 
@@ -41,6 +43,7 @@ def test_order_and_acceptance() -> None:
         ("psf_size_residual", 0.4, "PSF size residual"),
         ("noise_ratio", 2.5, "noise ratio 2.5 (limit 1.6)"),
         ("noise_ratio", 0.4, "inverse noise ratio 2.5 (limit 1.6)"),
+        ("psf_growth", 0.8, "crowding 0.19 of the light of stars in annuli (limit 0.1)"),
         ("seeing", 2.0, "seeing offset 1.5 of the median (limit 0.5)"),
     ],
 )
@@ -55,8 +58,13 @@ def test_one_bad_detector(column: str, value: float, words: str) -> None:
 
 def test_unmeasured_figures_reject_nothing() -> None:
     """Not-a-number (no references, no reserved stars) is not outside a limit."""
-    names = ("astrometric_scatter", "psf_size_residual", "psf_size_residual_err")
+    names = ("astrometric_scatter", "psf_size_residual", "psf_size_residual_err", "psf_growth", "psf_growth_err")
     assert rejection(_detector(1, **dict.fromkeys(names, np.nan)), Limits()) == [""]
+
+
+def test_crowding_needs_evidence() -> None:
+    """A fall of the light in wide apertures that its own error allows is not crowding."""
+    assert rejection(_detector(1, psf_growth=0.85, psf_growth_err=0.03), Limits()) == [""]
 
 
 def test_two_reasons() -> None:
