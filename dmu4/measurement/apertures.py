@@ -229,6 +229,7 @@ def sum_apertures(
     flux, spread, filled = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     planes = (np.ascontiguousarray(np.moveaxis(cube, -1, 0)) for cube in (image, variance, good))
     values, variances, known = (plane.reshape(len(plane), -1) for plane in planes)
-    places = (np.asarray(x, float), np.asarray(y, float))
+    # Contiguous, so that one compiled version serves all.
+    places = (np.ascontiguousarray(x, float), np.ascontiguousarray(y, float))
     _sum_cube(values, variances, known, image.shape[:2], *places, conics, flux, spread, filled)
     return ApertureSums(flux=flux, variance=spread, filled=filled)
