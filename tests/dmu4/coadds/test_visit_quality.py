@@ -22,7 +22,8 @@ from obs_vista.masks import BIT
 CORRELATION = np.array([[0.06, 0.2, 0.06], [0.3, 1.0, 0.3], [0.06, 0.2, 0.06]])
 FIGURES = {
     "zero_point": 28.0, "zero_point_err": 0.005, "seeing": 0.8, "astrometric_scatter": 0.02,
-    "psf_size_residual": 0.001, "psf_size_residual_err": 0.002, "noise_ratio": 0.95, "aperture_correction": 1.03,
+    "psf_size_residual": 0.001, "psf_size_residual_err": 0.002, "psf_growth": 0.99, "psf_growth_err": 0.005,
+    "noise_ratio": 0.95, "aperture_correction": 1.03,
 }  # fmt: skip
 
 
