@@ -63,7 +63,7 @@ def test_jobs_run_the_code_of_their_checkout(other: Path) -> None:
 
 def test_notebooks_that_make_runs_have_their_checkout_first(other: Path) -> None:
     """The workflow gives kernels the path of its checkout, before whatever the shell has."""
-    code = "from workflow.execute import _settings; print(_settings('x')['PYTHONPATH'])"
+    code = "from workflow.execute import _settings; print(_settings('x', 5)['PYTHONPATH'])"
     result = python("-c", code, cwd=other)
     assert result.stdout.strip() == os.pathsep.join([str(other), str(PROJECT)]), result.stderr
 
