@@ -347,7 +347,7 @@ def test_agrees_with_the_baseline(sample: tuple[Survey, Table], objects: Table) 
     """Fluxes in circles of 2 arcsec diameter are those of SWarp and SExtractor to 2% in every band."""
     compared = compare_with_baseline(objects, read_catalogues(sample[0], primary=True), sample[0].bands)
     for row in compared:
-        assert row["n"] >= 30
+        assert row["n"] >= 25  # the tile with LSST is smaller than that with HSC
         assert abs(row["ratio"] - 1) < 0.02, f"{row['band']}: {row['ratio']:.3f}"
 
 
