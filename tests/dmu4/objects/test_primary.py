@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from dmu0.sky.skymap import make_sky_map
+from dmu0.sky.skymap import SingleSkyMap, make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.objects.primary import assign_primaries, distance_inside, in_own_area
 
@@ -66,6 +66,19 @@ def test_distances_are_those_to_the_nearest_side(grid):
     sky = on_sky(tract, x, y)
     objects = Table(columns | {"coord_ra": sky["ra"], "coord_dec": sky["dec"]})
     np.testing.assert_allclose(distance_inside(objects, tract, sky_map, margin=5), [10.5, 3.5, 20.5, -2.5])
+
+
+def test_sources_beyond_the_only_tract_are_not_primary():
+    """A centre half a pixel beyond the last of a single grid is in no tract: its row is kept, and is not primary."""
+    sky_map = SingleSkyMap(name="one", centre=(135.1, 0.5), shape=(90, 120), pixel_scale=0.339)
+    tract = sky_map.tract(0)
+    x, y = np.array([50.0, 120.3]), np.array([40.0, 40.0])
+    sky = on_sky(tract, x, y)
+    columns = {"x": x, "y": y, "patch": [0, 0], "detect_isPrimary": [False, False]}
+    objects = Table(columns | {"coord_ra": sky["ra"], "coord_dec": sky["dec"]})
+    found = distance_inside(objects, tract, sky_map, margin=5)
+    assert found[0] == 40.5
+    assert found[1] == -np.inf
 
 
 def test_only_mutual_neighbours_are_one_object():
