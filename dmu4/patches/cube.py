@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from types import MappingProxyType
 from typing import Protocol, TypeVar
 
@@ -18,7 +19,6 @@ from obs_vista.bands import BAND_ORDER, in_band_order
 from obs_vista.masks import BIT
 
 Found = TypeVar("Found")
-
 MASK_BIT = MappingProxyType({"SAT": np.uint8(1), "INEXACT_PSF": np.uint8(2)})
 """Bits of the planes of a mask that are kept in memory, in one byte a pixel."""
 
@@ -279,17 +279,16 @@ class CubeFilling:
 
     def __init__(self, bands: tuple[str, ...], shape: tuple[int, int], *, noise: bool) -> None:
         dtypes = {"image": "f4", "variance": "f4", "good": "?", "mask": "u1", "input_count": "u1"}
-        if noise:
-            dtypes["noise"] = "f4"
+        dtypes |= {"noise": "f4"} if noise else {}
         self.bands = bands
         self._planes = {name: np.zeros((len(bands), *shape), dtype) for name, dtype in dtypes.items()}
         self._psfs: dict[str, np.ndarray] = {}
         self._zones: dict[str, BandPsf] = {}
         self._scale_error: dict[str, float] = {}
-        self._has_noise = np.zeros(len(bands), bool)
+        self._has_noise, self._lock = np.zeros(len(bands), bool), Lock()
 
     def put(self, one: PatchCube) -> None:
-        """Copy the only band of a cube.
+        """Copy the only band of a cube. Bands may come from several threads.
 
         Raises
         ------
@@ -300,10 +299,11 @@ class CubeFilling:
         number, shape = self.bands.index(band), self._planes["image"].shape[1:]
         if one.shape != shape:
             raise ValueError(f"Band {band} has {one.shape} pixels, {self.bands[0]} has {shape}.")
-        if one.input_count.max(initial=0) > np.iinfo(self._planes["input_count"].dtype).max:
-            self._planes["input_count"] = self._planes["input_count"].astype(np.int16)
-        for name, planes in self._planes.items():
-            planes[number] = getattr(one, name)[..., 0]
+        with self._lock:  # a band with many images changes the array into which others are copied
+            if one.input_count.max(initial=0) > np.iinfo(self._planes["input_count"].dtype).max:
+                self._planes["input_count"] = self._planes["input_count"].astype(np.int16)
+            for name, planes in self._planes.items():
+                planes[number] = getattr(one, name)[..., 0]
         self._has_noise[number] = one.has_noise[0] and "noise" in self._planes
         self._psfs[band] = one.psf[0]
         self._zones |= one.zones
