@@ -11,7 +11,7 @@ import numpy as np
 from scipy import signal
 
 from dmu0.galaxy_profiles import BULGE_FRACTION, BULGE_VARIANCE
-from dmu4.measurement.forced import SUM_IN_ANY_ORDER
+from dmu4.measurement.forced import SUM_IN_ANY_ORDER, project
 from dmu4.measurement.profiles import DISC_VARIANCES, DISC_WEIGHTS, Profiles, points
 from dmu4.measurement.stamps import (
     StampSet,
@@ -144,7 +144,7 @@ def coarse_planes(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, 
     """
     step = sampling_step(sigma)
     if step == 1:
-        return Coarse(1, 0, image, variance if good.all() else np.where(good, variance, 0), good)
+        return Coarse(1, 0, image, variance if good.all() else np.where(good, variance, 0), good.astype(np.float32))
     taps = _low_pass(sigma, step)
     border = len(taps) // 2 // step + 1
     rows = np.ascontiguousarray(_decimate_rows(np.ascontiguousarray(image, np.float32), taps, step, border).T)
@@ -224,38 +224,6 @@ def gaap_weights(
     return render(there, TransformedKernels(transforms), cell)
 
 
-@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _weigh(
-    pixels: np.ndarray,
-    offset: np.ndarray,
-    size: np.ndarray,
-    x0: np.ndarray,
-    y0: np.ndarray,
-    image: np.ndarray,
-    variance: np.ndarray,
-    seen: np.ndarray,
-) -> np.ndarray:
-    """Sums of each weight w times the image, of w^2 times the variance, and the fraction of w that is seen [n, 3]."""
-    ny, nx = image.shape
-    sums = np.zeros((len(size), 3))
-    for i in range(len(size)):
-        whole, signal, noise, share = 0.0, 0.0, 0.0, 0.0
-        for value in pixels[offset[i] : offset[i] + size[i] * size[i]]:
-            whole += value
-        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
-        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
-            at = offset[i] + (y - y0[i]) * size[i] - x0[i]
-            weight, data = pixels[at + x_from : at + x_to], image[y, x_from:x_to]
-            spread, known = variance[y, x_from:x_to], seen[y, x_from:x_to]
-            for k in range(len(data)):
-                value = float(weight[k])
-                signal += value * data[k]
-                noise += value * value * spread[k]
-                share += value * known[k]
-        sums[i, 0], sums[i, 1], sums[i, 2] = signal, noise, share / whole if whole != 0.0 else 0.0
-    return sums
-
-
 @dataclass(frozen=True)
 class ApertureFluxes:
     """Fluxes of N sources in one Gaussian aperture.
@@ -302,15 +270,15 @@ def sum_gaap(
     cells, index = np.unique(cell, return_inverse=True)
     transforms, possible = weight_transforms(psf[cells], sigma=sigma, step=coarse.step)
     flux, error, filled = np.zeros((3, len(x)))
-    planes = (coarse.image, coarse.variance, coarse.seen)
+    everywhere = np.ones(coarse.image.shape, bool)
     for some in parts(len(x)):
         shift = coarse.border * coarse.step
         place = {"x": x[some] + shift, "y": y[some] + shift, "cell": index[some]}
         weights = gaap_weights(**place, transforms=transforms, sigma=sigma, step=coarse.step)
-        corners = (weights.offset, weights.size, weights.x0, weights.y0)
-        signal, noise, seen = _weigh(weights.pixels, *corners, *planes).T
-        flux[some], error[some] = area * signal, np.sqrt(area * noise)
-        filled[some] = np.where(possible[index[some]], seen, 0)
+        sums = project(weights, image=coarse.image, variance=coarse.variance, good=everywhere)
+        seen = project(weights, image=coarse.seen, variance=coarse.seen, good=everywhere)
+        flux[some], error[some] = area * sums.signal, np.sqrt(area * sums.noise)
+        filled[some] = np.where(possible[index[some]], seen.signal / sums.whole, 0)
     return ApertureFluxes(flux, error, filled)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from dmu4.measurement.band_fit import BandFit
 from dmu4.measurement.error_scale import ErrorInflation
-from dmu4.measurement.forced import SUM_IN_ANY_ORDER
+from dmu4.measurement.forced import project
 from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.stamps import parts, render
 from dmu4.measurement.structure import Structure
@@ -107,37 +106,9 @@ def neighbour_fraction(fit: BandFit) -> np.ndarray:
     return 1 - own
 
 
-@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
-def _sum_chi2(
-    pixels: np.ndarray,
-    offset: np.ndarray,
-    size: np.ndarray,
-    x0: np.ndarray,
-    y0: np.ndarray,
-    residual: np.ndarray,
-    variance: np.ndarray,
-    usable: np.ndarray,
-) -> np.ndarray:
-    """Sums over usable pixels of each model times residual^2 / variance, and of the model [n, 2]."""
-    ny, nx = residual.shape
-    sums = np.zeros((len(size), 2))
-    for i in range(len(size)):
-        chi2, seen = 0.0, 0.0
-        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
-        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
-            at = offset[i] + (y - y0[i]) * size[i] - x0[i]
-            stamp, left = pixels[at + x_from : at + x_to], residual[y, x_from:x_to]
-            spread, known = variance[y, x_from:x_to], usable[y, x_from:x_to]
-            for k in range(len(left)):
-                value = float(stamp[k]) if known[k] else 0.0
-                chi2 += value * left[k] * left[k] / (spread[k] if known[k] else np.float32(1))
-                seen += value
-        sums[i, 0], sums[i, 1] = chi2, seen
-    return sums
-
-
 def model_chi2(fit: BandFit) -> np.ndarray:
     """Mean of residual^2 / variance over the pixels of each object, weighted by its model [N]; NaN without data."""
-    models, planes = fit.models, (fit.residual, fit.variance, fit.usable)
-    chi2, seen = _sum_chi2(models.pixels, models.offset, models.size, models.x0, models.y0, *planes).T
-    return np.divide(chi2, seen, out=np.full(len(seen), np.nan), where=seen > 0.1)
+    chi2 = np.square(fit.residual)
+    np.divide(chi2, fit.variance, out=chi2, where=fit.variance > 0)
+    sums = project(fit.models, image=chi2, variance=fit.variance, good=fit.usable)
+    return np.divide(sums.signal, sums.seen, out=np.full(len(sums.seen), np.nan), where=sums.seen > 0.1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -20,8 +19,6 @@ from dmu4.measurement.object_shapes import MeasuredObjects, ShapeSettings, measu
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMAS, REFERENCE_PIXEL
 from dmu4.patches.cube import PatchCube, PatchData, gather, mean_psf, psf_sigma
 from dmu4.patches.sky import source_mask
-
-Length = TypeVar("Length", float, np.ndarray)
 
 CLEAR = 2.5
 """Smallest distance between empty sample positions and objects in arcsec."""
@@ -169,7 +166,7 @@ def measure(
     )
     shapes = objects.shapes
     apertures = _Apertures(
-        circles=circles(_pixels(np.array(APERTURES) * REFERENCE_PIXEL, cube), length=len(shapes.x)),
+        circles=circles(radii_of(cube), length=len(shapes.x)),
         kron=ellipses(shapes.covariance, shapes.kron),
         gaap_sigma=tuple(gaussians(cube, band) for band in range(len(cube.bands))),
     )
@@ -180,7 +177,7 @@ def measure(
         *planes,
         x=shapes.x,
         y=shapes.y,
-        clear=_pixels(CLEAR, cube),
+        clear=CLEAR / cube.pixel_scale,
         gaap_sigma=apertures.gaap_sigma,
         bright=np.column_stack([band.psf.value > BRIGHT * band.psf.error for band in bands]),
     )
@@ -236,8 +233,9 @@ def _sums(residual: PatchCube, objects: MeasuredObjects, conics: np.ndarray) -> 
     return sums
 
 
-def _pixels(arcsec: Length, cube: PatchCube) -> Length:
-    return arcsec / cube.pixel_scale
+def radii_of(cube: PatchCube) -> np.ndarray:
+    """Radii in pixels of the circular apertures."""
+    return np.array(APERTURES) * REFERENCE_PIXEL / cube.pixel_scale
 
 
 def gaussians(cube: PatchCube, band: int) -> np.ndarray:
@@ -259,7 +257,7 @@ def error_inflation(one: PatchCube) -> ErrorInflation:
         occupied=occupied,
         psf=psf.stamps,
         cell_of=psf.at,
-        radii=_pixels(np.array(APERTURES) * REFERENCE_PIXEL, one),
+        radii=radii_of(one),
         gaap_sigma=gaussians(one, 0),
     )
 
@@ -281,7 +279,7 @@ def _fit_bands(
             band,
             profiles=profiles,
             structure=objects.structure,
-            radii=_pixels(np.array(APERTURES) * REFERENCE_PIXEL, cube),
+            radii=radii_of(cube),
             kron=apertures.kron,
             pairs=pairs,
             inflation=inflations[band],
