@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -17,6 +18,9 @@ from dmu4.patches.cube import PatchData
 CONTRAST = 0.15
 """Smallest share of the light under the PSF that is its own of a source found by the sharp filter, to leave out what
 is faint beside the light it lies in: structure of galaxies, and errors of the PSF of bright stars."""
+
+LEVELS = np.linspace(0, 8, 33)
+"""Significances between which those of the combination are interpolated."""
 
 ROWS = 64
 """Number of rows that are combined at once, so that they stay in the cache."""
@@ -93,8 +97,6 @@ def combined_map(significance: np.ndarray, good: np.ndarray) -> np.ndarray:
         Significance, and whether a band has data [band, y, x].
     """
     combined = np.zeros(significance.shape[1:], np.float32)
-    levels = np.linspace(0, 8, 33)
-    at_levels = {n: np.array([_chi_square_level(one, n) for one in levels]) for n in range(1, len(significance) + 1)}
     for first in range(0, combined.shape[0], ROWS):
         rows = slice(first, first + ROWS)
         known = good[:, rows]
@@ -102,12 +104,18 @@ def combined_map(significance: np.ndarray, good: np.ndarray) -> np.ndarray:
         signal = np.where(known, np.maximum(significance[:, rows], 0), 0)
         root, counted = np.sqrt(np.einsum("byx,byx->yx", signal, signal)), known.sum(axis=0)
         for n in np.unique(counted[counted > 0]):
-            here, of_levels = counted == n, np.sqrt(at_levels[int(n)])
+            here, at_levels = counted == n, _roots_at_levels(int(n))
             # Beyond the last level the significance increases like the root of the sum of squares.
-            beyond = levels[-1] + root[here] - of_levels[-1]
-            inside = np.interp(root[here], of_levels, levels)
-            combined[rows][here] = np.where(root[here] > of_levels[-1], beyond, inside)
+            beyond = LEVELS[-1] + root[here] - at_levels[-1]
+            inside = np.interp(root[here], at_levels, LEVELS)
+            combined[rows][here] = np.where(root[here] > at_levels[-1], beyond, inside)
     return combined
+
+
+@lru_cache(maxsize=64)
+def _roots_at_levels(n: int) -> np.ndarray:
+    """Roots of the sums of squares of n clipped Gaussians at `LEVELS`."""
+    return np.sqrt([_chi_square_level(level, n) for level in LEVELS])
 
 
 def _chi_square_level(significance: float, n: int) -> float:
