@@ -63,6 +63,10 @@ class SkyMap(ABC):
     def find_tract(self, ra: float, dec: float) -> Tract:
         """The tract that owns a position (ICRS deg), which is one of those that overlap there."""
 
+    def owns(self, tract: int, *, ra: float, dec: float) -> bool:
+        """Whether a position (ICRS deg) is in the area owned by a tract."""
+        return self.find_tract(ra, dec).id == tract
+
     @abstractmethod
     def _make_tract(self, tract: int) -> Tract: ...
 

@@ -71,10 +71,13 @@ class SingleSkyMap(SkyMap):
         ValueError
             If the position is not inside it.
         """
-        tract = self.tract(0)
-        if not tract.outer_polygon.contains(UnitVector3d(LonLat.fromDegrees(ra, dec))):
+        if not self.owns(0, ra=ra, dec=dec):
             raise ValueError(f"({ra}, {dec}) is outside the one tract of sky map {self.name!r}.")
-        return tract
+        return self.tract(0)
+
+    def owns(self, tract: int, *, ra: float, dec: float) -> bool:
+        """Whether a position is in a tract; a source at its very edge may have its centre beyond it, and is in none."""
+        return self.tract(tract).outer_polygon.contains(UnitVector3d(LonLat.fromDegrees(ra, dec)))
 
     def _make_tract(self, tract: int) -> Tract:
         (ra, dec), (ny, nx), scale = self.centre, self.shape, self.pixel_scale

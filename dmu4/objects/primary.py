@@ -37,7 +37,7 @@ def in_own_area(
     if all(sky_map.find_tract(float(c.ra.deg), float(c.dec.deg)).id == tract for c in corners):
         return inside
     for number in np.flatnonzero(inside):
-        inside[number] = _owns(sky_map, tract, ra=ra[number], dec=dec[number])
+        inside[number] = sky_map.owns(tract, ra=float(ra[number]), dec=float(dec[number]))
     return inside
 
 
@@ -64,18 +64,9 @@ def distance_inside(objects: Table, tract: Tract, sky_map: RingsSkyMap | SingleS
         inside[rows] = np.min(sides, axis=0) + 0.5
     ra, dec = np.asarray(objects["coord_ra"]), np.asarray(objects["coord_dec"])
     for row in np.flatnonzero(~np.asarray(objects["detect_isPrimary"]) & (inside > -margin)):
-        if not _owns(sky_map, tract.id, ra=ra[row], dec=dec[row]):
+        if not sky_map.owns(tract.id, ra=float(ra[row]), dec=float(dec[row])):
             inside[row] = -np.inf
     return inside
-
-
-def _owns(sky_map: RingsSkyMap | SingleSkyMap, tract: int, *, ra: float, dec: float) -> bool:
-    """Whether a position is in the area owned by a tract."""
-    try:
-        return sky_map.find_tract(float(ra), float(dec)).id == tract
-    except ValueError:
-        # A source at the very edge of the one tract of a sky map may have its centre beyond it.
-        return False
 
 
 def assign_primaries(
