@@ -42,10 +42,8 @@ _FITS_BLOCK = 2880
 _FITS_MAGIC = b"SIMPLE  ="
 _SMALLEST_SIDE = 8
 _DATASUM_WRONG = 0
-_CONFIDENCE_RANGE = (
-    20.0,
-    500.0,
-)  # of the median of positive values; a map normalized to 1 makes errors ten times larger
+# Of the median of positive values; a map normalized to 1 makes errors ten times larger.
+_CONFIDENCE_RANGE = (20.0, 500.0)
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?")
 
 

@@ -161,7 +161,11 @@ def outlines(path: Path) -> list[np.ndarray]:
                 except CardError:  # told of by dmu0/2_Check_inputs
                     continue
                 if wcs is not None:
-                    ny, nx = plane_shape(hdu)
-                    x, y = [0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1]
-                    found.append(np.column_stack(wcs.all_pix2world(x, y, 0)))
+                    found.append(outline(wcs, plane_shape(hdu)))
     return found
+
+
+def outline(wcs: WCS, shape: tuple[int, int]) -> np.ndarray:
+    """Corners of an image of some shape (ny, nx): an array (4, 2) of ICRS RA and Dec in deg, in cyclic order."""
+    ny, nx = shape
+    return np.column_stack(wcs.all_pix2world([0, nx - 1, nx - 1, 0], [0, 0, ny - 1, ny - 1], 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from lsst.sphgeom import DISJOINT, ConvexPolygon
 
 from dmu0.sky.sphere import mean_position
 from dmu0.sky.tract import sky_polygon
-from dmu0.surveys.first_look import FirstLook, NotAnImageError, look_at
+from dmu0.surveys.first_look import NotAnImageError, look_at, outline
 
 MOST_FILES = 50
 """Largest number of files of a band whose headers are read; nothing is said of bands with more."""
@@ -36,25 +36,20 @@ def elsewhere(paths: Sequence[Path], regions: Iterable[ConvexPolygon]) -> tuple[
     wanted = list(regions)
     first = None
     for path in paths:
-        outline = _outline(path)
-        if outline is None or any(not sky_polygon(outline).relate(region) & DISJOINT for region in wanted):
+        corners = _corners(path)
+        if corners is None or any(not sky_polygon(corners).relate(region) & DISJOINT for region in wanted):
             return None
-        first = (path, *mean_position(*outline.T)) if first is None else first
+        first = (path, *mean_position(*corners.T)) if first is None else first
     return first
 
 
-def _outline(path: Path) -> np.ndarray | None:
+def _corners(path: Path) -> np.ndarray | None:
     """Corners (RA, Dec) of an image in deg, in cyclic order; None if they are not known."""
     try:
         look = look_at(path)
     except NotAnImageError:
         return None
-    corners = np.array(list(_corners(look))) if look.wcs is not None else np.empty((0, 2))
-    return corners if len(corners) and np.isfinite(corners).all() else None
-
-
-def _corners(look: FirstLook) -> Iterator[tuple[float, float]]:
-    ny, nx = look.shape
-    for x, y in ((-0.5, -0.5), (nx - 0.5, -0.5), (nx - 0.5, ny - 0.5), (-0.5, ny - 0.5)):
-        ra, dec = look.projection.all_pix2world(x, y, 0)
-        yield float(ra), float(dec)
+    if look.wcs is None:
+        return None
+    corners = outline(look.wcs, look.shape)
+    return corners if np.isfinite(corners).all() else None
