@@ -209,12 +209,10 @@ def _settings(identity: str, stage: int) -> dict[str, str]:
     # Threads are the tasks' own business: those of the linear algebra would only spin on busy cores.
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     # By default glibc raises the size from which arrays have pages of their own to that of the largest array freed, up
-    # to 32 MB; what is smaller then stays in fragments with the process. In dmu5 patches follow one another in one
-    # process: measured with injected sources in the sample, at most 1.7 GB instead of 2.1 GB after two patches and
-    # 3.4 GB after four; with 4 MB 2.3 GB instead of 1.3 GB. A heap that is cut and grown again and again takes system
-    # time, 12 s for each patch instead of 7 s where it keeps up to 64 MB at its end. Quanta of dmu4 do not grow with
-    # their number (0.90 GB after one and after four patches of 1500 px), and new pages for each array cost their
-    # photometry a quarter of its time (24 instead of 19 CPU s).
+    # to 32 MB; what is smaller then stays in fragments with the process, patch after patch where sources are injected
+    # (dmu5). A heap that is cut and grown again and again takes system time: up to 64 MB are kept at its end. Quanta of
+    # dmu4 do not grow with their number (0.90 GB after one and after four patches of 1500 px), and new pages for each
+    # array cost their photometry a quarter of its time (24 instead of 19 CPU s).
     returned = {"MALLOC_MMAP_THRESHOLD_": str(2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20)} if stage == 5 else {}
     # The environment may have been made for another checkout: what is imported is of this one.
     others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in {"", str(PROJECT)}]

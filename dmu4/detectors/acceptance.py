@@ -30,8 +30,8 @@ class Limits:
     crowding
         Largest fraction of the light of bright stars by which a wide aperture with a local sky falls short of their PSF
         fluxes, after subtracting twice its error: the light of neighbours in the annulus. Beyond it the sky and the
-        zero point are wrong, by 0.02 to 0.04 mag at 0.12 to 0.17 and by 0.1 to 0.2 mag at 0.3 to 0.4 (synthetic fields
-        of 6,000 and of 8,000 to 12,000 stars on 1024 x 1024 pixels).
+        zero point are wrong: by 0.02 to 0.04 mag in fields of 6,000 synthetic stars on 1024 x 1024 pixels, which lose
+        0.12 to 0.17, and by 0.06 to 0.23 mag in fields of 8,000 and 12,000, which lose 0.23 to 0.39.
     """
 
     astrometric_scatter: float = 0.1

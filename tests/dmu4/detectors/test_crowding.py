@@ -16,7 +16,7 @@ KEY = {"visit": 1, "detector": 3, "band": "vk", "mjd": 56000.0}
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("stars", "crowded"), [(250, False), (1000, False), (2000, True), (3000, True)])
 def test_crowded_detectors_are_right_or_rejected(stars: int, crowded: bool, seed: int) -> None:
-    """On 512 x 512 pixels with 1,000 stars, 124 per square arcmin, the zero point is right to 0.01 mag; with twice and
+    """On 512 x 512 pixels with 1,000 stars, 118 per square arcmin, the zero point is right to 0.01 mag; with twice and
     three times as many it is not to be trusted, and the detector is rejected because of crowding, and nothing else.
 
     3,000 have the density of the bulge.
