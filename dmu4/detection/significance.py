@@ -11,7 +11,8 @@ import numpy as np
 from scipy import fft
 
 from dmu0.robust_statistics import clipped_moments
-from dmu4.patches.cube import PatchCube, PatchData, map_bands, mean_psf, psf_sigma
+from dmu4.patches.cube import PatchCube, PatchData, mean_psf, psf_sigma
+from dmu4.patches.filling import map_bands
 from dmu4.patches.sky import SAMPLE
 
 ROWS = 280

@@ -15,7 +15,7 @@ from dmu4.measurement.model_light import sum_in_circles, sum_stamps
 from dmu4.measurement.point_sources import PointFluxes, classify, point_fluxes
 from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.structure import Structure
-from dmu4.patches.cube import MASK_BIT, PatchCube
+from dmu4.patches.cube import FLAG_BIT, PatchCube
 from obs_vista.photometry import magnitude_of
 
 MIN_FILLED = 0.5
@@ -146,13 +146,13 @@ def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles,
         Error inflation of point-source fluxes.
     """
     ix, iy = _pixel_at(cube, x=profiles.x, y=profiles.y)
-    mask = cube.plane("mask", band)
+    flags = cube.plane("flags", band)
     psf_power = np.sum(np.square(fit.psf, dtype=float), axis=(1, 2))[fit.cell]
     sigma = inflation * np.sqrt(sky_variance(fit.variance, fit.good)[iy // SKY_BOX, ix // SKY_BOX] / psf_power)
     seen = fit.good[iy, ix] & np.isfinite(sigma) & (sigma > 0)
     return CentralPixels(
         saturated=saturated_at(cube, band, x=profiles.x, y=profiles.y),
-        inexact_psf=mask[iy, ix] & MASK_BIT["INEXACT_PSF"] != 0 if fit.inexact is None else fit.inexact,
+        inexact_psf=flags[iy, ix] & FLAG_BIT["INEXACT_PSF"] != 0 if fit.inexact is None else fit.inexact,
         depth5=magnitude_of(np.where(seen, 5 * sigma, np.nan)),
         input_count=cube.plane("input_count", band)[iy, ix].astype(np.int32),
     )
@@ -177,11 +177,11 @@ def saturated_at(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) ->
         Positions in array pixels [N].
     """
     column, row = _pixel_at(cube, x=x, y=y)
-    mask, around = cube.plane("mask", band), np.arange(-2, 3)
+    flags, around = cube.plane("flags", band), np.arange(-2, 3)
     rows, columns = (
         np.clip(middle[:, None] + around, 0, n - 1) for middle, n in ((row, cube.shape[0]), (column, cube.shape[1]))
     )
-    return (mask[rows[:, :, None], columns[:, None, :]] & MASK_BIT["SAT"] != 0).any(axis=(1, 2))
+    return (flags[rows[:, :, None], columns[:, None, :]] & FLAG_BIT["SAT"] != 0).any(axis=(1, 2))
 
 
 def blending_cost(forced: ForcedFluxes) -> np.ndarray:

@@ -205,35 +205,45 @@ def _marginal(diagonal, start, other, value, limit):
 
 
 def find_overlaps(stamps: StampSet | Profiles) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of all pairs of sources whose stamps share pixels; the same for every band."""
+    """Numbers of all pairs of sources whose stamps share pixels; the same for every band.
+
+    The first of a pair is the smaller number; pairs are sorted by the first and then by the second.
+    """
     if len(stamps) < 2:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return np.zeros(0, np.int32), np.zeros(0, np.int32)
     corners = np.column_stack(stamps.corners()).astype(float) + 0.5 * stamps.size[:, None]
     small = stamps.size <= np.median(stamps.size)
     # Large stamps are few: each is searched with its own radius, so that all others can use a smaller one.
     tree = cKDTree(corners)
-    pairs = tree.query_pairs(float(stamps.size[small].max()), p=np.inf, output_type="ndarray")
+    near = [tree.query_pairs(float(stamps.size[small].max()), p=np.inf, output_type="ndarray").astype(np.int64)]
     if not small.all():
         wide = np.flatnonzero(~small)
-        near = tree.query_ball_point(corners[wide], stamps.size[wide].astype(float), p=np.inf)
-        one, other = np.repeat(wide, [len(found) for found in near]), np.concatenate(near).astype(np.int64)
-        key = np.minimum(one, other) * len(stamps) + np.maximum(one, other)
-        first, second = pairs.astype(np.int64).T
-        key = np.unique(np.concatenate([key[one != other], first * len(stamps) + second]))
-        pairs = np.column_stack(np.divmod(key, len(stamps)))
-    first, second = pairs[:, 0], pairs[:, 1]
+        found = tree.query_ball_point(corners[wide], stamps.size[wide].astype(float), p=np.inf)
+        around = np.column_stack([np.repeat(wide, [len(one) for one in found]), np.concatenate(found)])
+        near.append(np.sort(around[around[:, 0] != around[:, 1]], axis=1).astype(np.int64))
+    first, second = np.divmod(np.unique(np.concatenate(near) @ [len(stamps), 1]), len(stamps))
     reach = 0.5 * (stamps.size[first] + stamps.size[second])
     touching = np.all(np.abs(corners[first] - corners[second]) < reach[:, None], axis=1)
-    return first[touching].astype(np.int64), second[touching].astype(np.int64)
+    return first[touching].astype(np.int32), second[touching].astype(np.int32)
 
 
-def _rows(n: int, first: np.ndarray, second: np.ndarray, values: np.ndarray):
-    """A symmetric matrix, from its off-diagonal half, as rows: start of each row, columns, values."""
-    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
-    both = np.concatenate([values, values])
-    order = np.lexsort((columns, rows))
-    start = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n))]).astype(np.int64)
-    return start, columns[order], both[order]
+@numba.njit(nogil=True, cache=True)
+def _rows(n, first, second, values):
+    """A symmetric matrix, from its off-diagonal half, as rows: start of each row, columns, values.
+
+    The columns of a row increase if the pairs are in the order of `find_overlaps`.
+    """
+    start = np.zeros(n + 1, np.int64)
+    for k in range(len(first)):
+        start[first[k] + 1] += 1
+        start[second[k] + 1] += 1
+    start = np.cumsum(start)
+    free, other, value = start[:-1].copy(), np.empty(2 * len(first), np.int32), np.empty(2 * len(first))
+    for k in range(len(first)):
+        for row, column in ((first[k], second[k]), (second[k], first[k])):
+            other[free[row]], value[free[row]] = column, values[k]
+            free[row] += 1
+    return start, other, value
 
 
 def fit_fluxes(

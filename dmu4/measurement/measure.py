@@ -17,7 +17,8 @@ from dmu4.measurement.motion import survey_of
 from dmu4.measurement.object_models import ObjectShapes, survey_models
 from dmu4.measurement.object_shapes import MeasuredObjects, ShapeSettings, measure_objects
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMAS, REFERENCE_PIXEL
-from dmu4.patches.cube import PatchCube, PatchData, gather, mean_psf, psf_sigma
+from dmu4.patches.cube import PatchCube, PatchData, mean_psf, psf_sigma
+from dmu4.patches.filling import gather
 from dmu4.patches.sky import source_mask
 
 CLEAR = 2.5

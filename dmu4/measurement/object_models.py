@@ -75,8 +75,8 @@ class SurveyModels(NamedTuple):
 
     def subset(self, members: np.ndarray) -> SurveyModels:
         """The models of some of the objects, by increasing number."""
-        number = np.full(len(self.profiles), -1, np.int64)
-        number[members] = np.arange(len(members))
+        number = np.full(len(self.profiles), -1, np.int32)
+        number[members] = np.arange(len(members), dtype=np.int32)
         first, second = (number[one] for one in self.pairs)
         both = (first >= 0) & (second >= 0)
         return SurveyModels(self.profiles.subset(members), (first[both], second[both]))

@@ -14,7 +14,8 @@ from lsst.images.cells import CellCoadd
 from dmu0.published.lsst import PSF_CORRECTION
 from dmu4.coadds.psf_zones import PsfZones
 from dmu4.patches.cell_inputs import zones_of_cells
-from dmu4.patches.cube import BandPlanes, PatchCube, PatchImages, good_pixels, in_order, one_band
+from dmu4.patches.cube import BandPlanes, PatchCube, PatchImages
+from dmu4.patches.filling import good_pixels, in_order, one_band
 from obs_vista.masks import from_mask
 
 

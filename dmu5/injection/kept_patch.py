@@ -8,7 +8,7 @@ from dmu4.patches.load import StoredPatch
 KEPT = 500e6
 """Largest number of bytes of the bands that are kept: all bands of a small patch, the first of a large one."""
 
-_PLANES = ("image", "variance", "good", "noise", "mask", "input_count", "psf")
+_PLANES = ("image", "variance", "good", "noise", "flags", "input_count", "psf")
 
 
 class KeptPatch:

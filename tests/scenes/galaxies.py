@@ -8,7 +8,8 @@ import galsim
 import numpy as np
 from scipy import special
 
-from dmu4.patches.cube import BandPlanes, PatchCube, make_cube
+from dmu4.patches.cube import BandPlanes, PatchCube
+from dmu4.patches.filling import make_cube
 
 PIXEL_SCALE = 0.17
 BANDS = ("g", "i", "vk")

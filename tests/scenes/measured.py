@@ -8,7 +8,8 @@ from lsst.images import SkyProjection
 from dmu4.detection.detect import Detections, DetectionSettings, detect
 from dmu4.measurement.measure import MeasurementSettings, measure
 from dmu4.measurement.object_rows import of_band
-from dmu4.patches.cube import PatchCube, gather
+from dmu4.patches.cube import PatchCube
+from dmu4.patches.filling import gather
 from dmu4.patches.load import StoredPatch
 from dmu4.patches.sky import SkySubtracted
 

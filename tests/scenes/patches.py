@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from dmu4.patches.cube import BandPlanes, PatchCube, make_cube
+from dmu4.patches.cube import BandPlanes, PatchCube
+from dmu4.patches.filling import make_cube
 
 WINGS = ((0.75, 1.0), (0.2, 3.0), (0.05, 9.0))
 """Weights of the Gaussians of a PSF and their variances in units of the narrowest: a core, a skirt and wings."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmu4.patches.cube import BandPlanes, PatchCube, make_cube
+from dmu4.patches.cube import BandPlanes, PatchCube
+from dmu4.patches.filling import make_cube
 from tests.scenes.patches import add_gaussian
 
 SHAPE = (180, 300)

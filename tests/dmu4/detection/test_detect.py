@@ -17,7 +17,8 @@ from dmu4.detection.detect import (
 )
 from dmu4.detection.footprints import Peaks, find_peaks, make_footprints
 from dmu4.detection.significance import ROWS, correlate, significance
-from dmu4.patches.cube import BandPlanes, PatchCube, make_cube, psf_sigma
+from dmu4.patches.cube import BandPlanes, PatchCube, psf_sigma
+from dmu4.patches.filling import make_cube
 from tests.scenes.measured import less_sky
 from tests.scenes.patches import Scene, add_gaussian, correlated_noise, draw, make_patch, make_scene, psf_stamp
 
@@ -144,7 +145,7 @@ def test_an_empty_band_changes_nothing(patch):
     _, cube = patch
     empty = replace(cube, good=cube.good & (np.arange(3) != 1), image=np.where(np.arange(3) != 1, cube.image, 0))
     kept = [0, 2]
-    cubes = {name: getattr(cube, name)[..., kept] for name in ("image", "variance", "noise", "good", "mask")}
+    cubes = {name: getattr(cube, name)[..., kept] for name in ("image", "variance", "noise", "good", "flags")}
     absent = replace(cube, bands=("g", "vk"), psf=cube.psf[kept], has_noise=cube.has_noise[kept], **cubes)
     with_empty, without = detect(empty, DetectionSettings()), detect(absent, DetectionSettings())
     np.testing.assert_array_equal(with_empty.x, without.x)

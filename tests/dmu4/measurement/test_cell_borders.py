@@ -9,7 +9,8 @@ from dmu4.coadds.psf_zones import PsfZones
 from dmu4.measurement.band_fit import fit_band
 from dmu4.measurement.forced import find_overlaps
 from dmu4.measurement.profiles import make_profiles
-from dmu4.patches.cube import BandPlanes, make_cube
+from dmu4.patches.cube import BandPlanes
+from dmu4.patches.filling import make_cube
 from tests.scenes.patches import Scene, draw, psf_stamp
 
 CELL = 60

@@ -12,7 +12,8 @@ from dmu0.robust_statistics import robust_scatter
 from dmu4.measurement.band_fluxes import make_flux, sky_variance
 from dmu4.measurement.error_scale import ErrorInflation, measure_inflation, scale_to_empty
 from dmu4.objects.columns import APERTURES, make_object_table, object_id
-from dmu4.patches.cube import BandPlanes, make_cube
+from dmu4.patches.cube import BandPlanes
+from dmu4.patches.filling import make_cube
 from tests.scenes.measured import catalogue, less_sky
 from tests.scenes.patches import correlated_noise, make_patch, make_scene, psf_stamp
 
@@ -108,7 +109,7 @@ def test_an_empty_band_changes_no_other(patch):
 
     empty = cube({"i": np.zeros(SHAPE, bool)})
     kept = [0, 2]
-    cubes = {n: getattr(empty, n)[..., kept] for n in ("image", "variance", "noise", "good", "mask", "input_count")}
+    cubes = {n: getattr(empty, n)[..., kept] for n in ("image", "variance", "noise", "good", "flags", "input_count")}
     absent = replace(empty, bands=("g", "vk"), psf=empty.psf[kept], has_noise=empty.has_noise[kept], **cubes)
     (_, with_empty), (_, without) = catalogue(less_sky(empty)), catalogue(less_sky(absent))
     for name, values in without.items():

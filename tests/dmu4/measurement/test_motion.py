@@ -8,7 +8,8 @@ import pytest
 from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
 from dmu4.measurement.motion import FLOOR, Motion, Shifts, combine_shifts, link_moved, update_motion
 from dmu4.measurement.object_shapes import ShapeSettings
-from dmu4.patches.cube import MASK_BIT, BandPlanes, PatchCube, make_cube
+from dmu4.patches.cube import FLAG_BIT, BandPlanes, PatchCube
+from dmu4.patches.filling import make_cube
 from tests.scenes.patches import Scene, correlated_noise, draw, psf_stamp
 
 SHAPE = (260, 330)
@@ -129,7 +130,7 @@ def test_saturated_stars_are_not_followed() -> None:
     cube = patch(scene, dx, dy, rng)
     lost, kept = 2, 5
     for star, bands in ((lost, (0, 1)), (kept, (0, 2))):
-        cube.mask[round(scene.y[star]) + 1, round(scene.x[star]) - 2, bands] |= MASK_BIT["SAT"]
+        cube.flags[round(scene.y[star]) + 1, round(scene.x[star]) - 2, bands] |= FLAG_BIT["SAT"]
     place = {"x": np.rint(scene.x), "y": np.rint(scene.y), "reference": np.full(len(scene.x), 1)}
     motion = measured(cube, **place).objects.motion
     assert np.isnan(motion.x[lost])

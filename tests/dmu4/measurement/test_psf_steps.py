@@ -12,7 +12,8 @@ from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import find_overlaps
 from dmu4.measurement.profiles import make_profiles
 from dmu4.measurement.structure import Structure
-from dmu4.patches.cube import BandPlanes, PatchCube, make_cube
+from dmu4.patches.cube import BandPlanes, PatchCube
+from dmu4.patches.filling import make_cube
 from tests.scenes.patches import Scene, draw, psf_stamp
 
 SHAPE = (180, 240)

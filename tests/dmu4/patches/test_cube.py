@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from dmu4.patches.cube import MASK_BIT, BandPlanes, gather, make_cube, map_bands, mean_psf, one_band, psf_sigma
+from dmu4.patches.cube import FLAG_BIT, BandPlanes, mean_psf, psf_sigma
+from dmu4.patches.filling import gather, make_cube, map_bands, one_band
 from obs_vista.masks import BIT
 from tests.scenes.patches import add_gaussian, psf_stamp
 from tests.scenes.tilted import CELLS, SHAPE, X0, Y0, cell_psf, make_tilted
@@ -72,8 +73,8 @@ def test_bands_keep_what_is_theirs():
     assert cube.image[4, 5].tolist() == [85, 85]
     assert cube.noise[0, 0, 1] == 0
     assert cube.noise[4, 4].tolist() == [0, 7]
-    assert cube.mask[6:8, 11].tolist() == [[0, MASK_BIT["INEXACT_PSF"]], [0, MASK_BIT["SAT"]]]
-    assert np.count_nonzero(cube.mask) == 2
+    assert cube.flags[6:8, 11].tolist() == [[0, FLAG_BIT["INEXACT_PSF"]], [0, FLAG_BIT["SAT"]]]
+    assert np.count_nonzero(cube.flags) == 2
     assert cube.input_count[2, 3].tolist() == [43, 43]
     assert cube.plane("image", 1).flags.c_contiguous
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmu4.patches.cube import BandPlanes, PatchCube, make_cube
+from dmu4.patches.cube import BandPlanes, PatchCube
+from dmu4.patches.filling import make_cube
 from dmu5.injection.kept_patch import KeptPatch, bytes_of
 from tests.scenes.patches import psf_stamp
 

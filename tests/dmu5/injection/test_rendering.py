@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from dmu4.patches.cube import BandPlanes, make_cube
+from dmu4.patches.cube import BandPlanes
+from dmu4.patches.filling import make_cube
 from dmu5.injection import rendering
 from dmu5.injection.rendering import InjectedPatch, add_sources, draw
 from tests.scenes.patches import psf_stamp
