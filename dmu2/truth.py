@@ -31,8 +31,9 @@ def compare_with_truth(table: Table, truth: Table, *, radius: float = MATCH_RADI
     Returns
     -------
     rows
-        One row per band: band, stars, offset (mag, reference minus truth, median of bright stars) and pull (ratio of
-        scatter to quoted error of all stars). The metadata contain the median offsets ra_offset and dec_offset in mas.
+        One row per band: band, stars, offset (mag, reference minus truth, median of bright stars), offset_error (of
+        that median, from the quoted errors) and pull (ratio of scatter to quoted error of all stars). The metadata
+        contain the median offsets ra_offset and dec_offset in mas.
     """
     point = table[~np.asarray(table["extended"])]
     epoch = float(np.median(point["epoch"]))
@@ -41,7 +42,7 @@ def compare_with_truth(table: Table, truth: Table, *, radius: float = MATCH_RADI
     ra, dec = sky_positions(point)
     pairs = match_to_truth(stars, ra, dec, radius=radius, epoch=epoch)
     found, expected = point[pairs.second], stars[pairs.first]
-    out = Table(names=("band", "stars", "offset", "pull"), dtype=("U8", "i8", "f8", "f8"))
+    out = Table(names=("band", "stars", "offset", "offset_error", "pull"), dtype=("U8", "i8", "f8", "f8", "f8"))
     for band in SURVEY_BANDS:
         if f"flux_{band}" not in truth.colnames:
             continue
@@ -53,7 +54,9 @@ def compare_with_truth(table: Table, truth: Table, *, radius: float = MATCH_RADI
         if not bright.any():
             continue
         pull = robust_scatter(difference[known] / sigma[known], about=0)
-        out.add_row((band, int(known.sum()), float(np.median(difference[bright])), pull))
+        # The variance of a median is pi / 2 that of a mean.
+        error = np.sqrt(np.pi / 2 * np.sum(np.square(sigma[bright]))) / bright.sum()
+        out.add_row((band, int(known.sum()), float(np.median(difference[bright])), error, pull))
     # 2MASS alone is a dozen years older: positions of the better catalogues only.
     good = np.asarray(found["position_from"]) != "2mass"
     east = (ra[pairs.second] - true_ra[pairs.first] + 180) % 360 - 180

@@ -44,6 +44,9 @@ def test_offsets_of_flux_and_position(sky: tuple[Table, Table]) -> None:
     assert list(rows["band"]) == ["vk"]
     assert rows["stars"][0] == NUMBER * 3 // 4
     assert rows["offset"][0] == pytest.approx(-2.5 * np.log10(1.03), abs=0.003)
+    # 300 stars of 1%: 0.025 / ln 10 mag each, and a median is sqrt(pi / 2) as uncertain as a mean.
+    expected = np.sqrt(np.pi / 2) * 0.025 / np.log(10) / np.sqrt(NUMBER * 3 / 4)
+    assert rows["offset_error"][0] == pytest.approx(expected, rel=0.01)
     # Scatter about zero: 3% are 3 sigma, whose median distance counts as that of a normal distribution.
     assert rows["pull"][0] == pytest.approx(2.5 * np.log10(1.03) / (0.025 / np.log(10)) * MAD_TO_SIGMA, rel=0.05)
     assert rows.meta["ra_offset"] == pytest.approx(20, abs=0.5)
