@@ -60,3 +60,28 @@ def true_wcs(made: Row) -> WCS:
     wcs.wcs.set_pv([(2, 1, 1.0), (2, 3, 44.0), (2, 5, -10300.0)])
     wcs.wcs.set()
     return wcs
+
+
+def mean_zero_point_error(summaries: Table) -> float:
+    """Error in mag of the mean zero point of some detectors, which share the reference stars of the sky they share.
+
+    The errors of two detectors are correlated by the part of their area that they have in common, as far as they are
+    due to the stars.
+
+    Parameters
+    ----------
+    summaries
+        Rows of `dmu4.review.visits.read_summaries`, of one band and of detectors of one size and orientation.
+    """
+    error, dec = np.asarray(summaries["zero_point_err"], float), np.asarray(summaries["dec"], float)
+    ra = [np.asarray(summaries[f"ra{k}"], float) for k in range(4)]
+    decs = np.stack([np.asarray(summaries[f"dec{k}"], float) for k in range(4)])
+    reference = float(np.asarray(summaries["ra"], float)[0])
+    east = np.stack([((one - reference + 180) % 360 - 180) * np.cos(np.radians(dec)) for one in ra])
+    known, shared = np.isfinite(error), np.ones((len(error), len(error)))
+    for along in (east, decs):
+        low, high = along.min(axis=0), along.max(axis=0)
+        common = np.minimum.outer(high, high) - np.maximum.outer(low, low)
+        shared *= np.clip(common / np.mean(high - low), 0, 1)
+    covariance = (shared * np.multiply.outer(error, error))[np.ix_(known, known)]
+    return float(np.sqrt(covariance.sum()) / known.sum()) if known.any() else np.nan
