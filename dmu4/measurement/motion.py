@@ -278,3 +278,22 @@ def _is_one_star(flux: np.ndarray, error: np.ndarray, optical: np.ndarray, vista
     room = flux[0, bluest] + 5 * error[0, bluest]
     brightest = flux[1, in_both[1]].max()
     return bool(room < 0.4 * reddest and 0.4 * reddest < brightest < 100 * reddest)
+
+
+def put_links(motion: Motion, pairs: np.ndarray, *, x: np.ndarray, y: np.ndarray) -> Motion:
+    """The motions, with the distances of the peaks for stars that have two.
+
+    Parameters
+    ----------
+    motion
+        Motions of N objects.
+    pairs
+        Pairs (pair, 2) of objects from `link_moved`, the optical one first.
+    x, y
+        Array positions [N].
+    """
+    values = {name: getattr(motion, name).copy() for name in Motion.__dataclass_fields__}
+    optical, vista = pairs.T
+    values["x"][optical], values["y"][optical] = x[vista] - x[optical], y[vista] - y[optical]
+    values["used"][optical], values["lost"][optical] = True, False
+    return Motion(**values)

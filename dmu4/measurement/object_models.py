@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from dmu4.measurement.adaptive_moments import psf_moments
 from dmu4.measurement.forced import find_overlaps
+from dmu4.measurement.kron import KRON_FACTOR
 from dmu4.measurement.motion import SURVEYS, Motion
 from dmu4.measurement.profiles import Profiles, make_profiles
 from dmu4.measurement.structure import Structure
@@ -54,6 +56,15 @@ class ObjectShapes:
         return ObjectShapes(*(getattr(self, name)[members] for name in self.__dataclass_fields__))
 
 
+Rows = TypeVar("Rows", ObjectShapes, Motion)
+
+
+def joined(first: Rows, second: Rows) -> Rows:
+    """The objects of two tables of one kind, one after another."""
+    names = first.__dataclass_fields__
+    return type(first)(*(np.concatenate([getattr(first, name), getattr(second, name)]) for name in names))
+
+
 def model_profiles(cube: PatchCube, shapes: ObjectShapes, structure: Structure | None = None) -> Profiles:
     """Profiles of the models of the objects: points, and discs, with bulges once they are fitted, for extended ones."""
     place = {"x": shapes.x, "y": shapes.y, "psf_size": cube.psf.shape[-1]}
@@ -64,6 +75,29 @@ def model_profiles(cube: PatchCube, shapes: ObjectShapes, structure: Structure |
     disc, bulge = np.where(known, structure.disc, shapes.disc), np.where(known, structure.bulge, 0)
     return make_profiles(
         **place, covariance=disc, bulge=bulge, bulge_fraction=np.where(known[:, 0], structure.bulge_fraction, 0)
+    )
+
+
+def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> ObjectShapes:
+    """Starting values: every object is a point source at its peak, with the moments of the PSF."""
+    n = len(x)
+    covariance = np.full((n, 3), np.nan)
+    for band in range(len(cube.bands)):
+        mine = reference == band
+        if mine.any():
+            psf = cube.psf_of(band)
+            covariance[mine] = psf_moments(psf.stamps)[psf.at(x=x[mine], y=y[mine])]
+    return ObjectShapes(
+        x=np.asarray(x, float),
+        y=np.asarray(y, float),
+        x_error=np.full(n, np.nan),
+        y_error=np.full(n, np.nan),
+        xy_covariance=np.full(n, np.nan),
+        covariance=covariance,
+        failed=np.ones(n, bool),
+        extendedness=np.full(n, np.nan),
+        disc=np.zeros((n, 3)),
+        kron=np.full(n, KRON_FACTOR * np.sqrt(np.pi / 2)),
     )
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Table, vstack
 from lsst.images import SkyProjection
 from scipy.spatial import cKDTree
 
+from dmu4.measurement.companions import THRESHOLD, Companions
 from dmu4.measurement.epochs import CellEpochs
 from dmu4.measurement.measure import BandMeasurement, Measurements
 from dmu4.measurement.motion import Motion
@@ -80,6 +81,34 @@ def absorb(detections: Table, kept: np.ndarray, absorbed: np.ndarray) -> Table:
     for name in (name for name in merged.colnames if name.endswith("_detected")):
         merged[name][absorbed[:, 0]] |= detections[name][absorbed[:, 1]]
     return merged[kept]
+
+
+def with_companions(objects: Table, peaks: Table, companions: Companions, patch: PatchData) -> Table:
+    """The peaks that are objects, and after them the companions of stars, which belong to the blends of the stars.
+
+    Parameters
+    ----------
+    objects
+        Peaks that are objects, from `absorb`.
+    peaks
+        All peaks, by whose numbers the companions know their stars.
+    companions
+        The companions.
+    patch
+        The patch.
+    """
+    rows, labels = peaks[companions.star], np.array(patch.bands)
+    rows["x"], rows["y"] = companions.x + patch.x0, companions.y + patch.y0
+    rows["refBand"] = labels[companions.reference]
+    rows["chi2_height"], rows["footprint_area"] = companions.combined, companions.area
+    for number, band in enumerate(patch.bands):
+        rows[f"{band}_height"] = companions.height[:, number]
+        rows[f"{band}_detected"] = companions.height[:, number] >= THRESHOLD
+    every = vstack([objects, rows], metadata_conflicts="silent")
+    blends = np.asarray(rows["blend"])
+    more = np.bincount(blends[blends >= 0], minlength=max(np.max(every["blend"], initial=0), 0) + 1)
+    every["blend_size"] += np.where(every["blend"] >= 0, more[np.maximum(every["blend"], 0)], 0)
+    return every
 
 
 def object_rows(

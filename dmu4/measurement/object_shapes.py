@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes, psf_moments
+from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes
 from dmu4.measurement.band_fit import BandFit, fit_band
 from dmu4.measurement.band_fluxes import saturated_at
+from dmu4.measurement.companions import Companions, find_companions, near_bright, residual_significance
 from dmu4.measurement.error_scale import ErrorInflation
-from dmu4.measurement.kron import KRON_FACTOR, kron_radii
+from dmu4.measurement.kron import kron_radii
 from dmu4.measurement.motion import (
     FLOOR,
     FOLLOWED,
@@ -25,15 +26,16 @@ from dmu4.measurement.motion import (
     combine_shifts,
     link_moved,
     measure_shifts,
+    put_links,
     survey_of,
     update_motion,
 )
-from dmu4.measurement.object_models import ObjectShapes, survey_models
+from dmu4.measurement.object_models import ObjectShapes, first_guess, joined, survey_models
 from dmu4.measurement.point_sources import classify, point_fluxes
 from dmu4.measurement.profiles import Profiles, stamp_size
 from dmu4.measurement.spectra import SourceSpectra, source_spectra
 from dmu4.measurement.structure import Structure, bands_to_use, fit_structure
-from dmu4.patches.cube import PatchCube
+from dmu4.patches.cube import PatchCube, mean_psf
 
 MIN_SEEN = 0.7
 """Smallest fraction of the light of an object on good pixels of a band for a fit of its structure there."""
@@ -60,6 +62,8 @@ class ShapeSettings:
         Largest shift of a centre from its peak in each iteration, arcsec.
     max_motion
         Largest motion in arcsec between the optical and the VISTA images; 0: motions are not measured.
+    companions
+        Whether companions of stars are searched for after the first of several iterations.
     """
 
     passes: int = 2
@@ -67,6 +71,7 @@ class ShapeSettings:
     extended_limit: float = 0.1
     max_shift: float = 0.4
     max_motion: float = 5.0
+    companions: bool = True
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,9 @@ class MeasuredObjects:
     home
         Survey of the best band of each object, see `dmu4.measurement.motion.survey_of`.
     kept
-        Numbers of the peaks that became these objects.
+        Numbers of the peaks that became the first of these objects.
+    companions
+        Companions of stars, which are the last of these objects.
     absorbed
         Pairs (pair, 2) of peaks that are one star; the second, in the VISTA bands, is not a separate object.
     structure
@@ -95,29 +102,7 @@ class MeasuredObjects:
     kept: np.ndarray
     absorbed: np.ndarray
     structure: Structure
-
-
-def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> ObjectShapes:
-    """Starting values: every object is a point source at its peak, with the moments of the PSF."""
-    n = len(x)
-    covariance = np.full((n, 3), np.nan)
-    for band in range(len(cube.bands)):
-        mine = reference == band
-        if mine.any():
-            psf = cube.psf_of(band)
-            covariance[mine] = psf_moments(psf.stamps)[psf.at(x=x[mine], y=y[mine])]
-    return ObjectShapes(
-        x=np.asarray(x, float),
-        y=np.asarray(y, float),
-        x_error=np.full(n, np.nan),
-        y_error=np.full(n, np.nan),
-        xy_covariance=np.full(n, np.nan),
-        covariance=covariance,
-        failed=np.ones(n, bool),
-        extendedness=np.full(n, np.nan),
-        disc=np.zeros((n, 3)),
-        kron=np.full(n, KRON_FACTOR * np.sqrt(np.pi / 2)),
-    )
+    companions: Companions
 
 
 def measure_objects(
@@ -146,32 +131,69 @@ def measure_objects(
         Settings, and number of bands processed in parallel.
     """
     shapes = first_guess(cube, x=x, y=y, reference=reference)
-    kept, absorbed = np.arange(len(x)), np.zeros((0, 2), np.int64)
+    kept, absorbed, companions = np.arange(len(x)), np.zeros((0, 2), np.int64), Companions.none(len(cube.bands))
     start, motion = shapes.covariance, Motion.none(len(x))
     surveys, used = np.array([survey_of(band) for band in cube.bands]), np.zeros((0, 0), np.int64)
     visible = np.ones((len(x), len(cube.bands)), bool)
     for number in range(settings.passes):
         task = _Round(cube, shapes, motion, surveys[reference], start, inflations, settings)
-        if number and number == settings.passes - 1:
+        first = number == 0
+        if not first and number == settings.passes - 1:
             task.used, task.visible = used, visible
+        if first and settings.passes > 1 and settings.companions:
+            task.near = near_bright(cube, x=x, y=y, reference=reference)
         results = _measure_round(task, reference, threads)
         shapes = _merge(shapes, reference, results)
         fluxes = _fluxes(results, cube, len(shapes.x))
+        companions = _companions(task, shapes, fluxes, results) if first else companions
         used, visible = bands_to_use(*fluxes, reference), _visible(*fluxes, reference)
-        if not settings.max_motion:
-            continue
-        motion = _follow(task, shapes, results)
-        if number == 0:
+        if settings.max_motion:
+            motion = _follow(task, shapes, results)
+        if settings.max_motion and first:
             pairs = _linked(task, shapes, results)
             stay = np.setdiff1d(np.arange(len(shapes.x)), pairs[:, 1])
-            motion = _put_links(motion, shapes, pairs)
+            motion = put_links(motion, pairs, x=shapes.x, y=shapes.y)
             kept, absorbed = kept[stay], pairs
             shapes, motion = shapes[stay], motion[stay]
             start, reference, used, visible = start[stay], reference[stay], used[stay], visible[stay]
+        if len(companions.x) and first:
+            more = first_guess(cube, x=companions.x, y=companions.y, reference=companions.reference)
+            shapes, motion = joined(shapes, more), joined(motion, Motion.none(len(more.x)))
+            start, reference = np.concatenate([start, more.covariance]), np.append(reference, companions.reference)
+            used, visible = (np.concatenate(both) for both in zip((used, visible), _bands_of(companions), strict=True))
         # What moved had its flux elsewhere in this iteration.
         visible[motion.used] = True
     structure = _structure(task, results, shapes, threads) if len(task.used) else Structure.none(len(shapes.x))
-    return MeasuredObjects(shapes, motion, surveys[reference], kept, absorbed, structure)
+    return MeasuredObjects(shapes, motion, surveys[reference], kept, absorbed, structure, companions)
+
+
+def _companions(
+    task: _Round, shapes: ObjectShapes, fluxes: tuple[np.ndarray, np.ndarray], results: dict[int, _BandResult]
+) -> Companions:
+    """Companions of the point sources, from the images minus all models of an iteration, if they were kept."""
+    if task.near is None:
+        return Companions.none(len(task.cube.bands))
+    flux, error = fluxes
+    ratio = np.divide(flux, error, out=np.zeros(flux.shape), where=error > 0)
+    remains = {band: one.remains for band, one in results.items() if one.remains is not None}
+    # They are of no use to the next iteration, which needs the memory.
+    results |= {band: one._replace(remains=None) for band, one in results.items()}
+    return find_companions(
+        task.cube,
+        remains,
+        task.near,
+        x=shapes.x,
+        y=shapes.y,
+        star=shapes.extendedness == 0,
+        height=np.sqrt(np.sum(np.square(np.maximum(np.nan_to_num(ratio), 0)), axis=1)),
+        inflations=task.inflations,
+    )
+
+
+def _bands_of(companions: Companions) -> tuple[np.ndarray, np.ndarray]:
+    """Bands in which the structure of companions is fitted, and in which they matter, before they have any flux."""
+    heights = companions.height, np.ones(companions.height.shape), companions.reference
+    return bands_to_use(*heights), _visible(*heights)
 
 
 def _structure(task: _Round, results: dict[int, _BandResult], shapes: ObjectShapes, threads: int) -> Structure:
@@ -202,7 +224,8 @@ def _visible(flux: np.ndarray, error: np.ndarray, reference: np.ndarray) -> np.n
 
 
 class _BandResult(NamedTuple):
-    """Results of one iteration in one band: shapes of its own objects, shifts of bright ones, fluxes of all."""
+    """Results of one iteration in one band: shapes of its own objects, shifts of bright ones, fluxes of all, spectra,
+    and what remains near bright objects (see `dmu4.measurement.companions.residual_significance`)."""
 
     shapes: ObjectShapes
     members: np.ndarray
@@ -210,6 +233,7 @@ class _BandResult(NamedTuple):
     flux: np.ndarray
     error: np.ndarray
     spectra: SourceSpectra | None
+    remains: np.ndarray | None
 
 
 class _Round:
@@ -228,6 +252,8 @@ class _Round:
         self.cube, self.shapes, self.motion, self.home = cube, shapes, motion, home
         self.start, self.inflations, self.settings = start, inflations, settings
         self.models = survey_models(cube, shapes, motion, home)
+        # Pixels at which companions are searched for; None if they are not.
+        self.near: np.ndarray | None = None
         # Bands in which the structure of each object is fitted [object, band]; none before the last iteration.
         self.used = np.zeros((0, 0), np.int64)
         # Whether each object is modelled in each band [object, band].
@@ -294,18 +320,6 @@ def _linked(task: _Round, shapes: ObjectShapes, results: dict[int, _BandResult])
     )
 
 
-def _put_links(motion: Motion, shapes: ObjectShapes, pairs: np.ndarray) -> Motion:
-    """Initialize the motion of stars with two peaks with the distance of the peaks."""
-    values = {name: getattr(motion, name).copy() for name in Motion.__dataclass_fields__}
-    optical, vista = pairs.T
-    values["x"][optical], values["y"][optical] = (
-        shapes.x[vista] - shapes.x[optical],
-        shapes.y[vista] - shapes.y[optical],
-    )
-    values["used"][optical], values["lost"][optical] = True, False
-    return Motion(**values)
-
-
 def _measure_visible(task: _Round, band: int, members: np.ndarray) -> _BandResult:
     """The result of `_measure_in` for the objects that matter in a band; the others have no flux."""
     present = np.flatnonzero(task.visible[:, band])
@@ -350,7 +364,10 @@ def _measure_in(task: _Round, band: int, members: np.ndarray) -> _BandResult:
     )
     bright, shifts = _shifts_in(task, band, fit, profiles, task.inflations[band])
     spectra = _spectra_in(task, fit, profiles, band)
-    return _BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error, spectra)
+    remains = None
+    if task.near is not None:
+        remains = residual_significance(fit, mean_psf(task.cube, band), factor, task.near)
+    return _BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error, spectra, remains)
 
 
 def _spectra_in(task: _Round, fit: BandFit, profiles: Profiles, band: int) -> SourceSpectra | None:

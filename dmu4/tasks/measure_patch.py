@@ -26,7 +26,7 @@ from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from dmu4.measurement.epochs import CellEpochs, cell_epochs
 from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
-from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows
+from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows, with_companions
 from dmu4.measurement.object_shapes import ShapeSettings
 from dmu4.objects.primary import in_own_area
 from dmu4.patches.cube import PatchData
@@ -128,7 +128,7 @@ class MeasurePatchTask(PipelineTask):
     1. The residual sky measured by the detection is subtracted.
     2. The error inflation due to correlated noise is measured on noise realizations, for each type of flux.
     3. Position, shape and morphology (point or extended) are measured in the band of highest signal to noise of each
-       object, with its neighbours subtracted, in two iterations.
+       object, with its neighbours subtracted, in two iterations. After the first one, companions of stars are added.
     4. In each band all objects are fitted simultaneously, point sources with the PSF, extended ones with a disc
        convolved with the PSF.
     5. Point sources with different positions in the VISTA and optical bands have moved between the images: each band is
@@ -199,11 +199,14 @@ class MeasurePatchTask(PipelineTask):
             return Struct(objects=empty_rows(bands))
         measured = self._measure(data, detections)
         at = find_positions(measured.shapes, data, projection)
-        detections = absorb(detections, measured.objects.kept, measured.objects.absorbed)
+        objects = absorb(detections, measured.objects.kept, measured.objects.absorbed)
+        companions = measured.objects.companions
+        objects = with_companions(objects, detections, companions, data)
         primary = in_own_area(x=at.x, y=at.y, ra=at.ra, dec=at.dec, patch=patch, sky_map=sky_map)
-        self.log.info("%d objects, %d primary", len(detections), int(np.sum(primary)))
-        numbers = {"tract": patch.tract.id, "patch": patch.id, "pixel_scale": data.pixel_scale}
-        rows = object_rows(measured, at, detections, primary=primary, **numbers, bands=bands, epochs=epochs)
+        numbers = len(objects), len(companions.x), int(np.sum(primary))
+        self.log.info("%d objects, %d of them companions of stars; %d primary", *numbers)
+        place = {"tract": patch.tract.id, "patch": patch.id, "pixel_scale": data.pixel_scale}
+        rows = object_rows(measured, at, objects, primary=primary, **place, bands=bands, epochs=epochs)
         return Struct(objects=rows)
 
     def _measure(self, data: PatchData, detections: Table) -> Measurements:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -11,11 +13,12 @@ from lsst.images import SkyProjection, TractFrame
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.measurement.band_fluxes import Flux
+from dmu4.measurement.companions import Companions
 from dmu4.measurement.epochs import CellEpochs
 from dmu4.measurement.measure import BandMeasurement, Measurements
 from dmu4.measurement.motion import Motion
 from dmu4.measurement.object_models import ObjectShapes
-from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows
+from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows, with_companions
 from dmu4.measurement.object_shapes import MeasuredObjects
 from dmu4.measurement.structure import Structure
 from dmu4.objects.columns import APERTURES, GAAP_NAMES, object_columns
@@ -108,7 +111,8 @@ def objects() -> MeasuredObjects:
         used=np.array([False, True, False, False]),
         lost=np.array([False, False, False, True]),
     )
-    return MeasuredObjects(shapes(), motion, np.array([1, 0, 0, 1]), np.arange(4), np.zeros((0, 2), int), structure())
+    home, kept, absorbed = np.array([1, 0, 0, 1]), np.arange(4), np.zeros((0, 2), int)
+    return MeasuredObjects(shapes(), motion, home, kept, absorbed, structure(), Companions.none(2))
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +285,34 @@ def test_how_well_models_fit_is_copied(table):
     np.testing.assert_array_equal(table["i_neighbourFraction"], np.float32([0.0, 0.25, 0.5, np.nan]))
     np.testing.assert_array_equal(table["i_modelChi2"], np.float32([1.0, 1.25, 1.5, np.nan]))
     np.testing.assert_array_equal(table["i_modelResidual"], np.float32([0.5, -0.5, 1.5, np.nan]))
+
+
+def test_companions_belong_to_the_blends_of_their_stars() -> None:
+    """Two companions of the peak in blend 5 and one of a peak without a blend, with places, bands and heights."""
+    peaks = Table({"x": [5.0, 6, 7, 8], "y": [1.0, 2, 3, 4], "refBand": ["vk", "i", "i", "vk"]})
+    peaks["chi2_height"], peaks["footprint_area"] = [90.0, 80, 70, 60], [300, 200, 100, 50]
+    peaks["blend"], peaks["blend_size"] = [2, 5, 5, -1], [1, 2, 2, 1]
+    for band in ("i", "vk"):
+        peaks[f"{band}_detected"], peaks[f"{band}_height"] = [True] * 4, [50.0, 60, 70, 80]
+    tilted = make_tilted([])
+    found = Companions(
+        x=np.array([1.5, 2.5, 3.5]),
+        y=np.array([10.5, 20.5, 30.5]),
+        star=np.array([2, 1, 3]),
+        height=np.array([[7.0, 3.0], [4.9, 6.0], [5.1, 5.0]]),
+        combined=np.array([7.7, 7.8, 7.9]),
+        area=np.array([11, 12, 13]),
+    )
+    two = replace(tilted, bands=("i", "vk"))
+    rows = with_companions(peaks[[0, 1, 2]], peaks, found, two)
+    np.testing.assert_allclose(rows["x"], [5, 6, 7, X0 + 1.5, X0 + 2.5, X0 + 3.5])
+    np.testing.assert_allclose(rows["y"], [1, 2, 3, Y0 + 10.5, Y0 + 20.5, Y0 + 30.5])
+    assert list(rows["refBand"]) == ["vk", "i", "i", "i", "vk", "i"]
+    assert list(rows["blend"]) == [2, 5, 5, 5, 5, -1]
+    assert list(rows["blend_size"]) == [1, 4, 4, 4, 4, 1]
+    assert list(rows["footprint_area"]) == [300, 200, 100, 11, 12, 13]
+    assert list(rows["chi2_height"]) == [90, 80, 70, 7.7, 7.8, 7.9]
+    assert list(rows["vk_height"][3:]) == [3, 6, 5]
+    assert list(rows["i_detected"][3:]) == [True, False, True]
+    assert list(rows["vk_detected"][3:]) == [False, True, True]
+    assert list(peaks["blend_size"]) == [1, 2, 2, 1]
