@@ -145,7 +145,7 @@ def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles,
     inflation
         Error inflation of point-source fluxes.
     """
-    ix, iy = _pixel_at(cube, x=profiles.x, y=profiles.y)
+    ix, iy = pixel_at(cube, x=profiles.x, y=profiles.y)
     flags = cube.plane("flags", band)
     psf_power = np.sum(np.square(fit.psf, dtype=float), axis=(1, 2))[fit.cell]
     sigma = inflation * np.sqrt(sky_variance(fit.variance, fit.good)[iy // SKY_BOX, ix // SKY_BOX] / psf_power)
@@ -158,7 +158,7 @@ def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles,
     )
 
 
-def _pixel_at(cube: PatchCube, *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pixel_at(cube: PatchCube, *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pixels (column, row) of positions; outside the patch those at its edge."""
     column, row = (
         np.clip(np.rint(along).astype(int), 0, n - 1) for along, n in ((x, cube.shape[1]), (y, cube.shape[0]))
@@ -176,7 +176,7 @@ def saturated_at(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) ->
     x, y
         Positions in array pixels [N].
     """
-    column, row = _pixel_at(cube, x=x, y=y)
+    column, row = pixel_at(cube, x=x, y=y)
     flags, around = cube.plane("flags", band), np.arange(-2, 3)
     rows, columns = (
         np.clip(middle[:, None] + around, 0, n - 1) for middle, n in ((row, cube.shape[0]), (column, cube.shape[1]))

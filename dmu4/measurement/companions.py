@@ -14,6 +14,7 @@ from dmu4.detection.footprints import Peaks, find_peaks
 from dmu4.detection.significance import correlate
 from dmu4.measurement.band_fit import BandFit
 from dmu4.measurement.error_scale import ErrorInflation
+from dmu4.measurement.reference_band import central_signal_to_noise
 from dmu4.patches.cube import PatchCube, mean_psf
 
 REACH = 3.3
@@ -92,19 +93,14 @@ def near_bright(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.
     x, y, reference
         Array positions of the peaks, and the number of the band of highest signal to noise of each.
     """
-    row, column = np.divmod(_pixel_numbers(x, y, cube.shape), cube.shape[1])
     at_peak = np.zeros(len(x))
     for band in np.unique(reference):
         mine = reference == band
-        psf = mean_psf(cube, band)
-        variance = cube.variance[row[mine], column[mine], band]
-        # The signal to noise of a star from its central pixel.
-        ratio = np.sqrt(np.sum(np.square(psf, dtype=float))) / max(float(psf.max()), 1e-9)
-        sigma = np.sqrt(np.where(variance > 0, variance, np.inf))
-        at_peak[mine] = ratio * cube.image[row[mine], column[mine], band] / sigma
+        at_peak[mine] = central_signal_to_noise(cube, int(band), x=x[mine], y=y[mine])
     # All bands together see a star at most a few times as well as its best band.
     bright = at_peak > THRESHOLD / FAINTER / BEST
-    return _pixels_around(row[bright], column[bright], int(np.ceil(_reach(cube))) + 2, cube.shape)
+    row, column = np.divmod(_pixel_numbers(x[bright], y[bright], cube.shape), cube.shape[1])
+    return _pixels_around(row, column, int(np.ceil(_reach(cube))) + 2, cube.shape)
 
 
 def _pixels_around(row: np.ndarray, column: np.ndarray, reach: int, shape: tuple[int, int]) -> np.ndarray:

@@ -206,6 +206,7 @@ def _finish_bands(
             _of_band(in_circles, number),
             _of_band(in_kron, number),
             kron_area=area_of(apertures.kron[:, 0]),
+            is_point=~objects.shapes.disc.any(axis=1),
             inflation=inflations[number],
             floor=floor,
             scale_error=residual.scale_error.get(label, 0.0),
@@ -305,6 +306,7 @@ def finish_band(
     in_kron: ApertureSums,
     *,
     kron_area: np.ndarray,
+    is_point: np.ndarray,
     inflation: ErrorInflation,
     floor: float,
     scale_error: float = 0.0,
@@ -319,6 +321,8 @@ def finish_band(
         Sums of the image minus all models [N, aperture].
     kron_area
         Areas of the Kron ellipses in pixels^2 [N].
+    is_point
+        Whether the model of each object is a point source [N], whose light in an aperture is that of the PSF.
     inflation
         Error inflation due to the correlation of the noise.
     floor
@@ -335,7 +339,7 @@ def finish_band(
     middle = APERTURES.index(round(COVERAGE_RADIUS / REFERENCE_PIXEL))
     coverage = in_circles.filled[:, middle]
     totals = [_total(of_circles[k], band.in_circles[:, k]) for k in map(APERTURES.index, FLOOR_APERTURES)]
-    of_stars = flux_floor(band.psf, totals, band.extendedness, default=floor)
+    of_stars = flux_floor(band.psf, totals, np.where(is_point, band.extendedness, np.nan), default=floor)
     measured_floor = np.hypot(of_stars, scale_error)
     seen = np.isfinite(band.psf.value) & np.isfinite(band.gaap[GAAP_SIGMAS.index(1.0)].value)
     return BandMeasurement(

@@ -33,6 +33,7 @@ from dmu4.measurement.motion import (
 from dmu4.measurement.object_models import ObjectShapes, first_guess, joined, survey_models
 from dmu4.measurement.point_sources import classify, point_fluxes
 from dmu4.measurement.profiles import Profiles, stamp_size
+from dmu4.measurement.reference_band import unsaturated_bands
 from dmu4.measurement.spectra import SourceSpectra, source_spectra
 from dmu4.measurement.structure import Structure, bands_to_use, fit_structure
 from dmu4.patches.cube import PatchCube, mean_psf
@@ -90,6 +91,8 @@ class MeasuredObjects:
         Numbers of the peaks that became the first of these objects.
     companions
         Companions of stars, which are the last of these objects.
+    reference
+        Number of the band in which each object was measured.
     absorbed
         Pairs (pair, 2) of peaks that are one star; the second, in the VISTA bands, is not a separate object.
     structure
@@ -103,6 +106,7 @@ class MeasuredObjects:
     absorbed: np.ndarray
     structure: Structure
     companions: Companions
+    reference: np.ndarray
 
 
 def measure_objects(
@@ -130,6 +134,7 @@ def measure_objects(
     settings, threads
         Settings, and number of bands processed in parallel.
     """
+    reference = unsaturated_bands(cube, x=x, y=y, reference=reference)
     shapes = first_guess(cube, x=x, y=y, reference=reference)
     kept, absorbed, companions = np.arange(len(x)), np.zeros((0, 2), np.int64), Companions.none(len(cube.bands))
     start, motion = shapes.covariance, Motion.none(len(x))
@@ -164,7 +169,7 @@ def measure_objects(
         # What moved had its flux elsewhere in this iteration.
         visible[motion.used] = True
     structure = _structure(task, results, shapes, threads) if len(task.used) else Structure.none(len(shapes.x))
-    return MeasuredObjects(shapes, motion, surveys[reference], kept, absorbed, structure, companions)
+    return MeasuredObjects(shapes, motion, surveys[reference], kept, absorbed, structure, companions, reference)
 
 
 def _companions(
@@ -390,6 +395,6 @@ def _shifts_in(
         return np.zeros(0, np.int64), Shifts(nothing, nothing, nothing, nothing)
     bright = np.nan_to_num(fit.forced.flux / (inflation.psf * fit.forced.error)) > MIN_SIGNAL_TO_NOISE
     members = np.flatnonzero(bright & (task.shapes.extendedness != 1))
-    members = members[~saturated_at(task.cube, band, x=task.shapes.x[members], y=task.shapes.y[members])]
+    members = members[~saturated_at(task.cube, band, x=profiles.x[members], y=profiles.y[members])]
     shifts = measure_shifts(profiles, fit, members)
     return members, shifts._replace(x_error=inflation.shift * shifts.x_error, y_error=inflation.shift * shifts.y_error)

@@ -68,6 +68,14 @@ def _put(target, offset, size, x0, y0, foreign, at, sources, psfs, inputs, zone,
                     target[offset[i] + pixel] = foreign[at[k] + pixel]
 
 
+def _longer(pixels: np.ndarray, more: int) -> np.ndarray:
+    """An array with room for more values at its end; where possible the same one, without a copy in memory."""
+    if not pixels.flags.owndata:
+        return np.concatenate([pixels, np.empty(more, pixels.dtype)])
+    pixels.resize(len(pixels) + more, refcheck=False)
+    return pixels
+
+
 def follow_pixels(own: StampSet, profiles: Profiles, psf: BandPsf) -> StampSet:
     """The models of sources in the coadd, with a different PSF beyond a discontinuity.
 
@@ -78,7 +86,7 @@ def follow_pixels(own: StampSet, profiles: Profiles, psf: BandPsf) -> StampSet:
     Parameters
     ----------
     own
-        Models with the PSF at the centre of each source.
+        Models with the PSF at the centre of each source; the array of their pixels may become longer.
     profiles
         The same sources.
     psf
@@ -101,6 +109,8 @@ def follow_pixels(own: StampSet, profiles: Profiles, psf: BandPsf) -> StampSet:
     areas = own.size[changed] ** 2
     offset = own.offset.copy()
     offset[changed] = len(own.pixels) + np.concatenate([[0], np.cumsum(areas)[:-1]])
-    pixels = np.concatenate([own.pixels, *(own[number].ravel() for number in changed)])
+    pixels = _longer(own.pixels, int(areas.sum()))
+    for number in changed:
+        pixels[offset[number] :][: own.size[number] ** 2] = own[number].ravel()
     _put(pixels, offset, *corners, foreign.pixels, foreign.offset, sources, psfs, *steps)
     return StampSet(pixels=pixels, offset=offset, size=own.size, x0=own.x0, y0=own.y0)

@@ -46,9 +46,8 @@ def finished():
     in_kron = ApertureSums(flux=np.full((N, 1), 7.0), variance=np.full((N, 1), 25.0), filled=filled)
     inflation = ErrorInflation(psf=1.0, gaap=np.ones(2), radius=RADII, circle=np.linspace(1, 2, CIRCLES), samples=100)
     kron_area = np.pi * np.array([RADII[0], RADII[5], 1.0, 100.0, 0.5 * (RADII[1] + RADII[2])]) ** 2
-    return finish_band(
-        band, in_circles, in_kron, kron_area=kron_area, inflation=inflation, floor=0.03, scale_error=0.04
-    )
+    given = {"kron_area": kron_area, "inflation": inflation, "is_point": np.ones(N, bool)}
+    return finish_band(band, in_circles, in_kron, **given, floor=0.03, scale_error=0.04)
 
 
 def test_fluxes_are_the_residual_plus_the_own_model(finished):
@@ -86,3 +85,34 @@ def test_area_of_a_tilted_ellipse():
     """The ellipse at k sigma has the area pi k^2 sqrt(det)."""
     conics = ellipses(np.array([[9.0, 4.0, 3.0], [2.0, 2.0, 0.0]]), np.array([2.0, 3.0]))
     np.testing.assert_allclose(area_of(conics[:, 0]), np.pi * np.array([4 * np.sqrt(27), 9 * 2]))
+
+
+def test_the_floor_is_that_of_objects_modelled_as_points(finished) -> None:
+    """Twelve bright stars whose circles agree; as many that a saturated band made galaxies, with models too wide."""
+    n = 24
+    nothing, point = np.zeros(n, bool), np.arange(n) < 12
+    total = 1e4 * np.linspace(1, 2, n)
+    psf = Flux(value=total, error=np.full(n, 1.0), flag=nothing)
+    centre = CentralPixels(nothing, nothing, np.full(n, 25.0), np.ones(n, int))
+    share = np.linspace(0.4, 0.9, CIRCLES) * np.where(point, 1, np.linspace(0.7, 0.95, n))[:, None]
+    band = BandFluxes(
+        psf=psf,
+        cmodel=psf,
+        gaap=(psf,) * 2,
+        model=np.zeros(n),
+        in_circles=share,
+        in_kron=np.ones((n, 1)),
+        extendedness=np.zeros(n),
+        excess=np.zeros(n),
+        excess_error=np.ones(n),
+        neighbours=np.zeros(n),
+        chi2=np.ones(n),
+        centre=centre,
+    )
+    light = total[:, None] * np.linspace(0.4, 0.9, CIRCLES)
+    in_circles = ApertureSums(flux=light, variance=np.ones((n, CIRCLES)), filled=np.ones((n, CIRCLES)))
+    in_kron = ApertureSums(flux=total[:, None], variance=np.ones((n, 1)), filled=np.ones((n, 1)))
+    inflation = ErrorInflation(psf=1.0, gaap=np.ones(2), radius=RADII, circle=np.ones(CIRCLES), samples=100)
+    given = {"kron_area": np.ones(n), "inflation": inflation, "floor": 0.03}
+    assert finish_band(band, in_circles, in_kron, **given, is_point=point).flux_floor.max() < 1e-3
+    assert finish_band(band, in_circles, in_kron, **given, is_point=~nothing).flux_floor.max() > 0.02

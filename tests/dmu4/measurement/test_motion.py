@@ -129,10 +129,14 @@ def test_saturated_stars_are_not_followed() -> None:
     scene, dx, dy = sky(rng)
     cube = patch(scene, dx, dy, rng)
     lost, kept = 2, 5
-    for star, bands in ((lost, (0, 1)), (kept, (0, 2))):
-        cube.flags[round(scene.y[star]) + 1, round(scene.x[star]) - 2, bands] |= FLAG_BIT["SAT"]
+    row, column = np.rint(scene.y).astype(int), np.rint(scene.x).astype(int)
+    cube.flags[row[kept] + 1, column[kept] - 2, (0, 2)] |= FLAG_BIT["SAT"]
+    # The core of the other, which is measured in a VISTA band then, where it is more than a pixel away.
+    cube.flags[row[lost] - 1 : row[lost] + 2, column[lost] - 1 : column[lost] + 2, :2] |= FLAG_BIT["SAT"]
     place = {"x": np.rint(scene.x), "y": np.rint(scene.y), "reference": np.full(len(scene.x), 1)}
-    motion = measured(cube, **place).objects.motion
+    objects = measured(cube, **place).objects
+    motion = objects.motion
+    assert list(objects.home[[lost, kept]]) == [1, 0]
     assert np.isnan(motion.x[lost])
     assert not motion.used[lost]
     assert motion.used[kept]
