@@ -319,10 +319,8 @@ def finish_band(
         Fluxes of the models, and their light in the apertures.
     in_circles, in_kron
         Sums of the image minus all models [N, aperture].
-    kron_area
-        Areas of the Kron ellipses in pixels^2 [N].
-    is_point
-        Whether the model of each object is a point source [N], whose light in an aperture is that of the PSF.
+    kron_area, is_point
+        Areas of the Kron ellipses in pixels^2, and whether the model of each object is a point source [N].
     inflation
         Error inflation due to the correlation of the noise.
     floor
@@ -338,9 +336,7 @@ def finish_band(
     own = band.model * band.in_kron[:, 0]
     middle = APERTURES.index(round(COVERAGE_RADIUS / REFERENCE_PIXEL))
     coverage = in_circles.filled[:, middle]
-    totals = [_total(of_circles[k], band.in_circles[:, k]) for k in map(APERTURES.index, FLOOR_APERTURES)]
-    of_stars = flux_floor(band.psf, totals, np.where(is_point, band.extendedness, np.nan), default=floor)
-    measured_floor = np.hypot(of_stars, scale_error)
+    measured_floor = np.hypot(_floor_of_points(band, of_circles, is_point, floor), scale_error)
     seen = np.isfinite(band.psf.value) & np.isfinite(band.gaap[GAAP_SIGMAS.index(1.0)].value)
     return BandMeasurement(
         psf=band.psf,
@@ -363,6 +359,12 @@ def finish_band(
         inexact_psf=band.centre.inexact_psf,
         usable=seen & (coverage >= 0.9) & ~saturated,
     )
+
+
+def _floor_of_points(band: BandFluxes, of_circles: Sequence[Flux], is_point: np.ndarray, default: float) -> float:
+    """The flux floor from objects modelled as points: the light in a circle of others is not that of their PSF."""
+    totals = [_total(of_circles[k], band.in_circles[:, k]) for k in map(APERTURES.index, FLOOR_APERTURES)]
+    return flux_floor(band.psf, totals, np.where(is_point, band.extendedness, np.nan), default=default)
 
 
 def _total(circle: Flux, fraction: np.ndarray) -> Flux:
