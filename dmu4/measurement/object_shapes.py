@@ -125,10 +125,8 @@ def measure_objects(
     ----------
     cube
         All bands, minus their residual sky.
-    x, y
-        Array positions of the peaks.
-    reference
-        Number of the best band of each peak.
+    x, y, reference
+        Array positions of the peaks, and the number of the best band of each.
     inflations
         Error inflation of each band due to correlated noise.
     settings, threads
