@@ -192,6 +192,10 @@ def offsets(reference: Table, catalogue: Table) -> Offsets:
     return Offsets(east * np.cos(np.radians(dec)) * 3.6e6, north * 3.6e6)
 
 
+IN_CIRCLE = 0.002
+"""Largest fraction of an object's light that belongs to neighbours, for a comparison of apertures."""
+
+
 def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str]) -> Table:
     """Ratio of catalogue to baseline fluxes in apertures of 2 arcsec diameter, for isolated bright objects.
 
@@ -214,7 +218,9 @@ def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str
             np.asarray(theirs[f"{band}_apFlux_2p0"], float),
             np.asarray(theirs[f"{band}_apFluxErr_2p0"], float),
         )
-        alone = (np.asarray(theirs[f"{band}_flags"]) == 0) & (np.asarray(ours["deblend_blendNChild"]) == 1)
+        # The baseline subtracts no neighbours: what counts is their light in the aperture.
+        others = np.ma.filled(np.ma.asarray(ours[f"{band}_neighbourFraction"]).astype(float), np.nan)
+        alone = (np.asarray(theirs[f"{band}_flags"]) == 0) & (others < IN_CIRCLE)
         good = good_flux(ours, f"{band}_ap06Flux") & alone & (error > 0) & (flux > 20 * error)
         ratio = np.asarray(ours[f"{band}_ap06Flux"], float)[good] / flux[good]
         middle = float(np.median(ratio)) if len(ratio) else np.nan

@@ -72,4 +72,5 @@ def objects(truth: Table, rng: np.random.Generator) -> Table:
         values[f"{band}_usable"] = np.ones(count)
         values[f"{band}_detected"] = np.asarray(seen[f"flux_{band}"]) > 5 * ERROR
         values[f"{band}_coverage"] = np.ones(count)
+        values[f"{band}_neighbourFraction"] = np.zeros(count)
     return make_object_table(values, BANDS, length=count)

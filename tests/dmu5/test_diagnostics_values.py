@@ -51,6 +51,7 @@ def catalogue(ra: np.ndarray, dec: np.ndarray, **values: object) -> Table:
             columns |= {f"{band}_{kind}": np.full(count, 1000.0), f"{band}_{kind}Err": np.full(count, 10.0)}
         columns |= {f"{band}_depth5": np.full(count, 25.0), f"{band}_usable": np.ones(count)}
         columns |= {f"{band}_coverage": np.ones(count), f"{band}_detected": np.ones(count)}
+        columns |= {f"{band}_neighbourFraction": np.zeros(count)}
     return make_object_table(columns | values, BANDS, length=count)
 
 
@@ -90,9 +91,16 @@ def test_offsets_are_on_the_sky(rng: np.random.Generator) -> None:
 
 
 def test_baseline_is_compared_where_objects_are_alone(rng: np.random.Generator) -> None:
-    """Blends, flagged and faint baseline fluxes do not count; what is left is ours over theirs."""
+    """Light of neighbours in a band, flagged and faint baseline fluxes do not count; what is left is ours over theirs.
+
+    The number of objects in the blend is of no importance.
+    """
     ra, dec = sky(40, rng)
-    ours = catalogue(ra, dec, deblend_blendNChild=np.where(np.arange(40) < 15, 3, 1))
+    light = np.where(np.arange(40) < 15, 0.003, 0.001)
+    light[14] = np.nan
+    ours = catalogue(
+        ra, dec, deblend_blendNChild=np.full(40, 3), **{f"{band}_neighbourFraction": light for band in BANDS}
+    )
     theirs = Table({"ra": ra, "dec": dec})
     for band in BANDS:
         theirs[f"{band}_apFlux_2p0"] = np.where(np.arange(40) < 15, 500.0, 800.0)
