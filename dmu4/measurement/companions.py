@@ -13,6 +13,7 @@ from dmu4.detection.detect import combined_map
 from dmu4.detection.footprints import Peaks, find_peaks
 from dmu4.detection.significance import correlate
 from dmu4.measurement.band_fit import BandFit
+from dmu4.measurement.band_fluxes import pixel_at
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.reference_band import central_signal_to_noise
 from dmu4.patches.cube import PatchCube, mean_psf
@@ -41,7 +42,7 @@ THRESHOLD, FLOOR = 5.0, 3.0
 
 
 BEST = 2.0
-"""Largest ratio of the signal to noise of a star in all bands together to that in its best band."""
+"""Ratio of the signal to noise of a star in all bands together to that in its best band for which there is room."""
 
 BLOCK, PART = 1400, 100_000
 """Numbers of rows, and of pixels, that are processed at once."""
@@ -97,21 +98,20 @@ def near_bright(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.
     for band in np.unique(reference):
         mine = reference == band
         at_peak[mine] = central_signal_to_noise(cube, int(band), x=x[mine], y=y[mine])
-    # All bands together see a star at most a few times as well as its best band.
     bright = at_peak > THRESHOLD / FAINTER / BEST
-    row, column = np.divmod(_pixel_numbers(x[bright], y[bright], cube.shape), cube.shape[1])
-    return _pixels_around(row, column, int(np.ceil(_reach(cube))) + 2, cube.shape)
+    return np.flatnonzero(_near(cube, x=x[bright], y=y[bright])).astype(np.int32)
 
 
-def _pixels_around(row: np.ndarray, column: np.ndarray, reach: int, shape: tuple[int, int]) -> np.ndarray:
-    """Flat numbers, increasing, of the pixels in circles around some pixels."""
-    # With a margin, so that circles at the edge are whole.
-    near = np.zeros((shape[0] + 2 * reach, shape[1] + 2 * reach), bool)
+def _near(cube: PatchCube, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether each pixel [y, x] is within reach of one of some positions, with a margin for the slopes of peaks."""
+    reach, (column, row) = int(np.ceil(_reach(cube))) + 2, pixel_at(cube, x=x, y=y)
+    # The array is larger, so that circles at the edge are whole.
+    near = np.zeros((cube.shape[0] + 2 * reach, cube.shape[1] + 2 * reach), bool)
     offset = np.arange(-reach, reach + 1)
     circle = offset[:, None] ** 2 + offset**2 <= reach**2
     for j, i in zip(row, column, strict=True):
         near[j : j + 2 * reach + 1, i : i + 2 * reach + 1] |= circle
-    return np.flatnonzero(near[reach:-reach, reach:-reach]).astype(np.int32)
+    return near[reach:-reach, reach:-reach]
 
 
 def _reach(cube: PatchCube) -> float:
@@ -192,7 +192,8 @@ def find_companions(
     scale = {"reach": _reach(cube), "width": WIDTH / cube.pixel_scale, "galaxy": GALAXY / cube.pixel_scale}
     host = _stars_of(peaks, x=x, y=y, star=star, height=height, **scale)
     apart = cKDTree(np.column_stack([x, y])).query(place)[0] > CLOSEST / cube.pixel_scale
-    at = _pixel_numbers(peaks.x, peaks.y, cube.shape)
+    column, row = pixel_at(cube, x=peaks.x, y=peaks.y)
+    at = row * cube.shape[1] + column
     chosen = np.flatnonzero((host >= 0) & apart & np.isin(at, pixels))
     around = _whole_significance(cube, bands, peaks.x[chosen], peaks.y[chosen], inflations)
     chosen = chosen[peaks.height[chosen] > SHARE * around]
@@ -209,22 +210,13 @@ def _combined_near(
     cube: PatchCube, residual: Mapping[int, np.ndarray], pixels: np.ndarray, *, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     """Significance in all bands together [y, x] of what remains near some positions; zero elsewhere."""
-    row, column = np.divmod(_pixel_numbers(x, y, cube.shape), cube.shape[1])
-    near, plane = np.zeros(cube.shape, bool), np.zeros(cube.shape, np.float32)
-    near.ravel()[_pixels_around(row, column, int(np.ceil(_reach(cube))) + 2, cube.shape)] = True
-    chosen = np.flatnonzero(near.ravel()[pixels])
+    plane, chosen = np.zeros(cube.shape, np.float32), np.flatnonzero(_near(cube, x=x, y=y).ravel()[pixels])
     for start in range(0, len(chosen), PART):
         some = chosen[start : start + PART]
         values = np.stack([residual[band][some] for band in sorted(residual)]).astype(np.float32)
         good = np.stack([cube.good[..., band].ravel()[pixels[some]] for band in sorted(residual)])
         plane.ravel()[pixels[some]] = combined_map(values[:, None], good[:, None])[0]
     return plane
-
-
-def _pixel_numbers(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Flat numbers of the pixels of positions."""
-    column, row = (np.clip(np.rint(along).astype(int), 0, n - 1) for along, n in ((x, shape[1]), (y, shape[0])))
-    return row * shape[1] + column
 
 
 def _stars_of(
@@ -268,7 +260,7 @@ def _whole_significance(
     cube: PatchCube, bands: Sequence[int], x: np.ndarray, y: np.ndarray, inflations: Sequence[ErrorInflation]
 ) -> np.ndarray:
     """Significance in all bands together at some positions of the images with all sources."""
-    row, column = np.divmod(_pixel_numbers(x, y, cube.shape), cube.shape[1])
+    column, row = pixel_at(cube, x=x, y=y)
     values, known = np.zeros((2, len(bands), 1, len(x)), np.float32)
     for number, band in enumerate(bands):
         psf = mean_psf(cube, band)

@@ -278,7 +278,8 @@ def sum_gaap(
         sums = project(weights, image=coarse.image, variance=coarse.variance, good=everywhere)
         seen = project(weights, image=coarse.seen, variance=coarse.seen, good=everywhere)
         flux[some], error[some] = area * sums.signal, np.sqrt(area * sums.noise)
-        filled[some] = np.where(possible[index[some]], seen.signal / sums.whole, 0)
+        known = possible[index[some]] & (sums.whole != 0)
+        filled[some] = np.divide(seen.signal, sums.whole, out=np.zeros(len(some)), where=known)
     return ApertureFluxes(flux, error, filled)
 
 

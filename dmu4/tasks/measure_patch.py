@@ -202,6 +202,7 @@ class MeasurePatchTask(PipelineTask):
         objects = absorb(detections, measured.objects.kept, measured.objects.absorbed)
         companions = measured.objects.companions
         objects = with_companions(objects, detections, companions, data)
+        self.metadata["objects"] = len(objects)
         objects["refBand"] = np.array(data.bands)[measured.objects.reference]
         primary = in_own_area(x=at.x, y=at.y, ra=at.ra, dec=at.dec, patch=patch, sky_map=sky_map)
         numbers = len(objects), len(companions.x), int(np.sum(primary))
