@@ -28,6 +28,7 @@ from dmu0.surveys import Survey
 from workflow.digest import input_contents, run_id, step_digest
 from workflow.full_disk import full_disk, is_full
 from workflow.graph import Step, load_steps
+from workflow.kernels import kernel_sockets
 from workflow.libraries import library_versions
 from workflow.pages import write_page
 from workflow.records import (
@@ -222,15 +223,17 @@ def _settings(identity: str, stage: int) -> dict[str, str]:
 
 def _execute(step: Step, part: Path, parameters: dict[str, str]) -> None:
     """Run the cells of a notebook in its own folder; the state after each cell is saved in ``part``."""
-    papermill.execute_notebook(
-        step.path,
-        part,
-        parameters=parameters,
-        kernel_name="python3",
-        language="python",
-        cwd=str(step.path.parent),
-        progress_bar=False,
-        log_output=False,
-        # Errors of cells are in the notebook; the kernel also calls it one that it is interrupted at its end.
-        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-    )
+    with kernel_sockets() as sockets:
+        papermill.execute_notebook(
+            step.path,
+            part,
+            parameters=parameters,
+            kernel_name="python3",
+            language="python",
+            cwd=str(step.path.parent),
+            progress_bar=False,
+            log_output=False,
+            config=sockets,
+            # Errors of cells are in the notebook; the kernel also calls it one that it is interrupted at its end.
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+        )

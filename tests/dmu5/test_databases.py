@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Generator
@@ -24,6 +23,7 @@ from dmu5.databases import in_cone, load_catalogue
 from dmu5.fusing import fuse
 from dmu5.observations import obscore_columns, outline
 from dmu5.writers import write_parquet, write_schema
+from tests.scenes.postgresql import free_port
 
 BANDS = ("g", "i", "vj", "vk")
 COLUMNS = schema_columns(BANDS)
@@ -43,9 +43,7 @@ def server() -> Generator[str]:
     if not SERVERS:
         pytest.skip("the Debian package postgresql is not installed")
     folder = Path(tempfile.mkdtemp(prefix="fusion_pg_"))  # the path of its socket has to be short
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres")
     try:

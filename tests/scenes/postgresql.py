@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import random
 import shutil
 import signal
 import socket
@@ -29,10 +30,15 @@ def programs() -> Path:
 
 
 def free_port() -> int:
-    """A TCP port that nobody uses."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A TCP port that nobody uses, below those that the system gives to outgoing connections and to who asks for any.
+
+    One of the latter may be given to another process before the server that it is for has started.
+    """
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as listener:
+            if listener.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise RuntimeError("of 100 TCP ports each is in use")
 
 
 class Server:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from pathlib import Path
 
 import nbformat
+import pytest
 
 from tests.scenes.toy_project import WRITE, make, records, write_notebook
 
@@ -75,3 +78,21 @@ def test_unknown_survey_is_named(toy: Path) -> None:
     assert result.returncode != 0
     assert "nothing" in result.stderr
     assert "toy" in result.stderr
+
+
+def test_kernels_listen_on_files_of_their_own(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel has no port that another could take, wherever temporary files are, and leaves nothing behind."""
+    temporary = toy / ("long" * 20)
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    body = "from ipykernel.connect import get_connection_file\n" + WRITE.format(
+        stage=3, value="(open(get_connection_file()).read(), get_connection_file())"
+    )
+    write_notebook(toy / "dmu3/1_C.ipynb", reads="[dmu0/1_A](../dmu0/1_A.ipynb)", imports="", body=body)
+    result = make(toy, "release", "SURVEY=toy")
+    assert result.returncode == 0, result.stdout + result.stderr
+    said, where = ast.literal_eval((toy / "dmu3/data/toy/number.txt").read_text())
+    connection = json.loads(said)
+    assert connection["transport"] == "ipc"
+    assert Path(connection["ip"]).parent == Path(where).parent
+    assert not Path(where).parent.exists()
