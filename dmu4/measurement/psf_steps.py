@@ -10,6 +10,12 @@ from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.stamps import Kernels, StampSet, render
 from dmu4.patches.band_psf import BandPsf
 
+BLOCK = 16
+"""Side in pixels of the blocks in which inputs are looked up first: few stamps reach a block with others."""
+
+MIXED, NO_INPUTS = -1, -2
+"""Values of blocks with several sets of inputs, and with none; those of sets are not negative."""
+
 
 @numba.njit(nogil=True, cache=True)
 def _psf_at(zone: np.ndarray, rows: int, columns: int, y: int, x: int) -> int:
@@ -21,6 +27,46 @@ def _psf_at(zone: np.ndarray, rows: int, columns: int, y: int, x: int) -> int:
         return rows * columns + number - 1
     ny, nx = zone.shape
     return (2 * y + 1) * rows // (2 * ny) * columns + (2 * x + 1) * columns // (2 * nx)
+
+
+@numba.njit(nogil=True, cache=True)
+def input_blocks(inputs: np.ndarray, zone: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """The set of inputs of blocks of `BLOCK` pixels [row, column]: `MIXED` where pixels have different ones, and
+    `NO_INPUTS` where no pixel has a PSF.
+
+    Parameters
+    ----------
+    inputs
+        Identifier of the set of inputs of each PSF.
+    zone
+        Zone of each pixel [y, x].
+    rows, columns
+        Numbers of cells.
+    """
+    ny, nx = zone.shape
+    blocks = np.full((-(-ny // BLOCK), -(-nx // BLOCK)), NO_INPUTS, np.int64)
+    for y in range(ny):
+        row = blocks[y // BLOCK]
+        for x in range(nx):
+            known = row[x // BLOCK]
+            if known == MIXED:
+                continue
+            number = _psf_at(zone, rows, columns, y, x)
+            if number >= 0:
+                here = np.int64(inputs[number])
+                row[x // BLOCK] = here if known in (NO_INPUTS, here) else MIXED
+    return blocks
+
+
+@numba.njit(nogil=True, cache=True)
+def _alone(blocks: np.ndarray, own: int, x0: int, y0: int, size: int) -> bool:
+    """Whether the blocks of a stamp have no other inputs than ``own``."""
+    ny, nx = blocks.shape
+    for row in range(max(y0 // BLOCK, 0), min((y0 + size - 1) // BLOCK + 1, ny)):
+        for column in range(max(x0 // BLOCK, 0), min((x0 + size - 1) // BLOCK + 1, nx)):
+            if blocks[row, column] not in (own, NO_INPUTS):
+                return False
+    return True
 
 
 @numba.njit(nogil=True, cache=True)
@@ -36,9 +82,12 @@ def _foreign_psfs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (source, PSF): the PSFs of other inputs than its own that pixels of its stamp have, one of each set."""
     sources, psfs = [0 for _ in range(0)], [0 for _ in range(0)]
+    blocks = input_blocks(inputs, zone, rows, columns)
     ny, nx = zone.shape
     for i in range(len(size)):
         own, first = inputs[cell[i]], len(sources)
+        if _alone(blocks, np.int64(own), x0[i], y0[i], size[i]):
+            continue
         for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
             last = own
             for x in range(max(x0[i], 0), min(x0[i] + size[i], nx)):

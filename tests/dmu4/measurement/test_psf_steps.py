@@ -11,6 +11,8 @@ from dmu4.measurement.band_fluxes import measure_band
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.forced import find_overlaps
 from dmu4.measurement.profiles import make_profiles
+from dmu4.measurement.psf_steps import MIXED, NO_INPUTS, follow_pixels, input_blocks
+from dmu4.measurement.stamps import Kernels, render
 from dmu4.measurement.structure import Structure
 from dmu4.patches.cube import BandPlanes, PatchCube
 from dmu4.patches.filling import make_cube
@@ -136,3 +138,29 @@ def test_psfs_follow_positions(rng) -> None:
     np.testing.assert_array_equal(psf.at(x=x, y=y), [0, 6, 12, 12, 7, 1])
     np.testing.assert_array_equal(psf.inputs[psf.at(x=x, y=y)], [5, 5, 9, 9, 9, 5])
     assert len(psf.stamps) == 13
+
+
+def test_blocks_are_of_one_set_of_inputs_or_mixed(rng) -> None:
+    """Unequal sides, no multiples of a block: the step lies in column 8; pixels without a PSF do not count."""
+    cube, *_ = stepped(rng, zones=True)
+    psf = cube.psf_of(0)
+    zone = psf.zone.copy()
+    zone[:16, :16], zone[170:, 230:] = LEFT_OUT, LEFT_OUT
+    expected = np.full((12, 15), 5)
+    expected[:, 8], expected[:, 9:] = MIXED, 9
+    expected[0, 0] = NO_INPUTS
+    np.testing.assert_array_equal(input_blocks(psf.inputs, zone, *psf.cells), expected)
+
+
+def test_only_stamps_that_reach_other_inputs_change(rng) -> None:
+    """Every pixel has the PSF of its inputs, whatever blocks its stamp reaches, also beyond the edges of the patch."""
+    cube, *_ = stepped(rng, zones=True)
+    psf = cube.psf_of(0)
+    x, y = np.array([2.0, 90.2, 112.7, 117.0, 150.3, 157.5, 160.9, 238.0]), np.full(8, 91.6)
+    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=41)
+    one, other = (render(profiles, Kernels(psf.stamps), np.full(len(x), cell)) for cell in (0, 3))
+    found = follow_pixels(render(profiles, Kernels(psf.stamps), psf.at(x=x, y=y)), profiles, psf)
+    for number in range(len(x)):
+        column = one.x0[number] + np.arange(one.size[number])
+        expected = np.where(column < EDGE, one[number], other[number])
+        np.testing.assert_allclose(found[number], expected, atol=1e-7)
