@@ -11,6 +11,10 @@ from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.psf_steps import follow_pixels
 from dmu4.measurement.stamps import Kernels, StampSet, render
 from dmu4.patches.cube import PatchCube, mean_psf, psf_sigma
+from dmu4.patches.look_up import is_saturated, saturated_at
+
+MIN_COVERED, MIN_WINGS = 0.1, 0.01
+"""Smallest fraction of the light of an object on usable pixels; the bright wings of a saturated star need less."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,10 @@ class BandFit:
     flux
         Flux of each model, 0 if it could not be fitted [N].
     residual, variance, good
-        Image minus all models, variance, and whether a pixel has data [y, x].
+        Image minus all models, variance, and whether a pixel has data [y, x]. In saturated pixels the models stand for
+        the image: what remains is zero there.
     usable
-        The pixels with data whose PSF is known [y, x].
+        The pixels with data that are not saturated and whose PSF is known [y, x].
     psf
         PSF stamps [PSF, y, x].
     kernels
@@ -61,6 +66,9 @@ class BandFit:
 def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.ndarray, np.ndarray]) -> BandFit:
     """Fit all objects of a band that has data and a PSF.
 
+    Saturated pixels take no part: the flux of a saturated star is that of its wings, so that what is left around it
+    does not enter the fluxes and shapes of its neighbours.
+
     Parameters
     ----------
     cube, band
@@ -72,13 +80,15 @@ def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.nda
     """
     image, variance, good = (cube.plane(name, band) for name in ("image", "variance", "good"))
     psf, centres = cube.psf_of(band), {"x": profiles.x, "y": profiles.y}
-    cell, usable = psf.at(**centres), psf.usable(good)
+    saturated, cell = is_saturated(cube, band), psf.at(**centres)
+    usable = psf.usable(good) & ~saturated
+    enough = np.where(saturated_at(cube, band, **centres), MIN_WINGS, MIN_COVERED)
     kernels = Kernels(psf.stamps)
     models = render(profiles, kernels, cell)
     exact = follow_pixels(models, profiles, psf)
-    forced = fit_fluxes(exact, image=image, variance=variance, good=usable, pairs=pairs)
+    forced = fit_fluxes(exact, image=image, variance=variance, good=usable, pairs=pairs, min_covered=enough)
     flux = np.nan_to_num(forced.flux)
-    residual = subtract_models(image, good, exact, flux)
+    residual = subtract_models(image, good & ~saturated, exact, flux)
     return BandFit(
         models=models,
         forced=forced,

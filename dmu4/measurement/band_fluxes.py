@@ -16,6 +16,7 @@ from dmu4.measurement.point_sources import PointFluxes, classify, point_fluxes
 from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.structure import Structure
 from dmu4.patches.cube import FLAG_BIT, PatchCube
+from dmu4.patches.look_up import pixel_at, saturated_at
 from obs_vista.photometry import magnitude_of
 
 MIN_FILLED = 0.5
@@ -158,32 +159,6 @@ def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles,
     )
 
 
-def pixel_at(cube: PatchCube, *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels (column, row) of positions; outside the patch those at its edge."""
-    column, row = (
-        np.clip(np.rint(along).astype(int), 0, n - 1) for along, n in ((x, cube.shape[1]), (y, cube.shape[0]))
-    )
-    return column, row
-
-
-def saturated_at(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Whether a saturated pixel lies within two pixels, along both axes, of each position.
-
-    Parameters
-    ----------
-    cube, band
-        All bands, and the number of the band.
-    x, y
-        Positions in array pixels [N].
-    """
-    column, row = pixel_at(cube, x=x, y=y)
-    flags, around = cube.plane("flags", band), np.arange(-2, 3)
-    rows, columns = (
-        np.clip(middle[:, None] + around, 0, n - 1) for middle, n in ((row, cube.shape[0]), (column, cube.shape[1]))
-    )
-    return (flags[rows[:, :, None], columns[:, None, :]] & FLAG_BIT["SAT"] != 0).any(axis=(1, 2))
-
-
 def blending_cost(forced: ForcedFluxes) -> np.ndarray:
     """Ratio of the error of each flux to its error for known neighbours, whatever its model; 1 if there is no error."""
     alone = forced.isolated_error
@@ -235,7 +210,8 @@ def measure_band(
     centre = central_pixels(cube, band, fit, profiles, inflation=inflation.psf)
     point = point_fluxes(profiles, fit, np.arange(len(profiles)))
     errors = inflation.psf * point.error * blending_cost(fit.forced)
-    covered = np.where(np.isfinite(fit.forced.flux), fit.forced.covered, 0)
+    # The flux of a saturated star is that of its wings: flagged, but not missing.
+    covered = np.where(centre.saturated, 1, fit.forced.covered) * np.isfinite(fit.forced.flux)
     cmodel = model_fluxes(profiles, fit, structure, inflation, point=point.flux, point_error=errors)
     fluxes = BandFluxes(
         psf=make_flux(point.flux, errors, covered, centre.saturated),

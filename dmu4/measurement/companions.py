@@ -13,10 +13,10 @@ from dmu4.detection.detect import combined_map
 from dmu4.detection.footprints import Peaks, find_peaks
 from dmu4.detection.significance import correlate
 from dmu4.measurement.band_fit import BandFit
-from dmu4.measurement.band_fluxes import pixel_at
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.reference_band import central_signal_to_noise
 from dmu4.patches.cube import PatchCube, mean_psf
+from dmu4.patches.look_up import pixel_at
 
 REACH = 3.3
 """Largest distance of a companion from its star in arcsec: further away it is found without subtracting the star."""

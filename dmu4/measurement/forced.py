@@ -253,7 +253,7 @@ def fit_fluxes(
     variance: np.ndarray,
     good: np.ndarray,
     pairs: tuple[np.ndarray, np.ndarray] | None = None,
-    min_covered: float = 0.1,
+    min_covered: float | np.ndarray = 0.1,
 ) -> ForcedFluxes:
     """Simultaneous least-squares fit of the fluxes of all sources of a band.
 
@@ -271,7 +271,8 @@ def fit_fluxes(
     pairs
         Overlapping sources from `find_overlaps`, which are the same for all bands; None: they are computed here.
     min_covered
-        Smallest fraction of the light on good pixels; sources with less are not fitted and have no flux.
+        Smallest fraction of the light on good pixels, of each source or of all; sources with less are not fitted and
+        have no flux.
     """
     sums = project(stamps, image=image, variance=variance, good=good)
     covered = np.divide(sums.seen, sums.whole, out=np.zeros(len(stamps)), where=sums.whole > 0)

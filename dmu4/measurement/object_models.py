@@ -56,7 +56,7 @@ class ObjectShapes:
         return ObjectShapes(*(getattr(self, name)[members] for name in self.__dataclass_fields__))
 
 
-Rows = TypeVar("Rows", ObjectShapes, Motion)
+Rows = TypeVar("Rows", ObjectShapes, Motion, Structure)
 
 
 def joined(first: Rows, second: Rows) -> Rows:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dmu4.measurement.band_fluxes import pixel_at, saturated_at
 from dmu4.patches.cube import PatchCube, mean_psf
+from dmu4.patches.look_up import pixel_at, saturated_at
 
 
 def central_signal_to_noise(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -25,9 +25,9 @@ from dmu0.sky.skymap import RingsSkyMap, SingleSkyMap, make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from dmu4.measurement.epochs import CellEpochs, cell_epochs
+from dmu4.measurement.iterations import ShapeSettings
 from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
 from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows, with_companions
-from dmu4.measurement.object_shapes import ShapeSettings
 from dmu4.objects.primary import in_own_area
 from dmu4.patches.cube import PatchData
 from dmu4.patches.load import StoredPatch

@@ -101,6 +101,24 @@ def make_galaxies(
     )
 
 
+def with_neighbours(galaxies: Galaxies, rng: np.random.Generator, *, ratio: float, distance: float) -> Galaxies:
+    """Each galaxy with a neighbour of its colour, brighter by a ratio, at a distance in pixels in any direction.
+
+    The neighbours, which follow the galaxies, have as much light in a bulge as in a disc. All are as much farther from
+    the edges as they are from each other, for `make_patch` with that ``border``.
+    """
+    angle = rng.uniform(0, 2 * np.pi, len(galaxies.x))
+    both = {name: np.tile(getattr(galaxies, name).T, 2).T for name in ("radius", "axis_ratio", "angle")}
+    return Galaxies(
+        x=distance + np.concatenate([galaxies.x, galaxies.x + distance * np.cos(angle)]),
+        y=distance + np.concatenate([galaxies.y, galaxies.y + distance * np.sin(angle)]),
+        fraction=np.concatenate([galaxies.fraction, np.full(len(angle), 0.5)]),
+        flux=np.concatenate([galaxies.flux, ratio * galaxies.flux]),
+        bulge_size=galaxies.bulge_size,
+        **both,
+    )
+
+
 def psf_of(band: int) -> galsim.GSObject:
     """A Moffat profile, which is not round."""
     return galsim.Moffat(beta=3.5, fwhm=FWHM[band]).shear(g1=0.03, g2=-0.02)
@@ -127,9 +145,15 @@ def _draw(galaxies: Galaxies, band: int, shape: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def make_patch(galaxies: Galaxies, rng: np.random.Generator) -> PatchCube:
-    """The galaxies in all bands with white noise."""
-    extent = 2 * MARGIN + STEP * round(np.sqrt(len(galaxies.x)))
+def make_patch(
+    galaxies: Galaxies, rng: np.random.Generator, *, side: int | None = None, border: int = 0
+) -> PatchCube:
+    """The galaxies in all bands with white noise.
+
+    ``side`` is the number of galaxies of the square in each direction, if there are others besides, and ``border`` the
+    number of pixels added on each side.
+    """
+    extent = 2 * MARGIN + STEP * (side or round(np.sqrt(len(galaxies.x)))) + 2 * border
     planes = {}
     for number, band in enumerate(BANDS):
         stamp = psf_of(number).drawImage(nx=61, ny=61, scale=PIXEL_SCALE, method="no_pixel", dtype=float).array

@@ -9,8 +9,8 @@ from scipy.spatial import cKDTree
 from dmu4.detection.detect import DetectionSettings, detect
 from dmu4.measurement.companions import FAINTER, find_companions, near_bright
 from dmu4.measurement.error_scale import ErrorInflation
+from dmu4.measurement.iterations import ShapeSettings
 from dmu4.measurement.measure import MeasurementSettings, measure
-from dmu4.measurement.object_shapes import ShapeSettings
 from dmu4.patches.cube import BandPlanes, PatchCube
 from dmu4.patches.filling import make_cube
 from tests.scenes.patches import Scene, draw, psf_stamp

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dmu4.measurement.iterations import ShapeSettings
 from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
 from dmu4.measurement.motion import FLOOR, Motion, Shifts, combine_shifts, link_moved, update_motion
-from dmu4.measurement.object_shapes import ShapeSettings
 from dmu4.patches.cube import FLAG_BIT, BandPlanes, PatchCube
 from dmu4.patches.filling import make_cube
 from tests.scenes.patches import Scene, correlated_noise, draw, psf_stamp

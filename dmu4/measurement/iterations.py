@@ -1,0 +1,318 @@
+"""One iteration of the measurement of objects: all are modelled in each band, then each is measured in its best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from dmu4.measurement.adaptive_moments import disc_covariance, measure_shapes
+from dmu4.measurement.band_fit import BandFit, fit_band
+from dmu4.measurement.companions import residual_significance
+from dmu4.measurement.error_scale import ErrorInflation
+from dmu4.measurement.kron import kron_radii
+from dmu4.measurement.motion import MIN_SIGNAL_TO_NOISE, Motion, Shifts, measure_shifts, survey_of
+from dmu4.measurement.object_models import ObjectShapes, SurveyModels, first_guess, joined, survey_models
+from dmu4.measurement.point_sources import classify, point_fluxes
+from dmu4.measurement.profiles import Profiles, stamp_size
+from dmu4.measurement.spectra import SourceSpectra, source_spectra
+from dmu4.measurement.structure import BANDS_USED, Structure
+from dmu4.patches.cube import PatchCube, mean_psf
+from dmu4.patches.look_up import saturated_at
+
+BRIGHT_GALAXY = 50.0
+"""Signal to noise from which on the structure of a galaxy is fitted after the first iteration already: a single disc
+would leave of it what is as bright as its neighbours."""
+
+MIN_SEEN = 0.7
+"""Smallest fraction of the light of an object on good pixels of a band for a fit of its structure there."""
+
+
+@dataclass(frozen=True)
+class ShapeSettings:
+    """Settings for positions and shapes.
+
+    Attributes
+    ----------
+    passes
+        Number of iterations of modelling all sources, subtracting neighbours, and measuring; with one, discs and bulges
+        are not fitted.
+    min_signal_to_noise
+        Smallest signal to noise for a shape; fainter objects have a position but the shape of the PSF.
+    extended_limit
+        Squared intrinsic width relative to that of the PSF above which an object is extended.
+    max_shift
+        Largest shift of a centre from its peak in each iteration, arcsec.
+    max_motion
+        Largest motion in arcsec between the optical and the VISTA images; 0: motions are not measured.
+    companions
+        Whether companions of stars are searched for after the first of several iterations.
+    """
+
+    passes: int = 2
+    min_signal_to_noise: float = 7.0
+    extended_limit: float = 0.1
+    max_shift: float = 0.4
+    max_motion: float = 5.0
+    companions: bool = True
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """What is known of N objects before an iteration.
+
+    Attributes
+    ----------
+    shapes, motion, structure
+        Positions and shapes, motions between the surveys, and discs and bulges where they have been fitted.
+    start
+        Moments of the PSF of each object [N, 3].
+    reference
+        Number of the best band of each.
+    used
+        Numbers of the bands in which the structure of each is fitted [N, `BANDS_USED`], -1: none.
+    visible
+        Whether each matters in a band [N, band]; in the others it is not modelled.
+    """
+
+    shapes: ObjectShapes
+    motion: Motion
+    structure: Structure
+    start: np.ndarray
+    reference: np.ndarray
+    used: np.ndarray
+    visible: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+    def __getitem__(self, members: np.ndarray) -> ObjectState:
+        """Some of the objects, by number."""
+        return ObjectState(*(getattr(self, one.name)[members] for one in fields(self)))
+
+    def followed_by(self, other: ObjectState) -> ObjectState:
+        """These objects, then others."""
+        arrays = ("start", "reference", "used", "visible")
+        return ObjectState(
+            shapes=joined(self.shapes, other.shapes),
+            motion=joined(self.motion, other.motion),
+            structure=joined(self.structure, other.structure),
+            **{name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in arrays},
+        )
+
+
+def first_state(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> ObjectState:
+    """Point sources at peaks, given the number of the best band of each."""
+    n, shapes = len(x), first_guess(cube, x=x, y=y, reference=reference)
+    return ObjectState(
+        shapes=shapes,
+        motion=Motion.none(n),
+        structure=Structure.none(n),
+        start=shapes.covariance,
+        reference=np.asarray(reference),
+        used=np.full((n, BANDS_USED), -1),
+        visible=np.ones((n, len(cube.bands)), bool),
+    )
+
+
+class BandResult(NamedTuple):
+    """Results of one iteration in one band.
+
+    Attributes
+    ----------
+    shapes
+        Shapes of the objects for which it is the best band.
+    members, shifts
+        Numbers of bright objects, and their shifts.
+    flux, error
+        Fluxes of all objects in the simultaneous fit, NaN where there are none.
+    spectra
+        Spectra of the objects whose structure is to be fitted; None if none is.
+    remains
+        What remains near bright objects, see `dmu4.measurement.companions.residual_significance`; None if not wanted.
+    """
+
+    shapes: ObjectShapes
+    members: np.ndarray
+    shifts: Shifts
+    flux: np.ndarray
+    error: np.ndarray
+    spectra: SourceSpectra | None
+    remains: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What is common to all bands of one iteration.
+
+    Attributes
+    ----------
+    cube
+        All bands, minus their residual sky.
+    state
+        What is known of the objects.
+    home
+        Survey of the best band of each, see `dmu4.measurement.motion.survey_of`.
+    models
+        Models of all objects in each survey.
+    inflations, settings
+        Error inflation of each band due to correlated noise, and settings.
+    near
+        Pixels [y, x] at which companions are searched for; None if they are not.
+    of_structure
+        Objects whose spectra are wanted: ``"bright"`` galaxies, those that are ``"used"`` in a band, or ``"none"``.
+    """
+
+    cube: PatchCube
+    state: ObjectState
+    home: np.ndarray
+    models: Sequence[SurveyModels]
+    inflations: Sequence[ErrorInflation]
+    settings: ShapeSettings
+    near: np.ndarray | None
+    of_structure: Literal["bright", "used", "none"]
+
+    def of(self, members: np.ndarray) -> Iteration:
+        """The same iteration for some of the objects, by number."""
+        models = [one.subset(members) for one in self.models]
+        return replace(self, state=self.state[members], home=self.home[members], models=models)
+
+
+def begin(
+    cube: PatchCube,
+    state: ObjectState,
+    inflations: Sequence[ErrorInflation],
+    settings: ShapeSettings,
+    *,
+    near: np.ndarray | None,
+    of_structure: Literal["bright", "used", "none"],
+) -> Iteration:
+    """An iteration whose models follow from what is known; the parameters are attributes of `Iteration`."""
+    home = np.array([survey_of(band) for band in cube.bands])[state.reference]
+    models = survey_models(cube, state.shapes, state.motion, home, state.structure)
+    return Iteration(cube, state, home, models, inflations, settings, near, of_structure)
+
+
+def measure_bands(task: Iteration, threads: int) -> dict[int, BandResult]:
+    """One iteration in all bands that are the best of any object, or in all bands if motions are measured.
+
+    Parameters
+    ----------
+    task
+        The iteration.
+    threads
+        Number of bands measured at once.
+
+    Returns
+    -------
+    dict
+        Number of a band -> its results.
+    """
+    cube, reference = task.cube, task.state.reference
+    wanted, seen = np.unique(reference), cube.good.any(axis=(0, 1)) & cube.psf.any(axis=(1, 2, 3, 4))
+    follow = task.settings.max_motion > 0 and len({survey_of(band) for band in cube.bands}) > 1
+    bands = [band for band in range(len(cube.bands)) if band in wanted or (follow and seen[band])]
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(lambda band: _measure_visible(task, band, np.flatnonzero(reference == band)), bands)
+        return dict(zip(bands, results, strict=True))
+
+
+def fluxes_of(results: Mapping[int, BandResult], n: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fluxes and errors [object, band] of an iteration, NaN in bands that were not measured."""
+    values = np.full((2, n, bands), np.nan)
+    for band, one in results.items():
+        values[0, :, band], values[1, :, band] = one.flux, one.error
+    return values[0], values[1]
+
+
+def _measure_visible(task: Iteration, band: int, members: np.ndarray) -> BandResult:
+    """The result of `_measure_in` for the objects that matter in a band; the others have no flux."""
+    n, present = len(task.state), np.flatnonzero(task.state.visible[:, band])
+    if len(present) == n:
+        return _measure_in(task, band, members)
+    found = _measure_in(task.of(present), band, np.searchsorted(present, members))
+    fluxes = np.full((2, n), np.nan)
+    fluxes[:, present] = found.flux, found.error
+    spectra = None if found.spectra is None else replace(found.spectra, members=present[found.spectra.members])
+    return found._replace(members=present[found.members], flux=fluxes[0], error=fluxes[1], spectra=spectra)
+
+
+def _measure_in(task: Iteration, band: int, members: np.ndarray) -> BandResult:
+    """One iteration in one band: shapes of the objects for which it is the best band, shifts and fluxes of all."""
+    shapes, settings, start = task.state.shapes, task.settings, task.state.start
+    factor, place = task.inflations[band].psf, {"members": members, "x": shapes.x, "y": shapes.y}
+    profiles, pairs = task.models[survey_of(task.cube.bands[band])]
+    fit = fit_band(task.cube, band, profiles, pairs)
+    point = point_fluxes(profiles, fit, members)
+    significance = point.flux / (factor * point.error)
+    extended = classify(point.excess, factor * point.excess_error, significance, limit=settings.extended_limit)
+    adapt = np.zeros(len(shapes.x), bool)
+    adapt[members] = significance >= settings.min_signal_to_noise
+    max_shift = settings.max_shift / task.cube.pixel_scale
+    planes = {"residual": fit.residual, "variance": fit.variance}
+    moments = measure_shapes(fit.models, fit.flux, **planes, **place, start=start, adapt=adapt, max_shift=max_shift)
+    covariance = np.where(moments.failed[:, None], start[members], moments.covariance)
+    has_disc = (extended == 1) & ~moments.failed
+    of_all = shapes.covariance.copy()
+    of_all[members] = covariance
+    measured = ObjectShapes(
+        x=moments.x,
+        y=moments.y,
+        x_error=factor * moments.x_error,
+        y_error=factor * moments.y_error,
+        xy_covariance=factor**2 * moments.xy_covariance,
+        covariance=covariance,
+        failed=moments.failed,
+        extendedness=extended,
+        disc=np.where(has_disc[:, None], disc_covariance(covariance, start[members]), 0),
+        kron=kron_radii(fit.models, fit.flux, residual=fit.residual, **place, covariance=of_all),
+    )
+    bright, shifts = _shifts_in(task, band, fit, profiles)
+    spectra = _spectra_in(task, band, fit, profiles, galaxies=(members, measured.disc, significance))
+    remains = None
+    if task.near is not None:
+        remains = residual_significance(fit, mean_psf(task.cube, band), factor, task.near)
+    return BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error, spectra, remains)
+
+
+def _spectra_in(
+    task: Iteration,
+    band: int,
+    fit: BandFit,
+    profiles: Profiles,
+    *,
+    galaxies: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> SourceSpectra | None:
+    """Spectra of the objects whose structure is fitted in a band, on stamps with six half-light radii to each side.
+
+    ``galaxies`` are the objects for which this is the best band: numbers, discs (zero without), signal to noise.
+    """
+    if task.of_structure == "none":
+        return None
+    seen = np.nan_to_num(fit.forced.covered) > MIN_SEEN
+    if task.of_structure == "bright":
+        numbers, discs, significance = galaxies
+        chosen = discs.any(axis=1) & (significance > BRIGHT_GALAXY) & seen[numbers]
+        members, disc = numbers[chosen], discs[chosen]
+    else:
+        members = np.flatnonzero((task.state.used == band).any(axis=1) & seen)
+        disc = profiles.covariance[members]
+    side = stamp_size(12 * np.sqrt(np.maximum(disc[:, 0], disc[:, 1])), task.cube.psf.shape[-1])
+    return source_spectra(profiles, fit, members, side)
+
+
+def _shifts_in(task: Iteration, band: int, fit: BandFit, profiles: Profiles) -> tuple[np.ndarray, Shifts]:
+    """Numbers of the objects that are bright in a band, not saturated there and not known to be extended, and their
+    shifts there. A saturated star has no shape that a shift could be measured from, nor have the peaks at its edge."""
+    if not task.settings.max_motion:
+        nothing = np.zeros(0)
+        return np.zeros(0, np.int64), Shifts(nothing, nothing, nothing, nothing)
+    inflation = task.inflations[band]
+    bright = np.nan_to_num(fit.forced.flux / (inflation.psf * fit.forced.error)) > MIN_SIGNAL_TO_NOISE
+    members = np.flatnonzero(bright & (task.state.shapes.extendedness != 1))
+    members = members[~saturated_at(task.cube, band, x=profiles.x[members], y=profiles.y[members])]
+    shifts = measure_shifts(profiles, fit, members)
+    return members, shifts._replace(x_error=inflation.shift * shifts.x_error, y_error=inflation.shift * shifts.y_error)

@@ -1,0 +1,38 @@
+"""What the pixels at positions are: their numbers, and whether they are saturated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dmu4.patches.cube import FLAG_BIT, PatchCube
+
+
+def is_saturated(cube: PatchCube, band: int) -> np.ndarray:
+    """Whether each pixel [y, x] of a band is saturated."""
+    return (cube.plane("flags", band) & FLAG_BIT["SAT"]) != 0
+
+
+def pixel_at(cube: PatchCube, *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels (column, row) of positions; outside the patch those at its edge."""
+    column, row = (
+        np.clip(np.rint(along).astype(int), 0, n - 1) for along, n in ((x, cube.shape[1]), (y, cube.shape[0]))
+    )
+    return column, row
+
+
+def saturated_at(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether a saturated pixel lies within two pixels, along both axes, of each position.
+
+    Parameters
+    ----------
+    cube, band
+        All bands, and the number of the band.
+    x, y
+        Positions in array pixels [N].
+    """
+    column, row = pixel_at(cube, x=x, y=y)
+    flags, around = cube.plane("flags", band), np.arange(-2, 3)
+    rows, columns = (
+        np.clip(middle[:, None] + around, 0, n - 1) for middle, n in ((row, cube.shape[0]), (column, cube.shape[1]))
+    )
+    return (flags[rows[:, :, None], columns[:, None, :]] & FLAG_BIT["SAT"] != 0).any(axis=(1, 2))
