@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,9 +23,8 @@ from dmu4.measurement.structure import BANDS_USED, Structure
 from dmu4.patches.cube import PatchCube, mean_psf
 from dmu4.patches.look_up import saturated_at
 
-BRIGHT_GALAXY = 50.0
-"""Signal to noise from which on the structure of a galaxy is fitted after the first iteration already: a single disc
-would leave of it what is as bright as its neighbours."""
+MAX_EXCESS = 10.0
+"""Largest squared width, in units of that of the PSF, of a disc whose moments are unknown."""
 
 MIN_SEEN = 0.7
 """Smallest fraction of the light of an object on good pixels of a band for a fit of its structure there."""
@@ -162,8 +161,8 @@ class Iteration:
         Error inflation of each band due to correlated noise, and settings.
     near
         Pixels [y, x] at which companions are searched for; None if they are not.
-    of_structure
-        Objects whose spectra are wanted: ``"bright"`` galaxies, those that are ``"used"`` in a band, or ``"none"``.
+    structure
+        Whether the spectra of the objects are wanted in the bands in which they are used.
     """
 
     cube: PatchCube
@@ -173,7 +172,7 @@ class Iteration:
     inflations: Sequence[ErrorInflation]
     settings: ShapeSettings
     near: np.ndarray | None
-    of_structure: Literal["bright", "used", "none"]
+    structure: bool
 
     def of(self, members: np.ndarray) -> Iteration:
         """The same iteration for some of the objects, by number."""
@@ -187,13 +186,13 @@ def begin(
     inflations: Sequence[ErrorInflation],
     settings: ShapeSettings,
     *,
-    near: np.ndarray | None,
-    of_structure: Literal["bright", "used", "none"],
+    near: np.ndarray | None = None,
+    structure: bool = False,
 ) -> Iteration:
     """An iteration whose models follow from what is known; the parameters are attributes of `Iteration`."""
     home = np.array([survey_of(band) for band in cube.bands])[state.reference]
     models = survey_models(cube, state.shapes, state.motion, home, state.structure)
-    return Iteration(cube, state, home, models, inflations, settings, near, of_structure)
+    return Iteration(cube, state, home, models, inflations, settings, near, structure)
 
 
 def measure_bands(task: Iteration, threads: int) -> dict[int, BandResult]:
@@ -218,6 +217,48 @@ def measure_bands(task: Iteration, threads: int) -> dict[int, BandResult]:
     with ThreadPoolExecutor(threads) as pool:
         results = pool.map(lambda band: _measure_visible(task, band, np.flatnonzero(reference == band)), bands)
         return dict(zip(bands, results, strict=True))
+
+
+def spectra_of(task: Iteration, members: np.ndarray, threads: int) -> dict[int, SourceSpectra]:
+    """Spectra of some objects in their best bands, with the models of their neighbours subtracted.
+
+    Parameters
+    ----------
+    task
+        What is known, and the models that follow from it.
+    members
+        Numbers of the objects.
+    threads
+        Number of bands measured at once.
+
+    Returns
+    -------
+    dict
+        Number of a band -> spectra of the objects for which it is the best one.
+    """
+    state = task.state
+
+    def one(band: int) -> SourceSpectra:
+        mine, survey = members[state.reference[members] == band], survey_of(task.cube.bands[band])
+        first, second = task.models[survey].pairs
+        beside = np.concatenate([second[np.isin(first, mine)], first[np.isin(second, mine)]])
+        present = np.union1d(mine, beside)
+        part = task.of(present)
+        profiles, pairs = part.models[survey]
+        fit, here = fit_band(task.cube, band, profiles, pairs), np.searchsorted(present, mine)
+        spectra = _spectra(part, fit, here[np.nan_to_num(fit.forced.covered[here]) > MIN_SEEN], profiles)
+        return replace(spectra, members=present[spectra.members])
+
+    bands = np.unique(state.reference[members]).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        return dict(zip(bands, pool.map(one, bands), strict=True))
+
+
+def _spectra(task: Iteration, fit: BandFit, members: np.ndarray, profiles: Profiles) -> SourceSpectra:
+    """Spectra of some objects of a band, on stamps with six half-light radii of their discs to each side."""
+    disc = profiles.covariance[members]
+    side = stamp_size(12 * np.sqrt(np.maximum(disc[:, 0], disc[:, 1])), task.cube.psf.shape[-1])
+    return source_spectra(profiles, fit, members, side)
 
 
 def fluxes_of(results: Mapping[int, BandResult], n: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
@@ -255,7 +296,9 @@ def _measure_in(task: Iteration, band: int, members: np.ndarray) -> BandResult:
     planes = {"residual": fit.residual, "variance": fit.variance}
     moments = measure_shapes(fit.models, fit.flux, **planes, **place, start=start, adapt=adapt, max_shift=max_shift)
     covariance = np.where(moments.failed[:, None], start[members], moments.covariance)
-    has_disc = (extended == 1) & ~moments.failed
+    # Where the light of a neighbour keeps the moments from converging, the disc is as wide as the point source is not.
+    rough = start[members] * (1 + np.clip(np.nan_to_num(point.excess), 0, MAX_EXCESS))[:, None]
+    wide = np.where(moments.failed[:, None], rough, covariance)
     of_all = shapes.covariance.copy()
     of_all[members] = covariance
     measured = ObjectShapes(
@@ -267,41 +310,17 @@ def _measure_in(task: Iteration, band: int, members: np.ndarray) -> BandResult:
         covariance=covariance,
         failed=moments.failed,
         extendedness=extended,
-        disc=np.where(has_disc[:, None], disc_covariance(covariance, start[members]), 0),
+        disc=np.where((extended == 1)[:, None], disc_covariance(wide, start[members]), 0),
         kron=kron_radii(fit.models, fit.flux, residual=fit.residual, **place, covariance=of_all),
     )
     bright, shifts = _shifts_in(task, band, fit, profiles)
-    spectra = _spectra_in(task, band, fit, profiles, galaxies=(members, measured.disc, significance))
-    remains = None
+    spectra = remains = None
+    if task.structure:
+        used = (task.state.used == band).any(axis=1) & (np.nan_to_num(fit.forced.covered) > MIN_SEEN)
+        spectra = _spectra(task, fit, np.flatnonzero(used), profiles)
     if task.near is not None:
         remains = residual_significance(fit, mean_psf(task.cube, band), factor, task.near)
     return BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error, spectra, remains)
-
-
-def _spectra_in(
-    task: Iteration,
-    band: int,
-    fit: BandFit,
-    profiles: Profiles,
-    *,
-    galaxies: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> SourceSpectra | None:
-    """Spectra of the objects whose structure is fitted in a band, on stamps with six half-light radii to each side.
-
-    ``galaxies`` are the objects for which this is the best band: numbers, discs (zero without), signal to noise.
-    """
-    if task.of_structure == "none":
-        return None
-    seen = np.nan_to_num(fit.forced.covered) > MIN_SEEN
-    if task.of_structure == "bright":
-        numbers, discs, significance = galaxies
-        chosen = discs.any(axis=1) & (significance > BRIGHT_GALAXY) & seen[numbers]
-        members, disc = numbers[chosen], discs[chosen]
-    else:
-        members = np.flatnonzero((task.state.used == band).any(axis=1) & seen)
-        disc = profiles.covariance[members]
-    side = stamp_size(12 * np.sqrt(np.maximum(disc[:, 0], disc[:, 1])), task.cube.psf.shape[-1])
-    return source_spectra(profiles, fit, members, side)
 
 
 def _shifts_in(task: Iteration, band: int, fit: BandFit, profiles: Profiles) -> tuple[np.ndarray, Shifts]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from dmu4.measurement.iterations import (
     first_state,
     fluxes_of,
     measure_bands,
+    spectra_of,
 )
 from dmu4.measurement.motion import (
     FLOOR,
@@ -33,8 +33,16 @@ from dmu4.measurement.motion import (
 )
 from dmu4.measurement.object_models import ObjectShapes
 from dmu4.measurement.reference_band import unsaturated_bands
+from dmu4.measurement.spectra import SourceSpectra
 from dmu4.measurement.structure import BANDS_USED, Structure, bands_to_use, fit_structure
 from dmu4.patches.cube import PatchCube
+
+REFINED = 2
+"""Number of times that the structure of bright galaxies is fitted after the first iteration: each time minus what is
+then known of their neighbours, which are as bright in clusters."""
+
+BRIGHT_GALAXY = 50.0
+"""Signal to noise of bright galaxies: what a single disc leaves of them may be as bright as their neighbours."""
 
 VISIBLE = 2.0
 """Signal to noise in a band below which the last iteration leaves an object out there, unless it is its best band:
@@ -102,16 +110,19 @@ def measure_objects(
     state = first_state(cube, x=x, y=y, reference=reference)
     kept, absorbed, companions = np.arange(len(x)), np.zeros((0, 2), np.int64), Companions.none(len(cube.bands))
     for number in range(settings.passes):
-        first, wanted = number == 0, _wanted_structure(number, settings.passes)
+        first, last = number == 0, 0 < number == settings.passes - 1
         search = first and settings.passes > 1 and settings.companions
         near = near_bright(cube, x=x, y=y, reference=reference) if search else None
-        task = begin(cube, state, inflations, settings, near=near, of_structure=wanted)
+        task = begin(cube, state, inflations, settings, near=near, structure=last)
         results = measure_bands(task, threads)
         state = _updated(task, results)
         if first:
             companions = _companions(task, state.shapes, results)
-        if wanted != "none":
-            state = replace(state, structure=_structure(task, state, results, threads))
+        if last:
+            spectra = {band: one.spectra for band, one in results.items() if one.spectra is not None}
+            state = replace(state, structure=_structure(task, spectra, task.state.used, state, threads))
+        elif first and settings.passes > 1:
+            state = _with_bright(task, state, results, threads)
         if settings.max_motion and first:
             absorbed = _linked(task, state.shapes, results)
             kept = np.setdiff1d(kept, absorbed[:, 1])
@@ -125,13 +136,6 @@ def measure_objects(
     return MeasuredObjects(
         state.shapes, state.motion, home, kept, absorbed, state.structure, companions, state.reference
     )
-
-
-def _wanted_structure(number: int, passes: int) -> Literal["bright", "used", "none"]:
-    """Whose structure is fitted after an iteration: that of bright galaxies after the first, of all after the last."""
-    if passes == 1:
-        return "none"
-    return "bright" if number == 0 else "used" if number == passes - 1 else "none"
 
 
 def _updated(task: Iteration, results: dict[int, BandResult]) -> ObjectState:
@@ -172,14 +176,24 @@ def _state_of(cube: PatchCube, companions: Companions) -> ObjectState:
     return replace(state, used=bands_to_use(*heights), visible=_visible(*heights))
 
 
-def _structure(task: Iteration, state: ObjectState, results: dict[int, BandResult], threads: int) -> Structure:
-    """Discs and bulges of the objects of which an iteration gave spectra."""
-    spectra = {band: one.spectra for band, one in results.items() if one.spectra is not None}
-    used = task.state.used
-    if task.of_structure == "bright":
-        used = np.full((len(state), BANDS_USED), -1)
+def _with_bright(task: Iteration, state: ObjectState, results: dict[int, BandResult], threads: int) -> ObjectState:
+    """What is known after an iteration, with the structure of bright galaxies, from their best bands."""
+    n = len(state)
+    flux, error = (of_bands[np.arange(n), state.reference] for of_bands in fluxes_of(results, n, len(task.cube.bands)))
+    bright = np.flatnonzero(state.shapes.disc.any(axis=1) & (np.nan_to_num(flux) > BRIGHT_GALAXY * error))
+    for _ in range(REFINED if len(bright) else 0):
+        again = begin(task.cube, state, task.inflations, task.settings)
+        spectra, used = spectra_of(again, bright, threads), np.full((n, BANDS_USED), -1)
         for band, one in spectra.items():
             used[one.members, 0] = band
+        state = replace(state, structure=_structure(again, spectra, used, state, threads))
+    return state
+
+
+def _structure(
+    task: Iteration, spectra: dict[int, SourceSpectra], used: np.ndarray, state: ObjectState, threads: int
+) -> Structure:
+    """Discs and bulges of the objects from their spectra in the bands that each uses."""
     return fit_structure(
         spectra,
         used,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dmu0.robust_statistics import robust_scatter
-from dmu4.measurement import iterations
+from dmu4.measurement import object_shapes
 from dmu4.measurement.measure import MeasurementSettings, measure
 from dmu4.patches.cube import PatchCube
 from tests.scenes.galaxies import BANDS, SIGMA, Galaxies, make_galaxies, make_patch, with_neighbours
@@ -38,5 +38,5 @@ def test_fluxes_beside_brighter_galaxies_are_not_biased(scene, monkeypatch: pyte
     spread = 1.25 * robust_scatter(found[:n].ravel()) / np.sqrt(n)
     assert np.abs(np.median(found[:n], axis=0) - 1).max() < 0.02 + 2 * spread
     assert np.abs(np.median(found[n:], axis=0) - 1).max() < 0.01
-    monkeypatch.setattr(iterations, "BRIGHT_GALAXY", np.inf)
+    monkeypatch.setattr(object_shapes, "BRIGHT_GALAXY", np.inf)
     assert np.median(ratios(scene)[:n], axis=0).min() > 1.1
