@@ -197,7 +197,7 @@ def measure_band(
     gaap_sigma
         Sigmas of the Gaussian apertures in pixels.
     extended_limit
-        Limit for extended sources, see `dmu4.measurement.object_shapes.ShapeSettings`.
+        Limit for extended sources, see `dmu4.measurement.iterations.ShapeSettings`.
 
     Returns
     -------
@@ -210,8 +210,7 @@ def measure_band(
     centre = central_pixels(cube, band, fit, profiles, inflation=inflation.psf)
     point = point_fluxes(profiles, fit, np.arange(len(profiles)))
     errors = inflation.psf * point.error * blending_cost(fit.forced)
-    # The flux of a saturated star is that of its wings: flagged, but not missing.
-    covered = np.where(centre.saturated, 1, fit.forced.covered) * np.isfinite(fit.forced.flux)
+    covered = _covered(fit, centre.saturated)
     cmodel = model_fluxes(profiles, fit, structure, inflation, point=point.flux, point_error=errors)
     fluxes = BandFluxes(
         psf=make_flux(point.flux, errors, covered, centre.saturated),
@@ -226,6 +225,12 @@ def measure_band(
         centre=centre,
     )
     return fluxes, fit.residual
+
+
+def _covered(fit: BandFit, saturated: np.ndarray) -> np.ndarray:
+    """Fraction of each object on usable pixels, 0 without a flux; a saturated star, whose flux is that of its wings, is
+    flagged for that, and counts as covered."""
+    return np.where(saturated, 1, fit.forced.covered) * np.isfinite(fit.forced.flux)
 
 
 def _sizes(

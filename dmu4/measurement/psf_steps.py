@@ -86,7 +86,7 @@ def _foreign_psfs(
     ny, nx = zone.shape
     for i in range(len(size)):
         own, first = inputs[cell[i]], len(sources)
-        if _alone(blocks, np.int64(own), x0[i], y0[i], size[i]):
+        if _alone(blocks, int(own), x0[i], y0[i], size[i]):
             continue
         for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
             last = own

@@ -145,9 +145,7 @@ def _draw(galaxies: Galaxies, band: int, shape: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def make_patch(
-    galaxies: Galaxies, rng: np.random.Generator, *, side: int | None = None, border: int = 0
-) -> PatchCube:
+def make_patch(galaxies: Galaxies, rng: np.random.Generator, *, side: int | None = None, border: int = 0) -> PatchCube:
     """The galaxies in all bands with white noise.
 
     ``side`` is the number of galaxies of the square in each direction, if there are others besides, and ``border`` the
