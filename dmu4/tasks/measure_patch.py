@@ -128,9 +128,10 @@ class MeasurePatchTask(PipelineTask):
     1. The residual sky measured by the detection is subtracted.
     2. The error inflation due to correlated noise is measured on noise realizations, for each type of flux.
     3. Position, shape and morphology (point or extended) are measured in the band of highest signal to noise of each
-       object, with its neighbours subtracted, in two iterations. After the first one, companions of stars are added.
-    4. In each band all objects are fitted simultaneously, point sources with the PSF, extended ones with a disc
-       convolved with the PSF.
+       object, with its neighbours subtracted, in two iterations. After the first one, companions of stars are added,
+       and bright galaxies are fitted with a disc and a bulge; after the second one, all objects are.
+    4. In each band all objects are fitted simultaneously, point sources with the PSF, extended ones with a disc and a
+       bulge convolved with the PSF. Saturated pixels take no part.
     5. Point sources with different positions in the VISTA and optical bands have moved between the images: each band is
        measured at its own position.
     6. All other fluxes are measured on the image minus the models of the neighbours: circular apertures, the Kron
