@@ -59,12 +59,12 @@ def input_blocks(inputs: np.ndarray, zone: np.ndarray, rows: int, columns: int) 
 
 
 @numba.njit(nogil=True, cache=True)
-def _alone(blocks: np.ndarray, own: int, x0: int, y0: int, size: int) -> bool:
+def _alone(blocks: np.ndarray, own: np.int64, x0: int, y0: int, size: int) -> bool:
     """Whether the blocks of a stamp have no other inputs than ``own``."""
     ny, nx = blocks.shape
     for row in range(max(y0 // BLOCK, 0), min((y0 + size - 1) // BLOCK + 1, ny)):
         for column in range(max(x0 // BLOCK, 0), min((x0 + size - 1) // BLOCK + 1, nx)):
-            if blocks[row, column] not in (own, NO_INPUTS):
+            if blocks[row, column] != own and blocks[row, column] != NO_INPUTS:
                 return False
     return True
 
@@ -86,7 +86,7 @@ def _foreign_psfs(
     ny, nx = zone.shape
     for i in range(len(size)):
         own, first = inputs[cell[i]], len(sources)
-        if _alone(blocks, int(own), x0[i], y0[i], size[i]):
+        if _alone(blocks, np.int64(own), x0[i], y0[i], size[i]):
             continue
         for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
             last = own
