@@ -36,6 +36,7 @@ from dmu4.measurement.reference_band import unsaturated_bands
 from dmu4.measurement.spectra import SourceSpectra
 from dmu4.measurement.structure import BANDS_USED, Structure, bands_to_use, fit_structure
 from dmu4.patches.cube import PatchCube
+from dmu4.patches.look_up import beside_saturated
 
 REFINED = 2
 """Number of times that the structure of bright galaxies is fitted after the first iteration: each time minus what is
@@ -236,8 +237,12 @@ def _follow(task: Iteration, shapes: ObjectShapes, results: dict[int, BandResult
 
 
 def _linked(task: Iteration, shapes: ObjectShapes, results: dict[int, BandResult]) -> np.ndarray:
-    """Pairs of objects that are one star, from the fluxes of an iteration."""
-    bands = sorted(results)
+    """Pairs of objects that are one star, from the fluxes of an iteration.
+
+    Within reach of a saturated star what it leaves in either survey may look like an object without its other half.
+    """
+    bands, reach = sorted(results), task.settings.max_motion / task.cube.pixel_scale
+    clear = ~beside_saturated(task.cube, x=shapes.x, y=shapes.y, reach=reach)
     flux, error = (np.column_stack([getattr(results[band], name) for band in bands]) for name in ("flux", "error"))
     return link_moved(
         flux,
@@ -246,6 +251,6 @@ def _linked(task: Iteration, shapes: ObjectShapes, results: dict[int, BandResult
         x=shapes.x,
         y=shapes.y,
         home=task.home,
-        point=shapes.extendedness != 1,
-        reach=task.settings.max_motion / task.cube.pixel_scale,
+        point=(shapes.extendedness != 1) & clear,
+        reach=reach,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from dmu4.patches.cube import FLAG_BIT, PatchCube
 
@@ -36,3 +37,14 @@ def saturated_at(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) ->
         np.clip(middle[:, None] + around, 0, n - 1) for middle, n in ((row, cube.shape[0]), (column, cube.shape[1]))
     )
     return (flags[rows[:, :, None], columns[:, None, :]] & FLAG_BIT["SAT"] != 0).any(axis=(1, 2))
+
+
+def beside_saturated(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reach: float) -> np.ndarray:
+    """Whether each position is within ``reach`` pixels of one that is saturated in any band, see `saturated_at`."""
+    places = np.column_stack([x, y])
+    saturated = np.zeros(len(places), bool)
+    for band in range(len(cube.bands)):
+        saturated |= saturated_at(cube, band, x=x, y=y)
+    if not saturated.any():
+        return saturated
+    return cKDTree(places[saturated]).query(places)[0] <= reach

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -141,6 +143,20 @@ def test_saturated_stars_are_not_followed() -> None:
     assert not motion.used[lost]
     assert motion.used[kept]
     assert abs(motion.x[kept] - dx[kept]) < 4 * motion.x_error[kept]
+
+
+def test_peaks_beside_a_saturated_star_are_not_linked(followed) -> None:
+    """The halves of a star that moved by 13 pixels are one, unless a saturated star is within reach of them."""
+    cube, scene, dx, dy, *_ = followed
+    x, y = scene.x[11] + np.array([0.0, dx[11], 9.0]), scene.y[11] + np.array([0.0, dy[11], -20.0])
+    reference, peaks = np.array([1, 2, 1]), {"x": np.rint(x), "y": np.rint(y)}
+    alone = measured(cube, **peaks, reference=reference)
+    assert alone.objects.absorbed.tolist() == [[0, 1]]
+    flags = cube.flags.copy()
+    flags[round(y[2]), round(x[2]), 1] = FLAG_BIT["SAT"]
+    beside = measured(replace(cube, flags=flags), **peaks, reference=reference)
+    assert not len(beside.objects.absorbed)
+    assert not beside.objects.motion.used.any()
 
 
 def test_shifts_of_bands_are_averaged() -> None:
