@@ -21,7 +21,7 @@ from dmu4.measurement.profiles import Profiles, stamp_size
 from dmu4.measurement.spectra import SourceSpectra, source_spectra
 from dmu4.measurement.structure import BANDS_USED, Structure
 from dmu4.patches.cube import PatchCube, mean_psf
-from dmu4.patches.look_up import saturated_at
+from dmu4.patches.look_up import beside_saturated, saturated_at
 
 MAX_EXCESS = 10.0
 """Largest squared width, in units of that of the PSF, of a disc whose moments are unknown."""
@@ -75,6 +75,8 @@ class ObjectState:
         Numbers of the bands in which the structure of each is fitted [N, `BANDS_USED`], -1: none.
     visible
         Whether each matters in a band [N, band]; in the others it is not modelled.
+    clear
+        Whether each is beyond reach of other saturated stars [N]; what these leave would look like a motion.
     """
 
     shapes: ObjectShapes
@@ -84,6 +86,7 @@ class ObjectState:
     reference: np.ndarray
     used: np.ndarray
     visible: np.ndarray
+    clear: np.ndarray
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -94,7 +97,7 @@ class ObjectState:
 
     def followed_by(self, other: ObjectState) -> ObjectState:
         """These objects, then others."""
-        arrays = ("start", "reference", "used", "visible")
+        arrays = ("start", "reference", "used", "visible", "clear")
         return ObjectState(
             shapes=joined(self.shapes, other.shapes),
             motion=joined(self.motion, other.motion),
@@ -103,7 +106,9 @@ class ObjectState:
         )
 
 
-def first_state(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> ObjectState:
+def first_state(
+    cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray, settings: ShapeSettings
+) -> ObjectState:
     """Point sources at peaks, given the number of the best band of each."""
     n, shapes = len(x), first_guess(cube, x=x, y=y, reference=reference)
     return ObjectState(
@@ -114,6 +119,7 @@ def first_state(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.
         reference=np.asarray(reference),
         used=np.full((n, BANDS_USED), -1),
         visible=np.ones((n, len(cube.bands)), bool),
+        clear=~beside_saturated(cube, x=x, y=y, reach=settings.max_motion / cube.pixel_scale),
     )
 
 
@@ -324,14 +330,14 @@ def _measure_in(task: Iteration, band: int, members: np.ndarray) -> BandResult:
 
 
 def _shifts_in(task: Iteration, band: int, fit: BandFit, profiles: Profiles) -> tuple[np.ndarray, Shifts]:
-    """Numbers of the objects that are bright in a band, not saturated there and not known to be extended, and their
-    shifts there. A saturated star has no shape that a shift could be measured from, nor have the peaks at its edge."""
+    """Numbers of the objects that are bright in a band, neither saturated there nor beside a saturated star, and not
+    known to be extended, and their shifts there. A saturated star has no shape that a shift could be measured from."""
     if not task.settings.max_motion:
         nothing = np.zeros(0)
         return np.zeros(0, np.int64), Shifts(nothing, nothing, nothing, nothing)
     inflation = task.inflations[band]
     bright = np.nan_to_num(fit.forced.flux / (inflation.psf * fit.forced.error)) > MIN_SIGNAL_TO_NOISE
-    members = np.flatnonzero(bright & (task.state.shapes.extendedness != 1))
+    members = np.flatnonzero(bright & (task.state.shapes.extendedness != 1) & task.state.clear)
     members = members[~saturated_at(task.cube, band, x=profiles.x[members], y=profiles.y[members])]
     shifts = measure_shifts(profiles, fit, members)
     return members, shifts._replace(x_error=inflation.shift * shifts.x_error, y_error=inflation.shift * shifts.y_error)

@@ -36,7 +36,6 @@ from dmu4.measurement.reference_band import unsaturated_bands
 from dmu4.measurement.spectra import SourceSpectra
 from dmu4.measurement.structure import BANDS_USED, Structure, bands_to_use, fit_structure
 from dmu4.patches.cube import PatchCube
-from dmu4.patches.look_up import beside_saturated
 
 REFINED = 2
 """Number of times that the structure of bright galaxies is fitted after the first iteration: each time minus what is
@@ -108,7 +107,7 @@ def measure_objects(
         Settings, and number of bands processed in parallel.
     """
     reference = unsaturated_bands(cube, x=x, y=y, reference=reference)
-    state = first_state(cube, x=x, y=y, reference=reference)
+    state = first_state(cube, x=x, y=y, reference=reference, settings=settings)
     kept, absorbed, companions = np.arange(len(x)), np.zeros((0, 2), np.int64), Companions.none(len(cube.bands))
     for number in range(settings.passes):
         first, last = number == 0, 0 < number == settings.passes - 1
@@ -130,7 +129,7 @@ def measure_objects(
             motion = put_links(state.motion, absorbed, x=state.shapes.x, y=state.shapes.y)
             state = replace(state, motion=motion)[kept]
         if len(companions.x) and first:
-            state = state.followed_by(_state_of(cube, companions))
+            state = state.followed_by(_state_of(cube, companions, settings))
         # What moved had its flux elsewhere in this iteration.
         state.visible[state.motion.used] = True
     home = np.array([survey_of(band) for band in cube.bands])[state.reference]
@@ -170,9 +169,9 @@ def _companions(task: Iteration, shapes: ObjectShapes, results: dict[int, BandRe
     )
 
 
-def _state_of(cube: PatchCube, companions: Companions) -> ObjectState:
+def _state_of(cube: PatchCube, companions: Companions, settings: ShapeSettings) -> ObjectState:
     """What is known of companions before they have any flux: they matter in the bands of their peaks."""
-    state = first_state(cube, x=companions.x, y=companions.y, reference=companions.reference)
+    state = first_state(cube, x=companions.x, y=companions.y, reference=companions.reference, settings=settings)
     heights = companions.height, np.ones(companions.height.shape), companions.reference
     return replace(state, used=bands_to_use(*heights), visible=_visible(*heights))
 
@@ -237,12 +236,8 @@ def _follow(task: Iteration, shapes: ObjectShapes, results: dict[int, BandResult
 
 
 def _linked(task: Iteration, shapes: ObjectShapes, results: dict[int, BandResult]) -> np.ndarray:
-    """Pairs of objects that are one star, from the fluxes of an iteration.
-
-    Within reach of a saturated star what it leaves in either survey may look like an object without its other half.
-    """
-    bands, reach = sorted(results), task.settings.max_motion / task.cube.pixel_scale
-    clear = ~beside_saturated(task.cube, x=shapes.x, y=shapes.y, reach=reach)
+    """Pairs of objects that are one star, from the fluxes of an iteration."""
+    bands = sorted(results)
     flux, error = (np.column_stack([getattr(results[band], name) for band in bands]) for name in ("flux", "error"))
     return link_moved(
         flux,
@@ -251,6 +246,6 @@ def _linked(task: Iteration, shapes: ObjectShapes, results: dict[int, BandResult
         x=shapes.x,
         y=shapes.y,
         home=task.home,
-        point=(shapes.extendedness != 1) & clear,
-        reach=reach,
+        point=(shapes.extendedness != 1) & task.state.clear,
+        reach=task.settings.max_motion / task.cube.pixel_scale,
     )

@@ -40,11 +40,12 @@ def saturated_at(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) ->
 
 
 def beside_saturated(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reach: float) -> np.ndarray:
-    """Whether each position is within ``reach`` pixels of one that is saturated in any band, see `saturated_at`."""
+    """Whether each position is within ``reach`` pixels of another that is saturated in any band, see `saturated_at`."""
     places = np.column_stack([x, y])
     saturated = np.zeros(len(places), bool)
     for band in range(len(cube.bands)):
         saturated |= saturated_at(cube, band, x=x, y=y)
     if not saturated.any():
         return saturated
-    return cKDTree(places[saturated]).query(places)[0] <= reach
+    distance = cKDTree(places[saturated]).query(places, k=2)[0]  # infinite where there is no second one
+    return np.where(saturated, distance[:, 1], distance[:, 0]) <= reach
