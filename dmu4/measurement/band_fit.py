@@ -45,6 +45,8 @@ class BandFit:
         Number of the PSF at each object [N].
     inexact
         Whether that PSF is inexact [N]; None if only the PSFs of cells are known.
+    saturated
+        Whether a saturated pixel lies within two pixels of the centre of each object [N].
     sigma
         Gaussian width of the PSF in pixels, averaged over the cells.
     """
@@ -60,6 +62,7 @@ class BandFit:
     kernels: Kernels
     cell: np.ndarray
     inexact: np.ndarray | None
+    saturated: np.ndarray
     sigma: float
 
 
@@ -80,15 +83,15 @@ def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.nda
     """
     image, variance, good = (cube.plane(name, band) for name in ("image", "variance", "good"))
     psf, centres = cube.psf_of(band), {"x": profiles.x, "y": profiles.y}
-    saturated, cell = is_saturated(cube, band), psf.at(**centres)
-    usable = psf.usable(good) & ~saturated
-    enough = np.where(saturated_at(cube, band, **centres), MIN_WINGS, MIN_COVERED)
+    core, saturated, cell = is_saturated(cube, band), saturated_at(cube, band, **centres), psf.at(**centres)
+    usable = psf.usable(good) & ~core
+    enough = np.where(saturated, MIN_WINGS, MIN_COVERED)
     kernels = Kernels(psf.stamps)
     models = render(profiles, kernels, cell)
     exact = follow_pixels(models, profiles, psf)
     forced = fit_fluxes(exact, image=image, variance=variance, good=usable, pairs=pairs, min_covered=enough)
     flux = np.nan_to_num(forced.flux)
-    residual = subtract_models(image, good & ~saturated, exact, flux)
+    residual = subtract_models(image, good & ~core, exact, flux)
     return BandFit(
         models=models,
         forced=forced,
@@ -101,5 +104,6 @@ def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.nda
         kernels=kernels,
         cell=cell,
         inexact=psf.inexact_at(**centres),
+        saturated=saturated,
         sigma=psf_sigma(mean_psf(cube, band)),
     )

@@ -16,7 +16,7 @@ from dmu4.measurement.point_sources import PointFluxes, classify, point_fluxes
 from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.structure import Structure
 from dmu4.patches.cube import FLAG_BIT, PatchCube
-from dmu4.patches.look_up import pixel_at, saturated_at
+from dmu4.patches.look_up import pixel_at
 from obs_vista.photometry import magnitude_of
 
 MIN_FILLED = 0.5
@@ -152,7 +152,7 @@ def central_pixels(cube: PatchCube, band: int, fit: BandFit, profiles: Profiles,
     sigma = inflation * np.sqrt(sky_variance(fit.variance, fit.good)[iy // SKY_BOX, ix // SKY_BOX] / psf_power)
     seen = fit.good[iy, ix] & np.isfinite(sigma) & (sigma > 0)
     return CentralPixels(
-        saturated=saturated_at(cube, band, x=profiles.x, y=profiles.y),
+        saturated=fit.saturated,
         inexact_psf=flags[iy, ix] & FLAG_BIT["INEXACT_PSF"] != 0 if fit.inexact is None else fit.inexact,
         depth5=magnitude_of(np.where(seen, 5 * sigma, np.nan)),
         input_count=cube.plane("input_count", band)[iy, ix].astype(np.int32),

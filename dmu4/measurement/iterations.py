@@ -21,7 +21,7 @@ from dmu4.measurement.profiles import Profiles, stamp_size
 from dmu4.measurement.spectra import SourceSpectra, source_spectra
 from dmu4.measurement.structure import BANDS_USED, Structure
 from dmu4.patches.cube import PatchCube, mean_psf
-from dmu4.patches.look_up import beside_saturated, saturated_at
+from dmu4.patches.look_up import beside_saturated
 
 MAX_EXCESS = 10.0
 """Largest squared width, in units of that of the PSF, of a disc whose moments are unknown."""
@@ -337,7 +337,6 @@ def _shifts_in(task: Iteration, band: int, fit: BandFit, profiles: Profiles) -> 
         return np.zeros(0, np.int64), Shifts(nothing, nothing, nothing, nothing)
     inflation = task.inflations[band]
     bright = np.nan_to_num(fit.forced.flux / (inflation.psf * fit.forced.error)) > MIN_SIGNAL_TO_NOISE
-    members = np.flatnonzero(bright & (task.state.shapes.extendedness != 1) & task.state.clear)
-    members = members[~saturated_at(task.cube, band, x=profiles.x[members], y=profiles.y[members])]
+    members = np.flatnonzero(bright & (task.state.shapes.extendedness != 1) & task.state.clear & ~fit.saturated)
     shifts = measure_shifts(profiles, fit, members)
     return members, shifts._replace(x_error=inflation.shift * shifts.x_error, y_error=inflation.shift * shifts.y_error)
