@@ -13,6 +13,7 @@ from lsst.daf.butler import FormatterV2
 from lsst.images import Box, DetectorFrame, Image, SkyProjection
 from lsst.images.fits import FitsCompressionOptions
 from lsst.images.formatters import GenericFormatter
+from lsst.resources import ResourcePath
 
 from obs_vista.cards import card_values
 from obs_vista.headers import detector_extensions, merged_header
@@ -40,6 +41,15 @@ class PixelsAsTheyAre(GenericFormatter):
         options = dict.fromkeys(("image", "variance", "psf"))
         # Tiles are rows or cells otherwise, hundreds of them.
         return options | dict.fromkeys(("mask", "mask_fractions"), FitsCompressionOptions(tile_shape=(512, 512)))
+
+    def read_from_uri(self, uri: ResourcePath, component: str | None = None, expected_size: int = -1) -> Any:
+        """A part of a remote file; where files of its kind can only be read whole, the butler fetches it first."""
+        try:
+            uri.to_fsspec()
+        except ImportError:
+            # Parts of S3 objects need s3fs, which wants another boto3 than lsst.resources.
+            return NotImplemented
+        return super().read_from_uri(uri, component, expected_size)
 
 
 @lru_cache(maxsize=64)

@@ -6,12 +6,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from lsst.daf.butler import DatasetType
+from lsst.images import Box
 
 from dmu0.surveys import Survey, SurveyError, load_survey
 from dmu4.butler.ingest import make_repository
-from dmu4.butler.repository import RepositoryError, create_repository, repository_folder
+from dmu4.butler.repository import RepositoryError, create_repository, open_butler, repository_folder
 from dmu4.execution import steps
+from tests.scenes.lsst_coadds import make_lsst_coadd
 from tests.scenes.object_store import Store, object_store
 from tests.scenes.postgresql import Server, postgresql_server
 from tests.scenes.toy_results import PRODUCTS, STATES, products_of, states_of
@@ -76,6 +80,23 @@ def test_an_object_store_gives_the_same(store: Store, made_again: Callable) -> N
     assert len(products) == 3  # detector 3 failed after it had written: its product is there, and not registered
     assert all(name.startswith("of/tests/tiny/toy_step/first/") for name in products)
     assert not list(repository_folder(survey).rglob("*toy_product*"))
+
+
+def test_parts_of_images_come_from_an_object_store(store: Store, made_again: Callable) -> None:
+    """A component and a cutout of a coadd in S3 are those of the coadd that was put there."""
+    survey = made_again(storage=store.url)
+    kind = DatasetType("deep_coadd", (), "CellCoadd", universe=open_butler(survey).dimensions)
+    coadd = make_lsst_coadd(np.random.default_rng(1))
+    butler = open_butler(survey, collections="images", writeable=True)
+    butler.registry.registerDatasetType(kind)
+    butler.registry.registerRun("images")
+    butler.put(coadd, kind, run="images")
+    assert [name for name in store.names() if "deep_coadd" in name]
+    butler = open_butler(survey, collections="images")
+    assert butler.get("deep_coadd.bbox") == coadd.bbox
+    part = Box.factory[coadd.bbox.y.start + 3 : coadd.bbox.y.stop - 1, coadd.bbox.x.start + 2 : coadd.bbox.x.stop - 5]
+    cutout = butler.get("deep_coadd.image", parameters={"bbox": part})
+    np.testing.assert_array_equal(cutout.array, coadd.image.array[3:-1, 2:-5])
 
 
 def test_a_registry_without_its_repository_is_named(empty_database: Server, made_again: Callable) -> None:
