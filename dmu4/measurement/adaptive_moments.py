@@ -77,11 +77,13 @@ def _centre_error(variance, x, y, xx, yy, xy, total):
 
 
 @numba.njit(nogil=True, cache=True)
-def _measure(pixels, offset, size, x0, y0, flux, residual, variance, members, x, y, start, adapt, max_shift, out):
+def _measure(
+    pixels, offset, size, x0, y0, flux, residual, variance, members, x, y, start, adapt, max_shift, window, out
+):
     for i in members:
-        stamp = own_light(pixels, offset, size, x0, y0, flux, residual, i)
+        stamp, first_x, first_y = own_light(pixels, offset, size, x0, y0, flux, residual, i, window)
         xx, yy, xy = start[i]
-        at_x, at_y = _fixed_centre(stamp, x[i] - x0[i], y[i] - y0[i], xx, yy, xy, max_shift)
+        at_x, at_y = _fixed_centre(stamp, x[i] - first_x, y[i] - first_y, xx, yy, xy, max_shift)
         converged = False
         if adapt[i]:
             limits = object_limits(stamp.shape, xx, yy, max_shift)
@@ -90,7 +92,7 @@ def _measure(pixels, offset, size, x0, y0, flux, residual, variance, members, x,
             if converged:
                 at_x, at_y, xx, yy, xy = result[0], result[1], result[2], result[3], result[4]
         total = weighted_sums(stamp, at_x, at_y, xx, yy, xy, OBJECT_REACH)[0]
-        out[i, 0], out[i, 1] = at_x + x0[i], at_y + y0[i]
+        out[i, 0], out[i, 1] = at_x + first_x, at_y + first_y
         out[i, 2:5] = np.nan
         if total > 0.0:
             out[i, 2], out[i, 3], out[i, 4] = _centre_error(variance, out[i, 0], out[i, 1], xx, yy, xy, total)
@@ -110,6 +112,7 @@ def measure_shapes(
     start: np.ndarray,
     adapt: np.ndarray,
     max_shift: float,
+    window: int = 0,
 ) -> Shapes:
     """Centres and adaptive moments of some sources in one band.
 
@@ -129,12 +132,14 @@ def measure_shapes(
         Whether a source is bright enough for adaptive moments [N].
     max_shift
         Largest shift of a centre in pixels.
+    window
+        Even number of pixels to a side in which the light is measured at least, however small the model.
     """
     out = np.full((len(stamps), 9), np.nan)
     corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
     _measure(
         *(stamps.pixels, *corners, flux, residual, variance),
-        *(np.asarray(members, np.int64), x, y, np.ascontiguousarray(start), adapt, max_shift, out),
+        *(np.asarray(members, np.int64), x, y, np.ascontiguousarray(start), adapt, max_shift, window, out),
     )
     out = out[members]
     return Shapes(

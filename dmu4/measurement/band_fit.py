@@ -82,7 +82,7 @@ def fit_band(cube: PatchCube, band: int, profiles: Profiles, pairs: tuple[np.nda
         Overlapping objects, from `dmu4.measurement.forced.find_overlaps`.
     """
     image, variance, good = (cube.plane(name, band) for name in ("image", "variance", "good"))
-    psf, centres = cube.psf_of(band), {"x": profiles.x, "y": profiles.y}
+    psf, centres = cube.psfs[band], {"x": profiles.x, "y": profiles.y}
     core, saturated, cell = is_saturated(cube, band), saturated_at(cube, band, **centres), psf.at(**centres)
     usable = psf.usable(good) & ~core
     enough = np.where(saturated, MIN_WINGS, MIN_COVERED)

@@ -15,6 +15,7 @@ from dmu4.measurement.model_light import sum_in_circles, sum_stamps
 from dmu4.measurement.point_sources import PointFluxes, classify, point_fluxes
 from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.structure import Structure
+from dmu4.measurement.wings import circle_weights, gaussian_weights, wing_light
 from dmu4.patches.cube import FLAG_BIT, PatchCube
 from dmu4.patches.look_up import pixel_at
 from obs_vista.photometry import magnitude_of
@@ -83,6 +84,8 @@ class BandFluxes:
         Flux of the model of each object, 0 if it could not be fitted.
     in_circles, in_kron
         Light of the models of unit flux inside the circles [N, circle] and the Kron ellipse [N, 1].
+    circle_fraction
+        The same of the circles with the wings of the PSF that the models lack [N, circle].
     extendedness
         Morphology: 0 for a point source, 1 for an extended source, NaN if undetermined.
     excess, excess_error
@@ -100,6 +103,7 @@ class BandFluxes:
     model: np.ndarray
     in_circles: np.ndarray
     in_kron: np.ndarray
+    circle_fraction: np.ndarray
     extendedness: np.ndarray
     excess: np.ndarray
     excess_error: np.ndarray
@@ -204,7 +208,7 @@ def measure_band(
     fluxes, residual
         Measurements of the band, and its image minus all models [y, x].
     """
-    if not cube.good[..., band].any() or not cube.psf[band].any():
+    if not cube.good[..., band].any() or not cube.psfs[band].stamps.any():
         return _nothing(len(profiles), len(radii), len(gaap_sigma)), np.zeros(cube.shape, np.float32)
     fit = fit_band(cube, band, profiles, pairs)
     centre = central_pixels(cube, band, fit, profiles, inflation=inflation.psf)
@@ -217,7 +221,7 @@ def measure_band(
         cmodel=make_flux(*cmodel, covered, centre.saturated | structure.rejected),
         gaap=_gaap(profiles, fit, gaap_sigma, inflation, bad=centre.saturated),
         model=fit.flux,
-        in_circles=sum_in_circles(fit.models, x=profiles.x, y=profiles.y, radii=radii),
+        **_in_circles(profiles, fit, radii),
         in_kron=sum_stamps(fit.models, x=profiles.x, y=profiles.y, conics=kron),
         **_sizes(point, errors, inflation, psf=fit.sigma * cube.pixel_scale, limit=extended_limit),
         neighbours=neighbour_fraction(fit),
@@ -225,6 +229,13 @@ def measure_band(
         centre=centre,
     )
     return fluxes, fit.residual
+
+
+def _in_circles(profiles: Profiles, fit: BandFit, radii: np.ndarray) -> dict[str, np.ndarray]:
+    """Light of the models in circles, without and with the wings that they lack."""
+    inside = sum_in_circles(fit.models, x=profiles.x, y=profiles.y, radii=radii)
+    wings = wing_light(fit.psf, fit.cell, profiles.size, circle_weights(fit.psf, radii))
+    return {"in_circles": inside, "circle_fraction": inside + wings}
 
 
 def _covered(fit: BandFit, saturated: np.ndarray) -> np.ndarray:
@@ -251,9 +262,11 @@ def _gaap(
     """Fluxes in Gaussian apertures of the objects with their neighbours subtracted."""
     place = {"x": profiles.x, "y": profiles.y, "psf": fit.psf, "cell": fit.cell}
     fluxes = []
-    for sigma, scale in zip(sigmas, inflation.gaap, strict=True):
+    wings = wing_light(fit.psf, fit.cell, profiles.size, gaussian_weights(fit.psf, sigmas, psf_sigma=fit.sigma))
+    for number, (sigma, scale) in enumerate(zip(sigmas, inflation.gaap, strict=True)):
         sums = sum_gaap(fit.residual, fit.variance, fit.good, **place, sigma=sigma)
-        value = sums.flux + fit.flux * model_in_gaap(profiles, sigma)
+        # The wings that a model lacks are in the residual image.
+        value = sums.flux + fit.flux * (model_in_gaap(profiles, sigma) - wings[:, number])
         fluxes.append(make_flux(value, scale * sums.error, sums.filled, bad))
     return tuple(fluxes)
 
@@ -269,6 +282,7 @@ def _nothing(n: int, circles: int, gaussians: int) -> BandFluxes:
         model=np.zeros(n),
         in_circles=np.zeros((n, circles)),
         in_kron=np.zeros((n, 1)),
+        circle_fraction=np.zeros((n, circles)),
         extendedness=nan,
         excess=nan,
         excess_error=nan,

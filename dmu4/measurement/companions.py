@@ -116,7 +116,7 @@ def _near(cube: PatchCube, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _reach(cube: PatchCube) -> float:
     """`REACH` in pixels, or half of a PSF stamp where that is smaller: beyond it no star is subtracted."""
-    return min(REACH / cube.pixel_scale, cube.psf.shape[-1] / 2)
+    return min(REACH / cube.pixel_scale, cube.psf_size / 2)
 
 
 def residual_significance(fit: BandFit, psf: np.ndarray, inflation: float, pixels: np.ndarray) -> np.ndarray:

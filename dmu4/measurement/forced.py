@@ -222,9 +222,19 @@ def find_overlaps(stamps: StampSet | Profiles) -> tuple[np.ndarray, np.ndarray]:
         around = np.column_stack([np.repeat(wide, [len(one) for one in found]), np.concatenate(found)])
         near.append(np.sort(around[around[:, 0] != around[:, 1]], axis=1).astype(np.int64))
     first, second = np.divmod(np.unique(np.concatenate(near) @ [len(stamps), 1]), len(stamps))
-    reach = 0.5 * (stamps.size[first] + stamps.size[second])
-    touching = np.all(np.abs(corners[first] - corners[second]) < reach[:, None], axis=1)
-    return first[touching].astype(np.int32), second[touching].astype(np.int32)
+    return still_overlapping(stamps, (first.astype(np.int32), second.astype(np.int32)))
+
+
+def still_overlapping(
+    stamps: StampSet | Profiles, pairs: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of `find_overlaps` for larger stamps that share pixels."""
+    first, second = pairs
+    reach, touching = 0.5 * (stamps.size[first] + stamps.size[second]), np.ones(len(first), bool)
+    for corner in stamps.corners():
+        middle = corner + 0.5 * stamps.size
+        touching &= np.abs(middle[first] - middle[second]) < reach
+    return first[touching], second[touching]
 
 
 @numba.njit(nogil=True, cache=True)

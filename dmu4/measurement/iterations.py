@@ -20,6 +20,7 @@ from dmu4.measurement.point_sources import classify, point_fluxes
 from dmu4.measurement.profiles import Profiles, stamp_size
 from dmu4.measurement.spectra import SourceSpectra, source_spectra
 from dmu4.measurement.structure import BANDS_USED, Structure
+from dmu4.measurement.wings import psf_sides
 from dmu4.patches.cube import PatchCube, mean_psf
 from dmu4.patches.look_up import beside_saturated
 
@@ -77,6 +78,8 @@ class ObjectState:
         Whether each matters in a band [N, band]; in the others it is not modelled.
     clear
         Whether each is beyond reach of other saturated stars [N]; what these leave would look like a motion.
+    psf_side
+        Side in pixels of the part of the PSF that the model of each needs in each band [N, band].
     """
 
     shapes: ObjectShapes
@@ -87,6 +90,7 @@ class ObjectState:
     used: np.ndarray
     visible: np.ndarray
     clear: np.ndarray
+    psf_side: np.ndarray
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -97,7 +101,7 @@ class ObjectState:
 
     def followed_by(self, other: ObjectState) -> ObjectState:
         """These objects, then others."""
-        arrays = ("start", "reference", "used", "visible", "clear")
+        arrays = ("start", "reference", "used", "visible", "clear", "psf_side")
         return ObjectState(
             shapes=joined(self.shapes, other.shapes),
             motion=joined(self.motion, other.motion),
@@ -110,7 +114,7 @@ def first_state(
     cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray, settings: ShapeSettings
 ) -> ObjectState:
     """Point sources at peaks, given the number of the best band of each."""
-    n, shapes = len(x), first_guess(cube, x=x, y=y, reference=reference)
+    n, shapes, bands = len(x), first_guess(cube, x=x, y=y, reference=reference), range(len(cube.bands))
     return ObjectState(
         shapes=shapes,
         motion=Motion.none(n),
@@ -118,8 +122,9 @@ def first_state(
         start=shapes.covariance,
         reference=np.asarray(reference),
         used=np.full((n, BANDS_USED), -1),
-        visible=np.ones((n, len(cube.bands)), bool),
+        visible=np.ones((n, len(bands)), bool),
         clear=~beside_saturated(cube, x=x, y=y, reach=settings.max_motion / cube.pixel_scale),
+        psf_side=np.column_stack([psf_sides(cube, band, x=x, y=y) for band in bands]),
     )
 
 
@@ -197,7 +202,7 @@ def begin(
 ) -> Iteration:
     """An iteration whose models follow from what is known; the parameters are attributes of `Iteration`."""
     home = np.array([survey_of(band) for band in cube.bands])[state.reference]
-    models = survey_models(cube, state.shapes, state.motion, home, state.structure)
+    models = survey_models(state.shapes, state.motion, home, state.psf_side, state.structure)
     return Iteration(cube, state, home, models, inflations, settings, near, structure)
 
 
@@ -217,7 +222,7 @@ def measure_bands(task: Iteration, threads: int) -> dict[int, BandResult]:
         Number of a band -> its results.
     """
     cube, reference = task.cube, task.state.reference
-    wanted, seen = np.unique(reference), cube.good.any(axis=(0, 1)) & cube.psf.any(axis=(1, 2, 3, 4))
+    wanted, seen = np.unique(reference), cube.good.any(axis=(0, 1)) & [psf.stamps.any() for psf in cube.psfs]
     follow = task.settings.max_motion > 0 and len({survey_of(band) for band in cube.bands}) > 1
     bands = [band for band in range(len(cube.bands)) if band in wanted or (follow and seen[band])]
     with ThreadPoolExecutor(threads) as pool:
@@ -246,13 +251,13 @@ def spectra_of(task: Iteration, members: np.ndarray, threads: int) -> dict[int, 
 
     def one(band: int) -> SourceSpectra:
         mine, survey = members[state.reference[members] == band], survey_of(task.cube.bands[band])
-        first, second = task.models[survey].pairs
+        first, second = task.models[survey].reaching(state.psf_side[:, band]).pairs
         beside = np.concatenate([second[np.isin(first, mine)], first[np.isin(second, mine)]])
         present = np.union1d(mine, beside)
         part = task.of(present)
-        profiles, pairs = part.models[survey]
+        profiles, pairs = part.models[survey].reaching(part.state.psf_side[:, band])
         fit, here = fit_band(task.cube, band, profiles, pairs), np.searchsorted(present, mine)
-        spectra = _spectra(part, fit, here[np.nan_to_num(fit.forced.covered[here]) > MIN_SEEN], profiles)
+        spectra = _spectra(part, band, fit, here[np.nan_to_num(fit.forced.covered[here]) > MIN_SEEN], profiles)
         return replace(spectra, members=present[spectra.members])
 
     bands = np.unique(state.reference[members]).tolist()
@@ -260,10 +265,10 @@ def spectra_of(task: Iteration, members: np.ndarray, threads: int) -> dict[int, 
         return dict(zip(bands, pool.map(one, bands), strict=True))
 
 
-def _spectra(task: Iteration, fit: BandFit, members: np.ndarray, profiles: Profiles) -> SourceSpectra:
+def _spectra(task: Iteration, band: int, fit: BandFit, members: np.ndarray, profiles: Profiles) -> SourceSpectra:
     """Spectra of some objects of a band, on stamps with six half-light radii of their discs to each side."""
     disc = profiles.covariance[members]
-    side = stamp_size(12 * np.sqrt(np.maximum(disc[:, 0], disc[:, 1])), task.cube.psf.shape[-1])
+    side = stamp_size(12 * np.sqrt(np.maximum(disc[:, 0], disc[:, 1])), task.state.psf_side[members, band])
     return source_spectra(profiles, fit, members, side)
 
 
@@ -291,7 +296,7 @@ def _measure_in(task: Iteration, band: int, members: np.ndarray) -> BandResult:
     """One iteration in one band: shapes of the objects for which it is the best band, shifts and fluxes of all."""
     shapes, settings, start = task.state.shapes, task.settings, task.state.start
     factor, place = task.inflations[band].psf, {"members": members, "x": shapes.x, "y": shapes.y}
-    profiles, pairs = task.models[survey_of(task.cube.bands[band])]
+    profiles, pairs = task.models[survey_of(task.cube.bands[band])].reaching(task.state.psf_side[:, band])
     fit = fit_band(task.cube, band, profiles, pairs)
     point = point_fluxes(profiles, fit, members)
     significance = point.flux / (factor * point.error)
@@ -299,8 +304,19 @@ def _measure_in(task: Iteration, band: int, members: np.ndarray) -> BandResult:
     adapt = np.zeros(len(shapes.x), bool)
     adapt[members] = significance >= settings.min_signal_to_noise
     max_shift = settings.max_shift / task.cube.pixel_scale
-    planes = {"residual": fit.residual, "variance": fit.variance}
-    moments = measure_shapes(fit.models, fit.flux, **planes, **place, start=start, adapt=adapt, max_shift=max_shift)
+    # Shapes need more of the light than the models, which are points before the first shapes are known.
+    window = int(stamp_size(np.zeros(1), task.cube.psf_size)[0])
+    moments = measure_shapes(
+        fit.models,
+        fit.flux,
+        residual=fit.residual,
+        variance=fit.variance,
+        **place,
+        start=start,
+        adapt=adapt,
+        max_shift=max_shift,
+        window=window,
+    )
     covariance = np.where(moments.failed[:, None], start[members], moments.covariance)
     # Where the light of a neighbour keeps the moments from converging, the disc is as wide as the point source is not.
     rough = start[members] * (1 + np.clip(np.nan_to_num(point.excess), 0, MAX_EXCESS))[:, None]
@@ -317,13 +333,13 @@ def _measure_in(task: Iteration, band: int, members: np.ndarray) -> BandResult:
         failed=moments.failed,
         extendedness=extended,
         disc=np.where((extended == 1)[:, None], disc_covariance(wide, start[members]), 0),
-        kron=kron_radii(fit.models, fit.flux, residual=fit.residual, **place, covariance=of_all),
+        kron=kron_radii(fit.models, fit.flux, residual=fit.residual, **place, covariance=of_all, window=window),
     )
     bright, shifts = _shifts_in(task, band, fit, profiles)
     spectra = remains = None
     if task.structure:
         used = (task.state.used == band).any(axis=1) & (np.nan_to_num(fit.forced.covered) > MIN_SEEN)
-        spectra = _spectra(task, fit, np.flatnonzero(used), profiles)
+        spectra = _spectra(task, band, fit, np.flatnonzero(used), profiles)
     if task.near is not None:
         remains = residual_significance(fit, mean_psf(task.cube, band), factor, task.near)
     return BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error, spectra, remains)

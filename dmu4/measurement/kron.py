@@ -18,19 +18,19 @@ LIMITS = (3.0, 8.0)
 
 
 @numba.njit(nogil=True, cache=True)
-def _first_moments(pixels, offset, size, x0, y0, flux, residual, members, x, y, covariance, out):
+def _first_moments(pixels, offset, size, x0, y0, flux, residual, members, x, y, covariance, window, out):
     for i in members:
-        stamp = own_light(pixels, offset, size, x0, y0, flux, residual, i)
+        stamp, first_x, first_y = own_light(pixels, offset, size, x0, y0, flux, residual, i, window)
         xx, yy, xy = covariance[i]
         determinant = xx * yy - xy * xy
         if not determinant > 0.0:
             continue
         a, b, c = yy / determinant, xx / determinant, -xy / determinant
         light, moment = 0.0, 0.0
-        for row in range(size[i]):
-            dy = y0[i] + row - y[i]
-            for column in range(size[i]):
-                dx = x0[i] + column - x[i]
+        for row in range(len(stamp)):
+            dy = first_y + row - y[i]
+            for column in range(len(stamp)):
+                dx = first_x + column - x[i]
                 radius = np.sqrt(a * dx * dx + b * dy * dy + 2 * c * dx * dy)
                 if radius < REACH:
                     light += stamp[row, column]
@@ -48,6 +48,7 @@ def kron_radii(
     x: np.ndarray,
     y: np.ndarray,
     covariance: np.ndarray,
+    window: int = 0,
 ) -> np.ndarray:
     """Kron radii of some sources in one band, in sigma of their adaptive moments.
 
@@ -61,6 +62,8 @@ def kron_radii(
         Numbers of the sources to measure.
     x, y, covariance
         Centres [N] and adaptive moments [N, 3] in array pixels.
+    window
+        Even number of pixels to a side in which the light is measured at least, however small the model.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def kron_radii(
     corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
     _first_moments(
         *(stamps.pixels, *corners, flux, residual, np.asarray(members, np.int64)),
-        *(x, y, np.ascontiguousarray(covariance), moment),
+        *(x, y, np.ascontiguousarray(covariance), window, moment),
     )
     radius = KRON_FACTOR * np.nan_to_num(moment[members], nan=np.sqrt(np.pi / 2))
     return np.clip(radius, *LIMITS)

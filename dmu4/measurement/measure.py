@@ -247,7 +247,7 @@ def gaussians(cube: PatchCube, band: int) -> np.ndarray:
 
 def error_inflation(one: PatchCube) -> ErrorInflation:
     """Error inflation of the only band of a cube, from its noise realization or from the sky between its sources."""
-    variance, good, psf = one.plane("variance", 0), one.plane("good", 0), one.psf_of(0)
+    variance, good, psf = one.plane("variance", 0), one.plane("good", 0), one.psfs[0]
     noise, occupied = one.plane("noise" if one.has_noise[0] else "image", 0), None
     if not one.has_noise[0]:
         sigma = psf_sigma(mean_psf(one, 0))
@@ -272,10 +272,10 @@ def _fit_bands(
     settings: MeasurementSettings,
 ) -> list[BandFluxes]:
     """The measurements of each band. The models are subtracted from the images of the cube, in place."""
-    models = survey_models(cube, objects.shapes, objects.motion, objects.home, objects.structure)
+    models = survey_models(objects.shapes, objects.motion, objects.home, objects.psf_side, objects.structure)
 
     def one(band: int) -> BandFluxes:
-        profiles, pairs = models[survey_of(cube.bands[band])]
+        profiles, pairs = models[survey_of(cube.bands[band])].reaching(objects.psf_side[:, band])
         measured, residual = measure_band(
             cube,
             band,
@@ -345,7 +345,7 @@ def finish_band(
         kron=_aperture_flux(in_kron, 0, own, inflation.of_area(kron_area), saturated),
         circles=of_circles,
         kron_fraction=np.where(coverage > 0, band.in_kron[:, 0], np.nan),
-        circle_fraction=np.where(coverage[:, None] > 0, band.in_circles, np.nan),
+        circle_fraction=np.where(coverage[:, None] > 0, band.circle_fraction, np.nan),
         flux_floor=np.where(coverage > 0, measured_floor, np.nan),
         extendedness=band.extendedness,
         excess=band.excess,
@@ -363,7 +363,7 @@ def finish_band(
 
 def _floor_of_points(band: BandFluxes, of_circles: Sequence[Flux], is_point: np.ndarray, default: float) -> float:
     """The flux floor from objects modelled as points: the light in a circle of others is not that of their PSF."""
-    totals = [_total(of_circles[k], band.in_circles[:, k]) for k in map(APERTURES.index, FLOOR_APERTURES)]
+    totals = [_total(of_circles[k], band.circle_fraction[:, k]) for k in map(APERTURES.index, FLOOR_APERTURES)]
     return flux_floor(band.psf, totals, np.where(is_point, band.extendedness, np.nan), default=default)
 
 

@@ -8,10 +8,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from dmu4.measurement.adaptive_moments import psf_moments
-from dmu4.measurement.forced import find_overlaps
+from dmu4.measurement.forced import find_overlaps, still_overlapping
 from dmu4.measurement.kron import KRON_FACTOR
 from dmu4.measurement.motion import SURVEYS, Motion
-from dmu4.measurement.profiles import Profiles, make_profiles
+from dmu4.measurement.profiles import Profiles, make_profiles, resized
 from dmu4.measurement.structure import Structure
 from dmu4.patches.cube import PatchCube
 
@@ -65,9 +65,12 @@ def joined(first: Rows, second: Rows) -> Rows:
     return type(first)(*(np.concatenate([getattr(first, name), getattr(second, name)]) for name in names))
 
 
-def model_profiles(cube: PatchCube, shapes: ObjectShapes, structure: Structure | None = None) -> Profiles:
-    """Profiles of the models of the objects: points, and discs, with bulges once they are fitted, for extended ones."""
-    place = {"x": shapes.x, "y": shapes.y, "psf_size": cube.psf.shape[-1]}
+def model_profiles(shapes: ObjectShapes, psf_side: np.ndarray, structure: Structure | None = None) -> Profiles:
+    """Profiles of the models of the objects: points, and discs, with bulges once they are fitted, for extended ones.
+
+    Their stamps are for a part of the PSF of a given side of each object [N].
+    """
+    place = {"x": shapes.x, "y": shapes.y, "psf_size": psf_side}
     if structure is None:
         return make_profiles(**place, covariance=shapes.disc)
     is_disc = shapes.disc.any(axis=1)
@@ -85,7 +88,7 @@ def first_guess(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.
     for band in range(len(cube.bands)):
         mine = reference == band
         if mine.any():
-            psf = cube.psf_of(band)
+            psf = cube.psfs[band]
             covariance[mine] = psf_moments(psf.stamps)[psf.at(x=x[mine], y=y[mine])]
     return ObjectShapes(
         x=np.asarray(x, float),
@@ -115,12 +118,32 @@ class SurveyModels(NamedTuple):
         both = (first >= 0) & (second >= 0)
         return SurveyModels(self.profiles.subset(members), (first[both], second[both]))
 
+    def reaching(self, psf_side: np.ndarray) -> SurveyModels:
+        """The models with stamps for smaller parts of the PSF [N], see `dmu4.measurement.wings`."""
+        profiles = resized(self.profiles, psf_side)
+        return SurveyModels(profiles, still_overlapping(profiles, self.pairs))
+
 
 def survey_models(
-    cube: PatchCube, shapes: ObjectShapes, motion: Motion, home: np.ndarray, structure: Structure | None = None
+    shapes: ObjectShapes,
+    motion: Motion,
+    home: np.ndarray,
+    psf_side: np.ndarray,
+    structure: Structure | None = None,
 ) -> list[SurveyModels]:
-    """The models [survey], which are the same for all surveys if nothing moves."""
-    profiles = model_profiles(cube, shapes, structure)
+    """The models [survey], which are the same for all surveys if nothing moves.
+
+    Parameters
+    ----------
+    shapes, motion, structure
+        What is known of the objects.
+    home
+        Survey of the best band of each [N].
+    psf_side
+        Side in pixels of the part of the PSF that the model of each needs in each band [N, band]. The stamps are large
+        enough for all bands; those of one band follow from `SurveyModels.reaching`.
+    """
+    profiles = model_profiles(shapes, psf_side.max(axis=1, initial=1), structure)
     still = SurveyModels(profiles, find_overlaps(profiles))
     models = []
     for survey in range(len(SURVEYS)):

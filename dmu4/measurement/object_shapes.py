@@ -71,6 +71,8 @@ class MeasuredObjects:
         Pairs (pair, 2) of peaks that are one star; the second, in the VISTA bands, is not a separate object.
     structure
         Discs and bulges fitted to the objects.
+    psf_side
+        Side in pixels of the part of the PSF that the model of each needs in each band [N, band].
     """
 
     shapes: ObjectShapes
@@ -81,6 +83,7 @@ class MeasuredObjects:
     structure: Structure
     companions: Companions
     reference: np.ndarray
+    psf_side: np.ndarray
 
 
 def measure_objects(
@@ -133,9 +136,8 @@ def measure_objects(
         # What moved had its flux elsewhere in this iteration.
         state.visible[state.motion.used] = True
     home = np.array([survey_of(band) for band in cube.bands])[state.reference]
-    return MeasuredObjects(
-        state.shapes, state.motion, home, kept, absorbed, state.structure, companions, state.reference
-    )
+    known = {name: getattr(state, name) for name in ("shapes", "motion", "structure", "reference", "psf_side")}
+    return MeasuredObjects(**known, home=home, kept=kept, absorbed=absorbed, companions=companions)
 
 
 def _updated(task: Iteration, results: dict[int, BandResult]) -> ObjectState:

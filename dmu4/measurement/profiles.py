@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numba
 import numpy as np
@@ -112,7 +112,7 @@ def make_profiles(
     x: np.ndarray,
     y: np.ndarray,
     covariance: np.ndarray | None,
-    psf_size: int,
+    psf_size: int | np.ndarray,
     bulge: np.ndarray | None = None,
     bulge_fraction: np.ndarray | None = None,
 ) -> Profiles:
@@ -125,22 +125,30 @@ def make_profiles(
     covariance
         Covariance of the discs, as in `Profiles`; None: all are point sources.
     psf_size
-        Side of the PSF stamps.
+        Side of the part of the PSF that matters, of all sources or of each [N].
     bulge, bulge_fraction
         Covariances of the bulges, and their fractions of the flux, as in `Profiles`; None: there are none.
     """
     disc = np.zeros((len(x), 3)) if covariance is None else covariance
     fraction = np.zeros(len(x)) if bulge is None or bulge_fraction is None else bulge_fraction
     bulges = np.zeros((len(x), 3)) if bulge is None else bulge
+    place = {"x": np.asarray(x), "y": np.asarray(y)}
+    size = np.zeros(len(disc), np.int64)
+    return resized(Profiles(**place, covariance=disc, size=size, bulge=bulges, bulge_fraction=fraction), psf_size)
+
+
+def resized(profiles: Profiles, psf_size: int | np.ndarray) -> Profiles:
+    """The same sources with stamps for a part of the PSF of this side, of all sources or of each [N]."""
+    disc, bulge, fraction = profiles.covariance, profiles.bulge, profiles.bulge_fraction
     # Four half-light radii to each side contain 99% of the light of a disc.
     extent = 8 * np.sqrt(np.maximum(disc[:, 0], disc[:, 1]) * (fraction < 1))
-    of_bulge = 2 * BULGE_REACH * np.sqrt(np.maximum(bulges[:, 0], bulges[:, 1]) * (fraction > 0))
-    size = stamp_size(np.maximum(extent, of_bulge), psf_size)
-    return Profiles(x=np.asarray(x), y=np.asarray(y), covariance=disc, size=size, bulge=bulges, bulge_fraction=fraction)
+    of_bulge = 2 * BULGE_REACH * np.sqrt(np.maximum(bulge[:, 0], bulge[:, 1]) * (fraction > 0))
+    return replace(profiles, size=stamp_size(np.maximum(extent, of_bulge), psf_size))
 
 
-def stamp_size(extent: np.ndarray, psf_size: int) -> np.ndarray:
+def stamp_size(extent: np.ndarray, psf_size: int | np.ndarray) -> np.ndarray:
     """Sides of stamps, multiples of 16, for sources of some extent in pixels before the seeing."""
-    blocks = np.ceil((np.hypot(psf_size, extent) + 2) / 16).astype(int)
-    smallest = int(np.ceil((psf_size + 2) / 16))
+    # The pixel of the centre is the first of the second half: an odd PSF needs one pixel more.
+    blocks = np.ceil((np.hypot(psf_size, extent) + 1) / 16).astype(int)
+    smallest = np.ceil((np.asarray(psf_size) + 1) / 16).astype(int)
     return 16 * np.clip(blocks, smallest, 8 * smallest)

@@ -8,6 +8,20 @@ from dmu4.patches.cube import PatchCube, mean_psf
 from dmu4.patches.look_up import pixel_at, saturated_at
 
 
+def central_flux(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Fluxes of point sources from their central pixels, in nJy; zero without data.
+
+    Parameters
+    ----------
+    cube, band
+        All bands, minus their residual sky, and the number of the band.
+    x, y
+        Array positions [N].
+    """
+    column, row = pixel_at(cube, x=x, y=y)
+    return cube.image[row, column, band] / max(float(mean_psf(cube, band).max()), 1e-9)
+
+
 def central_signal_to_noise(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Signal to noise of point sources from their central pixels; zero without data.
 
@@ -20,8 +34,8 @@ def central_signal_to_noise(cube: PatchCube, band: int, *, x: np.ndarray, y: np.
     """
     column, row = pixel_at(cube, x=x, y=y)
     psf, variance = mean_psf(cube, band), cube.variance[row, column, band]
-    ratio = np.sqrt(np.sum(np.square(psf, dtype=float))) / max(float(psf.max()), 1e-9)
-    return ratio * cube.image[row, column, band] / np.sqrt(np.where(variance > 0, variance, np.inf))
+    noise = np.sqrt(np.where(variance > 0, variance, np.inf) / max(np.sum(np.square(psf, dtype=float)), 1e-9))
+    return central_flux(cube, band, x=x, y=y) / noise
 
 
 def unsaturated_bands(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> np.ndarray:

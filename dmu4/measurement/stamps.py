@@ -294,16 +294,19 @@ def render(profiles: Profiles, kernels: Convolving, cell: np.ndarray) -> StampSe
 
 
 @numba.njit(nogil=True, cache=True)
-def own_light(pixels, offset, size, x0, y0, flux, residual, i):
-    """Stamp [y, x] of one source: the residual image plus its own model."""
+def own_light(pixels, offset, size, x0, y0, flux, residual, i, window):
+    """A stamp [y, x] of one source, the residual image plus its own model, and the array pixel (x, y) of its first.
+
+    The stamp has at least ``window`` pixels a side, which are even; beyond its model, it is the residual image.
+    """
     ny, nx = residual.shape
-    side = size[i]
-    stamp = np.empty((side, side))
-    for row in range(side):
-        for column in range(side):
-            value = flux[i] * pixels[offset[i] + row * side + column]
-            x, y = x0[i] + column, y0[i] + row
-            if 0 <= y < ny and 0 <= x < nx:
-                value += residual[y, x]
-            stamp[row, column] = value
-    return stamp
+    side = max(size[i], window)
+    border = (side - size[i]) // 2
+    stamp, first_x, first_y = np.zeros((side, side)), x0[i] - border, y0[i] - border
+    for y in range(max(first_y, 0), min(first_y + side, ny)):
+        for x in range(max(first_x, 0), min(first_x + side, nx)):
+            stamp[y - first_y, x - first_x] = residual[y, x]
+    for row in range(size[i]):
+        for column in range(size[i]):
+            stamp[border + row, border + column] += flux[i] * pixels[offset[i] + row * size[i] + column]
+    return stamp, first_x, first_y

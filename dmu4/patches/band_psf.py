@@ -34,6 +34,11 @@ class BandPsf:
     shape: tuple[int, int]
     zone: np.ndarray | None
 
+    @property
+    def of_cells(self) -> np.ndarray:
+        """The stamps of the cells [PSF, y, x], row by row."""
+        return self.stamps[: self.cells[0] * self.cells[1]]
+
     def at(self, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Number of the PSF at array positions; that of the cell if the pixel has no other."""
         (ny, nx), (rows, columns) = self.shape, self.cells

@@ -1,4 +1,4 @@
-"""The PSF stamps of the cells of a band: without gaps, in one size, and on the cells of other bands."""
+"""The PSF stamps of the cells of a band: without gaps, in one size."""
 
 from __future__ import annotations
 
@@ -26,22 +26,10 @@ def fill_cells(psf: np.ndarray, light: float | np.ndarray, size: int) -> np.ndar
     return of_size(psf[tuple(nearest)], size, np.broadcast_to(light, have.shape)[tuple(nearest)])
 
 
-def on_cells(psf: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Stamps on another number of cells of the same pixels: each takes that of the cell with the nearest centre."""
-    i = np.minimum(((np.arange(rows) + 0.5) / rows * psf.shape[0]).astype(int), psf.shape[0] - 1)
-    j = np.minimum(((np.arange(columns) + 0.5) / columns * psf.shape[1]).astype(int), psf.shape[1] - 1)
-    return psf[i[:, None], j[None, :]]
-
-
-def padded(psf: np.ndarray, size: int) -> np.ndarray:
-    """Stamps [..., y, x] with a border of zeros, [..., size, size]."""
+def of_size(psf: np.ndarray, size: int, light: float | np.ndarray) -> np.ndarray:
+    """PSF stamps [..., y, x] with a border of zeros, [..., size, size], each of the sum ``light`` [...]."""
     below_y, below_x = (size - psf.shape[-2]) // 2, (size - psf.shape[-1]) // 2
     stamps = np.zeros((*psf.shape[:-2], size, size), np.float32)
     stamps[..., below_y : below_y + psf.shape[-2], below_x : below_x + psf.shape[-1]] = psf
+    stamps *= np.asarray(light, np.float32)[..., None, None] / stamps.sum(axis=(-2, -1), keepdims=True)
     return stamps
-
-
-def of_size(psf: np.ndarray, size: int, light: float | np.ndarray) -> np.ndarray:
-    """PSF stamps [..., y, x] with a border of zeros, [..., size, size], each of the sum ``light`` [...]."""
-    stamps = padded(psf, size)
-    return stamps * (np.asarray(light, np.float32)[..., None, None] / stamps.sum(axis=(-2, -1), keepdims=True))

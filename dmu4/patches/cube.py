@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from dmu4.coadds.psf_zones import PsfZones
-from dmu4.patches.band_psf import BandPsf, band_psf
+from dmu4.patches.band_psf import BandPsf
 
 FLAG_BIT = MappingProxyType({"SAT": np.uint8(1), "INEXACT_PSF": np.uint8(2)})
 """Bits of the mask planes that are looked up at objects, in one byte a pixel; others than those of a mask on disk."""
@@ -101,13 +101,11 @@ class PatchCube(PatchImages):
         Mask planes that are looked up at objects [y, x, band], as the bits of `FLAG_BIT`.
     input_count
         Number of images in each pixel [y, x, band]; in one byte unless it is larger than 255.
-    psf
-        PSF stamps [band, cell y, cell x, y, x] of one odd size, normalised so that fluxes fitted with them are total
-        fluxes: the sum is the fraction of the light on a stamp. Zero for bands without any PSF.
+    psfs
+        PSFs of each band on the cells, and their zones, of its own coadd, normalised so that fluxes fitted with them
+        are total fluxes: the sum of a stamp is the fraction of the light on it. Zero for bands without any PSF.
     has_noise
         Whether each band [band] has a noise realization; if not, its ``noise`` is zero.
-    zones
-        Band -> its PSFs, on the cells of its own coadd and on their zones, for the bands that have zones.
     scale_error
         Band -> relative error of all fluxes due to the zero points of the inputs.
     """
@@ -115,28 +113,31 @@ class PatchCube(PatchImages):
     noise: np.ndarray | None
     flags: np.ndarray
     input_count: np.ndarray
-    psf: np.ndarray
+    psfs: tuple[BandPsf, ...]
     has_noise: np.ndarray
-    zones: Mapping[str, BandPsf] = field(default_factory=dict)
     scale_error: Mapping[str, float] = field(default_factory=dict)
 
-    def psf_of(self, band: int) -> BandPsf:
-        """The PSFs of a band, by its number."""
-        return self.zones.get(self.bands[band]) or band_psf(self.psf[band], None, self.shape)
+    @property
+    def psf_size(self) -> int:
+        """Side in pixels of the largest PSF stamps."""
+        return max(psf.stamps.shape[-1] for psf in self.psfs)
+
+    def of_bands(self, numbers: Sequence[int] | slice) -> PatchCube:
+        """Some of the bands by number; with a slice, the cube shares the memory of this one."""
+        kept = np.arange(len(self.bands))[numbers].tolist()
+        planes = {p: getattr(self, p)[..., numbers] for p in ("image", "variance", "good", "flags", "input_count")}
+        return replace(
+            self,
+            bands=tuple(self.bands[k] for k in kept),
+            psfs=tuple(self.psfs[k] for k in kept),
+            has_noise=self.has_noise[kept],
+            noise=None if self.noise is None else self.noise[..., numbers],
+            **planes,
+        )
 
     def read(self, number: int) -> PatchCube:
         """One band, as a cube that shares the memory of this one."""
-        one, name = slice(number, number + 1), self.bands[number]
-        planes = {p: getattr(self, p)[..., one] for p in ("image", "variance", "good", "flags", "input_count")}
-        return replace(
-            self,
-            bands=(name,),
-            psf=self.psf[one],
-            has_noise=self.has_noise[one],
-            noise=None if self.noise is None else self.noise[..., one],
-            zones={name: self.zones[name]} if name in self.zones else {},
-            **planes,
-        )
+        return self.of_bands(slice(number, number + 1))
 
     def prepare(self, one: PatchCube) -> PatchCube:
         """A band from `read`, as it is."""
@@ -181,4 +182,4 @@ def psf_sigma(psf: np.ndarray) -> float:
 
 def mean_psf(cube: PatchCube, band: int) -> np.ndarray:
     """The PSF stamp of a band, averaged over the cells."""
-    return cube.psf[band].mean(axis=(0, 1))
+    return cube.psfs[band].of_cells.mean(axis=0)

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from dmu4.patches.band_psf import BandPsf, band_psf
-from dmu4.patches.cell_stamps import fill_cells, of_size, on_cells, padded
+from dmu4.patches.cell_stamps import fill_cells, of_size
 from dmu4.patches.cube import FLAG_BIT, BandPlanes, PatchCube, PatchData
 from obs_vista.bands import BAND_ORDER, in_band_order
 from obs_vista.masks import BIT
@@ -70,21 +70,20 @@ def one_band(band: str, planes: BandPlanes, *, x0: int, y0: int, pixel_scale: fl
     if planes.zones is not None and len(planes.zones.stamps):
         size = max(size, *planes.zones.stamps.shape[-2:])
     psf = fill_cells(planes.psf, planes.psf_light, size)
-    zones = {}
-    if planes.zones is not None:
+    zones = planes.zones
+    if zones is not None:
         stamps = np.zeros((0, size, size), np.float32)
-        if len(planes.zones.stamps):
-            stamps = of_size(planes.zones.stamps, size, float(np.mean(planes.psf_light)))
-        zones[band] = band_psf(psf, replace(planes.zones, stamps=stamps), shape)
+        if len(zones.stamps):
+            stamps = of_size(zones.stamps, size, float(np.mean(planes.psf_light)))
+        zones = replace(zones, stamps=stamps)
     return PatchCube(
         bands=(band,),
         x0=x0,
         y0=y0,
         pixel_scale=pixel_scale,
         **{name: plane[..., None] for name, plane in pixels.items()},
-        psf=psf[None],
+        psfs=(band_psf(psf, zones, shape),),
         has_noise=np.array([planes.noise is not None]),
-        zones=zones,
         scale_error={band: planes.scale_error},
     )
 
@@ -107,8 +106,7 @@ class CubeFilling:
         dtypes |= {"noise": "f4"} if noise else {}
         self.bands = bands
         self._planes = {name: np.zeros((len(bands), *shape), dtype) for name, dtype in dtypes.items()}
-        self._psfs: dict[str, np.ndarray] = {}
-        self._zones: dict[str, BandPsf] = {}
+        self._psfs: dict[str, BandPsf] = {}
         self._scale_error: dict[str, float] = {}
         self._has_noise, self._lock = np.zeros(len(bands), bool), Lock()
 
@@ -130,24 +128,18 @@ class CubeFilling:
             for name, planes in self._planes.items():
                 planes[number] = getattr(one, name)[..., 0]
         self._has_noise[number] = one.has_noise[0] and "noise" in self._planes
-        self._psfs[band] = one.psf[0]
-        self._zones |= one.zones
+        self._psfs[band] = one.psfs[0]
         self._scale_error |= one.scale_error
 
     def cube(self, *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
         """The patch, after all bands have been copied."""
-        size = max(psf.shape[-1] for psf in self._psfs.values())
-        rows, columns = (max(psf.shape[axis] for psf in self._psfs.values()) for axis in (0, 1))
-        psf = np.stack([on_cells(padded(self._psfs[band], size), rows, columns) for band in self.bands])
-        zones = {band: replace(zones, stamps=padded(zones.stamps, size)) for band, zones in self._zones.items()}
         planes = {name: np.moveaxis(planes, 0, -1) for name, planes in self._planes.items()}
         return PatchCube(
             bands=self.bands,
             x0=x0,
             y0=y0,
             pixel_scale=pixel_scale,
-            psf=psf,
-            zones=zones,
+            psfs=tuple(self._psfs[band] for band in self.bands),
             scale_error=self._scale_error,
             has_noise=self._has_noise,
             noise=planes.pop("noise", None),

@@ -8,7 +8,7 @@ from dmu4.patches.load import StoredPatch
 KEPT = 500e6
 """Largest number of bytes of the bands that are kept: all bands of a small patch, the first of a large one."""
 
-_PLANES = ("image", "variance", "good", "noise", "flags", "input_count", "psf")
+_PLANES = ("image", "variance", "good", "noise", "flags", "input_count")
 
 
 class KeptPatch:
@@ -45,7 +45,7 @@ class KeptPatch:
 
 
 def bytes_of(cube: PatchCube) -> int:
-    """Memory of the arrays of a cube, with the PSFs of zones."""
+    """Memory of the arrays of a cube, with its PSFs and the maps of their zones."""
     planes = [getattr(cube, name) for name in _PLANES]
-    stamps = [zones.stamps for zones in cube.zones.values()]
-    return sum(plane.nbytes for plane in (*planes, *stamps) if plane is not None)
+    of_psfs = [array for psf in cube.psfs for array in (psf.stamps, psf.zone)]
+    return sum(array.nbytes for array in (*planes, *of_psfs) if array is not None)

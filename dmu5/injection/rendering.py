@@ -66,7 +66,7 @@ def add_sources(one: PatchCube, sources: Table) -> PatchCube:
     x, y = np.asarray(sources["x"], float) - one.x0, np.asarray(sources["y"], float) - one.y0
     radius, ratio, angle = (np.asarray(sources[name], float) for name in ("radius", "axis_ratio", "angle"))
     disc = np.asarray(sources["extended"], bool) & (radius > 0)
-    psf = one.psf_of(0)
+    psf = one.psfs[0]
     which = psf.at(x=x, y=y)
     image = one.image[..., 0].copy()
     for k in np.flatnonzero(flux > 0):

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from dmu4.measurement.forced import add_stamps
 from dmu4.measurement.measure import BandMeasurement, Measurements, MeasurementSettings, measure
 from dmu4.measurement.profiles import Profiles, make_profiles
 from dmu4.measurement.stamps import Kernels, render
+from dmu4.patches.band_psf import band_psf
 from dmu4.patches.cube import BandPlanes, PatchCube
 from dmu4.patches.filling import one_band
 from dmu4.patches.sky import SkySubtracted
@@ -175,7 +177,9 @@ def warm_up(patch: StoredPlanes) -> None:
             names = ("image", "variance", "noise", "good", "flags", "input_count")
             planes = {name: getattr(one, name)[:side, :side] for name in names}
             cells = side // CELL
-            return one.__class__(**{**vars(one), **planes, "psf": one.psf[:, :cells, :cells]})
+            whole = one.psfs[0]
+            psf = whole.of_cells.reshape(*whole.cells, *whole.stamps.shape[1:])[:cells, :cells]
+            return replace(one, **planes, psfs=(band_psf(psf, None, (side, side)),))
 
     found = detect(Corner(), DetectionSettings())
     measure(Corner(), x=found.x, y=found.y, reference=found.reference, settings=MeasurementSettings())

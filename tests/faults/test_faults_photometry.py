@@ -27,9 +27,7 @@ def patch(seen=None, *, bands=BANDS):
     if bands == BANDS:
         return cube
     kept = [BANDS.index(band) for band in bands]
-    names = ("image", "variance", "noise", "good", "flags", "input_count")
-    cubes = {name: getattr(cube, name)[..., kept] for name in names}
-    return replace(cube, bands=bands, psf=cube.psf[kept], has_noise=cube.has_noise[kept], **cubes)
+    return cube.of_bands(kept)
 
 
 def columns(cube):

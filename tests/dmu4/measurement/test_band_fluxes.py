@@ -25,7 +25,7 @@ PLACES = [(40.3, 30.8), (255.4, 150.1), (140.7, 95.2), (222.1, 31.4)]
 def measured(cube, places=PLACES):
     """What the only band of a cube says of points at some places."""
     x, y = np.array(places).T
-    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf.shape[-1])
+    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf_size)
     return measure_band(
         cube,
         0,

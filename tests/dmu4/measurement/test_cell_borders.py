@@ -54,7 +54,7 @@ def fluxes_across_borders(*, inputs: bool, light: float = 1.0) -> tuple[np.ndarr
         zones=zones,
     )
     cube = make_cube({"r": planes}, x0=0, y0=0, pixel_scale=0.2)
-    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf.shape[-1])
+    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf_size)
     return distance, fit_band(cube, 0, profiles, find_overlaps(profiles)).flux / 5e4
 
 

@@ -33,6 +33,7 @@ def finished():
         model=np.array([100.0, 200, 300, 400, 500]),
         in_circles=np.linspace(0.4, 0.9, CIRCLES) * np.ones((N, 1)),
         in_kron=np.full((N, 1), 0.95),
+        circle_fraction=np.linspace(0.45, 0.92, CIRCLES) * np.ones((N, 1)),
         extendedness=np.ones(N),
         excess=np.full(N, 0.02),
         excess_error=np.full(N, 0.003),
@@ -69,7 +70,7 @@ def test_coverage_and_use(finished):
     np.testing.assert_array_equal(finished.usable, [True, False, False, False, False])
     np.testing.assert_array_equal(finished.flux_floor, [0.05, 0.05, np.nan, 0.05, 0.05])
     np.testing.assert_allclose(finished.kron_fraction, [0.95, 0.95, np.nan, 0.95, 0.95])
-    np.testing.assert_allclose(finished.circle_fraction[:, 2], [0.6, 0.6, np.nan, 0.6, 0.6])
+    np.testing.assert_allclose(finished.circle_fraction[:, 2], np.array([1, 1, np.nan, 1, 1]) * (0.45 + 0.4 * 0.47))
     np.testing.assert_array_equal(finished.neighbours, np.linspace(0, 0.4, N))
     np.testing.assert_array_equal(finished.chi2, np.linspace(1, 1.4, N))
     np.testing.assert_array_equal(finished.cmodel.value, 45)
@@ -102,6 +103,7 @@ def test_the_floor_is_that_of_objects_modelled_as_points(finished) -> None:
         model=np.zeros(n),
         in_circles=share,
         in_kron=np.ones((n, 1)),
+        circle_fraction=share,
         extendedness=np.zeros(n),
         excess=np.zeros(n),
         excess_error=np.ones(n),

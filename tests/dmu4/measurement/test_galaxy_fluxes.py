@@ -26,7 +26,7 @@ def fitted(places, fluxes, *, covariance=None, shapes=None):
     """The fit of one band with models of given discs at the places of sources."""
     cube = make_tilted([(*p, f) for p, f in zip(places, fluxes, strict=True)], sigma=SIGMA, shapes=shapes)
     x, y = np.array(places).T
-    profiles = make_profiles(x=x, y=y, covariance=covariance, psf_size=cube.psf.shape[-1])
+    profiles = make_profiles(x=x, y=y, covariance=covariance, psf_size=cube.psf_size)
     return profiles, fit_band(cube, 0, profiles, find_overlaps(profiles))
 
 

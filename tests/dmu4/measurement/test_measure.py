@@ -58,7 +58,8 @@ def test_fluxes_of_isolated_stars(patch, band):
 def test_fluxes_are_total(patch):
     """Where PSF stamps hold 97% of the light, PSF and GAaP fluxes are 1/0.97 larger (empty samples may be others)."""
     _, cube, values, _, _ = patch
-    _, total = catalogue(less_sky(replace(cube, psf=(0.97 * cube.psf).astype(np.float32))))
+    less = tuple(replace(psf, stamps=(0.97 * psf.stamps).astype(np.float32)) for psf in cube.psfs)
+    _, total = catalogue(less_sky(replace(cube, psfs=less)))
     assert len(total["x"]) == len(values["x"])
     for name in ("i_psfFlux", "i_gaap1p0Flux"):
         both = np.isfinite(values[name]) & (np.abs(values[name]) > 0)
@@ -108,10 +109,7 @@ def test_an_empty_band_changes_no_other(patch):
         return make_patch(few, rng, bands=BANDS, psf_variance=PSF, sigma=SIGMA, shape=SHAPE, seen=seen)
 
     empty = cube({"i": np.zeros(SHAPE, bool)})
-    kept = [0, 2]
-    cubes = {n: getattr(empty, n)[..., kept] for n in ("image", "variance", "noise", "good", "flags", "input_count")}
-    absent = replace(empty, bands=("g", "vk"), psf=empty.psf[kept], has_noise=empty.has_noise[kept], **cubes)
-    (_, with_empty), (_, without) = catalogue(less_sky(empty)), catalogue(less_sky(absent))
+    (_, with_empty), (_, without) = (catalogue(less_sky(one)) for one in (empty, empty.of_bands([0, 2])))
     for name, values in without.items():
         np.testing.assert_array_equal(with_empty[name], values, err_msg=name)
     assert np.isnan(with_empty["i_psfFlux"]).all()
@@ -200,7 +198,7 @@ def test_cube_refuses_what_does_not_fit():
     cube = make_cube({"i": planes}, x0=0, y0=0, pixel_scale=0.168)
     assert not cube.good[[0, 1, 2, 3], [0, 1, 2, 3], 0].any()
     assert cube.good.sum() == 60
-    np.testing.assert_allclose(cube.psf.sum(axis=(3, 4)), 1)
+    np.testing.assert_allclose([psf.stamps.sum(axis=(1, 2)) for psf in cube.psfs], 1)
     other = replace(planes, image=np.ones((8, 9)))
     with pytest.raises(ValueError, match=r"Band i has \(8, 9\) pixels, its variance \(8, 8\)"):
         make_cube({"i": other}, x0=0, y0=0, pixel_scale=0.168)

@@ -112,7 +112,8 @@ def objects() -> MeasuredObjects:
         lost=np.array([False, False, False, True]),
     )
     home, kept, absorbed = np.array([1, 0, 0, 1]), np.arange(4), np.zeros((0, 2), int)
-    return MeasuredObjects(shapes(), motion, home, kept, absorbed, structure(), Companions.none(2), home)
+    side = np.full((4, 2), 31)
+    return MeasuredObjects(shapes(), motion, home, kept, absorbed, structure(), Companions.none(2), home, side)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ PLACES = [(40.3, 30.8), (255.4, 150.1), (140.7, 95.2)]
 def fitted(cube, places=PLACES):
     """Profiles of points, and what they leave of the only band of a cube."""
     x, y = np.array(places).T
-    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf.shape[-1])
+    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf_size)
     return profiles, fit_band(cube, 0, profiles, find_overlaps(profiles))
 
 

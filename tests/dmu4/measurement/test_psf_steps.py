@@ -54,7 +54,7 @@ def stepped(rng: np.random.Generator, *, zones: bool) -> tuple[PatchCube, np.nda
 
 def measured(cube: PatchCube, x: np.ndarray, y: np.ndarray):
     """All fluxes of the band at known positions."""
-    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf.shape[-1])
+    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf_size)
     circle = np.broadcast_to([1 / 64, 1 / 64, 0.0], (len(x), 1, 3))
     one = ErrorInflation(psf=1.0, gaap=np.ones(1), radius=np.array([1.0, 9.0]), circle=np.ones(2), samples=0)
     return measure_band(
@@ -98,7 +98,7 @@ def test_pixels_without_a_psf_take_no_part(rng) -> None:
     """A star near pixels that are left out has its flux, although they are 30% too bright; they stay in the image."""
     cube, x, y, _ = stepped(rng, zones=True)
     x[0], y[0] = 61.3, 50.8
-    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf.shape[-1])
+    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf_size)
     fit = fit_band(cube, 0, profiles, find_overlaps(profiles))
     assert not fit.usable[50:53, 60:64].any()
     assert fit.good.all()
@@ -111,29 +111,29 @@ def test_bands_keep_the_cells_of_their_coadds(rng) -> None:
     """Beside a coadd of more cells, which is not a multiple, zones and cells of a band stay where they are."""
     alone, *_ = stepped(rng, zones=True)
     zones = PsfZones(
-        number=alone.psf_of(0).zone,
-        stamps=alone.psf_of(0).stamps[12:],
-        cell_inputs=alone.psf_of(0).inputs[:12].reshape(3, 4),
-        zone_inputs=alone.psf_of(0).inputs[12:],
+        number=alone.psfs[0].zone,
+        stamps=alone.psfs[0].stamps[12:],
+        cell_inputs=alone.psfs[0].inputs[:12].reshape(3, 4),
+        zone_inputs=alone.psfs[0].inputs[12:],
     )
-    cells = alone.psf[0]
+    cells = alone.psfs[0].of_cells.reshape(3, 4, 41, 41)
     common = {"variance": np.ones(SHAPE, "f4"), "mask": np.zeros(SHAPE, np.int32), "noise": None}
     common |= {"image": np.ones(SHAPE, "f4"), "input_count": np.ones(SHAPE, np.int16)}
     finer = np.broadcast_to(psf_stamp(5.0), (5, 7, 41, 41)).astype(np.float32)
     planes = {"i": BandPlanes(psf=finer, **common), "vk": BandPlanes(psf=cells, zones=zones, **common)}
     both = make_cube(planes, x0=0, y0=0, pixel_scale=0.168)
     x, y = np.array([0.0, 136.4, 136.6, 179.4, 180.6, 61.0]), np.array([0.0, 100.0, 100.0, 170.0, 61.0, 51.0])
-    one, other = alone.psf_of(0), both.psf_of(both.bands.index("vk"))
+    one, other = alone.psfs[0], both.psfs[both.bands.index("vk")]
     np.testing.assert_array_equal(other.at(x=x, y=y), one.at(x=x, y=y))
     np.testing.assert_array_equal(other.inputs, one.inputs)
     np.testing.assert_allclose(other.stamps, one.stamps, atol=1e-7)
-    assert len(both.psf_of(both.bands.index("i")).stamps) == 35
+    assert len(both.psfs[both.bands.index("i")].stamps) == 35
 
 
 def test_psfs_follow_positions(rng) -> None:
     """Each position has the PSF of its zone, else that of its cell; unequal numbers of rows and columns."""
     cube, *_ = stepped(rng, zones=True)
-    psf = cube.psf_of(0)
+    psf = cube.psfs[0]
     x, y = np.array([0.0, 136.4, 136.6, 179.4, 180.6, 61.0]), np.array([0.0, 100.0, 100.0, 170.0, 61.0, 51.0])
     np.testing.assert_array_equal(psf.at(x=x, y=y), [0, 6, 12, 12, 7, 1])
     np.testing.assert_array_equal(psf.inputs[psf.at(x=x, y=y)], [5, 5, 9, 9, 9, 5])
@@ -143,7 +143,7 @@ def test_psfs_follow_positions(rng) -> None:
 def test_blocks_are_of_one_set_of_inputs_or_mixed(rng) -> None:
     """Unequal sides, no multiples of a block: the step lies in column 8; pixels without a PSF do not count."""
     cube, *_ = stepped(rng, zones=True)
-    psf = cube.psf_of(0)
+    psf = cube.psfs[0]
     zone = psf.zone.copy()
     zone[:16, :16], zone[170:, 230:] = LEFT_OUT, LEFT_OUT
     expected = np.full((12, 15), 5)
@@ -155,7 +155,7 @@ def test_blocks_are_of_one_set_of_inputs_or_mixed(rng) -> None:
 def test_only_stamps_that_reach_other_inputs_change(rng) -> None:
     """Every pixel has the PSF of its inputs, whatever blocks its stamp reaches, also beyond the edges of the patch."""
     cube, *_ = stepped(rng, zones=True)
-    psf = cube.psf_of(0)
+    psf = cube.psfs[0]
     x, y = np.array([2.0, 90.2, 112.7, 117.0, 150.3, 157.5, 160.9, 238.0]), np.full(8, 91.6)
     profiles = make_profiles(x=x, y=y, covariance=None, psf_size=41)
     one, other = (render(profiles, Kernels(psf.stamps), np.full(len(x), cell)) for cell in (0, 3))

@@ -57,7 +57,7 @@ def test_the_flux_of_a_saturated_star_is_that_of_its_wings(scene) -> None:
     assert not one.psf.flag[1:].any()
     assert not found.bands["g"].psf.flag.any()
     x, y = np.array([STAR]).T
-    points = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf.shape[-1])
+    points = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf_size)
     residual = fit_band(cube, BAND, points, find_overlaps(points)).residual
     assert (residual[saturated] == 0).all()
     rows, columns = np.indices(residual.shape)
@@ -66,10 +66,10 @@ def test_the_flux_of_a_saturated_star_is_that_of_its_wings(scene) -> None:
 
 
 def test_neighbours_of_saturated_stars_have_true_fluxes(scene) -> None:
-    """Model fluxes of galaxies are true to three errors; with a core that is not masked they are wrong by ten."""
+    """Model fluxes of galaxies are true to one error; with a core that is not masked one is wrong by three."""
     cube, galaxies = scene
     found = measured(cube, galaxies).bands["i"].cmodel
     pulls = (found.value[1:] - galaxies.flux[:, BAND]) / found.error[1:]
-    assert np.abs(pulls).max() < 3
+    assert np.abs(pulls).max() < 1
     unmasked = measured(replace(cube, flags=np.zeros_like(cube.flags)), galaxies).bands["i"].cmodel
-    assert np.abs((unmasked.value[1:] - galaxies.flux[:, BAND]) / found.error[1:]).max() > 10
+    assert np.abs((unmasked.value[1:] - galaxies.flux[:, BAND]) / found.error[1:]).max() > 3

@@ -24,7 +24,7 @@ def band():
     """Noiseless stars in PSFs that differ from cell to cell, two blended, one at the edge; and spectra of three."""
     cube = make_tilted([(*p, f) for p, f in zip(PLACES, FLUX, strict=True)], sigma=2.0)
     x, y = np.array(PLACES).T
-    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf.shape[-1])
+    profiles = make_profiles(x=x, y=y, covariance=None, psf_size=cube.psf_size)
     fit = fit_band(cube, 0, profiles, find_overlaps(profiles))
     members = np.array([1, 3, 0])
     return profiles, fit, source_spectra(profiles, fit, members, np.full(3, SIDE))

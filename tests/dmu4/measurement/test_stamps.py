@@ -93,7 +93,8 @@ def test_own_light_is_the_residual_plus_the_own_model():
     stamps = render(profiles, Kernels(cell_psf(0, 0)[None]), np.zeros(2, int))
     residual = np.arange(50.0 * 70).reshape(50, 70)
     corners = (stamps.offset, stamps.size, stamps.x0, stamps.y0)
-    light = own_light(stamps.pixels, *corners, np.array([100.0, 7.0]), residual, 0)
+    light, *first = own_light(stamps.pixels, *corners, np.array([100.0, 7.0]), residual, 0, 0)
+    assert first == [stamps.x0[0], stamps.y0[0]]
     rest = light - 100 * stamps[0]
     below_x, below_y = -stamps.x0[0], stamps.y0[0]
     assert below_x > 0
@@ -102,3 +103,12 @@ def test_own_light_is_the_residual_plus_the_own_model():
     )
     np.testing.assert_allclose(rest[:, :below_x], 0, atol=1e-4)
     np.testing.assert_allclose(rest[50 - below_y :], 0, atol=1e-4)
+    wider, *first = own_light(stamps.pixels, *corners, np.array([100.0, 7.0]), residual, 1, 58)
+    border = (58 - stamps.size[1]) // 2
+    assert first == [stamps.x0[1] - border, stamps.y0[1] - border]
+    assert wider.shape == (58, 58)
+    whole = np.zeros((50 + 2 * 58, 70 + 2 * 58))
+    whole[58:-58, 58:-58] = residual
+    whole[58 + stamps.y0[1] :, 58 + stamps.x0[1] :][: stamps.size[1], : stamps.size[1]] += 7 * stamps[1]
+    expected = whole[58 + first[1] :, 58 + first[0] :][:58, :58]
+    np.testing.assert_allclose(wider, expected, atol=1e-3)

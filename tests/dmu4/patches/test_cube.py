@@ -36,8 +36,8 @@ def test_cells_are_counted_along_rows():
     assert cube.shape == SHAPE
     assert (cube.x0, cube.y0) == (X0, Y0)
     x, y = np.array([0.0, 59.4, 59.6, 299.4, -3.0, 130.0]), np.array([0.0, 59.4, 10.0, 179.0, 400.0, 70.0])
-    np.testing.assert_array_equal(cube.psf_of(0).at(x=x, y=y), [0, 0, 1, 14, 10, 7])
-    stamps = cube.psf_of(0).stamps
+    np.testing.assert_array_equal(cube.psfs[0].at(x=x, y=y), [0, 0, 1, 14, 10, 7])
+    stamps = cube.psfs[0].stamps
     for number in (0, 1, 7, 14):
         row, column = divmod(number, CELLS[1])
         expected = cell_psf(row, column)
@@ -80,16 +80,16 @@ def test_bands_keep_what_is_theirs():
 
 
 def test_psfs_of_other_sizes_and_cells():
-    """A band of fewer cells and smaller stamps lends each cell the nearest of its own, centred, with its light."""
+    """A band of fewer cells and smaller stamps keeps them, each with its light; a cell without one has the nearest."""
     fine = np.array([[np.full((9, 9), 10.0 * i + j + 1) for j in range(4)] for i in range(2)])
     coarse = np.full((1, 2, 5, 5), np.nan)
     coarse[0, 1] = psf_stamp(1.0, size=5)
     cube = make_cube({"i": planes(psf=fine), "vk": planes(psf=coarse, psf_light=0.9)}, x0=0, y0=0, pixel_scale=0.2)
-    assert cube.psf.shape == (2, 2, 4, 9, 9)
-    np.testing.assert_allclose(cube.psf[0].sum(axis=(2, 3)), 1, rtol=1e-6)
-    np.testing.assert_allclose(cube.psf[1].sum(axis=(2, 3)), 0.9, rtol=1e-6)
-    np.testing.assert_allclose(cube.psf[1, 1, 3, 2:7, 2:7], 0.9 * psf_stamp(1.0, size=5), rtol=1e-5)
-    assert not cube.psf[1, :, :, :2].any()
+    assert [psf.stamps.shape for psf in cube.psfs] == [(8, 9, 9), (2, 5, 5)]
+    assert [psf.cells for psf in cube.psfs] == [(2, 4), (1, 2)]
+    assert cube.psf_size == 9
+    np.testing.assert_allclose(cube.psfs[0].stamps.sum(axis=(1, 2)), 1, rtol=1e-6)
+    np.testing.assert_allclose(cube.psfs[1].stamps, np.stack([0.9 * psf_stamp(1.0, size=5)] * 2), rtol=1e-5)
 
 
 def test_a_cell_without_a_psf_takes_the_nearest():
@@ -98,11 +98,12 @@ def test_a_cell_without_a_psf_takes_the_nearest():
     psf[1, 1] = np.nan
     wide = planes(image=np.ones((90, 300)), variance=np.ones((90, 300)), mask=np.zeros((90, 300), int))
     wide = replace(wide, psf=psf, input_count=np.ones((90, 300)))
-    filled = make_cube({"i": wide}, x0=0, y0=0, pixel_scale=0.2).psf[0]
+    filled = make_cube({"i": wide}, x0=0, y0=0, pixel_scale=0.2).psfs[0].stamps.reshape(3, 5, 41, 41)
     neighbours = [filled[1, 0], filled[1, 2]]
     assert min(np.abs(filled[1, 1] - one).max() for one in neighbours) == 0
     np.testing.assert_allclose(filled[2, 3], psf[2, 3] / psf[2, 3].sum(), atol=1e-7)
-    assert not make_cube({"i": replace(wide, psf=np.full((3, 5, 9, 9), np.nan))}, x0=0, y0=0, pixel_scale=0.2).psf.any()
+    without = make_cube({"i": replace(wide, psf=np.full((3, 5, 9, 9), np.nan))}, x0=0, y0=0, pixel_scale=0.2)
+    assert not without.psfs[0].stamps.any()
 
 
 def test_many_images_are_counted():

@@ -111,7 +111,7 @@ def test_stamps_hold_what_is_not_corrected() -> None:
     assert np.isnan(planes.psf[1, 1]).all()
     assert [planes.psf[i, j, 1, 3] for i, j in ((0, 0), (0, 2), (1, 0), (1, 2))] == [11, 13, 14, 16]
     cube, _ = load_cube([Handle(make_coadd())])
-    np.testing.assert_allclose(cube.psf[0].sum(axis=(2, 3)), 0.8, rtol=1e-6)
+    np.testing.assert_allclose(cube.psfs[0].stamps.sum(axis=(1, 2)), 0.8, rtol=1e-6)
 
 
 def test_a_cube_is_where_its_coadds_are() -> None:

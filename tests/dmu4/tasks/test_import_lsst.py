@@ -100,8 +100,8 @@ def test_arrays_of_a_patch(made: CellCoadd) -> None:
     assert len(np.unique(labels)) == 4
     assert planes.zones.cell_inputs[0, 0] == planes.zones.cell_inputs[6, 11] != planes.zones.cell_inputs[7, 11]
     cube, _ = load_cube([Handle(made)])
-    np.testing.assert_allclose(cube.psf[0, 2, 5].sum(), 1 / (1.01 + 0.001 * (22 * 2 + 5)), rtol=1e-5)
-    psf = cube.psf_of(0)
+    np.testing.assert_allclose(cube.psfs[0].stamps[22 * 2 + 5].sum(), 1 / (1.01 + 0.001 * (22 * 2 + 5)), rtol=1e-5)
+    psf = cube.psfs[0]
     number = int(psf.at(x=np.array([CELL * 5 + 3.0]), y=np.array([CELL * 2 + 29.2]))[0])
     stamp = psf.stamps[number] / psf.stamps[number].sum()
     np.testing.assert_allclose(stamp, cell_stamp(2, 5), atol=1e-6)

@@ -159,7 +159,7 @@ def test_a_hole_is_no_data(sky):
     cube, _ = load_cube([Handle({"band": "i"}, holed)])
     np.testing.assert_array_equal(cube.good[..., 0], ~hole)
     assert np.isfinite(cube.image).all()
-    np.testing.assert_allclose(cube.psf.sum(axis=(3, 4)), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.concatenate([psf.stamps.sum(axis=(1, 2)) for psf in cube.psfs]), 1, rtol=1e-6)
 
 
 def test_input_counts_come_from_their_map(sky):
@@ -191,13 +191,13 @@ def test_light_beyond_the_psf_stamps(sky):
     _, patches, _, coadds = sky
     coadd = coadds[patches[0].id, "i"]
     cube, _ = load_cube([Handle({"band": "i"}, coadd)])
-    np.testing.assert_allclose(cube.psf.sum(axis=(3, 4)), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.concatenate([psf.stamps.sum(axis=(1, 2)) for psf in cube.psfs]), 1, rtol=1e-6)
     coadd.metadata["psf_correction"] = 1.02
     try:
         missing, _ = load_cube([Handle({"band": "i"}, coadd)])
     finally:
         del coadd.metadata["psf_correction"]
-    np.testing.assert_allclose(missing.psf, cube.psf / 1.02, rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(missing.psfs[0].stamps, cube.psfs[0].stamps / 1.02, rtol=1e-5, atol=1e-12)
 
 
 def test_nothing_to_do_is_said(sky):
