@@ -53,7 +53,8 @@ class Coarse(NamedTuple):
     image
         Filtered image [y, x].
     variance, seen
-        Mean variance of the good pixels, times their fraction, and this fraction around each sample [y, x].
+        Mean variance of the good pixels, times their fraction, and this fraction around each sample [y, x]; where every
+        pixel is a sample, the variance, and whether it is good.
     """
 
     step: int
@@ -144,7 +145,7 @@ def coarse_planes(image: np.ndarray, variance: np.ndarray, good: np.ndarray, *, 
     """
     step = sampling_step(sigma)
     if step == 1:
-        return Coarse(1, 0, image, variance if good.all() else np.where(good, variance, 0), good.astype(np.float32))
+        return Coarse(1, 0, image, variance, good)
     taps = _low_pass(sigma, step)
     border = len(taps) // 2 // step + 1
     rows = np.ascontiguousarray(_decimate_rows(np.ascontiguousarray(image, np.float32), taps, step, border).T)
@@ -275,11 +276,15 @@ def sum_gaap(
         shift = coarse.border * coarse.step
         place = {"x": x[some] + shift, "y": y[some] + shift, "cell": index[some]}
         weights = gaap_weights(**place, transforms=transforms, sigma=sigma, step=coarse.step)
-        sums = project(weights, image=coarse.image, variance=coarse.variance, good=everywhere)
-        seen = project(weights, image=coarse.seen, variance=coarse.seen, good=everywhere)
+        if coarse.step == 1:
+            sums = project(weights, image=coarse.image, variance=coarse.variance, good=coarse.seen)
+            seen = sums.seen
+        else:
+            sums = project(weights, image=coarse.image, variance=coarse.variance, good=everywhere)
+            seen = project(weights, image=coarse.seen, variance=coarse.seen, good=everywhere).signal
         flux[some], error[some] = area * sums.signal, np.sqrt(area * sums.noise)
         known = possible[index[some]] & (sums.whole != 0)
-        filled[some] = np.divide(seen.signal, sums.whole, out=np.zeros(len(some)), where=known)
+        filled[some] = np.divide(seen, sums.whole, out=np.zeros(len(some)), where=known)
     return ApertureFluxes(flux, error, filled)
 
 

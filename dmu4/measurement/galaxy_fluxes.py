@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numba
 import numpy as np
 
 from dmu4.measurement.band_fit import BandFit
 from dmu4.measurement.error_scale import ErrorInflation
-from dmu4.measurement.forced import project
+from dmu4.measurement.forced import SUM_IN_ANY_ORDER
 from dmu4.measurement.profiles import Profiles
 from dmu4.measurement.stamps import parts, render
 from dmu4.measurement.structure import Structure
@@ -108,7 +109,36 @@ def neighbour_fraction(fit: BandFit) -> np.ndarray:
 
 def model_chi2(fit: BandFit) -> np.ndarray:
     """Mean of residual^2 / variance over the pixels of each object, weighted by its model [N]; NaN without data."""
-    chi2 = np.square(fit.residual)
-    np.divide(chi2, fit.variance, out=chi2, where=fit.variance > 0)
-    sums = project(fit.models, image=chi2, variance=fit.variance, good=fit.usable)
-    return np.divide(sums.signal, sums.seen, out=np.full(len(sums.seen), np.nan), where=sums.seen > 0.1)
+    models = fit.models
+    corners = (models.offset, models.size, models.x0, models.y0)
+    chi2, seen = _weighted_chi2(models.pixels, *corners, fit.residual, fit.variance, fit.usable)
+    return np.divide(chi2, seen, out=np.full(len(seen), np.nan), where=seen > 0.1)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=SUM_IN_ANY_ORDER)
+def _weighted_chi2(
+    pixels: np.ndarray,
+    offset: np.ndarray,
+    size: np.ndarray,
+    x0: np.ndarray,
+    y0: np.ndarray,
+    residual: np.ndarray,
+    variance: np.ndarray,
+    usable: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over the usable pixels of stamps M: of M residual^2 / variance, and of M [stamp]."""
+    ny, nx = usable.shape
+    chi2, seen = np.zeros(len(size)), np.zeros(len(size))
+    for i in range(len(size)):
+        total, light = 0.0, 0.0
+        x_from, x_to = max(x0[i], 0), min(x0[i] + size[i], nx)
+        for y in range(max(y0[i], 0), min(y0[i] + size[i], ny)):
+            at = offset[i] + (y - y0[i]) * size[i] - x0[i]
+            stamp, known = pixels[at + x_from : at + x_to], usable[y, x_from:x_to]
+            rest, spread = residual[y, x_from:x_to], variance[y, x_from:x_to]
+            for k in range(len(known)):
+                value = float(stamp[k]) if known[k] else 0.0
+                total += value * rest[k] * rest[k] / (spread[k] if known[k] else 1.0)
+                light += value
+        chi2[i], seen[i] = total, light
+    return chi2, seen

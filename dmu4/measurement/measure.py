@@ -19,6 +19,7 @@ from dmu4.measurement.object_shapes import MeasuredObjects, ShapeSettings, measu
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMAS, REFERENCE_PIXEL
 from dmu4.patches.cube import PatchCube, PatchData, mean_psf, psf_sigma
 from dmu4.patches.filling import gather
+from dmu4.patches.freed_memory import return_freed_memory
 from dmu4.patches.sky import source_mask
 
 CLEAR = 2.5
@@ -165,6 +166,7 @@ def measure(
         settings=settings.shapes,
         threads=settings.threads,
     )
+    return_freed_memory()
     shapes = objects.shapes
     apertures = _Apertures(
         circles=circles(radii_of(cube), length=len(shapes.x)),

@@ -14,6 +14,7 @@ import numpy as np
 from dmu4.patches.band_psf import BandPsf, band_psf
 from dmu4.patches.cell_stamps import fill_cells, of_size
 from dmu4.patches.cube import FLAG_BIT, BandPlanes, PatchCube, PatchData
+from dmu4.patches.freed_memory import return_freed_memory
 from obs_vista.bands import BAND_ORDER, in_band_order
 from obs_vista.masks import BIT
 
@@ -204,6 +205,7 @@ def gather(
 
     found = map_bands(patch, one, threads=threads)
     cube = filling.cube(x0=patch.x0, y0=patch.y0, pixel_scale=patch.pixel_scale)
+    return_freed_memory()
     return cube, found
 
 
