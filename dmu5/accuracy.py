@@ -52,6 +52,8 @@ class StarFluxes:
         Name in `TOTALS` -> its flux over the fraction of the light in its aperture; NaN where flagged.
     block
         Number of the square of `BLOCK` arcmin of the sky in which each star is; None: every star has its own.
+    zero_point_error
+        Relative error of the zero point that all stars share; NaN if it is unknown.
     """
 
     band: str
@@ -61,6 +63,7 @@ class StarFluxes:
     floor: np.ndarray
     totals: dict[str, np.ndarray]
     block: np.ndarray | None = None
+    zero_point_error: float = np.nan
 
     def __len__(self) -> int:
         return len(self.true)
@@ -86,9 +89,19 @@ class StarFluxes:
         return (self.value - self.true) / self.error
 
     @property
+    def common(self) -> float:
+        """Measured over true flux that all stars have in common: the median of the bright ones; NaN without any."""
+        return float(np.median(self.ratio[self.bright])) if self.bright.any() else float("nan")
+
+    @property
     def total_pull(self) -> np.ndarray:
-        """Measured minus true flux in units of the error that includes the floor."""
-        return (self.value - self.true) / np.hypot(self.error, self.floor * self.value)
+        """Measured minus true flux in units of the error that includes the floor.
+
+        Where the error of the common zero point is known, fluxes are first divided by what they have in common, for
+        that error is in none of theirs.
+        """
+        common = self.common if np.isfinite(self.zero_point_error) and self.bright.any() else 1.0
+        return (self.value / common - self.true) / np.hypot(self.error, self.floor * self.value)
 
     @property
     def outlier(self) -> np.ndarray:
@@ -108,7 +121,7 @@ def isolated_star_fluxes(truth: Table, catalogue: Table, band: str) -> StarFluxe
     band
         Label of the band.
     """
-    names = [f"{band}_{name}" for name in ("psfFlux", "psfFluxErr", "fluxFloor")]
+    names = [f"{band}_{name}" for name in ("psfFlux", "psfFluxErr", "fluxFloor", "zeroPointErr")]
     names += [f"{band}_{name}{end}" for name in TOTALS for end in ("Flux", "Fraction", "Flux_flag")]
     good = catalogue[_PLACE + names][good_flux(catalogue, f"{band}_psfFlux")]
     stars = truth[is_star(truth) & isolated(truth, band, fraction=NEIGHBOURS)]
@@ -122,7 +135,11 @@ def isolated_star_fluxes(truth: Table, catalogue: Table, band: str) -> StarFluxe
         total = np.asarray(rows[f"{band}_{name}Flux"], float) / np.asarray(rows[f"{band}_{name}Fraction"], float)
         totals[name] = np.where(np.asarray(rows[f"{band}_{name}Flux_flag"], bool), np.nan, total)
     value, floor = (np.asarray(rows[f"{band}_{name}"], float) for name in ("psfFlux", "fluxFloor"))
-    return StarFluxes(band, true, value, error[keep], floor, totals, _blocks(rows["coord_ra"], rows["coord_dec"]))
+    shared = np.asarray(rows[f"{band}_zeroPointErr"], float)
+    shared = shared[np.isfinite(shared)]
+    scale = float(np.median(shared)) / POGSON if len(shared) else np.nan
+    blocks = _blocks(rows["coord_ra"], rows["coord_dec"])
+    return StarFluxes(band, true, value, error[keep], floor, totals, blocks, scale)
 
 
 def _blocks(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:

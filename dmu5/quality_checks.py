@@ -48,6 +48,7 @@ class Limit:
 OUTLIERS = Limit(0.005, 0.03)
 SCATTER = Limit(0.01, 0.02)
 PULL_WIDTH = Limit(0.1, 0.5)
+ZERO_POINT = Limit(2.0, 3.0)
 TOTAL_BIAS = Limit(0.01, 0.02)
 EMPTY_RATIO = Limit(0.1, 0.2)
 SKY_OFFSET = Limit(0.1, 0.3)
@@ -87,8 +88,21 @@ def flux_checks(stars: StarFluxes) -> list[Check]:
         Check(_named(band, outlying), share, "<= 0.5%, fails > 3%", verdict, band, False),
         Check(_named(band, scattered), f"{100 * scatter:.2f}% of {count}", "<= 1%, fails > 2%", spread, band, False),
         *_pull_checks(stars),
+        *_zero_point_checks(stars),
         *_total_checks(stars),
     ]
+
+
+def _zero_point_checks(stars: StarFluxes) -> list[Check]:
+    """What all bright stars have in common, in units of the error of the zero point, where that is known."""
+    if not np.isfinite(stars.zero_point_error):
+        return []
+    bright = stars.ratio[stars.bright]
+    offset, sampling = stars.common - 1, MEDIAN_ERROR * robust_scatter(bright) / np.sqrt(len(bright))
+    pull = float(offset / np.hypot(stars.zero_point_error, sampling))
+    value = f"{100 * offset:+.2f} +- {100 * stars.zero_point_error:.2f}%: {pull:+.1f} sigma"
+    what, limit = "offset of bright stars over the error of the zero point", "<= 2 sigma, fails beyond 3"
+    return [Check(_named(stars.band, what), value, limit, ZERO_POINT.verdict(pull), stars.band, False)]
 
 
 def _pull_checks(stars: StarFluxes) -> list[Check]:
@@ -122,6 +136,7 @@ def _total_checks(stars: StarFluxes) -> list[Check]:
             rows.append(_few(stars.band, what, len(ratio), limit))
             continue
         bias, error = float(np.median(ratio) - 1), MEDIAN_ERROR * robust_scatter(ratio) / np.sqrt(len(ratio))
+        error = float(np.hypot(error, np.nan_to_num(stars.zero_point_error)))
         value = f"{100 * bias:+.2f}% of {len(ratio)}"
         rows.append(
             Check(_named(stars.band, what), value, limit, TOTAL_BIAS.verdict(bias, error=error), stars.band, False)

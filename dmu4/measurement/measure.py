@@ -65,6 +65,8 @@ class BandMeasurement:
         the band has no data.
     flux_floor
         Relative error to add in quadrature; NaN where the band has no data.
+    zero_point_error
+        Error in mag of the zero point that all fluxes share; NaN where it is unknown, or the band has no data.
     extendedness
         Morphology: 0 for a point source, 1 for an extended source, NaN if undetermined.
     excess, excess_error
@@ -93,6 +95,7 @@ class BandMeasurement:
     kron_fraction: np.ndarray
     circle_fraction: np.ndarray
     flux_floor: np.ndarray
+    zero_point_error: np.ndarray
     extendedness: np.ndarray
     excess: np.ndarray
     excess_error: np.ndarray
@@ -212,6 +215,7 @@ def _finish_bands(
             inflation=inflations[number],
             floor=floor,
             scale_error=residual.scale_error.get(label, 0.0),
+            zero_point_error=residual.zero_point_error.get(label, np.nan),
         )
         for number, label in enumerate(residual.bands)
     }
@@ -312,6 +316,7 @@ def finish_band(
     inflation: ErrorInflation,
     floor: float,
     scale_error: float = 0.0,
+    zero_point_error: float = np.nan,
 ) -> BandMeasurement:
     """Add the fluxes in circular and Kron apertures to the measurements of a band, and derive the flags.
 
@@ -327,15 +332,14 @@ def finish_band(
         Error inflation due to the correlation of the noise.
     floor
         Relative error to assume if there are too few bright stars to measure it.
-    scale_error
-        Relative error of all fluxes due to the zero points of the images.
+    scale_error, zero_point_error
+        Relative error of all fluxes due to the zero points of the images, and error in mag of that which they share.
     """
     saturated = band.centre.saturated
     of_circles = tuple(
         _aperture_flux(in_circles, k, band.model * band.in_circles[:, k], inflation.circle[k], saturated)
         for k in range(len(APERTURES))
     )
-    own = band.model * band.in_kron[:, 0]
     middle = APERTURES.index(round(COVERAGE_RADIUS / REFERENCE_PIXEL))
     coverage = in_circles.filled[:, middle]
     measured_floor = np.hypot(_floor_of_points(band, of_circles, is_point, floor), scale_error)
@@ -344,11 +348,12 @@ def finish_band(
         psf=band.psf,
         gaap=band.gaap,
         cmodel=band.cmodel,
-        kron=_aperture_flux(in_kron, 0, own, inflation.of_area(kron_area), saturated),
+        kron=_aperture_flux(in_kron, 0, band.model * band.in_kron[:, 0], inflation.of_area(kron_area), saturated),
         circles=of_circles,
         kron_fraction=np.where(coverage > 0, band.in_kron[:, 0], np.nan),
         circle_fraction=np.where(coverage[:, None] > 0, band.circle_fraction, np.nan),
         flux_floor=np.where(coverage > 0, measured_floor, np.nan),
+        zero_point_error=np.where(coverage > 0, zero_point_error, np.nan),
         extendedness=band.extendedness,
         excess=band.excess,
         excess_error=band.excess_error,

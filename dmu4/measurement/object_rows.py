@@ -265,6 +265,7 @@ def of_band(band: str, measured: BandMeasurement) -> dict[str, np.ndarray]:
     values = {
         f"{band}_kronFraction": measured.kron_fraction,
         f"{band}_fluxFloor": measured.flux_floor,
+        f"{band}_zeroPointErr": measured.zero_point_error,
         f"{band}_extendedness": measured.extendedness,
         f"{band}_sizeExcess": measured.excess,
         f"{band}_sizeExcessErr": measured.excess_error,

@@ -40,6 +40,8 @@ class BandPlanes:
         PSFs of the parts of cells that have other inputs; None where the PSF of the cell is all that is known.
     scale_error
         Relative error of all fluxes due to the zero points of the inputs.
+    zero_point_error
+        Error in mag of the zero point that the inputs have in common; NaN if it is unknown.
     """
 
     image: np.ndarray
@@ -51,6 +53,7 @@ class BandPlanes:
     psf_light: float | np.ndarray = 1.0
     zones: PsfZones | None = None
     scale_error: float = 0.0
+    zero_point_error: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ class PatchCube(PatchImages):
         Whether each band [band] has a noise realization; if not, its ``noise`` is zero.
     scale_error
         Band -> relative error of all fluxes due to the zero points of the inputs.
+    zero_point_error
+        Band -> error in mag of the zero point that the inputs have in common; NaN if it is unknown.
     """
 
     noise: np.ndarray | None
@@ -116,6 +121,7 @@ class PatchCube(PatchImages):
     psfs: tuple[BandPsf, ...]
     has_noise: np.ndarray
     scale_error: Mapping[str, float] = field(default_factory=dict)
+    zero_point_error: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def psf_size(self) -> int:

@@ -86,6 +86,7 @@ def one_band(band: str, planes: BandPlanes, *, x0: int, y0: int, pixel_scale: fl
         psfs=(band_psf(psf, zones, shape),),
         has_noise=np.array([planes.noise is not None]),
         scale_error={band: planes.scale_error},
+        zero_point_error={band: planes.zero_point_error},
     )
 
 
@@ -109,6 +110,7 @@ class CubeFilling:
         self._planes = {name: np.zeros((len(bands), *shape), dtype) for name, dtype in dtypes.items()}
         self._psfs: dict[str, BandPsf] = {}
         self._scale_error: dict[str, float] = {}
+        self._zero_point_error: dict[str, float] = {}
         self._has_noise, self._lock = np.zeros(len(bands), bool), Lock()
 
     def put(self, one: PatchCube) -> None:
@@ -131,6 +133,7 @@ class CubeFilling:
         self._has_noise[number] = one.has_noise[0] and "noise" in self._planes
         self._psfs[band] = one.psfs[0]
         self._scale_error |= one.scale_error
+        self._zero_point_error |= one.zero_point_error
 
     def cube(self, *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
         """The patch, after all bands have been copied."""
@@ -142,6 +145,7 @@ class CubeFilling:
             pixel_scale=pixel_scale,
             psfs=tuple(self._psfs[band] for band in self.bands),
             scale_error=self._scale_error,
+            zero_point_error=self._zero_point_error,
             has_noise=self._has_noise,
             noise=planes.pop("noise", None),
             **planes,

@@ -52,8 +52,15 @@ def planes_of_coadd(coadd: CellCoadd, *, input_count: np.ndarray | None = None) 
         input_count=_count_inputs(coadd) if input_count is None else input_count,
         psf_light=_psf_light(coadd),
         zones=zones_of_cells(coadd),
-        scale_error=float(coadd.metadata.get("flux_scale_error", 0.0)),
+        scale_error=_number(coadd, "flux_scale_error", 0.0),
+        zero_point_error=_number(coadd, "zero_point_error", np.nan),
     )
+
+
+def _number(coadd: CellCoadd, name: str, missing: float) -> float:
+    """A number in the metadata of a coadd."""
+    value = coadd.metadata.get(name, missing)
+    return float(value) if isinstance(value, int | float) else missing
 
 
 def _to_njy(unit: u.UnitBase, what: str) -> float:
@@ -68,7 +75,7 @@ def _psf_light(coadd: CellCoadd) -> float | np.ndarray:
     """Fraction of a star's light on a PSF stamp: of our own coadds one number, of LSST's one per cell."""
     correction = coadd.aperture_corrections.get(PSF_CORRECTION)
     if correction is None:
-        return 1 / float(coadd.metadata.get("psf_correction", 1.0))
+        return 1 / _number(coadd, "psf_correction", 1.0)
     start, size = coadd.bounds.subgrid_start, coadd.bounds.subgrid_size
     light = np.full((size.i, size.j), np.nan)
     for cell in correction.bounds[coadd.bounds.bbox].cell_indices():

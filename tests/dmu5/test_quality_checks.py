@@ -39,6 +39,7 @@ def measured(objects: Table) -> Table:
     """The objects with everything that the accuracy of a band needs: half of a star's light is in the apertures."""
     for band in BANDS:
         objects[f"{band}_fluxFloor"] = 0.0
+        objects[f"{band}_zeroPointErr"] = 0.012 if band == "vj" else np.nan
         objects[f"{band}_coverage"] = 1.0
         for kind in ("kron", "ap12"):
             objects[f"{band}_{kind}Fraction"] = 0.5
@@ -241,6 +242,31 @@ def test_a_width_is_judged_with_its_sampling_error(truth: Table, measured: Table
     assert found["alone"].verdict == "fail"
     assert found["shared"].verdict != "fail"
     assert found["alone"].value.startswith("1.8")
+
+
+def test_a_common_offset_is_judged_by_the_error_of_the_zero_point() -> None:
+    """Fluxes 3% too bright with an error of 1.2% of the zero point: 2.5 sigma, and pulls as if there was no offset."""
+    true, error = np.geomspace(1e3, 1e5, 400), np.full(400, 10.0)
+    found = {}
+    for name, known in (("known", 0.012), ("unknown", np.nan)):
+        value = 1.03 * true + error * np.random.default_rng(4).normal(size=400)
+        found[name] = StarFluxes("vj", true, value, error, 0 * true, {"kron": value}, None, known)
+    assert robust_scatter(found["known"].total_pull[found["known"].bright]) == pytest.approx(1, abs=0.15)
+    assert robust_scatter(found["unknown"].total_pull[found["unknown"].bright]) > 5
+    assert found["known"].common == pytest.approx(1.03, abs=0.002)
+    rows = {row.check.partition(": ")[2]: row for row in flux_checks(found["known"])}
+    row = rows["offset of bright stars over the error of the zero point"]
+    assert row.verdict == "warn"
+    assert row.value.startswith("+3.0")
+    assert "+2.5 sigma" in row.value
+    # 3% is within the total's limit of 1% and two errors of 1.2%; without that error it fails.
+    total = "kron flux over the light inside, of stars, over truth"
+    assert rows[total].verdict == "pass"
+    others = {row.check.partition(": ")[2]: row for row in flux_checks(found["unknown"])}
+    assert others[total].verdict == "fail"
+    assert "offset of bright stars over the error of the zero point" not in others
+    far = StarFluxes("vj", true, 1.05 * true, error, 0 * true, {}, None, 0.012)
+    assert next(row for row in flux_checks(far) if "offset" in row.check).verdict == "fail"
 
 
 def test_depth_of_the_baseline(measured: Table) -> None:

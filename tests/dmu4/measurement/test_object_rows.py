@@ -78,7 +78,9 @@ def flux(start):
 
 def in_band(start):
     """All that is measured in a band, every number different."""
-    numbers = {name: start + 10 * k + np.arange(N) for k, name in enumerate(("flux_floor", "depth5"))}
+    numbers = {
+        name: start + 10 * k + np.arange(N) for k, name in enumerate(("flux_floor", "depth5", "zero_point_error"))
+    }
     return BandMeasurement(
         psf=flux(start + 100),
         cmodel=flux(start + 400),
@@ -223,6 +225,7 @@ def test_every_flux_is_in_its_own_column(table, band, start):
     for k, radius in enumerate(APERTURES):
         np.testing.assert_allclose(table[f"{band}_ap{radius:02d}Fraction"], np.array([0.1, 0.2, 0.3, 0.4]) + 0.1 * k)
     np.testing.assert_allclose(table[f"{band}_fluxFloor"], start + np.arange(N))
+    np.testing.assert_allclose(table[f"{band}_zeroPointErr"], start + 20 + np.arange(N))
     np.testing.assert_allclose(table[f"{band}_depth5"], start + 10 + np.arange(N))
     np.testing.assert_array_equal(table[f"{band}_extendedness"], [1, 0, np.nan, 0])
     np.testing.assert_allclose(table[f"{band}_sizeExcess"], [0.06, 0.001, np.nan, -0.002], rtol=1e-6)
