@@ -171,8 +171,8 @@ def test_apertures_give_total_fluxes(objects: Table, truth: Table, band: str, ki
 def test_model_fluxes_of_galaxies(objects: Table, truth: Table, above: int) -> None:
     """Isolated galaxies above 10 sigma: model fluxes true to 5% in the median of each band, above 20 sigma to 2%.
 
-    Two sampling errors of the median are added to the limits. Errors above 10 sigma are true to a third in the median
-    of the bands: in single bands there are some 30 galaxies.
+    Two sampling errors of the median are added to the limits. The pulls of those whose neighbours are within half an
+    error are 1 wide within 0.15 in the median of the bands, and its sampling error: bands have their shapes in common.
     """
     found = model_fluxes_of_galaxies(objects, truth)
     mine = found[(found["above"] == above) & (found["galaxies"] >= 10)]
@@ -180,8 +180,11 @@ def test_model_fluxes_of_galaxies(objects: Table, truth: Table, above: int) -> N
     limit = 0.02 if above == 20 else 0.05
     for row in mine:
         assert abs(row["model"] - 1) < limit + 2 * row["sampling"], row["band"]
-    if above == 10:
-        assert np.median(mine["pull"]) == pytest.approx(1, abs=0.33)
+    width, count = np.median(mine["pull_alone"]), np.median(mine["alone"])
+    print(
+        f"above {above} sigma: pulls {width:.2f} (limit 1 +- 0.15), {np.median(mine['pull']):.2f} with neighbours of 2%"
+    )
+    assert abs(width - 1) < 0.15 + 2 * 1.16 / np.sqrt(count)
 
 
 @pytest.mark.parametrize("kind", ["gaap0p7Flux", "gaap1p0Flux", "cModelFlux"])

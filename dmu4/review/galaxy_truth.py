@@ -10,13 +10,17 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
-from dmu0.truth import is_star, isolated, match_to_truth
+from dmu0.truth import NEIGHBOUR_RADIUS, is_star, isolated, match_to_truth, neighbour_fraction
 from dmu4.review.objects import GALAXY, STAR, bands_of
 from obs_vista.bands import shown_band
 from obs_vista.photometry import magnitude_of
 
 NEIGHBOURS = 0.02
 """Largest contribution of neighbours to an isolated galaxy, relative to its own flux in the band."""
+
+UNDERLYING = 0.5
+"""Largest contribution of neighbours in quoted errors to a galaxy that judges the errors: an undetected one of 2% of
+its flux, which no fit can tell from it, is five errors of a galaxy of 250 sigma."""
 
 RANGES = ((10.0, 20.0), (20.0, np.inf))
 """Ranges of the true flux over the quoted error in which model fluxes are judged."""
@@ -54,12 +58,17 @@ def model_fluxes_of_galaxies(objects: Table, truth: Table) -> Table:
     -------
     Table
         Band, lowest signal to noise, number of galaxies; the median ratio of model flux to truth with its sampling
-        error, scatter and width of the pulls; median and scatter for Kron fluxes over their fraction.
+        error, scatter and width of the pulls, the floor in their errors; the number of galaxies whose neighbours are
+        within `UNDERLYING` errors, and the width of their pulls; median and scatter of Kron fluxes over their fraction.
     """
-    names = ("band", "above", "galaxies", "model", "sampling", "scatter", "pull", "kron", "kron_scatter")
+    names = ("band", "above", "galaxies", "model", "sampling", "scatter", "pull", "alone", "pull_alone", "kron")
+    names += ("kron_scatter",)
     rows = []
     for band in (band for band in bands_of(objects) if f"flux_{band}" in truth.colnames):
-        mine, found = true_galaxies(truth[isolated(truth, band, fraction=NEIGHBOURS) | is_star(truth)], objects)
+        light = neighbour_fraction(truth, band, radius=NEIGHBOUR_RADIUS)
+        one = Table(truth, copy=False)
+        one["neighbours"] = light
+        mine, found = true_galaxies(one[(light < NEIGHBOURS) | is_star(truth)], objects)
         true = np.asarray(mine[f"flux_{band}"], float)
         flux, error, good = total_flux(found, band, "cModelFlux")
         kron, _, has_kron = total_flux(found, band, "kronFlux")
@@ -67,16 +76,21 @@ def model_fluxes_of_galaxies(objects: Table, truth: Table) -> Table:
             chosen = good & has_kron & (true > low * error) & (true < high * error)
             count = int(chosen.sum())
             if count < 3:
-                rows.append((band, low, count, *([np.nan] * 6)))
+                rows.append((band, low, count, *([np.nan] * 4), 0, *([np.nan] * 3)))
                 continue
             ratio, of_kron = flux[chosen] / true[chosen], kron[chosen] / true[chosen]
-            pull = (flux - true)[chosen] / error[chosen]
+            floor = np.nan_to_num(np.asarray(found[f"{band}_fluxFloor"], float)) * flux
+            pull = (flux - true)[chosen] / np.hypot(error, floor)[chosen]
+            alone = pull[(np.asarray(mine["neighbours"]) * true < UNDERLYING * error)[chosen]]
             scatter = robust_scatter(ratio)
             values = (np.median(ratio), MEDIAN_ERROR * scatter / np.sqrt(count), scatter, robust_scatter(pull))
-            rows.append((band, low, count, *values, np.median(of_kron), robust_scatter(of_kron)))
-    table = Table(rows=rows or None, names=names, dtype=(str, float, int, *([float] * 6)))
-    for name in names[3:]:
-        table[name].info.format = ".3f"
+            width = robust_scatter(alone) if len(alone) > 2 else np.nan
+            rows.append((band, low, count, *values, len(alone), width, np.median(of_kron), robust_scatter(of_kron)))
+    kinds = (str, float, int, *([float] * 4), int, *([float] * 3))
+    table = Table(rows=rows or None, names=names, dtype=kinds)
+    for name, kind in zip(names[3:], kinds[3:], strict=True):
+        if kind is float:
+            table[name].info.format = ".3f"
     return table
 
 

@@ -33,6 +33,7 @@ def sky(rng):
             objects[f"{band}_{kind}Err"] = error
             objects[f"{band}_{kind}_flag"] = np.zeros(N, bool)
         objects[f"{band}_kronFraction"] = np.full(N, 0.8)
+        objects[f"{band}_fluxFloor"] = np.zeros(N)
     return truth, objects
 
 
@@ -58,6 +59,28 @@ def test_flagged_fluxes_and_neighbours_are_left_out(sky):
     truth.add_row([truth["ra"][11] + 2e-4, truth["dec"][11], "galaxy", 150.0, 0.0])
     found = model_fluxes_of_galaxies(objects, truth)
     assert list(found["galaxies"][found["band"] == "i"]) == [41, 39]
+
+
+def test_neighbours_within_the_error_judge_it(sky):
+    """Of two galaxies with neighbours of 1.9%, the one with 15 sigma judges the errors, that with 30 sigma does not."""
+    truth, objects = sky
+    for number in (10, 11):
+        flux = truth["flux_i"][number]
+        truth.add_row([truth["ra"][number] + 2e-4, truth["dec"][number], "galaxy", 0.019 * flux, 0.0])
+    found = model_fluxes_of_galaxies(objects, truth)
+    mine = found[found["band"] == "i"]
+    assert list(mine["galaxies"]) == [41, 41]
+    assert list(mine["alone"]) == [41, 40]
+    assert mine["pull_alone"][1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_errors_of_bright_galaxies_contain_the_floor(sky):
+    """A floor as large as the error makes pulls narrower by the root of two."""
+    truth, objects = sky
+    bare = model_fluxes_of_galaxies(objects, truth)
+    objects["vk_fluxFloor"] = 100 / objects["vk_cModelFlux"]
+    found = model_fluxes_of_galaxies(objects, truth)
+    np.testing.assert_allclose(found["pull"] / bare["pull"], [1, 1, 2**-0.5, 2**-0.5], rtol=1e-6)
 
 
 def test_colours(sky):
