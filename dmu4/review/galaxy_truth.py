@@ -61,8 +61,10 @@ def model_fluxes_of_galaxies(objects: Table, truth: Table) -> Table:
         error, scatter and width of the pulls, the floor in their errors; the number of galaxies whose neighbours are
         within `UNDERLYING` errors, and the width of their pulls; median and scatter of Kron fluxes over their fraction.
     """
-    names = ("band", "above", "galaxies", "model", "sampling", "scatter", "pull", "alone", "pull_alone", "kron")
-    names += ("kron_scatter",)
+    names = (
+        *("band", "above", "galaxies", "model", "sampling", "scatter", "pull"),
+        *("alone", "pull_alone", "kron", "kron_scatter"),
+    )
     rows = []
     for band in (band for band in bands_of(objects) if f"flux_{band}" in truth.colnames):
         light = neighbour_fraction(truth, band, radius=NEIGHBOUR_RADIUS)
