@@ -106,6 +106,12 @@ def budget(size: SurveySize, *, cores: int, simulate: bool = False) -> list[Step
     return found
 
 
+def plan_steps(survey: Survey, tracts: str = "", *, cores: int, stacks: int = 0) -> tuple[SurveySize, list[StepCost]]:
+    """The size of a release, and the cost of each of its steps; parameters are those of `plan_release`."""
+    size = survey_size(survey, read_costs()["sizes"].get(survey.name, {}), tracts=tracts, stacks=stacks)
+    return size, budget(size, cores=cores, simulate=survey.inputs.source == "simulate")
+
+
 def plan_release(survey: Survey, tracts: str, *, cores: int, stacks: int) -> list[str]:
     """The plan of a release as lines for the terminal.
 
@@ -121,8 +127,7 @@ def plan_release(survey: Survey, tracts: str, *, cores: int, stacks: int) -> lis
         Number of stacks if they are not here yet; 0: count them, or take the number in the table of costs.
     """
     known = read_costs()["sizes"].get(survey.name, {})
-    size = survey_size(survey, known, tracts=tracts, stacks=stacks)
-    steps = budget(size, cores=cores, simulate=survey.inputs.source == "simulate")
+    size, steps = plan_steps(survey, tracts, cores=cores, stacks=stacks)
     lines = [
         f"{survey.name}: {size.patches:,.0f} patches in {size.tracts:,.0f} tracts, {len(survey.bands)} bands, "
         f"{size.stacks:,.0f} stacks, {size.detectors:,.0f} detector images",
