@@ -156,8 +156,8 @@ def test_vista_fluxes_are_those_of_the_hsc_sample(lsst: Release, hsc: Table, ban
 
     Noise is common to both, and zero points but for the difference that the test above judges, so that the differences
     of fluxes must be much smaller than the errors quoted by each: 0.1% in the median of bright objects, where the
-    smallest floor is 0.5%; a median of 0.1 sigma; a scatter of half a sigma; and no more than 1% of the objects beyond
-    3 sigma, with the floor.
+    smallest floor is 0.5%; a median of 0.1 sigma and two sampling errors; a scatter of half a sigma; and no more than
+    1% of the objects beyond 3 sigma, with the floor.
     """
     pairs, bright = (same_objects(lsst, hsc, f"{band}_{flux}", snr=snr) for snr in (10, 50))
     expected = 10 ** (-0.4 * common_zero_points(lsst.survey, load_survey("sample"), band).difference)
@@ -171,6 +171,6 @@ def test_vista_fluxes_are_those_of_the_hsc_sample(lsst: Release, hsc: Table, ban
     )
     assert len(bright.ratio) >= 40
     assert abs(offset) <= 0.001
-    assert abs(np.median(pull)) <= 0.1
+    assert abs(np.median(pull)) <= 0.1 + 2 * sampling
     assert robust_scatter(pull) <= 0.5
     assert wrong.mean() <= 0.01
