@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import unquote
 
@@ -21,7 +22,7 @@ from dmu0.robust_statistics import robust_scatter
 from dmu0.schema.columns import schema_columns
 from dmu0.sky.matching import match
 from dmu0.sky.skymap import survey_patches
-from dmu0.surveys import Survey
+from dmu0.surveys import Survey, load_survey
 from dmu0.truth import is_star, isolated, match_to_truth, read_truth
 from dmu3.catalogues import patch_catalogue, read_catalogues
 from dmu3.sextractor import find_sextractor
@@ -56,7 +57,10 @@ BANDS = {
     "sample_lsst": ("u", "g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk"),
 }
 """The bands of the surveys whose truth is known."""
-RELEASES = [*BANDS, "tests/real/gama9.yaml", "tests/real/video_h.yaml"]
+SKIES = {load_survey(path).name: path for path in os.environ.get("OTHER_SKIES", "").split()}
+"""Name -> survey file of the sample under other skies, see `tests.skies`."""
+BANDS |= dict.fromkeys(SKIES, BANDS["sample"])
+RELEASES = [*(SKIES.get(name, name) for name in BANDS), "tests/real/gama9.yaml", "tests/real/video_h.yaml"]
 """Those, and the surveys of real images."""
 
 IN_EACH_BAND = [pytest.param(name, band, id=f"{name}-{band}") for name, bands in BANDS.items() for band in bands]
@@ -65,7 +69,7 @@ IN_EACH_BAND = [pytest.param(name, band, id=f"{name}-{band}") for name, bands in
 @pytest.fixture(scope="module", params=list(BANDS))
 def sample(request: pytest.FixtureRequest) -> tuple[Survey, Table]:
     """A survey whose truth is known, and its catalogue, all rows."""
-    return released(request.param)
+    return released(SKIES.get(request.param, request.param))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,109 @@
+"""Make and judge the sample under other skies: ``make seeds SEEDS="777 778"``.
+
+Limits that one sky keeps by chance, or by tuning, are kept by others only if the code is right. Each sky is released,
+judged by ``tests/test_release.py`` as the sample is, and enters the means of what is judged, which have half the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dmu0.files.paths import PROJECT
+from dmu0.surveys import load_survey
+from dmu5.checks import Check, read_checks
+
+SEED = re.compile(r"^(\s+seed:\s*)\d+\s*$", re.M)
+NUMBER = re.compile(r"^([-+]?\d+\.?\d*)(%?)")
+BOTH_SIDES = re.compile(r"^1 \+- (\d+\.?\d*)(%?)")
+ONE_SIDE = re.compile(r"^<= (\d+\.?\d*)(%?)")
+
+
+class Judged(NamedTuple):
+    """The number behind a check.
+
+    Attributes
+    ----------
+    deviation
+        Value of a check with one limit; what differs from one, of one with limits on both sides.
+    limit
+        Largest size of the mean over skies: half that of one sky where deviations have signs.
+    """
+
+    deviation: float
+    limit: float
+
+
+def sky_of(seed: int, folder: Path) -> Path:
+    """Write the survey file of the sample with another seed, if it is not there; returns its path."""
+    text = load_survey("sample").path.read_text()
+    if len(SEED.findall(text)) != 1:
+        raise ValueError("sample.yaml does not have one line with a seed")
+    text = SEED.sub(rf"\g<1>{seed}", text).replace("name: sample\n", f"name: sample_{seed}\n", 1)
+    path = folder / f"sample_{seed}.yaml"
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+    return path
+
+
+def judged(check: Check) -> Judged | None:
+    """The number of a check and its limit for a mean over skies; None if the check gives no number or no such limit."""
+    value, both, one = NUMBER.match(check.value), BOTH_SIDES.match(check.limit), ONE_SIDE.match(check.limit)
+    if value is None or (both is None and one is None):
+        return None
+    number, percent = float(value[1]), bool(value[2])
+    if both is not None:
+        return Judged(number if percent else number - 1, 0.5 * float(both[1]))
+    return Judged(number, float(one[1]))
+
+
+def means(skies: Iterable[Mapping[str, Judged]]) -> list[tuple[str, float, float, int]]:
+    """Check, mean over the skies that have it, its limit and their number."""
+    found = defaultdict(list)
+    for sky in skies:
+        for name, one in sky.items():
+            found[name].append(one)
+    return [
+        (name, float(np.mean([one.deviation for one in those])), those[0].limit, len(those))
+        for name, those in found.items()
+    ]
+
+
+def numbers_of(survey: str) -> dict[str, Judged]:
+    """Check -> its number, of all checks of a release that have one."""
+    rows = (row for of_step in read_checks(load_survey(survey).folders[5] / "checks").values() for row in of_step)
+    return {row.check: one for row in rows if (one := judged(row)) is not None}
+
+
+def main() -> int:
+    """Release the skies, judge each, and print the means; the exit code says whether all is within its limits."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seeds", nargs="+", type=int)
+    paths = [str(sky_of(seed, PROJECT / "dmu0" / "data")) for seed in parser.parse_args().seeds]
+    failed = False
+    for path in paths:
+        failed |= (
+            subprocess.run(["make", "--no-print-directory", "release", f"SURVEY={path}"], check=False).returncode != 0
+        )
+    names = " or ".join(Path(path).stem for path in paths)
+    command = [sys.executable, "-m", "pytest", "-q", "-k", names, "tests/test_release.py"]
+    judge = subprocess.run(command, env={**os.environ, "OTHER_SKIES": " ".join(paths)}, cwd=PROJECT, check=False)
+    rows = means(numbers_of(path) for path in paths)
+    for name, mean, limit, count in sorted(rows, key=lambda row: -abs(row[1]) / row[2]):
+        beyond = abs(mean) > limit
+        print(f"{'beyond' if beyond else 'within'}  {name}: mean {mean:+.3f} of {count} skies (limit {limit:g})")
+        failed |= beyond
+    return int(failed or judge.returncode != 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
