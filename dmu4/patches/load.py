@@ -189,20 +189,22 @@ def load_images(coadds: Iterable[DeferredDatasetHandle]) -> PatchImages:
     """
     handle_of = {handle.dataId["band"]: handle for handle in coadds}
     bands = in_order(handle_of)
-    images, variances, goods = [], [], []
-    for band in bands:
+    planes: dict[str, np.ndarray] = {}
+    for number, band in enumerate(bands):
         read = handle_of[band].get(component="masked_image")
         scale, image, variance = _to_njy(read.unit, band), read.image.array, read.variance.array
         good = good_pixels(image, variance, from_mask(read.mask))
-        images.append(np.where(good, image * scale, 0))
-        variances.append(np.where(good, variance * scale**2, 0))
-        goods.append(good)
+        if not planes:
+            # Filled band by band, so that no more than one is in memory twice.
+            kinds = {"image": "f4", "variance": "f4", "good": "?"}
+            planes = {name: np.zeros((len(bands), *good.shape), kind) for name, kind in kinds.items()}
+        planes["good"][number] = good
+        np.multiply(image, np.float32(scale), out=planes["image"][number], where=good)
+        np.multiply(variance, np.float32(scale**2), out=planes["variance"][number], where=good)
     return PatchImages(
         bands=bands,
         x0=read.bbox.x.start,
         y0=read.bbox.y.start,
         pixel_scale=pixel_scale_of(read),
-        image=np.moveaxis(np.stack(images), 0, -1),
-        variance=np.moveaxis(np.stack(variances), 0, -1),
-        good=np.moveaxis(np.stack(goods), 0, -1),
+        **{name: np.moveaxis(plane, 0, -1) for name, plane in planes.items()},
     )

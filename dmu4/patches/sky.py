@@ -184,12 +184,17 @@ def subtract_sky(images: Images, sky: Mapping[str, np.ndarray]) -> Images:
     sky
         Band -> mesh, from `band_sky`; nothing is subtracted from bands without a mesh.
     """
-    flat = images.image.copy(order="K")
+    flat = replace(images, image=images.image.copy(order="K"))
+    take_sky_away(flat, sky)
+    return flat
+
+
+def take_sky_away(images: Images, sky: Mapping[str, np.ndarray]) -> None:
+    """Subtract the sky of a patch from its images, in place; parameters are those of `subtract_sky`."""
     for number, band in enumerate(images.bands):
         if band in sky:
-            plane = flat[..., number]
+            plane = images.image[..., number]
             np.subtract(plane, sky_surface(sky[band], images.shape), out=plane, where=images.good[..., number])
-    return replace(images, image=flat)
 
 
 def sky_table(sky: Mapping[str, np.ndarray]) -> Table:

@@ -20,7 +20,7 @@ from dmu4.objects.columns import REFERENCE_PIXEL
 from dmu4.objects.consolidate import stack_patches
 from dmu4.patches.cube import PatchImages
 from dmu4.patches.load import load_images
-from dmu4.patches.sky import meshes_of, subtract_sky
+from dmu4.patches.sky import meshes_of, take_sky_away
 from obs_vista.photometry import magnitude_of
 
 STAR, GALAXY = "#D55E00", "#0072B2"
@@ -51,7 +51,9 @@ def read_patch(butler: Butler, *, skymap: str, tract: int, patch: int) -> PatchI
     sky = butler.query_datasets("sky_mesh", data_id=where, explain=False)
     if not refs or not sky:
         return None
-    return subtract_sky(load_images([butler.getDeferred(ref) for ref in refs]), meshes_of(butler.get(sky[0])))
+    images = load_images([butler.getDeferred(ref) for ref in refs])
+    take_sky_away(images, meshes_of(butler.get(sky[0])))
+    return images
 
 
 def band_summary(objects: Table) -> Table:
