@@ -16,6 +16,9 @@ COSTS = Path(__file__).with_name("costs.yaml")
 """The measured costs, and how they were measured."""
 
 
+NOT_MEASURED = {"fixed": 10.0}
+"""Seconds of a notebook that is not in the table of costs, one that was added for example: its start and imports."""
+
 FIRST = "dmu0/1_Get_inputs"
 """The step that gets or makes the inputs."""
 
@@ -85,7 +88,7 @@ def budget(size: SurveySize, *, cores: int, simulate: bool = False) -> list[Step
     """
     costs, found = read_costs(), []
     for step in load_steps():
-        alone = size.cost(costs["notebooks"][step])
+        alone = size.cost(costs["notebooks"].get(step, NOT_MEASURED))
         if simulate and step == FIRST:
             alone += size.cost(costs["notebooks"]["simulate"])
         tasks = [task_cost(size, task) for task in costs["tasks"].values() if task["step"] == step]

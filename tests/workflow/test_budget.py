@@ -14,7 +14,7 @@ from dmu0.surveys import load_survey
 from dmu4.butler.repository import open_butler
 from dmu4.execution.bps import COMMANDS
 from dmu4.execution.steps import STEPS
-from workflow.budget import budget, plan_release, read_costs, task_cost
+from workflow.budget import NOT_MEASURED, budget, plan_release, plan_steps, read_costs, task_cost
 from workflow.commands import main
 from workflow.graph import load_steps
 from workflow.measure_costs import task_uses
@@ -156,3 +156,12 @@ def test_jobs_ask_for_what_was_measured(nowhere: Path) -> None:
             assert 1.2 < given["requestMemory"] / (1000 * memory) < 1.55, task
         together = {"calibrate_detector": 16, "coadd_patch": 5, "import_optical": 5}.get(task, 1)  # in a job
         assert given["requestWalltime"] * 60 > 1.2 * together * cpu / quanta, task
+
+
+def test_a_notebook_of_ones_own_has_a_cost(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that is not in the table of costs takes as long as its start."""
+    steps = load_steps()
+    monkeypatch.setattr("workflow.budget.load_steps", lambda: {**steps, "dmu5/9_Mine": None})
+    size, found = plan_steps(load_survey("sample"), cores=2)
+    assert size.patches == 4
+    assert {row.step: row.wall for row in found}["dmu5/9_Mine"] == NOT_MEASURED["fixed"]
