@@ -105,7 +105,7 @@ coverage: test ## [TESTS=path]  the tests, and the fraction of the lines that th
 fuzz: $(ENVIRONMENT) ## CASES=10000  test random surveys, catalogues and headers, the given number of each
 	FUZZ_CASES=$(or $(CASES),10000) $(PYTHON) -m pytest --numprocesses $(JOBS) --max-worker-restart 0 --timeout 86400 -m fuzz tests
 
-seeds: sample ## SEEDS="777 778"  the sample under other skies: made, judged as the sample is, and in the mean to half the limits
+seeds: $(ENVIRONMENT) ## SEEDS="777 778"  the sample under other skies: made, judged as the sample is, and in the mean to half the limits
 	@$(PYTHON) -m tests.skies $(or $(SEEDS),$(error give seeds, for example: make seeds SEEDS="777 778"))
 
 bench: $(ENVIRONMENT) ##  speed and memory compared with other software, as ratios

@@ -251,11 +251,12 @@ def spectra_of(task: Iteration, members: np.ndarray, threads: int) -> dict[int, 
 
     def one(band: int) -> SourceSpectra:
         mine, survey = members[state.reference[members] == band], survey_of(task.cube.bands[band])
-        first, second = task.models[survey].reaching(state.psf_side[:, band]).pairs
+        whole = task.models[survey].reaching(state.psf_side[:, band])
+        first, second = whole.pairs
         beside = np.concatenate([second[np.isin(first, mine)], first[np.isin(second, mine)]])
         present = np.union1d(mine, beside)
         part = task.of(present)
-        profiles, pairs = part.models[survey].reaching(part.state.psf_side[:, band])
+        profiles, pairs = whole.subset(present)
         fit, here = fit_band(task.cube, band, profiles, pairs), np.searchsorted(present, mine)
         spectra = _spectra(part, band, fit, here[np.nan_to_num(fit.forced.covered[here]) > MIN_SEEN], profiles)
         return replace(spectra, members=present[spectra.members])
