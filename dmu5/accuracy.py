@@ -52,7 +52,7 @@ class StarFluxes:
         Name in `TOTALS` -> its flux over the fraction of the light in its aperture; NaN where flagged.
     block
         Number of the square of `BLOCK` arcmin of the sky in which each star is; None: every star has its own.
-    zero_point_error
+    scale_error
         Relative error of the zero point that all stars share; NaN if it is unknown.
     """
 
@@ -63,7 +63,7 @@ class StarFluxes:
     floor: np.ndarray
     totals: dict[str, np.ndarray]
     block: np.ndarray | None = None
-    zero_point_error: float = np.nan
+    scale_error: float = np.nan
 
     def __len__(self) -> int:
         return len(self.true)
@@ -100,7 +100,7 @@ class StarFluxes:
         Where the error of the common zero point is known, fluxes are first divided by what they have in common, for
         that error is in none of theirs.
         """
-        common = self.common if np.isfinite(self.zero_point_error) and self.bright.any() else 1.0
+        common = self.common if np.isfinite(self.scale_error) and self.bright.any() else 1.0
         return (self.value / common - self.true) / np.hypot(self.error, self.floor * self.value)
 
     @property

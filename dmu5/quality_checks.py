@@ -95,12 +95,12 @@ def flux_checks(stars: StarFluxes) -> list[Check]:
 
 def _zero_point_checks(stars: StarFluxes) -> list[Check]:
     """What all bright stars have in common, in units of the error of the zero point, where that is known."""
-    if not np.isfinite(stars.zero_point_error):
+    if not np.isfinite(stars.scale_error):
         return []
     bright = stars.ratio[stars.bright]
     offset, sampling = stars.common - 1, MEDIAN_ERROR * robust_scatter(bright) / np.sqrt(len(bright))
-    pull = float(offset / np.hypot(stars.zero_point_error, sampling))
-    value = f"{100 * offset:+.2f} +- {100 * stars.zero_point_error:.2f}%: {pull:+.1f} sigma"
+    pull = float(offset / np.hypot(stars.scale_error, sampling))
+    value = f"{100 * offset:+.2f} +- {100 * stars.scale_error:.2f}%: {pull:+.1f} sigma"
     what, limit = "offset of bright stars over the error of the zero point", "<= 2 sigma, fails beyond 3"
     return [Check(_named(stars.band, what), value, limit, ZERO_POINT.verdict(pull), stars.band, False)]
 
@@ -136,7 +136,7 @@ def _total_checks(stars: StarFluxes) -> list[Check]:
             rows.append(_few(stars.band, what, len(ratio), limit))
             continue
         bias, error = float(np.median(ratio) - 1), MEDIAN_ERROR * robust_scatter(ratio) / np.sqrt(len(ratio))
-        error = float(np.hypot(error, np.nan_to_num(stars.zero_point_error)))
+        error = float(np.hypot(error, np.nan_to_num(stars.scale_error)))
         value = f"{100 * bias:+.2f}% of {len(ratio)}"
         rows.append(
             Check(_named(stars.band, what), value, limit, TOTAL_BIAS.verdict(bias, error=error), stars.band, False)
