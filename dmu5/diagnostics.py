@@ -199,10 +199,10 @@ IN_CIRCLE = 0.002
 def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str]) -> Table:
     """Ratio of catalogue to baseline fluxes in apertures of 2 arcsec diameter, for isolated bright objects.
 
-    Both scale VISTA stacks by the same zero points. The remaining differences in the sample, 0.3 to 1.4 per cent, are
-    due to the methods: the radius of the catalogue's aperture is 6 px of 0.168 arcsec, 0.8 per cent larger (0.3 to 0.5
-    per cent of the flux), and the sky mesh of the baseline subtracts part of the wings of galaxies (2 per cent of their
-    flux; stars agree to 0.5 per cent).
+    The baseline scales VISTA stacks by the zero points of their headers, which are uncertain by 0.01 mag in each visit.
+    The other differences in the sample, 0.5 to 1.4 per cent, are due to the methods: the radius of the catalogue's
+    aperture is 6 px of 0.168 arcsec, 0.8 per cent larger (0.3 to 0.5 per cent of the flux), and the sky mesh of the
+    baseline subtracts part of the wings of galaxies (2 per cent of their flux; stars agree to 0.5 per cent).
 
     Returns
     -------

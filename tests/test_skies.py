@@ -31,9 +31,13 @@ def check(value: str, limit: str) -> Check:
 @pytest.mark.parametrize(
     ("value", "limit", "expected"),
     [
-        ("1.16 +- 0.08 (1.8 without) of 239", "1 +- 0.1, fails beyond 0.5", (0.16, 0.05)),
+        ("1.16 +- 0.08 (1.8 without) of 239", "1 +- 0.1, fails beyond 0.5", (0.16, 0.05, 0.08)),
+        ("1.0246 of 307", "1 +- 2%, fails beyond 5%", (0.0246, 0.01)),
         ("-0.31% of 239", "1 +- 1%, fails beyond 2%", (-0.31, 0.5)),
         ("0.28% of 239", "<= 1%, fails > 2%", (0.28, 1.0)),
+        ("26.53, measured 26.57, circle 26.2", "<= 0.1 mag, fails > 0.2", (-0.04, 0.1)),
+        ("26.20 +- 0.06, depth 26.53", "<= 0.3 mag from the depth, fails > 0.6", (-0.33, 0.3, 0.06)),
+        ("1 of 250", "<= 0.1%, fails > 1%", (0.4, 0.1)),
         ("only 6 stars, not judged", "1 +- 0.1, fails beyond 0.5", None),
         ("2366", "all 2366", None),
     ],
@@ -46,6 +50,13 @@ def test_numbers_behind_checks(value: str, limit: str, expected: tuple[float, fl
 
 def test_means_over_skies() -> None:
     """Deviations of opposite sign cancel; a check that one sky does not have is averaged over the others."""
-    skies = [{"a": Judged(0.2, 0.05), "b": Judged(3.0, 4.0)}, {"a": Judged(-0.1, 0.05)}]
-    found = {name: (mean, limit, count) for name, mean, limit, count in means(skies)}
-    assert found == {"a": (pytest.approx(0.05), 0.05, 2), "b": (3.0, 4.0, 1)}
+    skies = [{"a": Judged(0.2, 0.05, 0.03), "b": Judged(3.0, 4.0)}, {"a": Judged(-0.1, 0.05, 0.04)}]
+    found = {name: (tuple(mean), count) for name, mean, count in means(skies)}
+    assert found["a"] == (pytest.approx((0.05, 0.05, 0.025)), 2)
+    assert found["b"] == ((3.0, 4.0, 0.0), 1)
+
+
+def test_the_worst_of_several_has_no_mean() -> None:
+    """The largest deviation of many bins is no deviation of one of them."""
+    worst = check("-8.4% at 22.25, rms 4.8%", "<= 3% beyond 2 errors, fails > 6%")._replace(check="r: worst of 9 bins")
+    assert judged(worst) is None

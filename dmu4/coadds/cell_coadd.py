@@ -24,7 +24,7 @@ from dmu0.published.lsst import PSF_CORRECTION
 from dmu0.sky.cells import common_cell
 from dmu0.sky.tract import Patch
 from dmu4.coadds.maps import describe_coadd
-from dmu4.coadds.stack import CoaddInput, CoaddPlanes
+from dmu4.coadds.planes import CoaddInput, CoaddPlanes
 from obs_vista.masks import BIT, to_mask
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numba import njit
-from scipy import ndimage
+from scipy import ndimage, stats
 
 from obs_vista.masks import bits
 
@@ -111,21 +113,39 @@ def sky_noise_correlation(image: np.ndarray, variance: np.ndarray, mask: np.ndar
     return noise_correlation(image - level, sigma, sky, max_lag=MAX_LAG)
 
 
+@cache
+def _normal_quantiles() -> np.ndarray:
+    """Standard normal quantiles in the middle of 2**16 equal probabilities, to 4.2 sigma, of variance 1; float32."""
+    values = stats.norm.ppf((np.arange(1 << 16) + 0.5) / (1 << 16))
+    return (values / values.std()).astype(np.float32)
+
+
 @njit(cache=True, nogil=True)
-def _white_noise(seed, y0, x0, out):
-    """Normal deviates that depend only on the seed and the pixel (SplitMix64, Box-Muller), so that sub-images agree."""
-    scale = 1.0 / 9007199254740992.0
+def _white_noise(seed: int, y0: int, x0: int, quantiles: np.ndarray, out: np.ndarray) -> None:
+    """Normal deviates that depend only on the seed and the pixel, so that sub-images agree.
+
+    Each number of SplitMix64 (Steele et al. 2014) has the quantiles of four neighbouring pixels of a row.
+    """
     for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            z = seed + np.uint64((y0 + y) * 0x1000003 + x0 + x) * np.uint64(0x9E3779B97F4A7C15)
+        for group in range(x0 // 4, (x0 + out.shape[1] - 1) // 4 + 1):
+            z = seed + np.uint64((y0 + y) * 0x1000003 + group) * np.uint64(0x9E3779B97F4A7C15)
             z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             z = z ^ (z >> np.uint64(31))
-            a = z * np.uint64(0xD1342543DE82EF95) + np.uint64(0x2545F4914F6CDD1D)
-            a = (a ^ (a >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
-            a = a ^ (a >> np.uint64(32))
-            radius = np.sqrt(-2.0 * np.log(((z >> np.uint64(11)) + 1) * scale))
-            out[y, x] = radius * np.cos(2.0 * np.pi * (a >> np.uint64(11)) * scale)
+            for x in range(max(4 * group - x0, 0), min(4 * group + 4 - x0, out.shape[1])):
+                out[y, x] = quantiles[(z >> np.uint64(16 * ((x0 + x) % 4))) & np.uint64(0xFFFF)]
+
+
+@njit(cache=True, nogil=True)
+def _convolve(white: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
+    """The sums of ``white`` under a kernel at each place where it fits: ndimage does this eight times slower."""
+    for y in range(out.shape[0]):
+        out[y] = 0.0
+        for b in range(kernel.shape[0]):
+            for a in range(kernel.shape[1]):
+                weight = kernel[b, a]
+                for x in range(out.shape[1]):
+                    out[y, x] += weight * white[y + b, x + a]
 
 
 def correlated_noise(variance: np.ndarray, kernel: np.ndarray, *, seed: int, y0: int = 0, x0: int = 0) -> np.ndarray:
@@ -143,12 +163,11 @@ def correlated_noise(variance: np.ndarray, kernel: np.ndarray, *, seed: int, y0:
     reach = kernel.shape[0] // 2
     white = np.empty((variance.shape[0] + 2 * reach, variance.shape[1] + 2 * reach), np.float32)
     # 2**20 keeps the first pixel positive for any margin.
-    _white_noise(np.uint64(seed), y0 - reach + (1 << 20), x0 - reach + (1 << 20), white)
-    if reach:
-        white = ndimage.convolve(white, kernel.astype(np.float32), mode="constant")
-        white = white[reach:-reach, reach:-reach]
+    _white_noise(np.uint64(seed), y0 - reach + (1 << 20), x0 - reach + (1 << 20), _normal_quantiles(), white)
+    noise = np.empty(variance.shape, np.float32)
+    _convolve(white, kernel.astype(np.float32), noise)
     good = np.isfinite(variance) & (variance > 0)
-    return white * np.sqrt(np.where(good, variance, 0.0), dtype=np.float32)
+    return noise * np.sqrt(np.where(good, variance, 0.0), dtype=np.float32)
 
 
 def aperture_weights(radius: float) -> np.ndarray:

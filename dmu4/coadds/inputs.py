@@ -15,9 +15,10 @@ from dmu0.sky.tract import Patch
 from dmu4.butler.dataset_cache import DatasetCache
 from dmu4.coadds.cell_coadd import InputRecord, outline
 from dmu4.coadds.correlated_noise import noise_kernel
+from dmu4.coadds.planes import CoaddInput, CoaddSettings
 from dmu4.coadds.psf import psf_nodes
 from dmu4.coadds.resample import coordinate_grid, projection_map
-from dmu4.coadds.stack import CoaddInput, CoaddSettings, input_box
+from dmu4.coadds.strips import input_box
 from dmu4.coadds.visit_quality import UnusableInput, VisitQuality
 from obs_vista.masks import from_mask
 from obs_vista.photometry import POGSON

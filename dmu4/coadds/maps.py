@@ -6,7 +6,7 @@ import numpy as np
 from lsst.images.cells import CellCoadd, CellIJ
 
 from dmu4.coadds.correlated_noise import aperture_error_scale, noise_correlation
-from dmu4.coadds.stack import CoaddPlanes
+from dmu4.coadds.planes import CoaddPlanes
 from dmu4.psf.moments import fwhm
 from obs_vista.photometry import magnitude_of
 

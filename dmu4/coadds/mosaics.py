@@ -18,10 +18,11 @@ from dmu0.published.planes import OpticalCoadd
 from dmu0.sky.tract import Patch
 from dmu4.coadds.cell_coadd import cell_size
 from dmu4.coadds.correlated_noise import noise_kernel, sky_noise_correlation
+from dmu4.coadds.planes import CoaddInput, CoaddPlanes, CoaddSettings
 from dmu4.coadds.psf import InputPsfs, Psf, cell_psfs, mark_inexact, nominal_inputs, psf_nodes
 from dmu4.coadds.psf_from_stars import FittedPsf, in_words, of_the_best, psf_from_stars
 from dmu4.coadds.resample import CoordinateGrid, PixelMap, coordinate_grid
-from dmu4.coadds.stack import CoaddInput, CoaddPlanes, CoaddSettings, make_coadd
+from dmu4.coadds.stack import make_coadd
 from dmu4.coadds.star_stamps import shifted_stamp
 from obs_vista.masks import BIT, PLANES, bits
 

@@ -10,8 +10,8 @@ from lsst.images import Box, Image
 from numba import njit
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from dmu4.coadds.resample import CoordinateGrid, interpolate, lanczos_table
-from dmu4.coadds.stack import CoaddInput, CoaddPlanes, signatures
+from dmu4.coadds.planes import CoaddInput, CoaddPlanes, signatures
+from dmu4.coadds.resample import MARGIN, CoordinateGrid, interpolate, lanczos_table
 from obs_vista.masks import BIT
 
 PHASES = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
@@ -66,7 +66,7 @@ def stamp_size(nodes: np.ndarray, grid: CoordinateGrid, box: Box) -> int:
 
 @njit(cache=True, nogil=True)
 def _warp_stamps(stamps, matrix, phases, table, taps, out):
-    """Add the stamps, resampled so that their stars are centred in ``out``; stamps have a margin of len(taps)."""
+    """Add the stamps, resampled so that their stars are centred in ``out``; stamps have a margin of `MARGIN`."""
     half_out, half_in, width = out.shape[0] // 2, stamps.shape[1] // 2, len(taps)
     steps, left = table.shape[0] - 1, width // 2 - 1
     for k in range(stamps.shape[0]):
@@ -75,7 +75,7 @@ def _warp_stamps(stamps, matrix, phases, table, taps, out):
                 u = half_in + phases[k, 0] + matrix[0, 0] * (x - half_out) + matrix[0, 1] * (y - half_out)
                 v = half_in + phases[k, 1] + matrix[1, 0] * (x - half_out) + matrix[1, 1] * (y - half_out)
                 i, j = int(np.floor(u)), int(np.floor(v))
-                if i < left or j < left or i - left + width > stamps.shape[2] or j - left + width > stamps.shape[1]:
+                if i < left or j < left or i - left + MARGIN > stamps.shape[2] or j - left + width > stamps.shape[1]:
                     continue
                 ku, kv = np.uint64((u - i) * steps + 0.5), np.uint64((v - j) * steps + 0.5)
                 out[y, x] += interpolate(stamps, k, np.uint64(i - left), np.uint64(j - left), ku, kv, table, taps)
@@ -106,8 +106,7 @@ def warped_psf(
     lower = (1 - (s - i)) * nodes[j, i] + (s - i) * nodes[j, i + 1]
     upper = (1 - (s - i)) * nodes[j + 1, i] + (s - i) * nodes[j + 1, i + 1]
     stamps = (1 - (t - j)) * lower + (t - j) * upper
-    margin = 2 * order
-    stamps = np.pad(stamps, ((0, 0), (margin, margin), (margin, margin))).astype(np.float32)
+    stamps = np.pad(stamps, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN))).astype(np.float32)
     out = np.zeros((size, size))
     _warp_stamps(stamps, matrix, np.array(PHASES), lanczos_table(order), (0,) * (2 * order), out)
     return out / out.sum()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
+from dmu4.coadds.planes import CoaddPlanes
 from dmu4.coadds.psf import InputPsfs, cell_centre, input_labels, on_pixels
-from dmu4.coadds.stack import CoaddPlanes
 
 LEFT_OUT = -1
 """Number of a pixel whose set of inputs is too rare for a zone: it has no PSF, and is excluded from fits."""

@@ -24,6 +24,12 @@ PixelMap = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 KERNEL_STEPS = 4096
 """Number of sub-pixel positions at which the kernel is tabulated: positions are rounded by at most 1.2e-4 px."""
 
+LANES = 8
+"""Pixels along a row that are weighted at once, one vector register; those beyond the kernel have no weight."""
+
+MARGIN = 2 * LANES
+"""Pixels behind those of a row that may be read: kernels have up to two registers."""
+
 _NO_DATA = np.int32(BIT["NO_DATA"])
 
 
@@ -157,20 +163,37 @@ def lanczos_table(order: int) -> np.ndarray:
     Parameters
     ----------
     order
-        Half-width of the kernel in input pixels.
+        Half-width of the kernel in input pixels, 1 to 8.
 
     Returns
     -------
     table
-        Weights [KERNEL_STEPS + 1, 2 order + 1], float32, of the pixels 1 - order ... order around the position, which
-        sum to 1 so that a flat sky stays flat; the last column is the sum of their squares.
+        Weights [KERNEL_STEPS + 1, LANES + 1 or 2 LANES + 1], float32, of the pixels 1 - order ... order around the
+        position, which sum to 1 so that a flat sky stays flat, then zeros; the last column is the sum of their squares.
+
+    Raises
+    ------
+    ValueError
+        If the order is not supported.
     """
-    if order < 1:
-        raise ValueError(f"The order of a Lanczos kernel must be at least 1; got {order}.")
+    if not 1 <= order <= LANES:
+        raise ValueError(f"The order of a Lanczos kernel must be 1 to {LANES}; got {order}.")
     offset = np.arange(1 - order, order + 1) - np.arange(KERNEL_STEPS + 1)[:, None] / KERNEL_STEPS
     weights = np.where(np.abs(offset) < order, np.sinc(offset) * np.sinc(offset / order), 0.0)
     weights /= weights.sum(1, keepdims=True)
-    return np.concatenate([weights, (weights**2).sum(1, keepdims=True)], axis=1).astype(np.float32)
+    table = np.zeros((KERNEL_STEPS + 1, (LANES if 2 * order <= LANES else 2 * LANES) + 1), np.float32)
+    table[:, : 2 * order], table[:, -1] = weights, (weights**2).sum(1)
+    return table
+
+
+def planes_with_margin(n: int, ny: int, nx: int) -> np.ndarray:
+    """Zeros [n, ny, at least nx + MARGIN], float32, for the planes of `warp_rows`.
+
+    Rows of a whole number of pages, like those of a detector of 2048 pixels, would all fall on the same lines of the
+    processor's first cache: a second plane then takes three times as long.
+    """
+    blocks = -(-(nx + MARGIN) // 16)
+    return np.zeros((n, ny, 16 * (blocks + 1 - blocks % 2)), np.float32)
 
 
 @njit(cache=True, nogil=True)
@@ -236,16 +259,45 @@ def along_row(grid_u, grid_v, i, j, t, step):
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
-def interpolate(planes, p, x, y, ku, kv, table, taps):
-    """The weighted sum of the len(taps) squared pixels of plane p that begin at (x, y)."""
-    total = np.float32(0.0)
+def _weigh_lanes(
+    planes: np.ndarray, p: int, x: int, y: int, ku: int, kv: int, table: np.ndarray, taps: tuple[int, ...], a: int
+) -> float:
+    """The weighted sum of `LANES` columns of len(taps) rows that begin at (x, y), with the weights from column a."""
+    # Eight sums, written out: one instruction adds to all of them.
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = np.float32(0.0)
     for b in range(len(taps)):
-        line = np.float32(0.0)
-        for a in range(len(taps)):
-            # Unsigned indices: no test for counting from the end.
-            line += table[ku, a] * planes[p, y + np.uint64(b), x + np.uint64(a)]
-        total += table[kv, b] * line
+        weight, row = table[kv, b], y + np.uint64(b)
+        s0 += weight * planes[p, row, x]
+        s1 += weight * planes[p, row, x + np.uint64(1)]
+        s2 += weight * planes[p, row, x + np.uint64(2)]
+        s3 += weight * planes[p, row, x + np.uint64(3)]
+        s4 += weight * planes[p, row, x + np.uint64(4)]
+        s5 += weight * planes[p, row, x + np.uint64(5)]
+        s6 += weight * planes[p, row, x + np.uint64(6)]
+        s7 += weight * planes[p, row, x + np.uint64(7)]
+    even = (s0 * table[ku, a] + s4 * table[ku, a + 4]) + (s2 * table[ku, a + 2] + s6 * table[ku, a + 6])
+    odd = (s1 * table[ku, a + 1] + s5 * table[ku, a + 5]) + (s3 * table[ku, a + 3] + s7 * table[ku, a + 7])
+    return even + odd
+
+
+@njit(cache=True, nogil=True, fastmath=_FAST)
+def interpolate(planes, p, x, y, ku, kv, table, taps):
+    """The weighted sum of the len(taps) squared pixels of plane p that begin at (x, y), which are unsigned."""
+    total = _weigh_lanes(planes, p, x, y, ku, kv, table, taps, 0)
+    if len(taps) > LANES:  # known at compilation
+        total += _weigh_lanes(planes, p, x + np.uint64(LANES), y, ku, kv, table, taps, LANES)
     return total
+
+
+@njit(cache=True, nogil=True)
+def _no_value(
+    mask: np.signedinteger, r: int, c: int, out_planes: np.ndarray, out_variance: np.ndarray, out_mask: np.ndarray
+) -> None:
+    """Write that an output pixel has no value."""
+    for p in range(out_planes.shape[0]):
+        out_planes[p, r, c] = 0.0
+    out_variance[r, c] = 0.0
+    out_mask[r, c] = mask
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -262,7 +314,7 @@ def warp_rows(
     Parameters
     ----------
     planes
-        Images [plane, y, x], float32, with common geometry, variance and mask, without NaN (see `fill_defects`).
+        Images in arrays of `planes_with_margin`, with common variance and mask, without NaN (see `fill_defects`).
     variance, mask
         Variance (float32) and mask bits (int32) [y, x].
     drop
@@ -282,29 +334,29 @@ def warp_rows(
     width = len(taps)
     left = width // 2 - 1
     limit_u, limit_v = mask.shape[1] - width + left + 1, mask.shape[0] - width + left + 1
-    steps, half, unit, one = np.float32(table.shape[0] - 1), np.float32(0.5), np.float32(1.0), np.uint64(1)
+    steps, half, unit = np.float32(table.shape[0] - 1), np.float32(0.5), np.float32(1.0)
+    one, last = np.uint64(1), np.uint64(table.shape[1] - 1)
     for r in range(out_mask.shape[0]):
         j = (row + r) // step
         for i in range(column // step, (column + out_mask.shape[1] - 1) // step + 1):
             u_left, v_left, du, dv, area = along_row(grid_u, grid_v, i, j, (row + r) / step - j, step)
             for c in range(max(i * step - column, 0), min((i + 1) * step - column, out_mask.shape[1])):
                 u, v = u_left + du * (column + c - i * step), v_left + dv * (column + c - i * step)
-                for p in range(planes.shape[0]):
-                    out_planes[p, r, c] = 0.0
-                out_variance[r, c] = 0.0
                 # Written so that a NaN coordinate is outside too.
                 if not (u >= left and v >= left and u < limit_u and v < limit_v):
-                    out_mask[r, c] = _NO_DATA
+                    _no_value(_NO_DATA, r, c, out_planes, out_variance, out_mask)
                     continue
-                x, y = np.uint64(u), np.uint64(v)
-                out_mask[r, c] = mask[y, x] | mask[y, x + one] | mask[y + one, x] | mask[y + one, x + one]
-                if out_mask[r, c] & drop:
+                x, y = np.uint64(np.int64(u)), np.uint64(np.int64(v))
+                union = mask[y, x] | mask[y, x + one] | mask[y + one, x] | mask[y + one, x + one]
+                if union & drop:
+                    _no_value(union, r, c, out_planes, out_variance, out_mask)
                     continue
+                out_mask[r, c] = union
                 fu, fv = np.float32(u - np.int64(x)), np.float32(v - np.int64(y))
-                ku, kv = np.uint64(fu * steps + half), np.uint64(fv * steps + half)
+                ku, kv = np.uint64(np.int32(fu * steps + half)), np.uint64(np.int32(fv * steps + half))
                 low = (unit - fu) * variance[y, x] + fu * variance[y, x + one]
                 high = (unit - fu) * variance[y + one, x] + fu * variance[y + one, x + one]
-                noise = area * area * table[ku, width] * table[kv, width]
+                noise = area * area * table[ku, last] * table[kv, last]
                 out_variance[r, c] = noise * ((unit - fv) * low + fv * high)
                 for p in range(planes.shape[0]):
                     value = interpolate(planes, p, x - np.uint64(left), y - np.uint64(left), ku, kv, table, taps)
@@ -332,5 +384,7 @@ def warp(
     out = np.empty((planes.shape[0], *shape), np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
     start = (box.y.start - grid.y, box.x.start - grid.x)
     table, taps = lanczos_table(order), (0,) * (2 * order)
-    warp_rows(planes, variance, mask, np.int32(drop), grid.u, grid.v, grid.step, *start, table, taps, *out)
+    padded = planes_with_margin(*planes.shape)
+    padded[:, :, : planes.shape[2]] = planes
+    warp_rows(padded, variance, mask, np.int32(drop), grid.u, grid.v, grid.step, *start, table, taps, *out)
     return out

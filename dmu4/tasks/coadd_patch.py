@@ -28,9 +28,10 @@ from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance
 from dmu4.coadds.inputs import OpenInput, flux_scale_error, open_input, weight_of
+from dmu4.coadds.planes import CoaddPlanes, CoaddSettings
 from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs
 from dmu4.coadds.psf_zones import find_zones
-from dmu4.coadds.stack import CoaddPlanes, CoaddSettings, make_coadd
+from dmu4.coadds.stack import make_coadd
 from dmu4.coadds.visit_quality import UnusableInput, accepted_quality
 from obs_vista.masks import bits
 

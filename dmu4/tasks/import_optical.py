@@ -51,10 +51,10 @@ from dmu4.coadds.mosaics import (
     resample_mosaic,
     stamp_psfs,
 )
+from dmu4.coadds.planes import CoaddInput, CoaddPlanes
 from dmu4.coadds.psf import on_pixels
 from dmu4.coadds.psf_from_stars import cell_stamps, in_words, psf_from_stars
 from dmu4.coadds.psf_variation import cell_psfs, describe, measure_variation
-from dmu4.coadds.stack import CoaddInput, CoaddPlanes
 from dmu4.patches.cube import psf_sigma
 from obs_vista.bands import band_number
 from obs_vista.masks import BIT

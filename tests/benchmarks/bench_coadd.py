@@ -18,8 +18,9 @@ from lsst.images import Box
 from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.correlated_noise import aperture_weights
+from dmu4.coadds.planes import CoaddInput, CoaddSettings
 from dmu4.coadds.resample import coordinate_grid, projection_map
-from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
+from dmu4.coadds.stack import make_coadd
 from tests.benchmarks.verdicts import Verdicts, find_swarp
 
 PATCH, DETECTOR, CELL = 4200, 2048, 100

@@ -12,8 +12,9 @@ import time
 import numpy as np
 from lsst.images import Box
 
+from dmu4.coadds.planes import CoaddInput, CoaddSettings
 from dmu4.coadds.resample import coordinate_grid, projection_map
-from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
+from dmu4.coadds.stack import make_coadd
 from tests.benchmarks.bench_coadd import CELL, DETECTOR, PATCH, detector_wcs, patch_wcs
 from tests.benchmarks.verdicts import Verdicts
 

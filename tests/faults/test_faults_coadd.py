@@ -18,7 +18,8 @@ from dmu0.sky.tract import Patch, tangent_wcs
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.cell_coadd import InputRecord
 from dmu4.coadds.inputs import OpenInput
-from dmu4.coadds.stack import CoaddSettings, make_coadd
+from dmu4.coadds.planes import CoaddSettings
+from dmu4.coadds.stack import make_coadd
 from dmu4.coadds.visit_quality import UnusableInput, VisitNoise, accepted_quality, add_visit_noise
 from dmu4.tasks.coadd_patch import CoaddPatchConfig, CoaddPatchTask
 from obs_vista.masks import BIT, from_mask

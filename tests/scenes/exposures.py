@@ -9,9 +9,9 @@ from lsst.images import Box, Image
 
 from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.coadds.correlated_noise import correlated_noise, noise_kernel
+from dmu4.coadds.planes import CoaddInput
 from dmu4.coadds.psf import psf_nodes
 from dmu4.coadds.resample import coordinate_grid
-from dmu4.coadds.stack import CoaddInput
 
 SCALE = 0.168 / 0.3412
 

@@ -26,8 +26,9 @@ from dmu4.coadds.cell_coadd import (
     pixel_scale,
 )
 from dmu4.coadds.maps import correlation_of, depth_map, seeing_map
+from dmu4.coadds.planes import CoaddSettings
 from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs
-from dmu4.coadds.stack import CoaddSettings, make_coadd
+from dmu4.coadds.stack import make_coadd
 from obs_vista.masks import BIT, from_mask
 
 

@@ -28,12 +28,23 @@ def test_white_noise_is_normal_and_repeatable():
     kernel = noise_correlation(noise, 1.0, np.ones(noise.shape, bool), max_lag=2)
     kernel[2, 2] = 0
     assert np.abs(kernel).max() < 0.006
-    part = correlated_noise(np.ones((50, 60)), np.ones((1, 1)), seed=12, y0=100, x0=200)
-    np.testing.assert_array_equal(part, noise[100:150, 200:260])
+    part = correlated_noise(np.ones((50, 60)), np.ones((1, 1)), seed=12, y0=101, x0=203)
+    np.testing.assert_array_equal(part, noise[101:151, 203:263])
     assert (
         abs(np.corrcoef(noise.ravel(), correlated_noise(np.ones((800, 800)), np.ones((1, 1)), seed=13).ravel())[0, 1])
         < 0.005
     )
+
+
+def test_noise_under_a_kernel_is_the_sum_of_its_neighbours() -> None:
+    """An asymmetric kernel at each place of white noise, for any sub-image; zero without variance."""
+    kernel = np.array([[0.0, 0.2, -0.1], [0.5, 1.0, 0.0], [0.3, 0.0, 0.4]])
+    variance = np.full((9, 11), 4.0)
+    variance[2, 3] = 0.0
+    white = correlated_noise(np.ones((11, 13)), np.ones((1, 1)), seed=7, y0=19, x0=29)
+    expected = 2 * sum(kernel[b, a] * white[b : b + 9, a : a + 11] for b in range(3) for a in range(3))
+    expected[2, 3] = 0.0
+    np.testing.assert_allclose(correlated_noise(variance, kernel, seed=7, y0=20, x0=30), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_made_noise_has_the_asked_correlation():

@@ -17,8 +17,9 @@ from dmu0.surveys import SkyMapConfig
 from dmu4.butler.dataset_cache import empty_caches
 from dmu4.coadds.correlated_noise import noise_kernel
 from dmu4.coadds.inputs import flux_scale_error, open_input, pixels_of, weight_of
+from dmu4.coadds.planes import CoaddSettings
 from dmu4.coadds.psf import psf_nodes
-from dmu4.coadds.stack import CoaddSettings, make_coadd
+from dmu4.coadds.stack import make_coadd
 from dmu4.coadds.visit_quality import UnusableInput, VisitNoise, VisitQuality
 from obs_vista.masks import to_mask
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dmu4.coadds.kernels import add_bookkeeping, add_values, clip_rows, count_cells, drop_cells, normalise_rows
+from dmu4.coadds.planes import CoaddSettings
 from dmu4.coadds.resample import fill_defects
-from dmu4.coadds.stack import CoaddSettings
 from obs_vista.masks import BIT
 
 NO_DATA, BAD, SAT, CLIPPED, REJECTED = (

@@ -28,7 +28,7 @@ from dmu4.coadds.mosaics import (
     resample_mosaic,
     stamp_psfs,
 )
-from dmu4.coadds.stack import CoaddInput, CoaddPlanes
+from dmu4.coadds.planes import CoaddInput, CoaddPlanes
 from dmu4.psf.moments import fwhm
 from dmu4.tasks.import_optical import ImportOpticalConfig, ImportOpticalTask
 from obs_vista.masks import BIT

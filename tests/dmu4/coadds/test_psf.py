@@ -9,9 +9,10 @@ from lsst.images import Box, Image
 import tests.scenes.exposures as scene
 from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu4.coadds.correlated_noise import aperture_weights
+from dmu4.coadds.planes import CoaddPlanes, CoaddSettings, signatures
 from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs, psf_nodes, stamp_size, warped_psf
 from dmu4.coadds.resample import coordinate_grid
-from dmu4.coadds.stack import CoaddPlanes, CoaddSettings, make_coadd, signatures
+from dmu4.coadds.stack import make_coadd
 from dmu4.psf.moments import fwhm
 from obs_vista.masks import BIT
 

@@ -9,9 +9,10 @@ import pytest
 from lsst.images import Box
 
 import tests.scenes.exposures as scene
+from dmu4.coadds.planes import CoaddPlanes, CoaddSettings, signatures
 from dmu4.coadds.psf import InputPsfs, cell_psfs, nominal_inputs
 from dmu4.coadds.psf_zones import INEXACT, LEFT_OUT, PsfZones, find_zones
-from dmu4.coadds.stack import CoaddPlanes, CoaddSettings, make_coadd, signatures
+from dmu4.coadds.stack import make_coadd
 from obs_vista.masks import BIT
 
 CELL = 100

@@ -56,7 +56,32 @@ def test_whole_pixel_shift_is_exact(rng):
     np.testing.assert_array_equal(variance, 2.5)
 
 
-@pytest.mark.parametrize("order", [2, 3, 5])
+@pytest.mark.parametrize("order", [2, 3, 4, 5, 8])
+def test_a_single_pixel_becomes_the_kernel(order):
+    """Along x and y by Lanczos' formula, normalised; what lies beyond the kernel, or behind the image, has no part."""
+    image = np.zeros((40, 33))
+    image[21, 17] = 5.0
+    out, variance, _ = resample(image, affine(x=0.25, y=0.5), Box.factory[0:40, 0:33], order=order)
+
+    def kernel(offset: np.ndarray, fraction: float) -> np.ndarray:
+        lanczos = lambda d: np.where(np.abs(d) < order, np.sinc(d) * np.sinc(d / order), 0.0)  # noqa: E731
+        return lanczos(offset) / lanczos(np.arange(1 - order, order + 1) - fraction).sum()
+
+    expected = 5 * np.outer(kernel(21 - np.arange(40) - 0.5, 0.5), kernel(17 - np.arange(33) - 0.25, 0.25))
+    np.testing.assert_allclose(out[variance > 0], expected[variance > 0], atol=1e-6)
+    assert (variance[order - 1 : 40 - order, order - 1 : 33 - order] > 0).all()
+    assert not variance[:, 33 - order + 1 :].any()
+    assert not variance[40 - order + 1 :].any()
+
+
+@pytest.mark.parametrize("order", [0, 9])
+def test_kernels_that_do_not_exist(order):
+    """Another order is refused with those that there are."""
+    with pytest.raises(ValueError, match=f"must be 1 to 8; got {order}"):
+        lanczos_table(order)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
 def test_flat_sky_stays_flat(order):
     """A constant keeps its value under any rotation, times the ratio of the pixel areas."""
     out, variance, _ = resample(
@@ -99,7 +124,7 @@ def test_variance_of_a_confidence_map_is_interpolated():
     box = Box.factory[0:20, 0:20]
     grid = coordinate_grid(box, affine(x=8.5, y=8))
     _, variance, _ = warp(np.zeros((1, 40, 40), np.float32), ramp, np.zeros((40, 40), np.int32), grid, box, drop=DROP)
-    squares = lanczos_table(3)[2048, 6]
+    squares = lanczos_table(3)[2048, -1]
     np.testing.assert_allclose(variance[5], squares * (np.arange(20) + 9.5), rtol=1e-5)
 
 

@@ -12,8 +12,10 @@ import tests.scenes.exposures as scene
 from dmu0.robust_statistics import robust_scatter
 from dmu4.coadds.artefacts import RejectionLimits, seeing_tolerance
 from dmu4.coadds.correlated_noise import aperture_sums
+from dmu4.coadds.planes import CoaddSettings
 from dmu4.coadds.resample import coordinate_grid
-from dmu4.coadds.stack import CoaddSettings, make_coadd, strips_of_rows
+from dmu4.coadds.stack import make_coadd
+from dmu4.coadds.strips import strips_of_rows
 from obs_vista.masks import BIT
 
 BOX = Box.factory[700:1000, 1500:1800]

@@ -16,8 +16,9 @@ from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums, noise_kernel, sky_noise_correlation
+from dmu4.coadds.planes import CoaddInput, CoaddSettings
 from dmu4.coadds.resample import coordinate_grid, projection_map
-from dmu4.coadds.stack import CoaddInput, CoaddSettings, make_coadd
+from dmu4.coadds.stack import make_coadd
 from dmu4.review.coadds import sky_pixels
 from obs_vista.masks import BIT
 from obs_vista.photometry import nanojansky_per_count
