@@ -37,6 +37,8 @@ def pytest_configure() -> None:
     if PROJECT not in Path(dmu0.__file__).resolve().parents:
         raise pytest.UsageError(f"dmu0 is that of {dmu0.__file__}, not of {PROJECT}: run pytest in {PROJECT}.")
     if REALDATA.is_dir():
+        if IMAGES.is_symlink() and not IMAGES.exists():
+            IMAGES.unlink(missing_ok=True)  # what it named has gone
         with contextlib.suppress(FileExistsError):
             IMAGES.symlink_to(REALDATA)
     others = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in {"", str(PROJECT)}]

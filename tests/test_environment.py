@@ -99,3 +99,10 @@ def test_version_is_said_once() -> None:
     assert citation["version"] == said
     assert (citation["cff-version"], citation["license"]) == ("1.2.0", "Apache-2.0")
     assert {"message", "title", "authors"} <= citation.keys()
+
+
+def test_no_link_is_committed() -> None:
+    """A link that is committed by mistake names a folder of one machine, and hides what should be in its place."""
+    listed = subprocess.run(["git", "ls-files", "--stage"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert len(listed.stdout.splitlines()) > 100
+    assert [line for line in listed.stdout.splitlines() if line.startswith("120000")] == []

@@ -24,6 +24,13 @@ MIN_TEMPLATES = 30
 MAX_TEMPLATES = 20_000
 """Largest number of templates; of more every second, third, ... is used."""
 
+SIZED_SNR = 25.0
+"""Smallest signal to noise of the templates from which the change of size with magnitude is measured: fainter ones are
+called extended only if noise has not made them smaller."""
+
+MAX_SIZE_SLOPE = 0.2
+"""Largest decrease of log10 radius with magnitude: sizes that decrease as the root of the flux, at equal brightness."""
+
 HALF_LIGHT = 1.18
 """Half-light radius of a profile over the sigma of its adaptive moments: sqrt(2 ln 2), that of a Gaussian."""
 
@@ -45,10 +52,10 @@ def find_templates(catalogue: Table, band: str, bands: Sequence[str], *, rng: np
     Returns
     -------
     templates
-        magnitude, extended, radius (half-light, arcsec; 0 for point sources), axis_ratio, angle (rad, from the x axis),
-        and ``ratio_<band>``, the flux over that in ``band``. Colours are those of GAaP fluxes, in bands with little
-        signal those of similar objects (`dmu5.injection.colours.clean_colours`); sizes are the adaptive moments minus
-        those of point sources in the same band.
+        magnitude, snr, extended, radius (half-light, arcsec; 0 for point sources), axis_ratio, angle (rad, from the x
+        axis), and ``ratio_<band>``, the flux over that in ``band``. Colours are those of GAaP fluxes, in bands with
+        little signal those of similar objects (`dmu5.injection.colours.clean_colours`); sizes are the adaptive moments
+        minus those of point sources in the same band.
     """
     good = good_flux(catalogue, f"{band}_gaap1p0Flux", snr_min=TEMPLATE_SNR)
     good &= np.isfinite(np.asarray(catalogue["refExtendedness"], float)) & ~np.asarray(catalogue["shape_flag"], bool)
@@ -57,10 +64,14 @@ def find_templates(catalogue: Table, band: str, bands: Sequence[str], *, rng: np
     extended = np.asarray(chosen["refExtendedness"], float) > 0.5
     kron = np.asarray(chosen[f"{band}_kronFlux"], float) / np.asarray(chosen[f"{band}_kronFraction"], float)
     total = np.where(extended, kron, np.asarray(chosen[f"{band}_psfFlux"], float))
-    templates = Table({"magnitude": magnitude_of(total), "extended": extended})
+    magnitude = magnitude_of(total)
+    known = np.isfinite(magnitude)
+    chosen, extended, magnitude = chosen[known], extended[known], magnitude[known]
+    templates = Table({"magnitude": magnitude, "extended": extended})
     radius, axis_ratio, angle = _intrinsic_shapes(chosen, extended)
     templates["radius"], templates["axis_ratio"], templates["angle"] = radius, axis_ratio, angle
     reference = np.asarray(chosen[f"{band}_gaap1p0Flux"], float)[:, None]
+    templates["snr"] = reference[:, 0] / np.asarray(chosen[f"{band}_gaap1p0FluxErr"], float)
     flux, error = (
         np.column_stack([np.asarray(chosen[f"{name}_gaap1p0Flux{end}"], float) for name in bands])
         for end in ("", "Err")
@@ -68,10 +79,10 @@ def find_templates(catalogue: Table, band: str, bands: Sequence[str], *, rng: np
     flux[np.column_stack([np.asarray(chosen[f"{name}_gaap1p0Flux_flag"], bool) for name in bands])] = np.nan
     # Faint unresolved galaxies have colours of galaxies.
     star = ~extended & (np.asarray(chosen["starProbability"], float) > 0.5)
-    ratios = clean_colours(flux / reference, error / reference, star.astype(int), rng=rng)
+    ratios = clean_colours(flux / reference, error / reference, star.astype(int), magnitude, rng=rng)
     for name, ratio in zip(bands, ratios.T, strict=True):
         templates[f"ratio_{name}"] = ratio
-    return templates[np.isfinite(np.asarray(templates["magnitude"], float))]
+    return templates
 
 
 def _intrinsic_shapes(objects: Table, extended: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,10 +103,24 @@ def _intrinsic_shapes(objects: Table, extended: np.ndarray) -> tuple[np.ndarray,
     return np.where(real, size, 0.0), np.where(real, ratio, 1.0), np.where(real, angle, 0.0)
 
 
+def size_slope(templates: Table) -> float:
+    """d log10 radius / dm of bright extended templates, at most 0; 0 if there are few. Fainter galaxies are smaller."""
+    good = np.asarray(templates["extended"], bool) & (np.asarray(templates["snr"]) > SIZED_SNR)
+    good &= np.asarray(templates["radius"]) > 0
+    if good.sum() < MIN_TEMPLATES:
+        return 0.0
+    magnitude, size = np.asarray(templates["magnitude"], float)[good], np.log10(templates["radius"][good])
+    if np.ptp(magnitude) < 1:
+        return 0.0
+    return float(np.clip(np.polyfit(magnitude, size, 1)[0], -MAX_SIZE_SLOPE, 0.0))
+
+
 def draw_sources(
     templates: Table, patch: Patch, *, band: str, bright: float, faint: float, spacing: float, rng: np.random.Generator
 ) -> Table:
     """Draw the sources of a patch: magnitudes uniform between two limits, positions on a jittered grid.
+
+    A source that is fainter than its template is smaller, by `size_slope`.
 
     Parameters
     ----------
@@ -130,6 +155,7 @@ def draw_sources(
     sources = Table({"x": x, "y": y, "magnitude": magnitude})
     for name in ("extended", "radius", "axis_ratio", "angle"):
         sources[name] = np.asarray(templates[name])[chosen]
+    sources["radius"] *= 10 ** (size_slope(templates) * (magnitude - known[chosen]))
     for name in templates.colnames:
         if name.startswith("ratio_"):
             label = name.removeprefix("ratio_")
