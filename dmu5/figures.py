@@ -16,12 +16,15 @@ from dmu0.figures import axis_labels, finish_sky_axes, right_ascension
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.sphere import SkyPlane
 from dmu5.accuracy import ReferenceOffset, StarFluxes
+from dmu5.bright_stars import BrightStars
 from dmu5.checks import Check
 from dmu5.diagnostics import DWARF_LOCUS, Locus, Offsets, good_flux
 from dmu5.quality_checks import BASELINE_RATIO, REFERENCE_MAG, short_value, verdict_table
 from dmu5.selection_function import Curve, depth_map
 from obs_vista.bands import shown_band
 from obs_vista.photometry import magnitude_of
+
+CIRCLE = "tab:red"
 
 
 def plot_sky(catalogue: Table, band: str) -> Figure:
@@ -44,6 +47,27 @@ def plot_sky(catalogue: Table, band: str) -> Figure:
     finish_sky_axes(axis, plane)
     if (~usable).any():
         axis.legend(fontsize=8)
+    return figure
+
+
+def plot_halos(catalogue: Table, stars: BrightStars) -> Figure:
+    """Objects on the sky, and the halos of bright stars with the objects in them."""
+    figure, axis = plt.subplots(figsize=(6.0, 6), layout="constrained")
+    plane = SkyPlane.around(catalogue["coord_ra"], catalogue["coord_dec"])
+    ra, dec = plane.place(catalogue["coord_ra"], catalogue["coord_dec"])
+    inside = np.asarray(catalogue["brightStar_flag"], bool)
+    axis.scatter(ra[~inside], dec[~inside], s=2, color="0.75", label="objects")
+    axis.scatter(ra[inside], dec[inside], s=4, color="0.15", label="objects in halos")
+    angle = np.linspace(0, 2 * np.pi, 60)
+    for star_ra, star_dec, radius in zip(*stars, strict=True):
+        north = star_dec + radius / 3600 * np.sin(angle)
+        east = star_ra + radius / 3600 * np.cos(angle) / np.cos(np.radians(star_dec))
+        axis.plot(*plane.place(east, north), color=CIRCLE, lw=0.8)
+    axis.set_xlim(ra.min(), ra.max())
+    axis.set_ylim(dec.min(), dec.max())
+    axis.invert_xaxis()
+    finish_sky_axes(axis, plane)
+    axis.legend(fontsize=8, loc="upper right")
     return figure
 
 

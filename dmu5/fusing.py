@@ -1,4 +1,4 @@
-"""From the pipeline's object tables to the catalogue: adds the reddening and checks the schema."""
+"""From the pipeline's object tables to the catalogue: adds reddening and halos of stars, and checks the schema."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dmu0.schema.columns import SchemaColumn
 from dmu0.schema.tables import with_schema
 from dmu0.surveys import Survey, chosen_tracts
 from dmu4.butler.repository import open_butler
+from dmu5.bright_stars import BrightStars
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +53,25 @@ def read_objects(survey: Survey, tracts: str = "") -> dict[int, Table]:
     return {tract: found[tract] for tract in wanted if tract in found}
 
 
-def fuse(objects: Table, columns: Sequence[SchemaColumn], *, ebv_map: Path | None = None) -> Table:
+def fuse(
+    objects: Table,
+    columns: Sequence[SchemaColumn],
+    *,
+    ebv_map: Path | None = None,
+    stars: BrightStars | None = None,
+) -> Table:
     """The catalogue of a tract from its object table, with all columns, units and descriptions of the schema.
 
     Parameters
     ----------
     objects
-        The pipeline's table, with all columns of the schema except ``ebv``.
+        The pipeline's table, with all columns of the schema except those that are added here.
     columns
         The schema.
     ebv_map
         A healsparse map of E(B-V); None: ``ebv`` is NaN.
+    stars
+        Bright stars with halos; None: none are known.
 
     Raises
     ------
@@ -70,8 +79,12 @@ def fuse(objects: Table, columns: Sequence[SchemaColumn], *, ebv_map: Path | Non
         If the columns of the table differ from the schema.
     """
     table = objects.copy()
+    ra, dec = np.asarray(table["coord_ra"], float), np.asarray(table["coord_dec"], float)
     if "ebv" not in table.colnames:
-        table["ebv"] = look_up_ebv(np.asarray(table["coord_ra"]), np.asarray(table["coord_dec"]), ebv_map)
+        table["ebv"] = look_up_ebv(ra, dec, ebv_map)
+    distance = np.full(len(table), np.nan) if stars is None else stars.distances(ra, dec)
+    table["brightStar_distance"] = distance.astype(np.float32)
+    table["brightStar_flag"] = np.nan_to_num(distance, nan=np.inf) < 1
     return with_schema(table, columns)
 
 

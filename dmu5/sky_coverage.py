@@ -148,8 +148,12 @@ def _positions(patch: Patch) -> tuple[np.ndarray, np.ndarray]:
     return ra.reshape(x.shape), dec.reshape(x.shape)
 
 
-def write_mocs(mocs: Mapping[str, MOC], folder: Path, *, provenance: Provenance) -> dict[str, float]:
-    """Write the sky of each band, and that of the catalogue: where at least one band has data.
+HALO_ORDER = 16
+"""HEALPix order of the map of halos: cells of 3 arcsec."""
+
+
+def write_mocs(mocs: Mapping[str, MOC], folder: Path, *, halos: MOC, provenance: Provenance) -> dict[str, float]:
+    """Write the sky of each band, that of the catalogue, where at least one band has data, and the halos in it.
 
     Parameters
     ----------
@@ -157,17 +161,19 @@ def write_mocs(mocs: Mapping[str, MOC], folder: Path, *, provenance: Provenance)
         Band -> map (`band_mocs`).
     folder
         Folder of the maps, named ``<name>.moc.fits``. That of an empty map is removed.
+    halos
+        The halos of bright stars, anywhere.
     provenance
         Provenance to store in the cards of the maps (`dmu0.files.metadata.CARDS`).
 
     Returns
     -------
     areas
-        Name (a band, or ``catalogue``) -> area in arcmin^2.
+        Name (a band, ``catalogue`` or ``bright_stars``) -> area in arcmin^2.
     """
     areas = {}
     every = reduce(MOC.union, mocs.values(), MOC.new_empty(0))
-    for name, moc in {"catalogue": every, **mocs}.items():
+    for name, moc in {"catalogue": every, "bright_stars": every.intersection(halos), **mocs}.items():
         areas[name] = 3600 * moc_area(moc)
         if areas[name]:
             write_moc(folder / f"{name}.moc.fits", moc, provenance.words())

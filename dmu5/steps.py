@@ -14,7 +14,9 @@ from dmu0.files.provenance import gather_provenance
 from dmu0.schema.columns import schema_columns
 from dmu0.schema.tables import empty_table
 from dmu0.surveys import Survey, chosen_tracts
+from dmu2.steps import REFCAT
 from dmu5.arrow_tables import from_arrow
+from dmu5.bright_stars import BrightStars
 from dmu5.fusing import fuse, read_objects
 from dmu5.writers import parquet_path, write_parquet, write_schema
 
@@ -67,15 +69,20 @@ def make_catalogue(survey: Survey, *, tracts: str = "", ebv_map: Path | None = N
     columns = schema_columns(survey.bands)
     provenance = gather_provenance(survey)
     write_schema(folder / "schema.yaml", survey.bands)
-    found = read_objects(survey, tracts)
+    found, stars = read_objects(survey, tracts), bright_stars(survey)
     for tract in chosen_tracts(survey, tracts):
         if tract not in found:
             write_parquet(empty_table(columns), folder, columns, tract=tract, provenance=provenance)
             yield TractCatalogue(tract, "skipped", "the pipeline made no object table")
             continue
-        table = fuse(found[tract], columns, ebv_map=ebv_map)
+        table = fuse(found[tract], columns, ebv_map=ebv_map, stars=stars)
         write_parquet(table, folder, columns, tract=tract, provenance=provenance)
         yield TractCatalogue(tract, "done", "", len(table), int(np.sum(table["detect_isPrimary"])))
+
+
+def bright_stars(survey: Survey) -> BrightStars:
+    """The bright stars of the survey's reference catalogue; none where it has none."""
+    return BrightStars.of_catalogue(sorted((survey.folders[2] / REFCAT).glob("*.parquet")))
 
 
 def tract_table(states: Sequence[TractCatalogue]) -> Table:

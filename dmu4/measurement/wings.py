@@ -118,13 +118,15 @@ def gaussian_weights(psf: np.ndarray, sigma: np.ndarray, *, psf_sigma: float) ->
     psf
         PSF stamps [PSF, y, x].
     sigma
-        Sigmas of the apertures in pixels, larger than that of the PSF.
+        Sigmas of the apertures in pixels. The weights of those that are not larger than the PSF are zero.
     psf_sigma
         Gaussian width of the PSFs in pixels.
     """
     of_aperture = np.square(np.asarray(sigma, float))[:, None, None]
     narrower = of_aperture - psf_sigma**2
-    return of_aperture / narrower * np.exp(-0.5 * np.sum(np.square(_offsets(psf.shape[-1])), axis=0) / narrower)
+    narrower = np.where(narrower > 0, narrower, np.nan)
+    weights = of_aperture / narrower * np.exp(-0.5 * np.sum(np.square(_offsets(psf.shape[-1])), axis=0) / narrower)
+    return np.nan_to_num(weights, copy=False)
 
 
 def _offsets(size: int) -> np.ndarray:

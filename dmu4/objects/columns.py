@@ -25,7 +25,7 @@ GAAP_NAMES = (*(f"gaap{sigma:.1f}Flux".replace(".", "p", 1) for sigma in GAAP_SI
 COVERAGE_RADIUS = 12 * REFERENCE_PIXEL
 """Radius in arcsec of the aperture whose fraction with data is ``{band}_coverage``."""
 
-ADDED_LATER = ("ebv",)
+ADDED_LATER = ("ebv", "brightStar_flag", "brightStar_distance")
 """Columns of the schema that are not measured but added by dmu5."""
 
 

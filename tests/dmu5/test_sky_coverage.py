@@ -74,9 +74,11 @@ def test_bands_have_their_own_maps(tmp_path: Path, provenance: Provenance) -> No
         for band, which in cells.items()
     }
     (tmp_path / "vj.moc.fits").touch()
-    areas = write_mocs(mocs, tmp_path, provenance=provenance)
+    halos = MOC.from_healpix_cells(np.array([4096, 4099, 7000], np.uint64), np.full(3, 14, np.uint8), max_depth=14)
+    areas = write_mocs(mocs, tmp_path, halos=halos, provenance=provenance)
     cell = areas["g"] / 2
-    assert areas == pytest.approx({"catalogue": 4 * cell, "g": 2 * cell, "vk": 3 * cell, "vj": 0})
+    expected = {"catalogue": 4 * cell, "bright_stars": 2 * cell, "g": 2 * cell, "vk": 3 * cell, "vj": 0}
+    assert areas == pytest.approx(expected)
     assert not (tmp_path / "vj.moc.fits").exists()
     assert MOC.load(str(tmp_path / "vk.moc.fits")) == mocs["vk"]
     with fits.open(tmp_path / "g.moc.fits") as hdus:

@@ -178,3 +178,12 @@ def test_overlaps_of_smaller_stamps() -> None:
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
     assert len(found[0]) < 0.7 * len(find_overlaps(large)[0])
+
+
+def test_apertures_within_the_seeing_have_no_weights() -> None:
+    """Nothing can be measured in them; wider ones in the same call are as without them."""
+    psf = np.ones((1, 41, 41)) / 41**2
+    weights = gaussian_weights(psf, np.array([1.0, 2.5, 4.0]), psf_sigma=2.5)
+    assert not weights[:2].any()
+    np.testing.assert_array_equal(weights[2:], gaussian_weights(psf, np.array([4.0]), psf_sigma=2.5))
+    assert weights[2].max() == weights[2, 20, 20] > 1

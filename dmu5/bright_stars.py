@@ -1,0 +1,110 @@
+"""Halos of bright stars: circles about stars of the reference catalogue in which objects and fluxes may be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import astropy.units as u
+import numpy as np
+from astropy.table import Table
+from mocpy import MOC
+from scipy.spatial import cKDTree
+
+from dmu0.sky.sphere import unit_vectors
+from dmu2.refcat import read_shard, sky_positions
+from obs_vista.photometry import magnitude_of
+
+FAINTEST = 17.5
+"""Magnitude of the faintest star with a halo: those that HSC saturates (Coupon et al. 2018, PASJ 70, S7)."""
+
+PS1_SATURATED = 13.5
+"""Magnitude above which the PSF fluxes of PanSTARRS are those of unsaturated stars (Chambers et al. 2016)."""
+
+REDDER = 0.5
+"""G - J (AB) of a star whose optical magnitude is unknown: that of a G dwarf; a redder star has a smaller halo in the
+optical than it gets, but as large a one in the near infrared."""
+
+OPTICAL = ("gaia_g", "ps1_r", "ps1_i", "ps1_g")
+"""Fluxes that stand for G, the first that is known."""
+
+
+class BrightStars(NamedTuple):
+    """Bright stars: positions (ICRS deg) and radii of their halos (arcsec)."""
+
+    ra: np.ndarray
+    dec: np.ndarray
+    radius: np.ndarray
+
+    @classmethod
+    def of_catalogue(cls, shards: Iterable[Path], mjd: float | None = None) -> Self:
+        """The stars of the shards of a reference catalogue that are bright enough, at a date if one is given."""
+        found = [np.zeros((3, 0))]
+        for path in shards:
+            table = read_shard(path)
+            magnitude = star_magnitudes(table)
+            bright = (magnitude < FAINTEST) & ~np.asarray(table["extended"], bool)
+            found.append(np.array([*sky_positions(table, mjd), halo_radius(magnitude)])[:, bright])
+        return cls(*np.concatenate(found, axis=1))
+
+    def distances(self, ra: np.ndarray, dec: np.ndarray, *, reach: float = 2.0) -> np.ndarray:
+        """Distance of each position (ICRS deg) from the star whose halo matters most, in units of its radius.
+
+        Parameters
+        ----------
+        ra, dec
+            Positions.
+        reach
+            Largest distance that is looked for, in the same units; NaN beyond.
+        """
+        nearest = np.full(len(ra), np.inf)
+        if len(self.ra) and len(nearest):
+            places = unit_vectors(np.asarray(ra, float), np.asarray(dec, float))
+            tree = cKDTree(places)
+            for centre, radius in zip(unit_vectors(self.ra, self.dec), np.radians(self.radius / 3600), strict=True):
+                inside = tree.query_ball_point(centre, 2 * np.sin(min(reach * radius, np.pi) / 2))
+                chord = np.linalg.norm(places[inside] - centre, axis=1)
+                angle = 2 * np.arcsin(np.clip(chord / 2, 0, 1))
+                nearest[inside] = np.minimum(nearest[inside], angle / radius)
+        return np.where(np.isfinite(nearest), nearest, np.nan)
+
+    def moc(self, order: int) -> MOC:
+        """The sky inside the halos, in HEALPix cells of an order."""
+        if not len(self.ra):
+            return MOC.new_empty(order)
+        # Strategies for many cones make one map of all.
+        places = {"lon": self.ra * u.deg, "lat": self.dec * u.deg, "radius": self.radius * u.arcsec}
+        return MOC.from_cones(**places, max_depth=order, union_strategy="large_cones")
+
+
+def star_magnitudes(table: Table) -> np.ndarray:
+    """Magnitude G, or what is nearest to it, of the stars of a shard of `dmu2.refcat`; NaN if no flux is known.
+
+    PanSTARRS saturates: of a star with J + `REDDER` brighter than `PS1_SATURATED` its fluxes are not used.
+    """
+    magnitudes = {name: _magnitude(table, name) for name in (*OPTICAL, "tmass_j")}
+    infrared = magnitudes["tmass_j"] + REDDER
+    saturated = infrared < PS1_SATURATED
+    best = np.full(len(table), np.nan)
+    for name in OPTICAL:
+        usable = np.isfinite(magnitudes[name]) & ~(saturated & name.startswith("ps1"))
+        best = np.where(np.isnan(best) & usable, magnitudes[name], best)
+    return np.where(np.isnan(best), infrared, best)
+
+
+def _magnitude(table: Table, name: str) -> np.ndarray:
+    """AB magnitudes of a flux of a shard in nJy; NaN where it is missing, for all if there is no such column."""
+    if f"{name}_flux" not in table.colnames:
+        return np.full(len(table), np.nan)
+    return magnitude_of(np.asarray(table[f"{name}_flux"], float))
+
+
+def halo_radius(magnitude: np.ndarray) -> np.ndarray:
+    """Radius in arcsec of the halo of a star of magnitude G.
+
+    That of the masks of HSC (Coupon et al. 2018, PASJ 70, S7; HSC-SSP data release 2): where the density of detected
+    sources around stars differs from that of the field. It is cautious: fluxes are affected less far out. The halos of
+    VISTA are smaller (reflections of HSC's corrector make the largest ones), so one radius serves all bands.
+    """
+    return 200 * 10 ** (0.25 * (7 - magnitude)) + 12 * 10 ** (0.05 * (16 - magnitude))
