@@ -20,7 +20,7 @@ _DESCRIPTIONS = (
     ("catalogue/fits/*/*.fits", "catalogue of one tract, FITS: astropy, TOPCAT"),
     ("catalogue/vot/*/*.vot", "catalogue of one tract, VOTable: TOPCAT, astropy"),
     ("catalogue/schema.yaml", "definition of every column, Felis"),
-    ("catalogue/moc/*.moc.fits", "sky covered in one band, or by all, as MOC"),
+    ("catalogue/moc/*.moc.fits", "sky covered in one band, or by all, and halos of bright stars, as MOC"),
     ("catalogue/*.parquet", "table of the catalogue, Parquet"),
     ("catalogue/*", "table of the catalogue"),
     ("hips/colour", "colour picture as HiPS: Aladin and other sky viewers"),
