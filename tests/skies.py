@@ -20,7 +20,11 @@ import numpy as np
 
 from dmu0.files.paths import PROJECT
 from dmu0.surveys import load_survey
+from dmu0.truth import read_truth
+from dmu4.review.galaxy_truth import colour_offsets
 from dmu5.checks import Check, read_checks
+from dmu5.diagnostics import primary
+from dmu5.steps import read_catalogue
 
 SEED = re.compile(r"^(\s+seed:\s*)\d+\s*$", re.M)
 NUMBER = re.compile(r"^([-+]?\d+\.?\d*)(%?)(?: \+- (\d+\.?\d*))?")
@@ -63,10 +67,11 @@ def sky_of(seed: int, folder: Path) -> Path:
 def judged(check: Check) -> Judged | None:
     """The number of a check and its limit for a mean over skies.
 
-    None if the check gives no number, has no such limit, or is the worst of several numbers, which has no mean.
+    None if the check gives no number, has no such limit, is the worst of several numbers, which has no mean, or is a
+    comparison with the baseline, whose zero points and apertures are not those of the truth.
     """
     value, both, one = NUMBER.match(check.value), BOTH_SIDES.match(check.limit), ONE_SIDE.match(check.limit)
-    if value is None or (both is None and one is None) or "worst of" in check.check:
+    if value is None or (both is None and one is None) or "worst of" in check.check or "baseline" in check.check:
         return None
     number, percent, error = float(value[1]), bool(value[2]), float(value[3] or 0)
     if both is not None:
@@ -101,10 +106,24 @@ def means(skies: Iterable[Mapping[str, Judged]]) -> list[tuple[str, Judged, int]
     ]
 
 
-def numbers_of(survey: str) -> dict[str, Judged]:
-    """Check -> its number, of all checks of a release that have one."""
-    rows = (row for of_step in read_checks(load_survey(survey).folders[5] / "checks").values() for row in of_step)
-    return {row.check: one for row in rows if (one := judged(row)) is not None}
+COLOURS = (("g", "vk"), ("i", "vj"), ("r", "i"), ("vj", "vk"))
+"""Colours of galaxies whose bias is judged."""
+
+COLOUR_LIMIT = 0.005
+"""Largest mean bias of a colour over skies, mag."""
+
+
+def numbers_of(name: str) -> dict[str, Judged]:
+    """Check -> its number, of all checks of a release that have one, and of the colours of its galaxies."""
+    survey = load_survey(name)
+    rows = (row for of_step in read_checks(survey.folders[5] / "checks").values() for row in of_step)
+    found = {row.check: one for row in rows if (one := judged(row)) is not None}
+    objects, truth = primary(read_catalogue(survey)), read_truth(survey)
+    for kind in ("gaap0p7Flux", "gaap1p0Flux", "cModelFlux"):
+        for row in colour_offsets(objects, truth, kind, COLOURS):
+            what = f"{row['colour']} of galaxies, {kind}: bias"
+            found[what] = Judged(float(row["median"]), COLOUR_LIMIT, float(row["sampling"]))
+    return found
 
 
 def main() -> int:

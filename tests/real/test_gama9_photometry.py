@@ -1,0 +1,134 @@
+"""Photometry of nine real bands: fluxes of stars against sep, what models leave, and a band that has no data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import sep
+from astropy.table import Table
+
+from dmu0.sky.skymap import make_sky_map, survey_patches
+from dmu0.surveys import Survey
+from dmu4.butler.repository import open_butler
+from dmu4.objects.columns import REFERENCE_PIXEL
+from dmu4.patches.cube import PatchCube, PatchData
+from dmu4.patches.load import StoredPatch
+from dmu4.patches.sky import SkySubtracted, meshes_of
+from dmu4.tasks.measure_patch import MeasurePatchTask
+from dmu5.diagnostics import primary
+from dmu5.steps import read_catalogue
+
+pytestmark = pytest.mark.slow
+
+PLANES = ("image", "variance", "good", "noise", "flags", "input_count")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The patch: its pixels minus the sky, its peaks, and how to measure them."""
+
+    survey: Survey
+    data: SkySubtracted
+    stored: StoredPatch
+    detections: Table
+
+    def measure(self, data: PatchData, detections: Table) -> Table:
+        """The objects of a patch with other data."""
+        config = MeasurePatchTask.ConfigClass()
+        config.bands, config.threads = list(self.survey.bands), 2
+        (patch,) = survey_patches(self.survey)
+        sky_map = make_sky_map(self.survey.sky_map)
+        return MeasurePatchTask(config=config).run(data, self.stored.projection, detections, patch, sky_map).objects
+
+
+class Changed:
+    """A patch of which one band is absent, or there without data."""
+
+    def __init__(self, data: SkySubtracted, band: str, *, absent: bool) -> None:
+        self._data, self._band, self._absent = data, band, absent
+        self._numbers = [n for n, label in enumerate(data.bands) if not absent or label != band]
+        self.bands = tuple(data.bands[n] for n in self._numbers)
+        self.shape, self.x0, self.y0, self.pixel_scale = data.shape, data.x0, data.y0, data.pixel_scale
+
+    def read(self, number: int) -> PatchCube:
+        """One band."""
+        return self._data.read(self._numbers[number])
+
+    def prepare(self, one: PatchCube) -> PatchCube:
+        """A band from `read`, without its pixels if it is the one."""
+        one = self._data.prepare(one)
+        if one.bands != (self._band,):
+            return one
+        planes = {name: getattr(one, name) for name in PLANES}
+        return replace(one, **{name: np.zeros_like(plane) for name, plane in planes.items() if plane is not None})
+
+
+@pytest.fixture(scope="module")
+def gama9(release: Callable[[str], Survey]) -> Measured:
+    """The one patch of the nine bands."""
+    survey = release("gama9")
+    (patch,) = survey_patches(survey)
+    where = {"skymap": survey.sky_map.name, "tract": patch.tract.id, "patch": patch.id}
+    with open_butler(survey) as butler:
+
+        def handles(name: str) -> list:
+            return [butler.getDeferred(ref) for ref in butler.query_datasets(name, data_id=where, limit=None)]
+
+        names = ("deep_coadd", "coadd_exposures", "coadd_zone_map", "coadd_zones")
+        stored = StoredPatch(*(handles(name) if name in known(butler) else [] for name in names))
+        sky, detections = (handles(name)[0].get() for name in ("sky_mesh", "object_detection"))
+        yield Measured(survey, SkySubtracted(stored, sky=meshes_of(sky)), stored, detections)
+
+
+def known(butler) -> set[str]:
+    """Names of the dataset types of a repository."""
+    return {one.name for one in butler.registry.queryDatasetTypes()}
+
+
+def test_stars_agree_with_sep(gama9: Measured) -> None:
+    """PSF fluxes of isolated stars above 50 sigma are those of sep's circles over the light inside, to 0.03 mag."""
+    objects, data = primary(read_catalogue(gama9.survey)), gama9.data
+    for number, band in enumerate(data.bands):
+        pixels = np.ascontiguousarray(data.prepare(data.read(number)).image[..., 0])
+        flux, error = (np.asarray(objects[f"{band}_psfFlux{end}"], float) for end in ("", "Err"))
+        stars = (np.asarray(objects["refExtendedness"]) == 0) & (flux > 50 * error)
+        stars &= ~np.asarray(objects[f"{band}_psfFlux_flag"], bool) & (np.asarray(objects["neighbourDistance"]) > 4)
+        stars &= np.asarray(objects[f"{band}_neighbourFraction"], float) < 0.01
+        x, y = (np.asarray(objects[axis], float)[stars] - start for axis, start in (("x", data.x0), ("y", data.y0)))
+        for radius in ("06", "12"):
+            circle, _, _ = sep.sum_circle(pixels, x, y, int(radius) * REFERENCE_PIXEL / data.pixel_scale)
+            total = circle / np.asarray(objects[f"{band}_ap{radius}Fraction"], float)[stars]
+            offset = float(np.median(-2.5 * np.log10(total / flux[stars])))
+            print(f"{band} ap{radius}: {stars.sum()} stars, sep - psfFlux {offset:+.4f} mag (limit 0.03)")
+            assert stars.sum() >= 30, band
+            assert abs(offset) < 0.03, band
+
+
+def test_models_leave_noise(gama9: Measured) -> None:
+    """Under the models of objects of 5 to 20 sigma the residual is that of noise, and galaxies leave no light."""
+    objects = primary(read_catalogue(gama9.survey))
+    for band in gama9.survey.bands:
+        flux, error, residual = (
+            np.asarray(objects[f"{band}_{name}"], float) for name in ("cModelFlux", "cModelFluxErr", "modelResidual")
+        )
+        chosen = (flux > 5 * error) & (flux < 20 * error) & ~np.asarray(objects[f"{band}_cModelFlux_flag"], bool)
+        galaxies = chosen & (np.asarray(objects["refExtendedness"]) == 1)
+        chi2 = float(np.median(np.asarray(objects[f"{band}_modelChi2"], float)[chosen]))
+        left = float(np.median((residual / flux)[galaxies]))
+        print(f"{band}: {chosen.sum()} objects, chi^2 {chi2:.2f} (0.8 to 1.2), residual {left:+.4f} (limit 0.03)")
+        assert galaxies.sum() > 50, band
+        assert 0.8 < chi2 < 1.2, band
+        assert abs(left) < 0.03, band
+
+
+def test_an_empty_band_is_an_absent_band(gama9: Measured) -> None:
+    """Whether Z was not observed or has no pixel here: all columns of the other bands are the same to the last bit."""
+    others = gama9.detections[np.asarray(gama9.detections["refBand"]).astype(str) != "vz"]
+    empty, absent = (gama9.measure(Changed(gama9.data, "vz", absent=absent), others) for absent in (False, True))
+    assert len(empty) == len(absent) > 3000
+    assert np.isnan(np.asarray(empty["vz_psfFlux"], float)).all()
+    for name in absent.colnames:
+        np.testing.assert_array_equal(np.asarray(empty[name]), np.asarray(absent[name]), err_msg=name)
