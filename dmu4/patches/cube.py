@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Protocol
 
@@ -123,10 +124,12 @@ class PatchCube(PatchImages):
     scale_error: Mapping[str, float] = field(default_factory=dict)
     zero_point_error: Mapping[str, float] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def psf_size(self) -> int:
-        """Side in pixels of the largest PSF stamps."""
-        return max(psf.stamps.shape[-1] for psf in self.psfs)
+        """Side in pixels of the largest PSF stamps of bands with data: a band without any changes nothing in others."""
+        sides = [psf.stamps.shape[-1] for psf in self.psfs]
+        seen = [side for band, side in enumerate(sides) if self.good[..., band].any()]
+        return max(seen or sides)
 
     def of_bands(self, numbers: Sequence[int] | slice) -> PatchCube:
         """Some of the bands by number; with a slice, the cube shares the memory of this one."""

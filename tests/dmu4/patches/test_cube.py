@@ -146,3 +146,19 @@ def test_bands_are_read_by_one_thread(rng: np.random.Generator) -> None:
     assert cube.noise is None
     assert cube.image[3, 4].tolist() == [20, 22, 24]
     assert (cube.x0, cube.y0, cube.pixel_scale) == (30, 40, 0.2)
+
+
+def test_bands_without_data_do_not_set_the_size_of_stamps():
+    """The largest stamps are those of a band with pixels, wherever they are; if no band has any, the largest of all."""
+    wide = np.broadcast_to(psf_stamp(3.0, size=15), (2, 3, 15, 15)).copy()
+    nothing = np.full((12, 20), np.nan)
+    one_pixel = nothing.copy()
+    one_pixel[11, 19] = 1.0
+
+    def size(image: np.ndarray, other: np.ndarray | None = None) -> int:
+        bands = {"i": planes() if other is None else planes(image=other), "vk": planes(image=image, psf=wide)}
+        return make_cube(bands, x0=0, y0=0, pixel_scale=0.2).psf_size
+
+    assert size(nothing) == 9
+    assert size(one_pixel) == 15
+    assert size(nothing, nothing) == 15
