@@ -55,6 +55,7 @@ pytestmark = pytest.mark.release
 BANDS = {
     "sample": ("g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk"),
     "sample_lsst": ("u", "g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk"),
+    "patch": ("g", "r", "i", "z", "y", "vz", "vy", "vj", "vh", "vk"),
 }
 """The bands of the surveys whose truth is known."""
 SKIES = {load_survey(path).name: path for path in os.environ.get("OTHER_SKIES", "").split()}
