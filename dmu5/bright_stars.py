@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Self
 
-import astropy.units as u
+import hpgeom
 import numpy as np
 from astropy.table import Table
 from mocpy import MOC
@@ -73,9 +73,11 @@ class BrightStars(NamedTuple):
         """The sky inside the halos, in HEALPix cells of an order."""
         if not len(self.ra):
             return MOC.new_empty(order)
-        # Strategies for many cones make one map of all.
-        places = {"lon": self.ra * u.deg, "lat": self.dec * u.deg, "radius": self.radius * u.arcsec}
-        return MOC.from_cones(**places, max_depth=order, union_strategy="large_cones")
+        # Cells whose centres are inside: all that circles touch would make the area of many small ones far too large.
+        circles = zip(self.ra, self.dec, self.radius / 3600, strict=True)
+        inside = [hpgeom.query_circle(2**order, *circle, nest=True) for circle in circles]
+        cells = np.unique(np.concatenate(inside)).astype(np.uint64)
+        return MOC.from_healpix_cells(cells, depth=np.full(len(cells), order, np.uint8), max_depth=order)
 
 
 def star_magnitudes(table: Table) -> np.ndarray:
