@@ -67,11 +67,10 @@ def sky_of(seed: int, folder: Path) -> Path:
 def judged(check: Check) -> Judged | None:
     """The number of a check and its limit for a mean over skies.
 
-    None if the check gives no number, has no such limit, is the worst of several numbers, which has no mean, or is a
-    comparison with the baseline, whose zero points and apertures are not those of the truth.
+    None if the check gives no number, has no such limit, or is the worst of several numbers, which has no mean.
     """
     value, both, one = NUMBER.match(check.value), BOTH_SIDES.match(check.limit), ONE_SIDE.match(check.limit)
-    if value is None or (both is None and one is None) or "worst of" in check.check or "baseline" in check.check:
+    if value is None or (both is None and one is None) or "worst of" in check.check:
         return None
     number, percent, error = float(value[1]), bool(value[2]), float(value[3] or 0)
     if both is not None:

@@ -22,7 +22,7 @@ CASES = (
 
 
 ZERO_POINT_LIMIT = 0.01
-"""Largest error of the zero point, mag: that of the tests of the calibration; two sampling errors are added to it."""
+"""Largest error of the zero point, mag: that of the tests of the calibration."""
 SIZE_LIMIT = 0.005
 """Largest relative error of the squared size of the PSF model on stars that were kept out of the fit."""
 
@@ -39,8 +39,7 @@ def main() -> int:
         print(f"{name}: {len(result.sources)} sources, {len(result.psf_stars)} PSF stars")
         verdicts.at_most(f"{name}: CPU", seconds, limit, " s")
         error = abs(result.zero_point.magnitude - scene.zero_point)
-        sampling = result.zero_point.error  # of a few stars on the small detector
-        verdicts.at_most(f"{name}: error of the zero point", error, ZERO_POINT_LIMIT + 2 * sampling, " mag")
+        verdicts.at_most(f"{name}: error of the zero point", error, ZERO_POINT_LIMIT, " mag")
         verdicts.at_most(f"{name}: dT/T of the PSF", abs(result.psf.size_residual), SIZE_LIMIT)
     return verdicts.end()
 
