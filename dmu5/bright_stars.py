@@ -17,14 +17,13 @@ from dmu2.refcat import read_shard, sky_positions
 from obs_vista.photometry import magnitude_of
 
 FAINTEST = 17.5
-"""Magnitude of the faintest star with a halo: those that HSC saturates (Coupon et al. 2018, PASJ 70, S7)."""
+"""Magnitude of the faintest star with a halo: where HSC saturates (HSC-SSP data release, Bright Star Masks)."""
 
 PS1_SATURATED = 13.5
-"""Magnitude above which the PSF fluxes of PanSTARRS are those of unsaturated stars (Chambers et al. 2016)."""
+"""Magnitude above which PSF fluxes of PanSTARRS are believed, a choice: it saturates at about this brightness."""
 
 REDDER = 0.5
-"""G - J (AB) of a star whose optical magnitude is unknown: that of a G dwarf; a redder star has a smaller halo in the
-optical than it gets, but as large a one in the near infrared."""
+"""G - J (AB) assumed for a star without an optical magnitude, a choice: redder stars get larger halos than G gives."""
 
 OPTICAL = ("gaia_g", "ps1_r", "ps1_i", "ps1_g")
 """Fluxes that stand for G, the first that is known."""
@@ -38,14 +37,14 @@ class BrightStars(NamedTuple):
     radius: np.ndarray
 
     @classmethod
-    def of_catalogue(cls, shards: Iterable[Path], mjd: float | None = None) -> Self:
-        """The stars of the shards of a reference catalogue that are bright enough, at a date if one is given."""
+    def of_catalogue(cls, shards: Iterable[Path]) -> Self:
+        """The stars of the shards of a reference catalogue that are bright enough."""
         found = [np.zeros((3, 0))]
         for path in shards:
             table = read_shard(path)
             magnitude = star_magnitudes(table)
             bright = (magnitude < FAINTEST) & ~np.asarray(table["extended"], bool)
-            found.append(np.array([*sky_positions(table, mjd), halo_radius(magnitude)])[:, bright])
+            found.append(np.array([*sky_positions(table), halo_radius(magnitude)])[:, bright])
         return cls(*np.concatenate(found, axis=1))
 
     def distances(self, ra: np.ndarray, dec: np.ndarray, *, reach: float = 2.0) -> np.ndarray:
@@ -105,8 +104,8 @@ def _magnitude(table: Table, name: str) -> np.ndarray:
 def halo_radius(magnitude: np.ndarray) -> np.ndarray:
     """Radius in arcsec of the halo of a star of magnitude G.
 
-    That of the masks of HSC (Coupon et al. 2018, PASJ 70, S7; HSC-SSP data release 2): where the density of detected
-    sources around stars differs from that of the field. It is cautious: fluxes are affected less far out. The halos of
-    VISTA are smaller (reflections of HSC's corrector make the largest ones), so one radius serves all bands.
+    That of the masks of HSC-SSP (its data release, Bright Star Masks; the method of Coupon et al. 2018, PASJ 70, S7):
+    where the density of detected sources around stars differs from that of the field. One radius serves all bands, as
+    there; it was not measured for VISTA.
     """
     return 200 * 10 ** (0.25 * (7 - magnitude)) + 12 * 10 ** (0.05 * (16 - magnitude))

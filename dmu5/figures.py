@@ -24,8 +24,6 @@ from dmu5.selection_function import Curve, depth_map
 from obs_vista.bands import shown_band
 from obs_vista.photometry import magnitude_of
 
-CIRCLE = "tab:red"
-
 
 def plot_sky(catalogue: Table, band: str) -> Figure:
     """Objects on the sky, larger if brighter in the given band; grey ones are not usable in it."""
@@ -62,7 +60,7 @@ def plot_halos(catalogue: Table, stars: BrightStars) -> Figure:
     for star_ra, star_dec, radius in zip(*stars, strict=True):
         north = star_dec + radius / 3600 * np.sin(angle)
         east = star_ra + radius / 3600 * np.cos(angle) / np.cos(np.radians(star_dec))
-        axis.plot(*plane.place(east, north), color=CIRCLE, lw=0.8)
+        axis.plot(*plane.place(east, north), color="tab:red", lw=0.8)
     axis.set_xlim(ra.min(), ra.max())
     axis.set_ylim(dec.min(), dec.max())
     axis.invert_xaxis()

@@ -138,7 +138,7 @@ def _white_noise(seed: int, y0: int, x0: int, quantiles: np.ndarray, out: np.nda
 
 @njit(cache=True, nogil=True)
 def _convolve(white: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
-    """The sums of ``white`` under a kernel at each place where it fits: ndimage does this eight times slower."""
+    """The sums of ``white`` under a kernel at each place where it fits: ndimage takes nine times as long."""
     for y in range(out.shape[0]):
         out[y] = 0.0
         for b in range(kernel.shape[0]):

@@ -220,11 +220,8 @@ def _sum_cube(image, variance, good, shape, x, y, conics, flux, spread, filled):
                 if k:
                     sums[:, k] += sums[:, k - 1]
                 for one, b in enumerate((first, second)):
-                    flux[i, k, b], spread[i, k, b], filled[i, k, b] = (
-                        sums[one, k, 0],
-                        sums[one, k, 1],
-                        sums[one, k, 2] / area[k],
-                    )
+                    flux[i, k, b], spread[i, k, b] = sums[one, k, 0], sums[one, k, 1]
+                    filled[i, k, b] = sums[one, k, 2] / area[k]
 
 
 def sum_apertures(

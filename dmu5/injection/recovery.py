@@ -101,7 +101,7 @@ def inject(
             mine = catalogue[(catalogue["tract"] == patch.tract.id) & (catalogue["patch"] == patch.id)]
             pixel = float(np.sqrt(abs(np.linalg.det(patch.tract.wcs.pixel_scale_matrix)))) * 3600
             found = []
-            stored = _stored(butler, survey, patch)
+            stored = stored_patch(butler, survey, patch)
             if stored is None:
                 yield Table()
                 continue
@@ -163,7 +163,7 @@ def recover(
     return _recovered(sources, objects, found, patch, survey, measured=measured)
 
 
-def _stored(butler: Butler, survey: Survey, patch: Patch) -> StoredPatch | None:
+def stored_patch(butler: Butler, survey: Survey, patch: Patch) -> StoredPatch | None:
     """The coadds of a patch with their maps; None if it has none."""
     where = {"skymap": survey.sky_map.name, "tract": patch.tract.id, "patch": patch.id}
     handles = {}

@@ -19,6 +19,7 @@ from dmu4.patches.load import StoredPatch
 from dmu4.patches.sky import SkySubtracted, meshes_of
 from dmu4.tasks.measure_patch import MeasurePatchTask
 from dmu5.diagnostics import primary
+from dmu5.injection.recovery import stored_patch
 from dmu5.steps import read_catalogue
 
 pytestmark = pytest.mark.slow
@@ -73,21 +74,11 @@ def gama9(release: Callable[[str], Survey]) -> Measured:
     (patch,) = survey_patches(survey)
     where = {"skymap": survey.sky_map.name, "tract": patch.tract.id, "patch": patch.id}
     with open_butler(survey) as butler:
-
-        def handles(name: str) -> list:
-            return [
-                butler.getDeferred(ref) for ref in butler.query_datasets(name, data_id=where, explain=False, limit=None)
-            ]
-
-        names = ("deep_coadd", "coadd_exposures", "coadd_zone_map", "coadd_zones")
-        stored = StoredPatch(*(handles(name) if name in known(butler) else [] for name in names))
-        sky, detections = (handles(name)[0].get() for name in ("sky_mesh", "object_detection"))
+        stored = stored_patch(butler, survey, patch)
+        sky, detections = (
+            butler.get(butler.query_datasets(name, data_id=where)[0]) for name in ("sky_mesh", "object_detection")
+        )
         yield Measured(survey, SkySubtracted(stored, sky=meshes_of(sky)), stored, detections)
-
-
-def known(butler) -> set[str]:
-    """Names of the dataset types of a repository."""
-    return {one.name for one in butler.registry.queryDatasetTypes()}
 
 
 def test_stars_agree_with_sep(gama9: Measured) -> None:
