@@ -209,6 +209,11 @@ class Survey(Section):
     tracts: dict[Annotated[int, Field(ge=0)], Patches] = Field(
         min_length=1, description='tract -> its patches, as numbers or "x,y", or all'
     )
+    detection_bands: tuple[str, ...] = Field(
+        (),
+        description="bands in which objects are searched for, and from which positions, shapes, models and kinds "
+        "follow; the others are only measured there, and may be missing without an effect on these; empty: all bands",
+    )
     references: References = Field(References(), description="reference catalogues")
     engine: Engine = Field(Engine(), description="how the pipeline is run")
     path: Path = Field(exclude=True, description="the survey file itself; not a key of the file")
@@ -241,6 +246,15 @@ class Survey(Section):
                     f"tracts.{tract}: [{first}, {second}] may be the patch in column {first} and row {second}, or two "
                     f"patches; write ['{first},{second}'] for the one, or ['{first}', '{second}'] for the two"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _detection_bands_are_bands(self) -> Survey:
+        unknown = [band for band in self.detection_bands if band not in self.bands]
+        if unknown:
+            raise ValueError(
+                f"detection_bands: {', '.join(unknown)} is not among the bands of the survey, {', '.join(self.bands)}"
+            )
         return self
 
     def _columns(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -174,7 +174,9 @@ def detect(patch: PatchData, settings: DetectionSettings) -> Detections:
     return detect_in_maps(significance_maps(patch, settings.threads), settings, pixel_scale=patch.pixel_scale)
 
 
-def detect_in_maps(maps: SignificanceMaps, settings: DetectionSettings, *, pixel_scale: float) -> Detections:
+def detect_in_maps(
+    maps: SignificanceMaps, settings: DetectionSettings, *, pixel_scale: float, count: int | None = None
+) -> Detections:
     """Detect in every band and in their combination.
 
     Bands are merged in order of their number of peaks, the deepest first; then the combination adds objects that are
@@ -189,7 +191,13 @@ def detect_in_maps(maps: SignificanceMaps, settings: DetectionSettings, *, pixel
         Thresholds and limits.
     pixel_scale
         Size of a pixel in arcsec.
+    count
+        Number of bands, the first ones, in which objects are searched for; None: all. In the others it is seen which
+        of these objects have a peak.
     """
+    if count is not None and count < len(maps.value):
+        found = detect_in_maps(maps.of_bands(slice(0, count)), settings, pixel_scale=pixel_scale)
+        return _in_other_bands(found, maps, settings, pixel_scale=pixel_scale)
     n, shape = len(maps.value), maps.value.shape[1:]
     combined, combined_sharp = combined_map(maps.value, maps.good), combined_map(maps.sharp, maps.good)
     limits = {"threshold": settings.threshold, "floor": settings.floor}
@@ -205,10 +213,10 @@ def detect_in_maps(maps: SignificanceMaps, settings: DetectionSettings, *, pixel
     # Two peaks closer than half the FWHM (1.18 sigma), or 0.5 arcsec in images of the best seeing, are one source.
     known = maps.width[np.isfinite(maps.width)]
     widths = [*maps.width[order], max(known, default=1.0), *maps.width[order], min(known, default=1.0)]
-    x, y, seen = merge_peaks(lists, radius=[max(1.18 * width, 0.5 / pixel_scale) for width in widths])
+    x, y, seen = merge_peaks(lists, radius=[_radius(width, pixel_scale) for width in widths])
     sorted_ = spatial_order(x, y)
     x, y, seen = x[sorted_], y[sorted_], seen[sorted_]
-    ix, iy = (np.clip(np.rint(v).astype(int), 0, size - 1) for v, size in ((x, shape[1]), (y, shape[0])))
+    ix, iy = pixels_at(x, y, shape)
     detected = np.zeros((len(x), n), bool)
     detected[:, list(order)] = seen[:, :n] | seen[:, n + 1 : 2 * n + 1]
     # What lies in the light of another is as significant as its own light.
@@ -229,14 +237,38 @@ def detect_in_maps(maps: SignificanceMaps, settings: DetectionSettings, *, pixel
     )
 
 
+def _in_other_bands(
+    found: Detections, maps: SignificanceMaps, settings: DetectionSettings, *, pixel_scale: float
+) -> Detections:
+    """Objects of the first bands, with their heights in all bands, and whether they have a peak in each."""
+    (n, count), (ix, iy) = found.height.shape, pixels_at(found.x, found.y, maps.value.shape[1:])
+    height, detected = [found.height], [found.detected]
+    known = Peaks(found.x, found.y, found.combined)
+    for significance, width in zip(maps.value[count:], maps.width[count:], strict=True):
+        peaks = find_peaks(significance, threshold=settings.threshold, floor=settings.floor)
+        _, _, seen = merge_peaks([known, peaks], radius=[0.0, _radius(width, pixel_scale)])
+        height.append(significance[iy, ix][:, None])
+        detected.append(seen[:n, 1:])
+    return replace(found, height=np.hstack(height), detected=np.hstack(detected))
+
+
+def _radius(width: float, pixel_scale: float) -> float:
+    """Largest distance in pixels of two peaks of one source, given the Gaussian width of the PSF in pixels."""
+    return max(1.18 * width, 0.5 / pixel_scale)
+
+
 def _in_contrast(peaks: Peaks, significance: np.ndarray, ratio: float, *, floor: float) -> Peaks:
     """The peaks of the sharp filter that lie in some light, and are more than a part of it, see `CONTRAST`."""
-    iy, ix = (
-        np.clip(np.rint(v).astype(int), 0, n - 1) for v, n in zip((peaks.y, peaks.x), significance.shape, strict=True)
-    )
+    ix, iy = pixels_at(peaks.x, peaks.y, significance.shape)
     around = significance[iy, ix]
     kept = (around > floor) & (peaks.height > CONTRAST * ratio * around)
     return Peaks(*(values[kept] for values in (peaks.x, peaks.y, peaks.height)))
+
+
+def pixels_at(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of the pixels of an array of some shape that are nearest to positions."""
+    ix, iy = (np.clip(np.rint(v).astype(int), 0, size - 1) for v, size in ((x, shape[1]), (y, shape[0])))
+    return ix, iy
 
 
 def spatial_order(x: np.ndarray, y: np.ndarray, *, strip: int = 64) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -178,6 +178,10 @@ class SignificanceMaps:
     sharp_ratio: np.ndarray
     good: np.ndarray
     width: np.ndarray
+
+    def of_bands(self, numbers: slice) -> SignificanceMaps:
+        """The maps of some of the bands, which share the memory of these."""
+        return SignificanceMaps(*(getattr(self, one.name)[numbers] for one in fields(self)))
 
 
 def significance_maps(patch: PatchData, threads: int) -> SignificanceMaps:

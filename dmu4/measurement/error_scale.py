@@ -163,6 +163,7 @@ def scale_to_empty(
     y: np.ndarray,
     clear: float,
     gaap_sigma: Sequence[np.ndarray],
+    common: np.ndarray | None = None,
     bright: np.ndarray | None = None,
     count: int = 6000,
 ) -> list[ErrorInflation]:
@@ -185,6 +186,8 @@ def scale_to_empty(
     gaap_sigma
         Sigmas of the GAaP apertures of each band in pixels; their noise is similar to that of circles of twice this
         radius.
+    common
+        Pixels [y, x] among which the samples of all bands are chosen; None: those with data in any.
     bright
         Objects with wings beyond their models [object, band]; the smallest distance from them is three times ``clear``.
     count
@@ -196,7 +199,8 @@ def scale_to_empty(
         Error inflation of each band; unchanged in a band with fewer than `MIN_SAMPLES` sample positions.
     """
     radii, objects = inflations[0].radius, np.column_stack([x, y])
-    at_x, at_y = empty_positions(good.any(axis=-1), None, margin=int(radii[-1]) + 1, count=count, seed=2)
+    common = good.any(axis=-1) if common is None else common
+    at_x, at_y = empty_positions(common, None, margin=int(radii[-1]) + 1, count=count, seed=2)
     samples = np.column_stack([at_x, at_y])
     samples = samples[_distance(samples, objects) > clear]
     conics = circles(radii, length=len(samples))

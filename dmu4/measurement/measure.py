@@ -41,11 +41,15 @@ class MeasurementSettings:
         Relative error to assume if a patch has too few bright stars to measure it.
     threads
         Number of bands processed in parallel.
+    detection_bands
+        Number of bands, the first ones, from which positions, shapes, models and motions follow, see
+        `dmu4.patches.detection_bands`; None: all.
     """
 
     shapes: ShapeSettings = field(default_factory=ShapeSettings)
     flux_floor: float = 0.01
     threads: int = 2
+    detection_bands: int | None = None
 
 
 @dataclass(frozen=True)
@@ -144,14 +148,16 @@ def measure(
 ) -> Measurements:
     """Measure all objects of a patch.
 
-    Every object is modelled by a point source or a disc; all models of a band are fitted simultaneously; each object is
-    then measured on the image minus the models of its neighbours. Bands without data are ignored. A star that moved
-    between the optical and the VISTA images is measured where it is in each; two peaks make one object.
+    Positions, shapes, models and motions follow from the detection bands. Every object is modelled by a point source or
+    a disc; all models of a band are fitted simultaneously; each object is then measured on the image minus the models
+    of its neighbours. Bands without data are ignored. A star that moved between the optical and the VISTA images is
+    measured where it is in each; two peaks make one object.
 
     Parameters
     ----------
     patch
-        All bands, minus their residual sky. Their noise realizations are in memory one after another.
+        All bands, minus their residual sky, the detection bands first. Their noise realizations are in memory one after
+        another.
     x, y
         Array positions of the peaks.
     reference
@@ -160,15 +166,17 @@ def measure(
         Settings of the measurement.
     """
     cube, inflations = gather(patch, noise=False, each=error_inflation, threads=settings.threads)
+    searched = slice(0, settings.detection_bands)
     objects = measure_objects(
-        cube,
+        cube.of_bands(searched),
         x=x,
         y=y,
         reference=reference,
-        inflations=inflations,
+        inflations=inflations[searched],
         settings=settings.shapes,
         threads=settings.threads,
     )
+    objects = objects.also_in(cube)
     return_freed_memory()
     shapes = objects.shapes
     apertures = _Apertures(
@@ -185,6 +193,7 @@ def measure(
         y=shapes.y,
         clear=CLEAR / cube.pixel_scale,
         gaap_sigma=apertures.gaap_sigma,
+        common=cube.good[..., searched].any(axis=-1),
         bright=np.column_stack([band.psf.value > BRIGHT * band.psf.error for band in bands]),
     )
     for number, band in enumerate(bands):
@@ -233,11 +242,11 @@ def _sums(residual: PatchCube, objects: MeasuredObjects, conics: np.ndarray) -> 
             continue
         dx, dy = motion.shift(home=objects.home, survey=int(survey))
         place = {"x": (shapes.x + dx)[moved], "y": (shapes.y + dy)[moved], "conics": conics[moved]}
-        # The bands of a survey follow each other, so that these are views.
-        mine = slice(bands[0], bands[-1] + 1)
-        there = sum_apertures(*(cubes[..., mine] for cubes in planes), **place)
-        for name in ApertureSums.__dataclass_fields__:
-            getattr(sums, name)[np.ix_(moved, np.arange(conics.shape[1]), bands)] = getattr(there, name)
+        # Bands that follow each other are one view.
+        for mine in np.split(bands, np.flatnonzero(np.diff(bands) > 1) + 1):
+            there = sum_apertures(*(cubes[..., mine[0] : mine[-1] + 1] for cubes in planes), **place)
+            for name in ApertureSums.__dataclass_fields__:
+                getattr(sums, name)[np.ix_(moved, np.arange(conics.shape[1]), mine)] = getattr(there, name)
     return sums
 
 

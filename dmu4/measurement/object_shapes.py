@@ -35,6 +35,7 @@ from dmu4.measurement.object_models import ObjectShapes
 from dmu4.measurement.reference_band import unsaturated_bands
 from dmu4.measurement.spectra import SourceSpectra
 from dmu4.measurement.structure import BANDS_USED, Structure, bands_to_use, fit_structure
+from dmu4.measurement.wings import psf_sides
 from dmu4.patches.cube import PatchCube
 
 REFINED = 2
@@ -84,6 +85,12 @@ class MeasuredObjects:
     companions: Companions
     reference: np.ndarray
     psf_side: np.ndarray
+
+    def also_in(self, cube: PatchCube) -> MeasuredObjects:
+        """The objects of the first bands of a cube with what their models need in all of its bands."""
+        place, known = {"x": self.shapes.x, "y": self.shapes.y}, self.psf_side.shape[1]
+        more = [psf_sides(cube, band, **place) for band in range(known, len(cube.bands))]
+        return replace(self, psf_side=np.column_stack([self.psf_side, *more])) if more else self
 
 
 def measure_objects(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -239,7 +239,7 @@ def _find(model: KindModel, evidence: Evidence) -> Kinds:
     )
 
 
-def kind_columns(objects: Table, bands: Sequence[str]) -> dict[str, np.ndarray]:
+def kind_columns(objects: Table, bands: Sequence[str], *, detection: Collection[str] = ()) -> dict[str, np.ndarray]:
     """The columns of the probabilities of all objects of a tract.
 
     Parameters
@@ -248,8 +248,18 @@ def kind_columns(objects: Table, bands: Sequence[str]) -> dict[str, np.ndarray]:
         Object table; the primary rows are what sizes and colours of stars and galaxies are learned from.
     bands
         Bands of the table.
+    detection
+        Bands that are judged together; each of the others is judged alone. Empty: all.
     """
-    evidence = Evidence.of_table(objects, bands)
-    kinds = find_kinds(fit_kinds(evidence[np.asarray(objects["detect_isPrimary"], bool)]), evidence)
+    together = [band for band in bands if not detection or band in detection]
+    kinds = _kinds_in(objects, together)
     columns = {"pointProbability": kinds.point, "starProbability": kinds.star}
-    return columns | {f"{band}_pointProbability": kinds.band[:, b] for b, band in enumerate(bands)}
+    columns |= {f"{band}_pointProbability": kinds.band[:, b] for b, band in enumerate(together)}
+    alone = (band for band in bands if band not in together)
+    return columns | {f"{band}_pointProbability": _kinds_in(objects, [band]).band[:, 0] for band in alone}
+
+
+def _kinds_in(objects: Table, bands: Sequence[str]) -> Kinds:
+    """The kinds of all objects of a table from some of its bands."""
+    evidence = Evidence.of_table(objects, bands)
+    return find_kinds(fit_kinds(evidence[np.asarray(objects["detect_isPrimary"], bool)]), evidence)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from astropy.table import Table
-from lsst.pex.config import RangeField
+from lsst.pex.config import ListField, RangeField
 from lsst.pipe.base import (
     InputQuantizedConnection,
     NoWorkFound,
@@ -53,8 +53,13 @@ class ConsolidateTractConnections(PipelineTaskConnections, dimensions=("skymap",
 
 
 class ConsolidateTractConfig(PipelineTaskConfig, pipelineConnections=ConsolidateTractConnections):
-    """Settings for identifying rows of overlapping patches with one object."""
+    """Settings for identifying rows of overlapping patches with one object, and for the kinds of objects."""
 
+    detectionBands = ListField[str](
+        doc="Bands whose sizes and colours tell stars from galaxies together; each of the others is judged alone. "
+        "Empty: all.",
+        default=[],
+    )
     matchRadius = RangeField[float](
         doc="Largest distance in arcsec between two rows of one object.", default=0.5, min=0
     )
@@ -118,7 +123,7 @@ class ConsolidateTractTask(PipelineTask):
             radius=radius,
         )
         bands = [name.removesuffix("_psfFlux") for name in objects.colnames if name.endswith("_psfFlux")]
-        for name, values in kind_columns(objects, bands).items():
+        for name, values in kind_columns(objects, bands, detection=self.config.detectionBands).items():
             objects[name][:] = values
         primary = int(np.sum(objects["detect_isPrimary"]))
         self.log.info("tract %d: %d rows of %d patches, %d primary", tract.id, len(objects), len(tables), primary)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from astropy.table import Column, Table
-from lsst.pex.config import RangeField
+from lsst.pex.config import ListField, RangeField
 from lsst.pipe.base import (
     InputQuantizedConnection,
     NoWorkFound,
@@ -20,6 +20,7 @@ from lsst.pipe.base.connectionTypes import Input, Output
 from dmu4.detection.detect import Detections, DetectionSettings, detect_in_maps
 from dmu4.detection.significance import significance_maps
 from dmu4.patches.cube import PatchData
+from dmu4.patches.detection_bands import DetectionBandsFirst
 from dmu4.patches.load import StoredPatch
 from dmu4.patches.sky import SkySubtracted, sky_table
 
@@ -52,6 +53,9 @@ class DetectPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tra
 class DetectPatchConfig(PipelineTaskConfig, pipelineConnections=DetectPatchConnections):
     """Settings of the detection."""
 
+    detectionBands = ListField[str](
+        doc="Bands in which objects are searched for; the others are measured at these objects. Empty: all.", default=[]
+    )
     threshold = RangeField[float](
         doc="Lowest peak, in units of the noise of the matched-filtered image.", default=5.0, min=2.0
     )
@@ -111,15 +115,17 @@ class DetectPatchTask(PipelineTask):
             max_area=self.config.maxArea,
             threads=self.config.threads,
         )
-        flat = SkySubtracted(patch, box=self.config.skyBox)
+        ordered = DetectionBandsFirst(patch, self.config.detectionBands)
+        flat = SkySubtracted(ordered, box=self.config.skyBox)
         maps = significance_maps(flat, settings.threads)
-        if not maps.good.any():
-            raise NoWorkFound(f"no pixel with data in {', '.join(patch.bands)}")
-        found = detect_in_maps(maps, settings, pixel_scale=patch.pixel_scale)
-        self.log.info("%d objects; bands in order of depth: %s", len(found.x), [patch.bands[b] for b in found.order])
+        if not maps.good[: ordered.count].any():
+            wanted = ", ".join(self.config.detectionBands or patch.bands)
+            raise NoWorkFound(f"no pixel with data in {wanted}, in which objects are searched for")
+        found = detect_in_maps(maps, settings, pixel_scale=patch.pixel_scale, count=ordered.count)
+        self.log.info("%d objects; bands in order of depth: %s", len(found.x), [ordered.bands[b] for b in found.order])
         self.metadata["objects"] = len(found.x)
         sky = {band: flat.sky[band] for band in patch.bands if band in flat.sky}
-        return Struct(detections=detection_table(patch, found), sky=sky_table(sky))
+        return Struct(detections=detection_table(ordered, found), sky=sky_table(sky))
 
 
 def detection_table(patch: PatchData, found: Detections) -> Table:

@@ -30,6 +30,7 @@ from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
 from dmu4.measurement.object_rows import absorb, empty_rows, find_positions, object_rows, with_companions
 from dmu4.objects.primary import in_own_area
 from dmu4.patches.cube import PatchData
+from dmu4.patches.detection_bands import DetectionBandsFirst
 from dmu4.patches.load import StoredPatch
 from dmu4.patches.sky import SkySubtracted, meshes_of
 from obs_vista.bands import in_band_order
@@ -103,6 +104,10 @@ class MeasurePatchConfig(PipelineTaskConfig, pipelineConnections=MeasurePatchCon
     """Settings of the measurement."""
 
     bands = ListField[str](doc="Bands of the columns, with or without a coadd; empty: those with a coadd.", default=[])
+    detectionBands = ListField[str](
+        doc="Bands from which positions, shapes, models and motions follow; the others are only measured. Empty: all.",
+        default=[],
+    )
     extendedLimit = RangeField[float](
         doc="Squared intrinsic width relative to that of the PSF above which an object is extended.",
         default=0.1,
@@ -127,9 +132,9 @@ class MeasurePatchTask(PipelineTask):
 
     1. The residual sky measured by the detection is subtracted.
     2. The error inflation due to correlated noise is measured on noise realizations, for each type of flux.
-    3. Position, shape and morphology (point or extended) are measured in the band of highest signal to noise of each
-       object, with its neighbours subtracted, in two iterations. After the first one, companions of stars are added,
-       and bright galaxies are fitted with a disc and a bulge; after the second one, all objects are.
+    3. Position, shape and morphology (point or extended) are measured in the detection band of highest signal to noise
+       of each object, with its neighbours subtracted, in two iterations. After the first one, companions of stars are
+       added, and bright galaxies are fitted with a disc and a bulge; after the second one, all objects are.
     4. In each band all objects are fitted simultaneously, point sources with the PSF, extended ones with a disc and a
        bulge convolved with the PSF. Saturated pixels take no part.
     5. Point sources with different positions in the VISTA and optical bands have moved between the images: each band is
@@ -198,6 +203,7 @@ class MeasurePatchTask(PipelineTask):
         if not len(detections):
             self.log.info("no objects")
             return Struct(objects=empty_rows(bands))
+        data = DetectionBandsFirst(data, self.config.detectionBands)
         measured = self._measure(data, detections)
         at = find_positions(measured.shapes, data, projection)
         objects = absorb(detections, measured.objects.kept, measured.objects.absorbed)
@@ -212,7 +218,7 @@ class MeasurePatchTask(PipelineTask):
         rows = object_rows(measured, at, objects, primary=primary, **place, bands=bands, epochs=epochs)
         return Struct(objects=rows)
 
-    def _measure(self, data: PatchData, detections: Table) -> Measurements:
+    def _measure(self, data: DetectionBandsFirst, detections: Table) -> Measurements:
         """All measurements on pixels."""
         config = cast("MeasurePatchConfig", self.config)
         shapes = ShapeSettings(
@@ -225,5 +231,5 @@ class MeasurePatchTask(PipelineTask):
             x=np.asarray(detections["x"]) - data.x0,
             y=np.asarray(detections["y"]) - data.y0,
             reference=np.array([data.bands.index(str(label)) for label in detections["refBand"]]),
-            settings=MeasurementSettings(shapes=shapes, flux_floor=config.fluxFloor, threads=config.threads),
+            settings=MeasurementSettings(shapes, config.fluxFloor, config.threads, data.count),
         )

@@ -147,7 +147,7 @@ def recover(
     with_sources = InjectedPatch(data, sources, limit=KEPT if measured else 0)
     threads = max(1, survey.engine.threads)
     detect = DetectPatchTask.ConfigClass()
-    detect.threads = threads
+    detect.threads, detect.detectionBands = threads, list(survey.detection_bands)
     try:
         result = DetectPatchTask(config=detect).run(with_sources)
     except NoWorkFound:
@@ -156,6 +156,7 @@ def recover(
     if measured:
         settings = MeasurePatchTask.ConfigClass()
         settings.threads, settings.bands = threads, list(survey.bands)
+        settings.detectionBands = list(survey.detection_bands)
         flat = SkySubtracted(with_sources, sky=meshes_of(result.sky))
         task = MeasurePatchTask(config=settings)
         objects = task.run(flat, data.projection, detections, patch, make_sky_map(survey.sky_map)).objects

@@ -231,3 +231,11 @@ def test_folders(tmp_path):
         assert folders.recorded_path(folders.input_path(recorded)) == recorded
     with pytest.raises(ValueError, match="no stage dmu6"):
         folders[6]
+
+
+def test_detection_bands(tmp_path):
+    """By default all bands find objects; those of a list must be bands of the survey, or the key is named."""
+    assert load_survey(write(tmp_path)).detection_bands == ()
+    assert load_survey(write(tmp_path, detection_bands=["vh"])).detection_bands == ("vh",)
+    with pytest.raises(SurveyError, match=r"detection_bands.*vz.*vh"):
+        load_survey(write(tmp_path, detection_bands=["vh", "vz"]))
