@@ -21,7 +21,6 @@ from dmu4.coadds.resample import coordinate_grid, projection_map
 from dmu4.coadds.strips import input_box
 from dmu4.coadds.visit_quality import UnusableInput, VisitQuality
 from obs_vista.masks import from_mask
-from obs_vista.photometry import POGSON
 
 Weighting = Literal["variance", "point_source", "uniform"]
 
@@ -40,8 +39,9 @@ class OpenInput:
         Provenance record.
     psf_correction
         Ratio of the total flux of a star to its flux fitted with the PSF, whose stamp has a sum of 1.
-    zero_point_error
-        Standard error of the zero point in magnitudes.
+    zero_point_error, position_error
+        Standard errors of the zero point in magnitudes, and of positions along one axis in arcsec; the latter NaN if
+        unknown.
     """
 
     source: CoaddInput
@@ -49,6 +49,7 @@ class OpenInput:
     record: InputRecord
     psf_correction: float = 1.0
     zero_point_error: float = 0.0
+    position_error: float = np.nan
 
 
 def _read_nodes(handle: DeferredDatasetHandle) -> np.ndarray:
@@ -88,8 +89,8 @@ def weight_of(variance: float, seeing: float, *, weighting: Weighting) -> float:
     return 1 / (variance * seeing**2) if weighting == "point_source" else 1.0
 
 
-def flux_scale_error(cell_counts: np.ndarray, weights: np.ndarray, zero_point_errors: np.ndarray) -> float:
-    """Typical relative error of the fluxes of a coadd due to the zero points of its inputs.
+def shared_error(cell_counts: np.ndarray, weights: np.ndarray, errors: np.ndarray) -> float:
+    """Typical error of a coadd due to an error that all pixels of an input share, as that of its zero point.
 
     The errors of inputs are added, not their squares: images of the same sky are calibrated with the same stars.
 
@@ -99,19 +100,19 @@ def flux_scale_error(cell_counts: np.ndarray, weights: np.ndarray, zero_point_er
         Number of pixels [cell row, cell column, input], see `dmu4.coadds.stack.CoaddPlanes`.
     weights
         Weight of a pixel of each input [input].
-    zero_point_errors
-        Standard errors of the zero points in magnitudes [input].
+    errors
+        Standard errors [input]; inputs for which it is NaN take no part.
 
     Returns
     -------
     float
         Root of the mean square over the cells with data; 0 if there is none.
     """
-    parts = cell_counts * weights
+    parts = cell_counts * np.where(np.isfinite(errors), weights, 0)
     whole = parts.sum(axis=2)
     if not (whole > 0).any():
         return 0.0
-    error = (parts * zero_point_errors / POGSON).sum(axis=2)[whole > 0] / whole[whole > 0]
+    error = (parts * np.nan_to_num(errors)).sum(axis=2)[whole > 0] / whole[whole > 0]
     return float(np.sqrt(np.mean(error**2)))
 
 
@@ -168,7 +169,9 @@ def open_input(
         day_obs=int(data_id["day_obs"]),
         polygon=outline(bbox, projection, wcs),
     )
-    return OpenInput(source, PSF_NODES.get(handle), record, quality.psf_correction, quality.zero_point_error)
+    return OpenInput(
+        source, PSF_NODES.get(handle), record, quality.psf_correction, quality.zero_point_error, quality.position_error
+    )
 
 
 def read_box(

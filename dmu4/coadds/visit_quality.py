@@ -43,6 +43,11 @@ class VisitNoise:
     correlation: np.ndarray
 
 
+LINEAR_FIT = np.sqrt(3)
+"""Error of positions, averaged over a detector, in units of that of their mean, after a linear fit to stars all over
+it: its variance is that of the mean, as much again for the slope along x, and as much for that along y."""
+
+
 @dataclass(frozen=True)
 class VisitQuality:
     """The quality of a detector image, from its visit summary.
@@ -59,6 +64,8 @@ class VisitQuality:
         Standard error of the zero point in magnitudes, relative to the other detectors where it is a common one.
     flux_factor
         Factor for the pixels, which changes the detector's own zero point into the common one.
+    position_error
+        Standard error along one axis of positions in arcsec, averaged over the detector; NaN if unknown.
     """
 
     seeing: float
@@ -66,6 +73,7 @@ class VisitQuality:
     psf_correction: float = 1.0
     zero_point_error: float = 0.0
     flux_factor: float = 1.0
+    position_error: float = np.nan
 
 
 def measure_visit_noise(image: np.ndarray, variance: np.ndarray, mask: np.ndarray) -> VisitNoise:
@@ -129,5 +137,6 @@ def accepted_quality(row: Row | None, common: Row | None = None) -> VisitQuality
     if common is not None:
         error = float(common["relative_err"])
         factor = nanojansky_per_count(float(common["zero_point"])) / nanojansky_per_count(float(row["zero_point"]))
+    position_error = LINEAR_FIT * float(row["astrometric_error"])
     noise = VisitNoise(variance * factor**2, np.asarray(row[NOISE_CORRELATION], float))
-    return VisitQuality(seeing, noise, float(row["aperture_correction"]), error, factor)
+    return VisitQuality(seeing, noise, float(row["aperture_correction"]), error, factor, position_error)

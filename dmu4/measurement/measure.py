@@ -17,7 +17,7 @@ from dmu4.measurement.motion import survey_of
 from dmu4.measurement.object_models import ObjectShapes, survey_models
 from dmu4.measurement.object_shapes import MeasuredObjects, ShapeSettings, measure_objects
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, GAAP_SIGMAS, REFERENCE_PIXEL
-from dmu4.patches.cube import PatchCube, PatchData, mean_psf, psf_sigma
+from dmu4.patches.cube import CalibrationErrors, PatchCube, PatchData, mean_psf, psf_sigma
 from dmu4.patches.filling import gather
 from dmu4.patches.freed_memory import return_freed_memory
 from dmu4.patches.sky import source_mask
@@ -223,8 +223,7 @@ def _finish_bands(
             is_point=~objects.shapes.disc.any(axis=1),
             inflation=inflations[number],
             floor=floor,
-            scale_error=residual.scale_error.get(label, 0.0),
-            zero_point_error=residual.zero_point_error.get(label, np.nan),
+            calibration=residual.calibration[number],
         )
         for number, label in enumerate(residual.bands)
     }
@@ -324,8 +323,7 @@ def finish_band(
     is_point: np.ndarray,
     inflation: ErrorInflation,
     floor: float,
-    scale_error: float = 0.0,
-    zero_point_error: float = np.nan,
+    calibration: CalibrationErrors,
 ) -> BandMeasurement:
     """Add the fluxes in circular and Kron apertures to the measurements of a band, and derive the flags.
 
@@ -341,8 +339,8 @@ def finish_band(
         Error inflation due to the correlation of the noise.
     floor
         Relative error to assume if there are too few bright stars to measure it.
-    scale_error, zero_point_error
-        Relative error of all fluxes due to the zero points of the images, and error in mag of that which they share.
+    calibration
+        Errors that all objects share.
     """
     saturated = band.centre.saturated
     of_circles = tuple(
@@ -351,7 +349,7 @@ def finish_band(
     )
     middle = APERTURES.index(round(COVERAGE_RADIUS / REFERENCE_PIXEL))
     coverage = in_circles.filled[:, middle]
-    measured_floor = np.hypot(_floor_of_points(band, of_circles, is_point, floor), scale_error)
+    measured_floor = np.hypot(_floor_of_points(band, of_circles, is_point, floor), calibration.scale)
     seen = np.isfinite(band.psf.value) & np.isfinite(band.gaap[GAAP_SIGMAS.index(1.0)].value)
     return BandMeasurement(
         psf=band.psf,
@@ -362,7 +360,7 @@ def finish_band(
         kron_fraction=np.where(coverage > 0, band.in_kron[:, 0], np.nan),
         circle_fraction=np.where(coverage[:, None] > 0, band.circle_fraction, np.nan),
         flux_floor=np.where(coverage > 0, measured_floor, np.nan),
-        zero_point_error=np.where(coverage > 0, zero_point_error, np.nan),
+        zero_point_error=np.where(coverage > 0, calibration.zero_point, np.nan),
         extendedness=band.extendedness,
         excess=band.excess,
         excess_error=band.excess_error,

@@ -22,8 +22,7 @@ MIN_SIGNAL_TO_NOISE = 8.0
 """Smallest signal-to-noise ratio of an object in a band that is used for its position."""
 
 FLOOR = 0.003
-"""Accuracy of the relative positions of the surveys, in arcsec along each axis: with it the pulls of the offsets of 426
-stars of the sample, minus their true motions, have widths of 1.07 and 0.94."""
+"""Accuracy of the relative positions of the surveys, in arcsec along each axis, where it is known of none."""
 
 FOLLOWED = 1.0
 """Largest shift in arcsec that one iteration of the fit can measure; beyond, a star is outside its model."""
@@ -35,6 +34,24 @@ SIGNIFICANT = 25.0
 def survey_of(band: str) -> int:
     """Index in `SURVEYS` of the survey of a band."""
     return int(band in VISTA_BANDS)
+
+
+def offset_floor(bands: Sequence[str], errors: Sequence[float]) -> float:
+    """Error in arcsec along one axis of all offsets between the surveys, due to the astrometry of their images.
+
+    The bands of a survey are calibrated with the same reference stars, so that their errors do not average out; those
+    of the two surveys are independent. A survey that does not say its errors adds nothing.
+
+    Parameters
+    ----------
+    bands
+        Labels of the bands.
+    errors
+        Error of the positions in each band in arcsec, NaN if unknown, see `dmu4.patches.cube.CalibrationErrors`.
+    """
+    known = [(survey_of(band), error) for band, error in zip(bands, errors, strict=True) if np.isfinite(error)]
+    mean = [float(np.mean([error for survey, error in known if survey == one])) for one in {one for one, _ in known}]
+    return float(np.hypot.reduce(mean)) if mean else FLOOR
 
 
 class Shifts(NamedTuple):
@@ -63,7 +80,7 @@ class Motion:
     x, y
         Offsets in pixels [N]; NaN if the position in one survey is unknown.
     x_error, y_error
-        Errors of the offsets, including `FLOOR` [N].
+        Errors of the offsets, including `offset_floor` [N].
     used
         Whether the offset is a motion, so that the bands of the other survey than that of the best band are measured
         at the shifted position [N].
@@ -182,7 +199,7 @@ def update_motion(
         Whether an object is a point source [N]; others are not moved, because noise and colour gradients of galaxies
         would shift them.
     floor, reach
-        `FLOOR`, and the largest shift that one fit can follow, in pixels.
+        `offset_floor`, and the largest shift that one fit can follow, in pixels.
     """
     shifted = motion.shift(home=home, survey=1), motion.shift(home=home, survey=0)
     values, errors, residual = [], [], []

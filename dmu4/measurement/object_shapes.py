@@ -21,12 +21,12 @@ from dmu4.measurement.iterations import (
     spectra_of,
 )
 from dmu4.measurement.motion import (
-    FLOOR,
     FOLLOWED,
     SURVEYS,
     Motion,
     combine_shifts,
     link_moved,
+    offset_floor,
     put_links,
     survey_of,
     update_motion,
@@ -240,7 +240,8 @@ def _follow(task: Iteration, shapes: ObjectShapes, results: dict[int, BandResult
         for survey in range(len(SURVEYS))
     }
     point = shapes.extendedness == 0
-    limits = {"floor": FLOOR / scale, "reach": FOLLOWED / scale}
+    floor = offset_floor(task.cube.bands, [one.position for one in task.cube.calibration])
+    limits = {"floor": floor / scale, "reach": FOLLOWED / scale}
     return update_motion(task.state.motion, shifts, home=task.home, point=point, **limits)
 
 

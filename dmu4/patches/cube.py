@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Protocol
@@ -15,6 +15,25 @@ from dmu4.patches.band_psf import BandPsf
 
 FLAG_BIT = MappingProxyType({"SAT": np.uint8(1), "INEXACT_PSF": np.uint8(2)})
 """Bits of the mask planes that are looked up at objects, in one byte a pixel; others than those of a mask on disk."""
+
+
+@dataclass(frozen=True)
+class CalibrationErrors:
+    """Errors that the objects of a band share.
+
+    Attributes
+    ----------
+    scale
+        Relative error of all fluxes due to the zero points of the inputs relative to each other.
+    zero_point
+        Error in mag of the zero point that the inputs have in common; NaN if it is unknown.
+    position
+        Error in arcsec along one axis of positions, from those of the reference stars; NaN if it is unknown.
+    """
+
+    scale: float = 0.0
+    zero_point: float = np.nan
+    position: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -39,10 +58,8 @@ class BandPlanes:
         Fraction of a star's light that falls on a PSF stamp: one number, or one per cell [cell y, cell x].
     zones
         PSFs of the parts of cells that have other inputs; None where the PSF of the cell is all that is known.
-    scale_error
-        Relative error of all fluxes due to the zero points of the inputs.
-    zero_point_error
-        Error in mag of the zero point that the inputs have in common; NaN if it is unknown.
+    calibration
+        Errors that all objects share.
     """
 
     image: np.ndarray
@@ -53,8 +70,7 @@ class BandPlanes:
     input_count: np.ndarray
     psf_light: float | np.ndarray = 1.0
     zones: PsfZones | None = None
-    scale_error: float = 0.0
-    zero_point_error: float = np.nan
+    calibration: CalibrationErrors = CalibrationErrors()
 
 
 @dataclass(frozen=True)
@@ -110,10 +126,8 @@ class PatchCube(PatchImages):
         are total fluxes: the sum of a stamp is the fraction of the light on it. Zero for bands without any PSF.
     has_noise
         Whether each band [band] has a noise realization; if not, its ``noise`` is zero.
-    scale_error
-        Band -> relative error of all fluxes due to the zero points of the inputs.
-    zero_point_error
-        Band -> error in mag of the zero point that the inputs have in common; NaN if it is unknown.
+    calibration
+        Errors that all objects share in each band.
     """
 
     noise: np.ndarray | None
@@ -121,8 +135,7 @@ class PatchCube(PatchImages):
     input_count: np.ndarray
     psfs: tuple[BandPsf, ...]
     has_noise: np.ndarray
-    scale_error: Mapping[str, float] = field(default_factory=dict)
-    zero_point_error: Mapping[str, float] = field(default_factory=dict)
+    calibration: tuple[CalibrationErrors, ...]
 
     @cached_property
     def psf_size(self) -> int:
@@ -140,6 +153,7 @@ class PatchCube(PatchImages):
             bands=tuple(self.bands[k] for k in kept),
             psfs=tuple(self.psfs[k] for k in kept),
             has_noise=self.has_noise[kept],
+            calibration=tuple(self.calibration[k] for k in kept),
             noise=None if self.noise is None else self.noise[..., numbers],
             **planes,
         )

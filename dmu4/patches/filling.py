@@ -13,7 +13,7 @@ import numpy as np
 
 from dmu4.patches.band_psf import BandPsf, band_psf
 from dmu4.patches.cell_stamps import fill_cells, of_size
-from dmu4.patches.cube import FLAG_BIT, BandPlanes, PatchCube, PatchData
+from dmu4.patches.cube import FLAG_BIT, BandPlanes, CalibrationErrors, PatchCube, PatchData
 from dmu4.patches.freed_memory import return_freed_memory
 from obs_vista.bands import BAND_ORDER, in_band_order
 from obs_vista.masks import BIT
@@ -85,8 +85,7 @@ def one_band(band: str, planes: BandPlanes, *, x0: int, y0: int, pixel_scale: fl
         **{name: plane[..., None] for name, plane in pixels.items()},
         psfs=(band_psf(psf, zones, shape),),
         has_noise=np.array([planes.noise is not None]),
-        scale_error={band: planes.scale_error},
-        zero_point_error={band: planes.zero_point_error},
+        calibration=(planes.calibration,),
     )
 
 
@@ -109,8 +108,7 @@ class CubeFilling:
         self.bands = bands
         self._planes = {name: np.zeros((len(bands), *shape), dtype) for name, dtype in dtypes.items()}
         self._psfs: dict[str, BandPsf] = {}
-        self._scale_error: dict[str, float] = {}
-        self._zero_point_error: dict[str, float] = {}
+        self._calibration: dict[str, CalibrationErrors] = {}
         self._has_noise, self._lock = np.zeros(len(bands), bool), Lock()
 
     def put(self, one: PatchCube) -> None:
@@ -132,8 +130,7 @@ class CubeFilling:
                 planes[number] = getattr(one, name)[..., 0]
         self._has_noise[number] = one.has_noise[0] and "noise" in self._planes
         self._psfs[band] = one.psfs[0]
-        self._scale_error |= one.scale_error
-        self._zero_point_error |= one.zero_point_error
+        self._calibration[band] = one.calibration[0]
 
     def cube(self, *, x0: int, y0: int, pixel_scale: float) -> PatchCube:
         """The patch, after all bands have been copied."""
@@ -144,8 +141,7 @@ class CubeFilling:
             y0=y0,
             pixel_scale=pixel_scale,
             psfs=tuple(self._psfs[band] for band in self.bands),
-            scale_error=self._scale_error,
-            zero_point_error=self._zero_point_error,
+            calibration=tuple(self._calibration[band] for band in self.bands),
             has_noise=self._has_noise,
             noise=planes.pop("noise", None),
             **planes,

@@ -14,7 +14,7 @@ from lsst.images.cells import CellCoadd
 from dmu0.published.lsst import PSF_CORRECTION
 from dmu4.coadds.psf_zones import PsfZones
 from dmu4.patches.cell_inputs import zones_of_cells
-from dmu4.patches.cube import BandPlanes, PatchCube, PatchImages
+from dmu4.patches.cube import BandPlanes, CalibrationErrors, PatchCube, PatchImages
 from dmu4.patches.filling import good_pixels, in_order, one_band
 from obs_vista.masks import from_mask
 
@@ -52,8 +52,11 @@ def planes_of_coadd(coadd: CellCoadd, *, input_count: np.ndarray | None = None) 
         input_count=_count_inputs(coadd) if input_count is None else input_count,
         psf_light=_psf_light(coadd),
         zones=zones_of_cells(coadd),
-        scale_error=_number(coadd, "flux_scale_error", 0.0),
-        zero_point_error=_number(coadd, "zero_point_error", np.nan),
+        calibration=CalibrationErrors(
+            scale=_number(coadd, "flux_scale_error", 0.0),
+            zero_point=_number(coadd, "zero_point_error", np.nan),
+            position=_number(coadd, "position_error", np.nan),
+        ),
     )
 
 

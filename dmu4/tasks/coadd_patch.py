@@ -27,13 +27,14 @@ from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
 from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance
-from dmu4.coadds.inputs import OpenInput, flux_scale_error, open_input, weight_of
+from dmu4.coadds.inputs import OpenInput, open_input, shared_error, weight_of
 from dmu4.coadds.planes import CoaddPlanes, CoaddSettings
 from dmu4.coadds.psf import InputPsfs, cell_psfs, mark_inexact, nominal_inputs
 from dmu4.coadds.psf_zones import find_zones
 from dmu4.coadds.stack import make_coadd
 from dmu4.coadds.visit_quality import UnusableInput, accepted_quality
 from obs_vista.masks import bits
+from obs_vista.photometry import POGSON
 
 
 class CoaddPatchConnections(PipelineTaskConnections, dimensions=("skymap", "tract", "patch", "band")):
@@ -284,16 +285,20 @@ class CoaddPatchTask(PipelineTask):
     ) -> dict[str, int | float | str | bool]:
         """What the coadd says of its inputs and of its zero point."""
         weights = np.array([one.source.weight for one in inputs])
-        errors = np.array([one.zero_point_error for one in inputs])
+        zero_points, positions = (
+            np.array([getattr(one, name) for one in inputs]) for name in ("zero_point_error", "position_error")
+        )
         shares = planes.cell_counts.sum(axis=(0, 1)) * weights
         metadata: dict[str, int | float | str | bool] = {
             "n_inputs": len(inputs),
             "psf_correction": float(np.average([one.psf_correction for one in inputs], weights=shares)),
-            "flux_scale_error": flux_scale_error(planes.cell_counts, weights, errors),
+            "flux_scale_error": shared_error(planes.cell_counts, weights, zero_points / POGSON),
             "clipped_fraction": float(planes.clipped.sum() / max(planes.cell_counts.sum(), 1)),
             "lanczos_order": self.config.order,
             "weighting": str(self.config.weighting),
         }
+        if np.isfinite(positions).any():
+            metadata["position_error"] = shared_error(planes.cell_counts, weights, positions)
         if common is not None and len(common):
             metadata["zero_point_error"] = float(common["common_err"][0])
         return metadata

@@ -16,7 +16,7 @@ from dmu0.sky.tract import Patch, tangent_wcs
 from dmu0.surveys import SkyMapConfig
 from dmu4.butler.dataset_cache import empty_caches
 from dmu4.coadds.correlated_noise import noise_kernel
-from dmu4.coadds.inputs import flux_scale_error, open_input, pixels_of, weight_of
+from dmu4.coadds.inputs import open_input, pixels_of, shared_error, weight_of
 from dmu4.coadds.planes import CoaddSettings
 from dmu4.coadds.psf import psf_nodes
 from dmu4.coadds.stack import make_coadd
@@ -94,8 +94,8 @@ def test_only_boxes_are_read(patch):
 
 def test_what_an_input_carries(patch):
     """Seeing, noise kernel and correction come from the summary, names and the seed from the data id."""
-    one = opened(Handle(patch, x=150.0, y=190.0), patch, seeing=1.1, zero_point_error=0.007)
-    assert one.zero_point_error == 0.007
+    one = opened(Handle(patch, x=150.0, y=190.0), patch, seeing=1.1, zero_point_error=0.007, position_error=0.002)
+    assert (one.zero_point_error, one.position_error) == (0.007, 0.002)
     assert (one.source.seeing, one.source.weight, one.psf_correction) == (1.1, 0.25, 1.03)
     np.testing.assert_array_equal(one.source.noise_kernel, noise_kernel(QUALITY.noise.correlation))
     assert (one.record.visit, one.record.detector, one.record.day_obs) == (7, 4, 20121019)
@@ -151,13 +151,13 @@ def test_weights():
     assert weight_of(4.0, 0.5, weighting="uniform") == 1.0
 
 
-def test_zero_points_do_not_average_out():
-    """Of inputs of weights 3 and 1 the errors of 0.01 and 0.03 mag, which have the same stars, are averaged."""
+def test_errors_by_the_same_stars_do_not_average_out():
+    """Of inputs of weights 3 and 1 the errors of 0.01 and 0.03, which have the same stars, are averaged."""
     counts = np.zeros((1, 3, 2), int)
     counts[0, 0], counts[0, 1] = (50, 50), (0, 40)
-    factor = np.log(10) / 2.5
-    both, alone = factor * (0.75 * 0.01 + 0.25 * 0.03), factor * 0.03
+    both, alone = 0.75 * 0.01 + 0.25 * 0.03, 0.03
     expected = np.sqrt((both**2 + alone**2) / 2)
-    found = flux_scale_error(counts, np.array([3.0, 1.0]), np.array([0.01, 0.03]))
-    assert found == pytest.approx(expected, rel=1e-12)
-    assert flux_scale_error(np.zeros((1, 3, 2), int), np.ones(2), np.ones(2)) == 0
+    weights = np.array([3.0, 1.0])
+    assert shared_error(counts, weights, np.array([0.01, 0.03])) == pytest.approx(expected, rel=1e-12)
+    assert shared_error(np.zeros((1, 3, 2), int), np.ones(2), np.ones(2)) == 0
+    assert shared_error(counts, weights, np.array([0.01, np.nan])) == pytest.approx(0.01, rel=1e-12)

@@ -23,7 +23,7 @@ CORRELATION = np.array([[0.06, 0.2, 0.06], [0.3, 1.0, 0.3], [0.06, 0.2, 0.06]])
 FIGURES = {
     "zero_point": 28.0, "zero_point_err": 0.005, "seeing": 0.8, "astrometric_scatter": 0.02,
     "psf_size_residual": 0.001, "psf_size_residual_err": 0.002, "psf_growth": 0.99, "psf_growth_err": 0.005,
-    "noise_ratio": 0.95, "aperture_correction": 1.03,
+    "noise_ratio": 0.95, "aperture_correction": 1.03, "astrometric_error": 0.0012,
 }  # fmt: skip
 
 
@@ -64,6 +64,8 @@ def test_through_the_summaries(noise):
         quality = accepted_quality(row)
         assert (quality.seeing, quality.psf_correction) == (0.8, 1.03)
         assert quality.zero_point_error == FIGURES["zero_point_err"]
+        # The mean of a line that is fitted along each axis, too.
+        assert quality.position_error == pytest.approx(np.sqrt(3) * FIGURES["astrometric_error"], rel=1e-12)
         assert quality.noise.variance == expected.variance
         np.testing.assert_array_equal(quality.noise.correlation, expected.correlation)
 

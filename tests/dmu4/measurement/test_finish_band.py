@@ -10,6 +10,7 @@ from dmu4.measurement.band_fluxes import BandFluxes, CentralPixels, Flux
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.measure import finish_band
 from dmu4.objects.columns import APERTURES, COVERAGE_RADIUS, REFERENCE_PIXEL
+from dmu4.patches.cube import CalibrationErrors
 
 N, CIRCLES = 5, len(APERTURES)
 RADII = np.array(APERTURES) * 1.5
@@ -48,7 +49,7 @@ def finished():
     inflation = ErrorInflation(psf=1.0, gaap=np.ones(2), radius=RADII, circle=np.linspace(1, 2, CIRCLES), samples=100)
     kron_area = np.pi * np.array([RADII[0], RADII[5], 1.0, 100.0, 0.5 * (RADII[1] + RADII[2])]) ** 2
     given = {"kron_area": kron_area, "inflation": inflation, "is_point": np.ones(N, bool)}
-    return finish_band(band, in_circles, in_kron, **given, floor=0.03, scale_error=0.04)
+    return finish_band(band, in_circles, in_kron, **given, floor=0.03, calibration=CalibrationErrors(0.04, 0.02))
 
 
 def test_fluxes_are_the_residual_plus_the_own_model(finished):
@@ -115,6 +116,6 @@ def test_the_floor_is_that_of_objects_modelled_as_points(finished) -> None:
     in_circles = ApertureSums(flux=light, variance=np.ones((n, CIRCLES)), filled=np.ones((n, CIRCLES)))
     in_kron = ApertureSums(flux=total[:, None], variance=np.ones((n, 1)), filled=np.ones((n, 1)))
     inflation = ErrorInflation(psf=1.0, gaap=np.ones(2), radius=RADII, circle=np.ones(CIRCLES), samples=100)
-    given = {"kron_area": np.ones(n), "inflation": inflation, "floor": 0.03}
+    given = {"kron_area": np.ones(n), "inflation": inflation, "floor": 0.03, "calibration": CalibrationErrors()}
     assert finish_band(band, in_circles, in_kron, **given, is_point=point).flux_floor.max() < 1e-3
     assert finish_band(band, in_circles, in_kron, **given, is_point=~nothing).flux_floor.max() > 0.02

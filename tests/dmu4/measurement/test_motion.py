@@ -9,7 +9,7 @@ import pytest
 
 from dmu4.measurement.iterations import ShapeSettings
 from dmu4.measurement.measure import Measurements, MeasurementSettings, measure
-from dmu4.measurement.motion import FLOOR, Motion, Shifts, combine_shifts, link_moved, update_motion
+from dmu4.measurement.motion import FLOOR, Motion, Shifts, combine_shifts, link_moved, offset_floor, update_motion
 from dmu4.patches.cube import FLAG_BIT, BandPlanes, PatchCube
 from dmu4.patches.filling import make_cube
 from tests.scenes.patches import Scene, correlated_noise, draw, psf_stamp
@@ -91,6 +91,29 @@ def test_offsets_are_those_of_the_scene(followed) -> None:
         assert (np.abs(value - truth[star])[known] < 4 * error[known]).all()
         assert (error[known] < 0.1).all()
         assert (error[known] > FLOOR / PIXEL).all()
+
+
+def test_the_floor_of_offsets_is_that_of_the_astrometry() -> None:
+    """Bands of one survey have the same stars: their errors are averaged, those of two surveys added in quadrature."""
+    nan = np.nan
+    assert offset_floor(("i", "vj", "vk"), (nan, 0.002, 0.006)) == pytest.approx(0.004)
+    assert offset_floor(("i", "z", "vj", "vk"), (0.001, 0.005, 0.002, 0.006)) == pytest.approx(0.005)
+    assert offset_floor(("i", "vj"), (nan, nan)) == FLOOR
+
+
+def test_the_floor_is_in_the_errors(followed) -> None:
+    """With positions known to 20 mas the error of every offset is that much larger, in quadrature."""
+    cube, _, _, _, found, _ = followed
+    place = {"x": found.shapes.x, "y": found.shapes.y, "reference": found.objects.reference}
+    errors = tuple(
+        replace(one, position=0.020 if band == "vk" else np.nan)
+        for one, band in zip(cube.calibration, BANDS, strict=True)
+    )
+    known, rough = (measured(one, **place).objects.motion for one in (cube, replace(cube, calibration=errors)))
+    both = np.isfinite(known.x_error) & np.isfinite(rough.x_error)
+    assert both.sum() > 10
+    expected = np.sqrt(known.x_error**2 + (0.020**2 - FLOOR**2) / PIXEL**2)
+    np.testing.assert_allclose(rough.x_error[both], expected[both], rtol=0.02)
 
 
 def test_moving_stars_have_their_fluxes(followed) -> None:

@@ -17,6 +17,7 @@ from lsst.images.cells import (
 )
 
 from dmu0.sky.tract import tangent_wcs
+from dmu4.patches.cube import CalibrationErrors
 from dmu4.patches.load import load_images, pixel_scale_of, planes_of_coadd
 from obs_vista.masks import BIT, to_mask
 from tests.scenes.measured import load_cube
@@ -79,7 +80,7 @@ def make_coadd(*, with_provenance: bool = True, unit: u.UnitBase = u.uJy) -> Cel
         provenance=provenance() if with_provenance else None,
     )
     coadd.metadata["psf_correction"] = 1.25
-    coadd.metadata["flux_scale_error"] = 0.004
+    coadd.metadata |= {"flux_scale_error": 0.004, "zero_point_error": 0.011, "position_error": 0.002}
     return coadd
 
 
@@ -88,7 +89,7 @@ def test_arrays_are_in_nanojansky() -> None:
     planes = planes_of_coadd(make_coadd())
     assert (planes.image[0, 0], planes.variance[0, 0], planes.noise[0, 0]) == pytest.approx((3000, 2e6, 5000))
     assert (planes.mask[10, 50], planes.mask[12, 3]) == (BIT["NO_DATA"], BIT["SAT"])
-    assert (planes.psf_light, planes.scale_error) == (0.8, 0.004)
+    assert (planes.psf_light, planes.calibration) == (0.8, CalibrationErrors(0.004, 0.011, 0.002))
     with pytest.raises(ValueError, match="vh of tract 5063 is in adu"):
         planes_of_coadd(make_coadd(unit=u.adu))
 
@@ -123,7 +124,7 @@ def test_a_cube_is_where_its_coadds_are() -> None:
     assert (cube.x0, cube.y0) == (700, 4000)
     assert cube.pixel_scale == pytest.approx(0.21, rel=1e-4)
     assert cube.image[0, 0].tolist() == [3, 3000]
-    assert cube.scale_error == {"i": 0.004, "vh": 0.004}
+    assert cube.calibration == (CalibrationErrors(0.004, 0.011, 0.002),) * 2
     assert cube.input_count[30, 5].tolist() == [3, 6]
     assert not cube.good[10, 50].any()
     assert pixel_scale_of(optical) == pytest.approx(0.21, rel=1e-4)
