@@ -195,9 +195,14 @@ def detect_in_maps(
         Number of bands, the first ones, in which objects are searched for; None: all. In the others it is seen which
         of these objects have a peak.
     """
-    if count is not None and count < len(maps.value):
-        found = detect_in_maps(maps.of_bands(slice(0, count)), settings, pixel_scale=pixel_scale)
-        return _in_other_bands(found, maps, settings, pixel_scale=pixel_scale)
+    if count is None or count == len(maps.value):
+        return _detect(maps, settings, pixel_scale)
+    found = _detect(maps.of_bands(slice(0, count)), settings, pixel_scale)
+    return _in_other_bands(found, maps, settings, pixel_scale)
+
+
+def _detect(maps: SignificanceMaps, settings: DetectionSettings, pixel_scale: float) -> Detections:
+    """Detect in every band of the maps and in their combination."""
     n, shape = len(maps.value), maps.value.shape[1:]
     combined, combined_sharp = combined_map(maps.value, maps.good), combined_map(maps.sharp, maps.good)
     limits = {"threshold": settings.threshold, "floor": settings.floor}
@@ -238,7 +243,7 @@ def detect_in_maps(
 
 
 def _in_other_bands(
-    found: Detections, maps: SignificanceMaps, settings: DetectionSettings, *, pixel_scale: float
+    found: Detections, maps: SignificanceMaps, settings: DetectionSettings, pixel_scale: float
 ) -> Detections:
     """Objects of the first bands, with their heights in all bands, and whether they have a peak in each."""
     (n, count), (ix, iy) = found.height.shape, pixels_at(found.x, found.y, maps.value.shape[1:])

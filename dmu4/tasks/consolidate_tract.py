@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import numpy as np
 from astropy.table import Table
@@ -107,12 +108,12 @@ class ConsolidateTractTask(PipelineTask):
         NoWorkFound
             If there is no table.
         """
-        tables = list(tables)
+        config, tables = cast("ConsolidateTractConfig", self.config), list(tables)
         if not tables:
             raise NoWorkFound(f"no patch of tract {tract.id} was measured")
         objects = stack_patches(tables)
         scale = tract.wcs.proj_plane_pixel_scales()[0].to_value("arcsec")
-        radius = self.config.matchRadius / scale
+        radius = config.matchRadius / scale
         before = np.asarray(objects["detect_isPrimary"])
         objects["detect_isPrimary"][:] = assign_primaries(
             x=np.asarray(objects["x"]),
@@ -123,7 +124,7 @@ class ConsolidateTractTask(PipelineTask):
             radius=radius,
         )
         bands = [name.removesuffix("_psfFlux") for name in objects.colnames if name.endswith("_psfFlux")]
-        for name, values in kind_columns(objects, bands, detection=self.config.detectionBands).items():
+        for name, values in kind_columns(objects, bands, detection=config.detectionBands).items():
             objects[name][:] = values
         primary = int(np.sum(objects["detect_isPrimary"]))
         self.log.info("tract %d: %d rows of %d patches, %d primary", tract.id, len(objects), len(tables), primary)

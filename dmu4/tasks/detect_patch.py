@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from astropy.table import Column, Table
 from lsst.pex.config import ListField, RangeField
@@ -109,17 +111,18 @@ class DetectPatchTask(PipelineTask):
         NoWorkFound
             If no band has any data.
         """
+        config = cast("DetectPatchConfig", self.config)
         settings = DetectionSettings(
-            threshold=self.config.threshold,
-            floor=self.config.floor,
-            max_area=self.config.maxArea,
-            threads=self.config.threads,
+            threshold=config.threshold,
+            floor=config.floor,
+            max_area=config.maxArea,
+            threads=config.threads,
         )
-        ordered = DetectionBandsFirst(patch, self.config.detectionBands)
-        flat = SkySubtracted(ordered, box=self.config.skyBox)
+        ordered = DetectionBandsFirst(patch, config.detectionBands)
+        flat = SkySubtracted(ordered, box=config.skyBox)
         maps = significance_maps(flat, settings.threads)
         if not maps.good[: ordered.count].any():
-            wanted = ", ".join(self.config.detectionBands or patch.bands)
+            wanted = ", ".join(config.detectionBands or patch.bands)
             raise NoWorkFound(f"no pixel with data in {wanted}, in which objects are searched for")
         found = detect_in_maps(maps, settings, pixel_scale=patch.pixel_scale, count=ordered.count)
         self.log.info("%d objects; bands in order of depth: %s", len(found.x), [ordered.bands[b] for b in found.order])

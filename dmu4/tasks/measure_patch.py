@@ -198,23 +198,24 @@ class MeasurePatchTask(PipelineTask):
         Struct
             ``objects``: the table of `dmu4.objects.columns`.
         """
-        bands = list(in_band_order((*self.config.bands, *data.bands)))
+        config = cast("MeasurePatchConfig", self.config)
+        bands = list(in_band_order((*config.bands, *data.bands)))
         self.metadata["objects"] = len(detections)
         if not len(detections):
             self.log.info("no objects")
             return Struct(objects=empty_rows(bands))
-        data = DetectionBandsFirst(data, self.config.detectionBands)
-        measured = self._measure(data, detections)
-        at = find_positions(measured.shapes, data, projection)
+        ordered = DetectionBandsFirst(data, config.detectionBands)
+        measured = self._measure(ordered, detections)
+        at = find_positions(measured.shapes, ordered, projection)
         objects = absorb(detections, measured.objects.kept, measured.objects.absorbed)
         companions = measured.objects.companions
-        objects = with_companions(objects, detections, companions, data)
+        objects = with_companions(objects, detections, companions, ordered)
         self.metadata["objects"] = len(objects)
-        objects["refBand"] = np.array(data.bands)[measured.objects.reference]
+        objects["refBand"] = np.array(ordered.bands)[measured.objects.reference]
         primary = in_own_area(x=at.x, y=at.y, ra=at.ra, dec=at.dec, patch=patch, sky_map=sky_map)
         numbers = len(objects), len(companions.x), int(np.sum(primary))
         self.log.info("%d objects, %d of them companions of stars; %d primary", *numbers)
-        place = {"tract": patch.tract.id, "patch": patch.id, "pixel_scale": data.pixel_scale}
+        place = {"tract": patch.tract.id, "patch": patch.id, "pixel_scale": ordered.pixel_scale}
         rows = object_rows(measured, at, objects, primary=primary, **place, bands=bands, epochs=epochs)
         return Struct(objects=rows)
 
