@@ -155,9 +155,8 @@ def fit_zero_point(
     """The zero point from stars in the reference catalogue.
 
     Fluxes rather than magnitudes are compared, and stars are selected by their flux on the detector and the typical
-    error of references of that flux: limits on the signal to noise of single references, or weights, that depend on
-    their noise would favour fluctuations of one sign. The error is that of the weighted mean for the quoted errors and
-    the scatter that they do not explain.
+    error of references of that flux: limits and weights that depend on the noise of single references would bias them.
+    The error is that of the weighted mean for the quoted errors and the scatter that they do not explain.
 
     Parameters
     ----------
