@@ -84,6 +84,9 @@ SLOPE_TOLERANCE = 0.05
 PIVOT_ERROR_MAX = 0.005
 """Largest effect in mag of the errors of a fit on typical stars for the fit to be used."""
 
+RANGE_TOLERANCE = 3.0
+"""Colours may be outside the range of a term by this many of their errors."""
+
 _FLOOR = 0.01
 # Additional scatter (mag) of variable stars and unresolved pairs beyond their quoted errors.
 
@@ -161,17 +164,22 @@ def apply(term: ColourTerm, table: Table) -> tuple[np.ndarray, np.ndarray]:
     """Fluxes and errors (nJy, AB) of a band from those of a catalogue.
 
     The result is NaN for a star that lacks the base or the colour, or whose colour is outside the range of the term:
-    otherwise it could cause errors of tenths of a magnitude in zero points.
+    otherwise it could cause errors of tenths of a magnitude in zero points. For a straight line, which noise does not
+    bias, outside means by more than `RANGE_TOLERANCE` errors of the colour: a sharp limit near the colours of many
+    stars (J-Ks of M dwarfs is 0.9) drops those whose Ks is too bright by its noise, and those left are too faint on
+    average. A parabola is not extrapolated.
     """
     needed = (term.base, term.first, term.second)
     if any(f"{name}_flux" not in table.colnames for name in needed):
         return np.full(len(table), np.nan), np.full(len(table), np.nan)
-    (base, _), (first, _), (second, _) = (system_magnitudes(table, name, term.magnitudes) for name in needed)
+    measured = [system_magnitudes(table, name, term.magnitudes) for name in needed]
+    (base, _), (first, first_error), (second, second_error) = measured
     colour = first - second
     c0, c1, c2 = term.coefficients
     magnitude = base + c0 + c1 * colour + c2 * colour**2
+    room = RANGE_TOLERANCE * np.hypot(first_error, second_error) if term.order == 1 else 0.0
     low, high = term.colour_range
-    magnitude[~((colour >= low) & (colour <= high))] = np.nan
+    magnitude[~((colour >= low - room) & (colour <= high + room))] = np.nan
     error = np.sqrt(reference_variance(term, table, colour, term.coefficients))
     offset = vega_to_ab(term.band) if term.magnitudes == "Vega" else 0.0
     flux = flux_of(magnitude + offset)
@@ -282,7 +290,7 @@ def _star_table(term: ColourTerm, table: Table) -> Table:
     stars["worst"] = np.max([error, base_error, first_error, second_error], axis=0)
     # Noise scatters colours out of the range: a sharp cut would bias the slope.
     low, high = term.colour_range
-    room = 3 * np.sqrt(stars["var_colour"])
+    room = RANGE_TOLERANCE * np.sqrt(stars["var_colour"])
     inside = (stars["colour"] >= low - room) & (stars["colour"] <= high + room)
     stars["valid"] = np.isfinite(stars["difference"]) & np.isfinite(stars["worst"]) & inside
     stars["used"] = np.zeros(len(stars), bool)

@@ -18,6 +18,12 @@ APERTURES = (1.0, 1.5, 2.0, 3.0)
 MISFIT_MAX = 0.01
 """Difference from the PSF, as a fraction of the flux, below which a star is always used for the zero point."""
 
+SIGNAL_TO_NOISE = (7.0, 4.0, 0.0)
+"""Smallest typical signal to noise of reference fluxes; the next is used if one leaves too few stars.
+
+2MASS calls a band detected above 5 (Skrutskie et al. 2006, AJ 131, 1163), below which noise takes hardly a star of 7.
+"""
+
 _SCATTER_MAX = 0.1
 # Largest scatter of stars beyond their quoted errors, as a fraction: more would be outliers.
 
@@ -148,9 +154,9 @@ def fit_zero_point(
 ) -> ZeroPoint:
     """The zero point from stars in the reference catalogue.
 
-    Fluxes rather than magnitudes are compared, and stars are selected by their flux on the detector: a limit on the
-    signal to noise of the reference, or weights that depend on its noise, would favour upward fluctuations. The error
-    is that of the weighted mean for the quoted errors and the scatter that they do not explain.
+    Fluxes rather than magnitudes are compared, and stars are selected by their flux on the detector and the typical
+    error of references of that flux: limits and weights that depend on the noise of single references would bias them.
+    The error is that of the weighted mean for the quoted errors and the scatter that they do not explain.
 
     Parameters
     ----------
@@ -251,11 +257,12 @@ def _fit_scale(
 ) -> _Scale:
     """Weighted mean of reference over flux of the brighter valid stars, without outliers; see `fit_zero_point`."""
     scale = float(np.median(reference[valid] / flux[valid]))
-    for limit in (10.0, 7.0, 4.0, 0.0):
+    # a limit on the quoted error, which follows the noisy flux, would select references that fluctuated down
+    reference_error = typical_error(flux, reference_error, valid)
+    for limit in SIGNAL_TO_NOISE:
         chosen = valid & (scale * flux > limit * reference_error)
         if chosen.sum() >= max(min_stars, 20):
             break
-    reference_error = typical_error(flux, reference_error, chosen)
     flux = np.where(valid, flux, np.nan)
     used, excess = chosen, intrinsic**2
     for _ in range(10):

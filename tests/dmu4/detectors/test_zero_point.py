@@ -50,6 +50,23 @@ def test_unbiased_over_many_detectors(scatter: float) -> None:
     assert np.std(errors / [fit.error for fit in fits]) == pytest.approx(1, abs=0.1)
 
 
+def test_errors_that_follow_the_noise() -> None:
+    """Errors quoted in mag, so that those in flux are larger for references that fluctuated up, do not bias: 0.002 mag.
+
+    Most stars are near the limits of the signal to noise, where such references would be dropped.
+    """
+    errors = []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        flux = 10 ** rng.uniform(4, 4.5, 60)
+        true = flux * 10 ** (-0.4 * (28 - AB_ZERO_POINT))
+        relative = 0.13 * (flux / 1e4) ** -1.0
+        reference = true * (1 + rng.normal(0, relative))
+        changes = {"flux": flux, "flux_error": 0.003 * flux, "reference": reference}
+        errors.append(_fit(rng, stars=60, reference_error=relative * reference, **changes).magnitude - 28)
+    assert abs(np.mean(errors)) < 0.002
+
+
 def test_stars_unlike_the_psf(rng: np.random.Generator) -> None:
     """Pairs that are 8 per cent too bright hide in references of 6 per cent; their misfit with the PSF shows."""
     stars = 400
