@@ -15,8 +15,8 @@ from dmu0.figure_style import DIVERGING, MAGNITUDE, band_colour, band_marker, ba
 from dmu0.figures import axis_labels, finish_sky_axes, right_ascension
 from dmu0.robust_statistics import robust_scatter
 from dmu0.sky.sphere import SkyPlane
+from dmu2.bright_stars import BrightStars
 from dmu5.accuracy import ReferenceOffset, StarFluxes
-from dmu5.bright_stars import BrightStars
 from dmu5.checks import Check
 from dmu5.diagnostics import DWARF_LOCUS, Locus, Offsets, good_flux
 from dmu5.quality_checks import BASELINE_RATIO, REFERENCE_MAG, short_value, verdict_table

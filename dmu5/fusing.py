@@ -14,8 +14,8 @@ from lsst.daf.butler import MissingCollectionError, MissingDatasetTypeError
 from dmu0.schema.columns import SchemaColumn
 from dmu0.schema.tables import with_schema
 from dmu0.surveys import Survey, chosen_tracts
+from dmu2.bright_stars import BrightStars
 from dmu4.butler.repository import open_butler
-from dmu5.bright_stars import BrightStars
 
 log = logging.getLogger(__name__)
 

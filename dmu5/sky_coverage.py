@@ -15,6 +15,7 @@ from dmu0.files.provenance import Provenance
 from dmu0.sky.skymap import Patch, survey_patches
 from dmu0.surveys import Survey
 from dmu1.sky_maps import moc_area, write_moc
+from dmu2.bright_stars import BrightStars
 from dmu4.butler.repository import open_butler
 from dmu5.picture import read_coadd_image
 
@@ -150,6 +151,17 @@ def _positions(patch: Patch) -> tuple[np.ndarray, np.ndarray]:
 
 HALO_ORDER = 16
 """HEALPix order of the map of halos: cells of 3 arcsec."""
+
+
+def halo_moc(stars: BrightStars, *, order: int = HALO_ORDER) -> MOC:
+    """The sky inside the halos of bright stars, in HEALPix cells of an order."""
+    if not len(stars.ra):
+        return MOC.new_empty(order)
+    # Cells whose centres are inside: all that circles touch would make the area of many small ones far too large.
+    circles = zip(stars.ra, stars.dec, stars.radius / 3600, strict=True)
+    inside = [hpgeom.query_circle(2**order, *circle, nest=True) for circle in circles]
+    cells = np.unique(np.concatenate(inside)).astype(np.uint64)
+    return MOC.from_healpix_cells(cells, depth=np.full(len(cells), order, np.uint8), max_depth=order)
 
 
 def write_mocs(mocs: Mapping[str, MOC], folder: Path, *, halos: MOC, provenance: Provenance) -> dict[str, float]:

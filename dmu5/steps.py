@@ -14,9 +14,9 @@ from dmu0.files.provenance import gather_provenance
 from dmu0.schema.columns import schema_columns
 from dmu0.schema.tables import empty_table
 from dmu0.surveys import Survey, chosen_tracts
+from dmu2.bright_stars import BrightStars
 from dmu2.steps import REFCAT
 from dmu5.arrow_tables import from_arrow
-from dmu5.bright_stars import BrightStars
 from dmu5.fusing import fuse, read_objects
 from dmu5.writers import parquet_path, write_parquet, write_schema
 

@@ -17,7 +17,7 @@ PLANES = MappingProxyType(
         "EDGE": "near the edge of a detector",
         "SUSPECT": "in the non-linear range, or under a halo",
         "DETECTED": "in the footprint of a source",
-        "BRIGHT_OBJECT": "near a very bright star",
+        "BRIGHT_OBJECT": "in the halo of a bright star of a catalogue",
         "CLIPPED": "an input was rejected here because it disagreed with the others",
         "STREAK": "trail of a satellite or an aeroplane",
         "INEXACT_PSF": "inputs differ across the pixel's neighbourhood, so that the PSF is approximate",

@@ -15,10 +15,11 @@ from dmu0.files.metadata import in_lines
 from dmu0.files.provenance import gather_provenance
 from dmu0.published.coadds import Source, survey_source
 from dmu0.published.lsst_butler import find_coadds
-from dmu0.sky.skymap import survey_patches
+from dmu0.sky.skymap import chosen_patches, make_sky_map, survey_patches
 from dmu0.surveys import Survey
 from dmu1.mosaics import COADD_KINDS, coadds_of_patches
 from dmu1.steps import patches_to_make
+from dmu2.bright_stars import BrightStars
 from dmu2.refcat import read_shard
 from dmu4.butler.repository import (
     INPUTS,
@@ -38,6 +39,7 @@ DATASET_TYPES = {
     "vircam_pawprint": (("instrument", "exposure", "detector"), "ImageV2"),
     "vircam_confidence": (("instrument", "exposure", "detector"), "ImageV2"),
     "refcat": (("htm7",), "ArrowAstropy"),
+    "bright_stars": (("skymap", "tract"), "ArrowAstropy"),
     "sky_map": (("skymap",), "StructuredDataDict"),
     "optical_coadd_source": (("skymap", "tract", "patch", "band"), "StructuredDataDict"),
 }
@@ -97,7 +99,8 @@ def make_repository(survey: Survey, *, run: str, tracts: str = "") -> Repository
         butler.put(survey.sky_map.model_dump(mode="json"), "sky_map", run=collection)
         if survey.vista is not None and survey.vista.stack_bands:
             _ingest_stacks(butler, survey, collection, report)
-        _put_references(butler, survey, collection, report)
+        stars = _put_references(butler, survey, collection, report)
+        _put_bright_stars(butler, survey, tracts, stars, collection)
         _put_coadd_sources(butler, survey, tracts, collection, report)
         newest(butler, INPUTS, collection)
     return report
@@ -153,10 +156,28 @@ def _ingest_stacks(butler: Butler, survey: Survey, run: str, report: RepositoryR
         butler.ingest(*files, transfer="direct")
 
 
-def _put_references(butler: Butler, survey: Survey, run: str, report: RepositoryReport) -> None:
+def _put_references(butler: Butler, survey: Survey, run: str, report: RepositoryReport) -> BrightStars:
+    """Store the shards of the reference catalogue; returns their bright stars."""
+    stars = []
     for path in sorted((survey.folders[2] / "refcat").glob("*.parquet")):
-        butler.put(read_shard(path), "refcat", htm7=int(path.stem), run=run)
+        shard = read_shard(path)
+        butler.put(shard, "refcat", htm7=int(path.stem), run=run)
         report.counts["refcat"] = report.counts.get("refcat", 0) + 1
+        stars.append(BrightStars.of_shard(shard))
+    return BrightStars.joined(stars)
+
+
+def _put_bright_stars(butler: Butler, survey: Survey, tracts: str, stars: BrightStars, run: str) -> None:
+    """Store the bright stars whose halos reach each tract; a table without rows if there are none.
+
+    They are a dataset of their own, because those of a patch may be in shards of the reference catalogue that the
+    patch does not overlap.
+    """
+    sky_map = make_sky_map(survey.sky_map)
+    for number in chosen_patches(survey, tracts):
+        tract = sky_map.tract(number)
+        region = tract.box_polygon(tract.bbox.padded(tract.patch_border))
+        butler.put(stars.reaching(region).to_table(), "bright_stars", tract=number, run=run)
 
 
 def _put_coadd_sources(butler: Butler, survey: Survey, tracts: str, run: str, report: RepositoryReport) -> None:

@@ -23,9 +23,11 @@ from dmu0.files.code_version import code_version
 from dmu0.published.lsst import PSF_CORRECTION
 from dmu0.sky.cells import common_cell
 from dmu0.sky.tract import Patch
+from dmu2.bright_stars import BrightStars
+from dmu4.coadds.halos import coadd_mask
 from dmu4.coadds.maps import describe_coadd
 from dmu4.coadds.planes import CoaddInput, CoaddPlanes
-from obs_vista.masks import BIT, to_mask
+from obs_vista.masks import BIT
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def make_cell_coadd(
     band: str,
     provenance: CoaddProvenance | None = None,
     light: np.ndarray | None = None,
+    stars: BrightStars | None = None,
     metadata: dict[str, int | float | str | bool] | None = None,
 ) -> CellCoadd:
     """A `CellCoadd` in nJy.
@@ -108,6 +111,9 @@ def make_cell_coadd(
     light
         Fraction of a star's light in the stamp of each cell [cell row, cell column], NaN where it is unknown, stored as
         aperture correction of PSF fluxes; None: nothing is known of it.
+    stars
+        Bright stars around the patch, whose halos become the mask plane BRIGHT_OBJECT; None: the plane is that of
+        ``planes``.
     metadata
         Metadata to store, in addition to the statistics of `describe_coadd` and the version of the code.
     """
@@ -121,7 +127,7 @@ def make_cell_coadd(
         corrections = {PSF_CORRECTION: CellField(unknown, 1 / light)}
     coadd = CellCoadd(
         Image(planes.image, bbox=box, unit=u.nJy),
-        mask=to_mask(planes.mask, bbox=box),
+        mask=coadd_mask(planes.mask, patch, stars),
         variance=Image(planes.variance, bbox=box, unit=u.nJy**2),
         mask_fractions={"rejected": Image(planes.rejected, bbox=box)} if planes.rejected.any() else None,
         noise_realizations=[Image(noise, bbox=box, unit=u.nJy) for noise in planes.noise],

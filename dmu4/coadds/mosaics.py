@@ -43,10 +43,10 @@ _TOLERANCE = 5e-5
 def mosaic_settings(*, n_noise: int, threads: int) -> CoaddSettings:
     """How published images are resampled.
 
-    Only pixels without data are left out, every mask plane is kept, and so is every pixel: unlike exposures, tiles lie
-    side by side, and there may be no other where one ends.
+    Only pixels without data are left out, every mask plane is kept that is not made anew for the patch, and so is
+    every pixel: unlike exposures, tiles lie side by side, and there may be no other where one ends.
     """
-    kept = [name for name in PLANES if name not in ("NO_DATA", "CLIPPED", "REJECTED", "INEXACT_PSF")]
+    kept = [name for name in PLANES if name not in ("NO_DATA", "CLIPPED", "REJECTED", "INEXACT_PSF", "BRIGHT_OBJECT")]
     return CoaddSettings(
         order=ORDER,
         drop=int(BIT["NO_DATA"]),

@@ -41,7 +41,7 @@ class CoaddSettings:
 
     order: int = 3
     drop: int = int(bits("NO_DATA", "BAD", "CR", "STREAK"))
-    propagate: int = int(bits("SAT", "INTRP", "SUSPECT", "EDGE", "BRIGHT_OBJECT"))
+    propagate: int = int(bits("SAT", "INTRP", "SUSPECT", "EDGE"))
     whole: float = 0.9
     rejection: RejectionLimits | None = field(default_factory=RejectionLimits)
     n_noise: int = 1

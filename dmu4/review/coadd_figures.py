@@ -33,7 +33,7 @@ def _bare(axis: plt.Axes, title: str) -> None:
 
 
 def plot_coadds(reviews: Sequence[CoaddReview]) -> Figure:
-    """Every coadd, one row per patch and one column per band, in units of its noise; rejected regions are outlined."""
+    """Every coadd, a row per patch and a column per band, in units of its noise; rejected regions, halos outlined."""
     bands, patches = bands_of(reviews), patches_of(reviews)[:6]
     side = float(np.clip(14.5 / max(len(bands), 1), 1.45, 4.5))  # inches: few bands are shown larger
     figure, axes = plt.subplots(
@@ -49,8 +49,9 @@ def plot_coadds(reviews: Sequence[CoaddReview]) -> Figure:
                 axis.text(0.5, 0.5, "none", ha="center", va="center", transform=axis.transAxes)
                 continue
             shown = axis.imshow(review.picture, origin="lower", cmap="gray", vmin=-2, vmax=12)
-            if review.clipped.max() > 0.2:
-                axis.contour(review.clipped, levels=[0.2], colors="tab:orange", linewidths=0.6)
+            for shares, level, colour in ((review.halos, 0.5, "tab:blue"), (review.clipped, 0.2, "tab:orange")):
+                if shares.min() < level < shares.max():
+                    axis.contour(shares, levels=[level], colors=colour, linewidths=0.6)
     figure.colorbar(shown, ax=axes, label="signal to noise", shrink=0.6)
     return figure
 

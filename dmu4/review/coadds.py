@@ -47,8 +47,8 @@ class CoaddReview:
         The coadd's metadata.
     picture
         Signal to noise of binned pixels; NaN without data.
-    clipped, exposures
-        Binned maps: fraction of pixels with a rejected input, and number of inputs.
+    clipped, halos, exposures
+        Binned maps: fraction of pixels with a rejected input, fraction in the halos of bright stars, number of inputs.
     depth, seeing
         Maps of the cells: AB mag of 5 sigma in an aperture of 2 arcsec diameter, and FWHM in arcsec.
     empty
@@ -66,6 +66,7 @@ class CoaddReview:
     statistics: dict[str, int | float | str]
     picture: np.ndarray
     clipped: np.ndarray
+    halos: np.ndarray
     exposures: np.ndarray
     depth: np.ndarray
     seeing: np.ndarray
@@ -136,6 +137,7 @@ def review_coadd(coadd: CellCoadd, exposures: np.ndarray | None, *, patch: int, 
         statistics=dict(coadd.metadata),
         picture=picture_of(image, variance, good),
         clipped=binned(((mask & BIT["CLIPPED"]) != 0).astype(float), factor),
+        halos=binned(((mask & BIT["BRIGHT_OBJECT"]) != 0).astype(float), factor),
         exposures=binned(exposures.astype(float), factor),
         depth=depth_map(coadd, pixel_scale=scale),
         seeing=seeing_map(coadd, pixel_scale=scale),

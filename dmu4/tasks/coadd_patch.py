@@ -25,6 +25,7 @@ from lsst.pipe.base.connectionTypes import Input, Output, PrerequisiteInput
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
+from dmu2.bright_stars import BrightStars
 from dmu4.coadds.artefacts import RejectionLimits
 from dmu4.coadds.cell_coadd import cell_size, make_cell_coadd, make_provenance
 from dmu4.coadds.inputs import OpenInput, open_input, shared_error, weight_of
@@ -68,6 +69,12 @@ class CoaddPatchConnections(PipelineTaskConnections, dimensions=("skymap", "trac
         name="sky_map",
         storageClass="StructuredDataDict",
         dimensions=("skymap",),
+    )
+    bright_stars = PrerequisiteInput(
+        doc="Bright stars whose halos reach the tract, for the mask plane BRIGHT_OBJECT.",
+        name="bright_stars",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract"),
     )
     coadd = Output(
         doc="The coadd in nJy with mask, variance, cell PSFs, noise and provenance.",
@@ -117,7 +124,7 @@ class CoaddPatchConfig(PipelineTaskConfig, pipelineConnections=CoaddPatchConnect
     drop = ListField[str](doc="Mask planes of excluded input pixels.", default=["NO_DATA", "BAD", "CR", "STREAK"])
     propagate = ListField[str](
         doc="Mask planes that are propagated from any input to the coadd.",
-        default=["SAT", "INTRP", "SUSPECT", "EDGE", "BRIGHT_OBJECT"],
+        default=["SAT", "INTRP", "SUSPECT", "EDGE"],
     )
     reject = Field[bool](
         doc="Whether to reject features that appear in one epoch only (three epochs or more).", default=True
@@ -163,6 +170,7 @@ class CoaddPatchTask(PipelineTask):
     6. An input contributes to the cells that it fills, so that each cell has a single PSF with the same weights. Pixels
        near cells with different inputs, and in cells that no input fills, are marked INEXACT_PSF, because their PSF is
        not that of the cell. Parts of a cell with different inputs are zones, whose PSFs are stored with the coadd.
+    7. Pixels in the halos of bright stars of the reference catalogue are marked BRIGHT_OBJECT, and used as all others.
     """
 
     ConfigClass = CoaddPatchConfig
@@ -180,7 +188,9 @@ class CoaddPatchTask(PipelineTask):
         inputs = self.open_inputs(
             butlerQC.get(inputRefs.visit_images), butlerQC.get(inputRefs.summaries), patch, common=common
         )
-        butlerQC.put(self.run(inputs, patch, skymap=data_id["skymap"], band=data_id["band"], common=common), outputRefs)
+        stars = BrightStars.from_table(butlerQC.get(inputRefs.bright_stars))
+        names = {"skymap": str(data_id["skymap"]), "band": str(data_id["band"])}
+        butlerQC.put(self.run(inputs, patch, **names, common=common, stars=stars), outputRefs)
 
     def open_inputs(
         self,
@@ -233,7 +243,14 @@ class CoaddPatchTask(PipelineTask):
         return opened
 
     def run(
-        self, inputs: Sequence[OpenInput], patch: Patch, *, skymap: str, band: str, common: Table | None = None
+        self,
+        inputs: Sequence[OpenInput],
+        patch: Patch,
+        *,
+        skymap: str,
+        band: str,
+        common: Table | None = None,
+        stars: BrightStars | None = None,
     ) -> Struct:
         """Coadd images.
 
@@ -247,6 +264,8 @@ class CoaddPatchTask(PipelineTask):
             Names of the sky map and the band.
         common
             Common zero points of the detectors, whose common error is stored with the coadd.
+        stars
+            Bright stars whose halos are marked in the mask; None: none are known.
 
         Returns
         -------
@@ -272,7 +291,7 @@ class CoaddPatchTask(PipelineTask):
         provenance = make_provenance(sources, [one.record for one in inputs], planes, nominal, box)
         metadata = self._metadata(inputs, planes, common)
         coadd = make_cell_coadd(
-            planes, stamps, patch, skymap=skymap, band=band, provenance=provenance, metadata=metadata
+            planes, stamps, patch, skymap=skymap, band=band, provenance=provenance, stars=stars, metadata=metadata
         )
         covered = float((planes.count > 0).mean())
         self.log.info("%.1f%% of the patch has data, %d images at most.", 100 * covered, planes.count.max())

@@ -35,6 +35,7 @@ from dmu0.robust_statistics import SIGMA_TO_FWHM
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
+from dmu2.bright_stars import BrightStars
 from dmu4.coadds.cell_coadd import cell_size, has_data, make_cell_coadd
 from dmu4.coadds.correlated_noise import correlated_noise, noise_kernel, sky_noise_correlation
 from dmu4.coadds.mosaics import (
@@ -80,6 +81,12 @@ class ImportOpticalConnections(PipelineTaskConnections, dimensions=("skymap", "t
         storageClass="StructuredDataDict",
         dimensions=("skymap",),
     )
+    bright_stars = PrerequisiteInput(
+        doc="Bright stars whose halos reach the tract, for the mask plane BRIGHT_OBJECT.",
+        name="bright_stars",
+        storageClass="ArrowAstropy",
+        dimensions=("skymap", "tract"),
+    )
     coadd = Output(
         doc="The coadd in nJy with its mask, variance, PSF and noise.",
         name="deep_coadd",
@@ -108,7 +115,8 @@ class ImportOpticalTask(PipelineTask):
 
     1. Pixels keep their values, in nJy, if they are on the grid of the patch according to their header. Other images,
        and mosaics of several tiles, are resampled like single images, with variance and noise.
-    2. Mask planes keep their meaning; planes missing from the file are never set.
+    2. Mask planes keep their meaning; planes missing from the file are never set. BRIGHT_OBJECT alone is made anew,
+       from the reference catalogue as in all other bands.
     3. Without a variance, that of the weight map or of the sky is used; without a PSF, it is fitted to stars. One PSF
        stamp for the whole patch is varied over its cells as the sizes and shapes of its stars vary.
     4. Noise realizations of the file are used; without any they are made, with the variance of the pixels and the
@@ -131,14 +139,15 @@ class ImportOpticalTask(PipelineTask):
         where = {name: data_id[name] for name in ("skymap", "tract", "patch", "band")}
         name = Path(str(source["path"])).name
         stamp = read_psf(Path(source["psf_path"])) if source.get("psf_path") else None
+        stars = BrightStars.from_table(butlerQC.get(inputRefs.bright_stars))
         names = {"skymap": str(data_id["skymap"]), "band": str(data_id["band"])}
         tiles = [source, *source.get("others", ())]
         in_butler = source["kind"] == "lsst" and source.get("collection") is not None
         if len(tiles) == 1 and (in_butler or is_on_grid(*read_geometry(Path(source["path"])), patch)):
             coadd = on_patch(read_source(source, where), patch, name=name)
-            made = self.run(coadd, stamp, patch, **names, name=name)
+            made = self.run(coadd, stamp, patch, **names, name=name, stars=stars)
         else:
-            made = self.run_mosaic(self.open_tiles(tiles, where, patch), stamp, patch, **names)
+            made = self.run_mosaic(self.open_tiles(tiles, where, patch), stamp, patch, **names, stars=stars)
         butlerQC.put(made, outputRefs)
 
     def open_tiles(self, tiles: Sequence[Source], where: dict[str, int | str], patch: Patch) -> list[CoaddInput]:
@@ -174,7 +183,14 @@ class ImportOpticalTask(PipelineTask):
         return opened
 
     def run_mosaic(
-        self, inputs: Sequence[CoaddInput], stamp: PsfStamp | None, patch: Patch, *, skymap: str, band: str
+        self,
+        inputs: Sequence[CoaddInput],
+        stamp: PsfStamp | None,
+        patch: Patch,
+        *,
+        skymap: str,
+        band: str,
+        stars: BrightStars | None = None,
     ) -> Struct:
         """Make a coadd from images on other pixel grids.
 
@@ -188,6 +204,8 @@ class ImportOpticalTask(PipelineTask):
             The patch.
         skymap, band
             Names.
+        stars
+            Bright stars whose halos are marked in the mask; None: none are known.
 
         Returns
         -------
@@ -215,10 +233,20 @@ class ImportOpticalTask(PipelineTask):
         metadata |= {"resampled": True, "tiles": len(files)} | self._note(stamp, files[0], band)
         self.log.info("%s: %.1f%% of the patch has data, PSF from %s.", files[0], 100 * good.mean(), source)
         stamps = np.where(filled[:, :, None, None], stamps, np.nan)
-        return Struct(coadd=make_cell_coadd(planes, stamps, patch, skymap=skymap, band=band, metadata=metadata))
+        return Struct(
+            coadd=make_cell_coadd(planes, stamps, patch, skymap=skymap, band=band, stars=stars, metadata=metadata)
+        )
 
     def run(
-        self, coadd: OpticalCoadd, stamp: PsfStamp | None, patch: Patch, *, skymap: str, band: str, name: str
+        self,
+        coadd: OpticalCoadd,
+        stamp: PsfStamp | None,
+        patch: Patch,
+        *,
+        skymap: str,
+        band: str,
+        name: str,
+        stars: BrightStars | None = None,
     ) -> Struct:
         """Convert a published coadd.
 
@@ -234,6 +262,8 @@ class ImportOpticalTask(PipelineTask):
             Names of the sky map and the band.
         name
             Name of the file, for the metadata.
+        stars
+            Bright stars whose halos are marked in the mask, in place of those of the file; None: those of the file.
 
         Returns
         -------
@@ -254,25 +284,16 @@ class ImportOpticalTask(PipelineTask):
         stamps, source, light = self._stamps(coadd, None if stamp is None else stamp.stamp, patch, good, cells)
         noise = [np.where(good, plane, np.nan) for plane in coadd.noise[: self.config.noisePlanes]]
         noise += self._made_noise(coadd, good, patch, band, first=len(noise))
-        count = None if cells is None else cells.input_count()
-        planes = CoaddPlanes(
-            planes=np.stack([coadd.image, *noise]).astype(np.float32),
-            variance=coadd.variance,
-            mask=coadd.mask,
-            count=np.where(good, 1 if count is None else on_pixels(count, cell_size(patch)), 0).astype(np.int16),
-            rejected=np.zeros(good.shape, np.float32) if coadd.rejected is None else coadd.rejected,
-            signature=good.astype(np.uint32),
-            cell_counts=np.zeros((*stamps.shape[:2], 1), np.int64),
-            clipped=np.zeros(1, np.int64),
-        )
+        planes = _published_planes(coadd, good, noise, cells, cell=cell_size(patch))
         metadata: Metadata = {"source_file": name, "psf_source": source, "psf_correction": 1 / light}
-        metadata |= {"planes_left_out": " ".join(coadd.left_out)}
+        metadata |= {"planes_left_out": _left_out(coadd, stars)}
         metadata |= {"noise_source": "published" if coadd.noise and self.config.noisePlanes else "made here"}
         metadata |= self._note(stamp, name, band) | dict(coadd.notes)
         self.log.info("%s: %.1f%% of the patch has data, PSF from %s.", name, 100 * good.mean(), source)
         provenance, in_stamps = (None, None) if cells is None else (cells.provenance, cells.light)
+        names = {"skymap": skymap, "band": band}
         made = make_cell_coadd(
-            planes, stamps, patch, skymap=skymap, band=band, provenance=provenance, light=in_stamps, metadata=metadata
+            planes, stamps, patch, **names, provenance=provenance, light=in_stamps, stars=stars, metadata=metadata
         )
         return Struct(coadd=made)
 
@@ -325,3 +346,26 @@ class ImportOpticalTask(PipelineTask):
             stamp, source = cell_psfs(stamp, variation, filled.shape, cell=cell), f"stamps, {describe(variation)}"
             light = 1.0
         return np.where(filled[:, :, None, None], stamp, np.nan), source, light
+
+
+def _published_planes(
+    coadd: OpticalCoadd, good: np.ndarray, noise: Sequence[np.ndarray], cells: PublishedCells | None, *, cell: int
+) -> CoaddPlanes:
+    """The pixels of a published coadd, with data where ``good``, with its noise realizations and cells of a side."""
+    count = None if cells is None else cells.input_count()
+    return CoaddPlanes(
+        planes=np.stack([coadd.image, *noise]).astype(np.float32),
+        variance=coadd.variance,
+        mask=coadd.mask,
+        count=np.where(good, 1 if count is None else on_pixels(count, cell), 0).astype(np.int16),
+        rejected=np.zeros(good.shape, np.float32) if coadd.rejected is None else coadd.rejected,
+        signature=good.astype(np.uint32),
+        cell_counts=np.zeros((good.shape[0] // cell, good.shape[1] // cell, 1), np.int64),
+        clipped=np.zeros(1, np.int64),
+    )
+
+
+def _left_out(coadd: OpticalCoadd, stars: BrightStars | None) -> str:
+    """The mask planes of a published coadd that ours lacks; halos are replaced if bright stars are known."""
+    replaced = stars is not None and (coadd.mask & BIT["BRIGHT_OBJECT"]).any()
+    return " ".join([*coadd.left_out, *(["BRIGHT_OBJECT"] if replaced else [])])

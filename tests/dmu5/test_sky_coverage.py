@@ -13,7 +13,8 @@ from mocpy import MOC
 
 from dmu0.files.provenance import Provenance
 from dmu1.sky_maps import moc_area
-from dmu5.sky_coverage import count_pixels, covered_cells, map_order, write_mocs
+from dmu2.bright_stars import BrightStars
+from dmu5.sky_coverage import count_pixels, covered_cells, halo_moc, map_order, write_mocs
 
 SCALE = 0.2  # arcsec
 ORDER = map_order(SCALE)
@@ -83,3 +84,14 @@ def test_bands_have_their_own_maps(tmp_path: Path, provenance: Provenance) -> No
     assert MOC.load(str(tmp_path / "vk.moc.fits")) == mocs["vk"]
     with fits.open(tmp_path / "g.moc.fits") as hdus:
         assert any(hdu.header.get("GITHASH") == provenance.commit for hdu in hdus)
+
+
+def test_the_area_of_halos_is_that_of_circles() -> None:
+    """Two circles that overlap count once; without stars there is none."""
+    bright = BrightStars(np.array([10.0, 10.0, 11.0]), np.array([-5.0, -5.0, -5.0]), np.array([120.0, 60.0, 30.0]))
+    area = halo_moc(bright).sky_fraction * 4 * np.pi * np.degrees(1) ** 2 * 3600**2
+    assert area == pytest.approx(np.pi * (120**2 + 30**2), rel=0.01)
+    many = BrightStars(np.arange(200) * 0.02, np.full(200, -30.0), np.full(200, 11.0))
+    area = halo_moc(many).sky_fraction * 4 * np.pi * np.degrees(1) ** 2 * 3600**2
+    assert area == pytest.approx(200 * np.pi * 11**2, rel=0.02)
+    assert halo_moc(BrightStars.joined([])).empty()

@@ -9,11 +9,14 @@ import yaml
 from astropy.table import Table
 from lsst.daf.butler import Butler, DatasetType
 
-from dmu0.sky.skymap import survey_patches
+from dmu0.sky.skymap import make_sky_map, survey_patches
 from dmu0.surveys import Survey, load_survey
+from dmu2.bright_stars import BrightStars, halo_radius
+from dmu2.refcat import empty_shard, write_shards
 from dmu4.butler.ingest import make_repository
 from dmu4.butler.repository import has_collection, open_butler
 from dmu4.review.repository import dataset_counts, visit_table
+from obs_vista.photometry import flux_of
 
 
 def test_only_what_was_accepted_is_ingested(survey: Survey) -> None:
@@ -66,6 +69,29 @@ def test_coadds_of_another_butler_are_named(made_survey: Survey, tmp_path: Path)
     assert source["kind"] == "lsst"
     with Butler.from_config(source["path"], collections=source["collection"]) as butler:
         assert butler.get("deep_coadd", where) == {"a": 1}
+
+
+def test_bright_stars_of_a_tract(survey: Survey) -> None:
+    """Those whose halos reach it are stored, one beside it too; faint stars and one too far away are not."""
+    tract = make_sky_map(survey.sky_map).tract(8524)
+    west = tract.wcs.pixel_to_world(tract.bbox.x.stop + 20 / 0.168, tract.bbox.y.stop / 2)  # 20 arcsec beyond
+    table = empty_shard(5)
+    table["id"] = np.arange(1, 6)
+    table["coord_ra"] = np.radians([35.61, 35.62, west.ra.deg, west.ra.deg - 0.8, 35.61 - 180])
+    table["coord_dec"] = np.radians([-5.11, -5.12, west.dec.deg, west.dec.deg, 5.0])
+    table["gaia_g_flux"] = flux_of(np.array([16.0, 18.0, 9.0, 9.0, 9.0]))
+    write_shards(table, survey.folders[2] / "refcat")
+    make_repository(survey, run="one")
+    with open_butler(survey, collections="inputs") as butler:
+        stars = BrightStars.from_table(butler.get("bright_stars", tract=8524))
+    assert sorted(np.round(stars.ra, 6)) == sorted(np.round([35.61, west.ra.deg], 6))
+    np.testing.assert_allclose(np.sort(stars.radius), halo_radius(np.array([16.0, 9.0])), rtol=1e-6)
+
+
+def test_a_survey_without_references_has_no_bright_stars(made_survey: Survey) -> None:
+    """A table without rows, so that coadds are made."""
+    with open_butler(made_survey, collections="inputs") as butler:
+        assert len(BrightStars.from_table(butler.get("bright_stars", tract=8524)).ra) == 0
 
 
 def test_made_again_it_is_the_same(made_survey: Survey) -> None:

@@ -20,7 +20,7 @@ def test_what_a_coadd_drops_and_carries() -> None:
     settings = CoaddSettings()
     carried = {name for name, bit in BIT.items() if settings.propagate & bit}
     dropped = {name for name, bit in BIT.items() if settings.drop & bit}
-    assert carried == {"SAT", "INTRP", "SUSPECT", "EDGE", "BRIGHT_OBJECT"}
+    assert carried == {"SAT", "INTRP", "SUSPECT", "EDGE"}
     assert dropped == {"NO_DATA", "BAD", "CR", "STREAK"}
 
 

@@ -14,7 +14,8 @@ from dmu0.robust_statistics import SIGMA_TO_FWHM, robust_scatter
 from dmu0.sky.skymap import make_sky_map
 from dmu0.sky.tract import Patch
 from dmu0.surveys import SkyMapConfig
-from dmu4.coadds.cell_coadd import cell_size, has_data
+from dmu2.bright_stars import BrightStars
+from dmu4.coadds.cell_coadd import cell_size, has_data, pixel_scale
 from dmu4.coadds.correlated_noise import aperture_error_scale, aperture_sums
 from dmu4.coadds.mosaics import (
     StampPsf,
@@ -233,8 +234,12 @@ def test_tiles_become_one_image(tmp_path, patch, rng):
     task = ImportOpticalTask(config=ImportOpticalConfig())
     opened = task.open_tiles(tiles[::-1], {"band": "i"}, patch)
     assert [one.name for one in opened] == ["i tile_0.fits", "i tile_1.fits"]
-    coadd = task.run_mosaic(opened, None, patch, skymap="field", band="i").coadd
+    star = patch.wcs.pixel_to_world([40.0], [70.0])
+    stars = BrightStars(star.ra.deg, star.dec.deg, 20.5 * np.array([pixel_scale(patch)]))
+    coadd = task.run_mosaic(opened, None, patch, skymap="field", band="i", stars=stars).coadd
     assert coadd.metadata["tiles"] == 2
+    rows, columns = np.nonzero(coadd.mask.get("BRIGHT_OBJECT"))
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (20, 60, 50, 90)
     mask = coadd.mask.get("NO_DATA")
     assert not mask.any()
     x, y = places(patch, sky)

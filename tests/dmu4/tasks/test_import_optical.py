@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import tests.scenes.exposures as scene
 from dmu0.published.coadds import OpticalCoadd, OpticalError, PsfStamp, on_patch, read_hsc, read_plain, read_psf
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
+from dmu2.bright_stars import BrightStars
 from dmu4.psf.moments import fwhm
 from dmu4.review.coadds import empty_apertures
 from dmu4.tasks.import_optical import ImportOpticalConfig, ImportOpticalTask, read_source
@@ -54,6 +56,29 @@ def test_pixels_are_untouched(task, patch, rng):
     assert made.noise_realizations[0].array.std() == pytest.approx(1.0, abs=0.02)
     assert str(made.metadata["psf_source"]).startswith("stamps, ")
     assert str(made.metadata["psf_source"]).endswith(" stars")
+
+
+def test_halos_are_those_of_the_reference_catalogue(task, patch, rng):
+    """They replace the plane of the file, which the metadata say; pixels, variance and noise are as without them."""
+    coadd = starry(rng)
+    coadd.mask[5:9, 5:9] = BIT["BRIGHT_OBJECT"] | BIT["EDGE"]
+    coadd = dataclasses.replace(coadd, left_out=("NOISE",))
+    stamp, names = PsfStamp(np.pad([[1.0]], 10), ""), {"skymap": "small", "band": "i", "name": "x"}
+    sky = patch.wcs.pixel_to_world(np.array([200.0, 630.0]), np.array([420.0, 80.0]))
+    stars = BrightStars(sky.ra.deg, sky.dec.deg, np.array([100.3, 60.3]) * 0.168)
+    without, made = (task.run(coadd, stamp, patch, **names, stars=one).coadd for one in (None, stars))
+    rows, columns = np.indices(coadd.image.shape)
+    halos = [np.hypot(columns - x, rows - y) < radius for x, y, radius in ((200, 420, 100.3), (630, 80, 60.3))]
+    plane = made.mask.get("BRIGHT_OBJECT")
+    assert (plane != np.logical_or(*halos)).sum() < 10  # pixels are not exactly 0.168 arcsec here
+    assert plane[80, 599]  # the second star is outside
+    assert not plane[7, 7]
+    assert made.mask.get("EDGE").sum() == 16
+    assert (made.metadata["planes_left_out"], without.metadata["planes_left_out"]) == ("NOISE BRIGHT_OBJECT", "NOISE")
+    for one, other in ((made, without), (made, coadd)):
+        np.testing.assert_array_equal(one.image.array, getattr(other.image, "array", other.image))
+        np.testing.assert_array_equal(one.variance.array, getattr(other.variance, "array", other.variance))
+    np.testing.assert_array_equal(made.noise_realizations[0].array, without.noise_realizations[0].array)
 
 
 def test_noise_of_every_band_plane_and_patch(patch, rng):

@@ -1,4 +1,8 @@
-"""Halos of bright stars: circles about stars of the reference catalogue in which objects and fluxes may be wrong."""
+"""Halos of bright stars: circles about stars of the reference catalogue in which objects and fluxes may be wrong.
+
+The mask plane BRIGHT_OBJECT of the coadds (`dmu4.coadds.halos`) and the column ``brightStar_flag`` of the catalogue are
+made from the same circles.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Self
 
-import hpgeom
+import astropy.units as u
 import numpy as np
 from astropy.table import Table
-from mocpy import MOC
+from lsst.sphgeom import ConvexPolygon
 from scipy.spatial import cKDTree
 
 from dmu0.sky.sphere import unit_vectors
@@ -30,22 +34,61 @@ OPTICAL = ("gaia_g", "ps1_r", "ps1_i", "ps1_g")
 
 
 class BrightStars(NamedTuple):
-    """Bright stars: positions (ICRS deg) and radii of their halos (arcsec)."""
+    """Bright stars and their halos; every array has one value per star.
+
+    Attributes
+    ----------
+    ra, dec
+        Positions, ICRS deg, at the epoch of the reference catalogue.
+    radius
+        Radii of the halos, arcsec.
+    """
 
     ra: np.ndarray
     dec: np.ndarray
     radius: np.ndarray
 
     @classmethod
+    def of_shard(cls, table: Table) -> Self:
+        """The stars of a shard from `dmu2.refcat.read_shard` that are bright enough."""
+        magnitude = star_magnitudes(table)
+        bright = (magnitude < FAINTEST) & ~np.asarray(table["extended"], bool)
+        ra, dec = sky_positions(table)
+        return cls(ra[bright], dec[bright], halo_radius(magnitude[bright]))
+
+    @classmethod
+    def joined(cls, parts: Iterable[BrightStars]) -> Self:
+        """The stars of all parts, in their order."""
+        nothing = np.zeros(0)
+        return cls(*(np.concatenate(columns) for columns in zip((nothing, nothing, nothing), *parts, strict=True)))
+
+    @classmethod
     def of_catalogue(cls, shards: Iterable[Path]) -> Self:
-        """The stars of the shards of a reference catalogue that are bright enough."""
-        found = [np.zeros((3, 0))]
-        for path in shards:
-            table = read_shard(path)
-            magnitude = star_magnitudes(table)
-            bright = (magnitude < FAINTEST) & ~np.asarray(table["extended"], bool)
-            found.append(np.array([*sky_positions(table), halo_radius(magnitude)])[:, bright])
-        return cls(*np.concatenate(found, axis=1))
+        """The stars of the files of a reference catalogue that are bright enough.
+
+        Raises
+        ------
+        ReferenceCatalogueError
+            If a file is unreadable.
+        """
+        return cls.joined(cls.of_shard(read_shard(path)) for path in shards)
+
+    @classmethod
+    def from_table(cls, table: Table) -> Self:
+        """The stars of a table from `to_table`."""
+        return cls(*(np.asarray(table[name], float) for name in cls._fields))
+
+    def to_table(self) -> Table:
+        """A table with the columns ra, dec (ICRS deg) and radius (arcsec)."""
+        return Table(list(self), names=self._fields, units=(u.deg, u.deg, u.arcsec))
+
+    def reaching(self, region: ConvexPolygon) -> Self:
+        """The stars inside and outside of a part of the sky whose halos reach the circle around it."""
+        circle = region.getBoundingCircle()
+        chord = np.linalg.norm(unit_vectors(self.ra, self.dec) - np.array(list(circle.getCenter())), axis=1)
+        gap = 2 * np.arcsin(np.clip(chord / 2, 0, 1)) - circle.getOpeningAngle().asRadians()
+        near = gap < np.radians(self.radius / 3600)
+        return type(self)(self.ra[near], self.dec[near], self.radius[near])
 
     def distances(self, ra: np.ndarray, dec: np.ndarray, *, reach: float = 2.0) -> np.ndarray:
         """Distance of each position (ICRS deg) from the star whose halo matters most, in units of its radius.
@@ -67,16 +110,6 @@ class BrightStars(NamedTuple):
                 angle = 2 * np.arcsin(np.clip(chord / 2, 0, 1))
                 nearest[inside] = np.minimum(nearest[inside], angle / radius)
         return np.where(np.isfinite(nearest), nearest, np.nan)
-
-    def moc(self, order: int) -> MOC:
-        """The sky inside the halos, in HEALPix cells of an order."""
-        if not len(self.ra):
-            return MOC.new_empty(order)
-        # Cells whose centres are inside: all that circles touch would make the area of many small ones far too large.
-        circles = zip(self.ra, self.dec, self.radius / 3600, strict=True)
-        inside = [hpgeom.query_circle(2**order, *circle, nest=True) for circle in circles]
-        cells = np.unique(np.concatenate(inside)).astype(np.uint64)
-        return MOC.from_healpix_cells(cells, depth=np.full(len(cells), order, np.uint8), max_depth=order)
 
 
 def star_magnitudes(table: Table) -> np.ndarray:

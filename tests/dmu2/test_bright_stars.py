@@ -1,4 +1,4 @@
-"""Halos of bright stars: magnitudes of stars of several catalogues, radii, objects and area inside."""
+"""Halos of bright stars: magnitudes of stars of several catalogues, radii, objects inside."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.table import Table
 
+from dmu0.sky.tract import sky_polygon
+from dmu2.bright_stars import BrightStars, halo_radius, star_magnitudes
 from dmu2.refcat import empty_shard, write_shards
-from dmu5.bright_stars import BrightStars, halo_radius, star_magnitudes
 from obs_vista.photometry import flux_of
 
 
@@ -65,14 +67,31 @@ def test_the_halo_that_matters_most_counts() -> None:
     assert bright.distances(*position) == pytest.approx([0.52], abs=1e-4)
 
 
-def test_the_area_of_halos_is_that_of_circles() -> None:
-    """Two circles that overlap count once; without stars there is none."""
-    bright = BrightStars(np.array([10.0, 10.0, 11.0]), np.array([-5.0, -5.0, -5.0]), np.array([120.0, 60.0, 30.0]))
-    area = bright.moc(16).sky_fraction * 4 * np.pi * np.degrees(1) ** 2 * 3600**2
-    assert area == pytest.approx(np.pi * (120**2 + 30**2), rel=0.01)
-    many = BrightStars(np.arange(200) * 0.02, np.full(200, -30.0), np.full(200, 11.0))
-    area = many.moc(16).sky_fraction * 4 * np.pi * np.degrees(1) ** 2 * 3600**2
-    assert area == pytest.approx(200 * np.pi * 11**2, rel=0.02)
-    none = BrightStars.of_catalogue([])
-    assert none.moc(16).empty()
-    assert np.isnan(none.distances(np.array([1.0]), np.array([2.0]))).all()
+def test_stars_that_reach_a_part_of_the_sky() -> None:
+    """A square of 0.2 deg at declination 60 across 0 h, whose circle has a radius of 0.1 deg times the root of two."""
+    width = 0.1 / np.cos(np.radians(60))
+    corners = [(-width, 59.9), (width, 59.9), (width, 60.1), (-width, 60.1)]
+    region = sky_polygon([(ra % 360, dec) for ra, dec in corners])
+    gap = 0.5 - 0.1 * np.sqrt(2)  # of stars half a degree from the centre, deg
+    ra = np.array([0.0, 1.0, 359.0, 359.0, 0.0, 180.0])
+    dec = np.array([60.0, 60.0, 60.0, 60.0, 59.5, -60.0])
+    radius = 3600 * np.array([0.003, 1.02 * gap, 1.02 * gap, 0.98 * gap, 1.02 * gap, 10.0])
+    near = BrightStars(ra, dec, radius).reaching(region)
+    assert near.ra.tolist() == [0.0, 1.0, 359.0, 0.0]
+    assert near.dec.tolist() == [60.0, 60.0, 60.0, 59.5]
+    np.testing.assert_array_equal(near.radius, radius[[0, 1, 2, 4]])
+
+
+def test_stars_as_a_table(tmp_path: Path) -> None:
+    """Positions and radii have units and come back to the last bit; no stars are a table without rows."""
+    stars = BrightStars(np.array([1 / 3, 359.9]), np.array([-np.pi, 0.1]), np.array([10.6, 1 / 7]))
+    stars.to_table().write(tmp_path / "stars.parquet")
+    table = Table.read(tmp_path / "stars.parquet")
+    assert [str(table[name].unit) for name in ("ra", "dec", "radius")] == ["deg", "deg", "arcsec"]
+    for one, other in zip(stars, BrightStars.from_table(table), strict=True):
+        np.testing.assert_array_equal(one, other)
+    nothing = BrightStars.joined([])
+    assert len(nothing.to_table()) == 0
+    assert len(BrightStars.joined([stars, nothing, stars]).dec) == 4
+    assert BrightStars.joined([nothing, stars]).radius.tolist() == [10.6, 1 / 7]
+    assert np.isnan(BrightStars.of_catalogue([]).distances(np.array([1.0]), np.array([2.0]))).all()
