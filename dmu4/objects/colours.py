@@ -109,10 +109,19 @@ class Colours:
         return np.where(several, rarely_other(star - galaxy, RARE), 0.0)
 
 
-def rarely_other(log_ratio: np.ndarray, rare: float) -> np.ndarray:
-    """Log of a ratio of densities if a fraction of each of two kinds has the distribution of the other."""
+def rarely_other(log_ratio: np.ndarray, rare: float, of_second: float | None = None) -> np.ndarray:
+    """Log of a ratio of densities if a fraction of each of two kinds has the distribution of the other.
+
+    Parameters
+    ----------
+    log_ratio
+        Log of the ratio of the density of the first kind to that of the second.
+    rare, of_second
+        Fraction of the first kind, and of the second one; None: the same.
+    """
+    second = rare if of_second is None else of_second
     own = np.logaddexp(np.log1p(-rare) + log_ratio, np.log(rare))
-    return own - np.logaddexp(np.log1p(-rare), np.log(rare) + log_ratio)
+    return own - np.logaddexp(np.log1p(-second), np.log(second) + log_ratio)
 
 
 def _near(magnitude: np.ndarray, nodes: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import Table
@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from dmu4.objects.colours import Colours, fit_colours, rarely_other
 from dmu4.objects.sizes import (
+    ITERATIONS,
     LOG_WIDTHS,
     PointWidths,
     Population,
@@ -30,7 +31,11 @@ COLOUR_SIGNAL_TO_NOISE = 10.0
 """Signal to noise in two bands above which the colours of an object are well measured."""
 
 RARE = 0.01
-"""Fraction of point sources with the size of galaxies, and vice versa: blends, wrong PSFs, compact galaxies."""
+"""Fraction of point sources with the size of galaxies: blends, wrong PSFs; and of galaxies with that of point sources
+where colours do not tell how many there are."""
+
+KNOWN_GALAXIES = 100.0
+"""Number of galaxies that the last of these fractions counts as, beside those of the survey."""
 
 ENOUGH = 3000
 """Number of objects that is enough for the fits; of more, every nth is used."""
@@ -132,6 +137,8 @@ class KindModel:
         Numbers of the bands; the magnitude of an object is that of the first of them in which it has one.
     colours
         Colours of stars and galaxies at this magnitude; None if they are not known.
+    compact
+        Fraction of galaxies with the size of point sources in all bands together.
     """
 
     points: tuple[PointWidths, ...]
@@ -139,6 +146,7 @@ class KindModel:
     together: tuple[Population, ...]
     order: tuple[int, ...]
     colours: Colours | None
+    compact: float = RARE
 
 
 def fit_kinds(evidence: Evidence) -> KindModel:
@@ -159,16 +167,46 @@ def fit_kinds(evidence: Evidence) -> KindModel:
         of_band = fits[b][1]
         together.append(fit_population(magnitude[known, b], point[known], widths[known], start=of_band))
     model = KindModel(points, tuple(fit[1] for fit in fits), tuple(together), order, None)
-    return KindModel(points, model.bands, model.together, order, _fit_colours(model, evidence))
+    return _with_colours(model, evidence)
 
 
-def _fit_colours(model: KindModel, evidence: Evidence) -> Colours | None:
-    log_odds, _ = _of_all_sizes(model, evidence)
-    known = np.isfinite(log_odds)
-    of_all = evidence[known]
+def _with_colours(model: KindModel, evidence: Evidence) -> KindModel:
+    """The model with the colours of stars and galaxies, and what these say of compact galaxies."""
+    ratio, prior = _of_all_sizes(model, evidence)
+    known = np.isfinite(prior)
+    of_all, ratio, prior = evidence[known], ratio[known], prior[known]
     bright = np.sum(of_all.colour_flux > COLOUR_SIGNAL_TO_NOISE * of_all.colour_error, axis=1) > 1
     magnitude = _first(of_all.magnitude, model.order)[0]
-    return fit_colours(of_all.colour_flux, of_all.colour_error, magnitude, expit(log_odds[known]), bright=bright)
+    fluxes = of_all.colour_flux, of_all.colour_error, magnitude
+    colours = fit_colours(*fluxes, expit(rarely_other(ratio, RARE) + prior), bright=bright)
+    if colours is None:
+        return model
+    of_colours = colours.log_ratio(*(one[bright] for one in fluxes))
+    return replace(model, colours=colours, compact=compact_fraction(ratio[bright], of_colours, prior[bright]))
+
+
+def compact_fraction(of_sizes: np.ndarray, of_colours: np.ndarray, prior: np.ndarray) -> float:
+    """Fraction of galaxies that have the size of point sources, by expectation maximization.
+
+    Stars and galaxies each have their own size or, rarely, that of the other kind; colours tell the kinds apart.
+
+    Parameters
+    ----------
+    of_sizes, of_colours
+        Logs of the ratios of the densities of sizes, and of colours, for a star and a galaxy [N].
+    prior
+        Log of the prior odds of a star [N].
+    """
+    star, galaxy = -np.logaddexp(0, -prior), -np.logaddexp(0, prior)
+    stars = np.logaddexp(np.log1p(-RARE) + of_sizes, np.log(RARE)) + star + of_colours
+    fraction = RARE
+    for _ in range(ITERATIONS):
+        extended, compact = np.log1p(-fraction) + galaxy, np.log(fraction) + of_sizes + galaxy
+        galaxies = np.logaddexp(extended, compact)
+        total = np.logaddexp(stars, galaxies)
+        found, count = (float(np.exp(one - total).sum()) for one in (compact, galaxies))
+        fraction = (found + RARE * KNOWN_GALAXIES) / (count + KNOWN_GALAXIES)
+    return fraction
 
 
 def _densities(evidence: Evidence, points: Sequence[PointWidths]) -> tuple[np.ndarray, np.ndarray]:
@@ -191,15 +229,17 @@ def _first(values: np.ndarray, order: Sequence[int]) -> tuple[np.ndarray, np.nda
 
 
 def _of_all_sizes(model: KindModel, evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
-    """Log odds of a point source [N], NaN without any flux, and whether any size is known."""
+    """Logs of the ratio of the densities of all sizes for a point source and a galaxy, and of the prior odds [N].
+
+    Both are NaN without any flux.
+    """
     magnitude, column = _first(evidence.magnitude, model.order)
     point, widths = _densities(evidence, model.points)
-    log_odds = np.full(len(magnitude), np.nan)
+    ratio, prior = np.full((2, len(magnitude)), np.nan)
     for b in np.unique(column[column >= 0]):
         rows = column == b
-        ratio, prior = point_log_odds(model.together[b], magnitude[rows], point[rows], widths[rows])
-        log_odds[rows] = rarely_other(ratio, RARE) + prior
-    return log_odds, evidence.sized.any(axis=1)
+        ratio[rows], prior[rows] = point_log_odds(model.together[b], magnitude[rows], point[rows], widths[rows])
+    return ratio, prior
 
 
 def find_kinds(model: KindModel, evidence: Evidence) -> Kinds:
@@ -225,10 +265,12 @@ def _find(model: KindModel, evidence: Evidence) -> Kinds:
         point, widths = point_density(point_densities(*size)), width_densities(*size)
         ratio, prior = point_log_odds(population, magnitude[rows, b], point, widths)
         in_band[rows, b] = expit(rarely_other(ratio, RARE) + prior)
-    log_odds, has_size = _of_all_sizes(model, evidence)
+    ratio, prior = _of_all_sizes(model, evidence)
+    known, has_size = np.isfinite(prior), evidence.sized.any(axis=1)
+    log_odds = np.full(len(prior), np.nan)
+    log_odds[known] = rarely_other(ratio[known], RARE, model.compact) + prior[known]
     star, coloured = log_odds.copy(), np.zeros(len(log_odds), bool)
     if model.colours is not None:
-        known = np.isfinite(log_odds)
         coloured = known & (np.sum(evidence.colour_flux > 3 * evidence.colour_error, axis=1) > 1)
         place = _first(magnitude, model.order)[0]
         star[known] += model.colours.log_ratio(evidence.colour_flux[known], evidence.colour_error[known], place[known])

@@ -120,3 +120,6 @@ def test_rare_members_of_the_other_kind_bound_the_ratio():
     bounded = rarely_other(np.array([-1e3, 0.0, 1e3, 0.1]), 0.02)
     np.testing.assert_allclose(bounded[:3], [np.log(0.02 / 0.98), 0, np.log(0.98 / 0.02)], atol=1e-6)
     assert bounded[3] == pytest.approx(0.1, rel=0.06)
+    # Of the second kind ten times fewer look like the first: such an object is the surer of the first.
+    uneven = rarely_other(np.array([-1e3, 0.0, 1e3]), 0.02, 0.002)
+    np.testing.assert_allclose(uneven, [np.log(0.02 / 0.998), 0, np.log(0.98 / 0.002)], atol=1e-6)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dmu4.objects.columns import make_object_table
-from dmu4.objects.kinds import Evidence, find_kinds, fit_kinds, kind_columns
+from dmu4.objects.kinds import KNOWN_GALAXIES, RARE, Evidence, compact_fraction, find_kinds, fit_kinds, kind_columns
 
 BANDS = ("g", "i", "vj", "vk")
 N = 900
@@ -133,3 +135,31 @@ def test_parts_of_a_table_have_the_probabilities_of_the_whole(sky):
     evidence = Evidence.of_table(sky[0], BANDS)
     model = fit_kinds(evidence)
     np.testing.assert_allclose(find_kinds(model, evidence[::7]).star, find_kinds(model, evidence).star[::7], atol=1e-12)
+
+
+@pytest.mark.parametrize("fraction", [0.002, 0.05])
+def test_colours_count_the_compact_galaxies(fraction):
+    """Of 20,000 galaxies among 1,000 stars the fraction with stellar sizes comes back, whatever was assumed."""
+    rng = np.random.default_rng(8)
+    galaxies, stars = 20_000, 1_000
+    star = np.arange(galaxies + stars) >= galaxies
+    point = star ^ (rng.uniform(size=len(star)) < np.where(star, RARE, fraction))
+    # Sizes and colours are normal, of unit scatter, 8 and 6 apart: the logs of the ratios are straight lines.
+    size, colour = rng.normal(8.0 * point), rng.normal(6.0 * star)
+    of_sizes, of_colours = 8.0 * (size - 4.0), 6.0 * (colour - 3.0)
+    found = compact_fraction(of_sizes, of_colours, np.full(len(star), np.log(stars / galaxies)))
+    assumed = (fraction * galaxies + RARE * KNOWN_GALAXIES) / (galaxies + KNOWN_GALAXIES)
+    assert found == pytest.approx(assumed, abs=3 * np.sqrt(fraction / galaxies) + 1e-4)
+
+
+def test_sizes_are_as_sure_as_galaxies_are_extended(sky):
+    """If no galaxy looks like a star, colours say so, and stars have higher probabilities from their sizes alone."""
+    table, star, magnitude = sky
+    evidence = Evidence.of_table(table, BANDS)
+    model = fit_kinds(evidence)
+    assert 0 < model.compact < 0.5 * RARE
+    bright = star & (magnitude < 21)
+    taught, assumed = (find_kinds(one, evidence).point[bright] for one in (model, replace(model, compact=RARE)))
+    assert (taught > assumed).mean() > 0.95
+    odds = np.median(taught / (1 - taught)) / np.median(assumed / (1 - assumed))
+    assert odds == pytest.approx(RARE / model.compact, rel=0.1)
