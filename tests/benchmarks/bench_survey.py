@@ -94,8 +94,8 @@ def make_graphs(survey: Survey, tract: int, rows: Table) -> int:
         butler.collections.register(out, CollectionType.RUN)
         chained = butler.clone(collections=[out, run], run=out)
         where = f"skymap = '{survey.sky_map.name}' AND tract = {tract}"
-        components = _predict(chained, survey, "calibrate_detector", where)
-        return 0 if components is None else len(components.assemble())
+        predicted = _predict(chained, survey, "calibrate_detector", where)
+        return 0 if predicted is None else len(predicted.graph)
 
 
 def main() -> int:
