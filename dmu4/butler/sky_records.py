@@ -50,9 +50,11 @@ def register_sky_map(butler: Butler, survey: Survey, tracts: str) -> None:
             butler.registry.insertDimensionData("patch", *patches, replace=True)
 
 
-def _corners(rows: Table) -> list[ConvexPolygon]:
-    ra, dec = (np.column_stack([rows[f"{axis}{k}"] for k in range(4)]) for axis in ("ra", "dec"))
-    return [_convex(*corners) for corners in zip(ra, dec, strict=True)]
+def _corners(rows: Table) -> tuple[np.ndarray, np.ndarray]:
+    """RA and Dec of the corners of detectors, ICRS deg [detector, corner]."""
+    # As arrays, because columns of a table are slow to stack.
+    ra, dec = (np.column_stack([np.asarray(rows[f"{axis}{k}"]) for k in range(4)]) for axis in ("ra", "dec"))
+    return ra, dec
 
 
 def _when(first: Table.Row) -> tuple[Timespan, float, int]:
@@ -100,11 +102,9 @@ def visit_records(rows: Table, programme: str) -> dict[str, list[dict[str, objec
     first = rows[0]
     number, instrument = int(first["exposure"]), VIRCAM.getName()
     span, seconds, day = _when(first)
-    regions = _corners(rows)
-    hull = _convex(
-        np.concatenate([np.asarray(rows[f"ra{k}"]) for k in range(4)]),
-        np.concatenate([np.asarray(rows[f"dec{k}"]) for k in range(4)]),
-    )
+    ra, dec = _corners(rows)
+    regions = [_convex(*corners) for corners in zip(ra, dec, strict=True)]
+    hull = _convex(ra.T.ravel(), dec.T.ravel())
     pointing = mean_position(rows["ra"], rows["dec"])
     common = {
         "instrument": instrument,
