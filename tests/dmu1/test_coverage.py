@@ -159,12 +159,14 @@ def test_patches_not_asked_for_are_left_out():
 
 
 def test_covered_fraction_counts_overlaps_once():
-    """Two images over the same half of a patch cover a half, over different halves all of it."""
+    """Two images over the same half of a patch cover a half, over different halves all of it, either way round."""
     x0, y0, x1, y1 = box_of(PATCHES[0])
     middle = (x0 + x1) / 2
     left, right = image(x0, y0, middle, y1), image(middle, y0, x1, y1)
     for rows, wanted in [([left, left], 0.5), ([left, right], 1.0)]:
-        assert covered_fraction(image_corners(Table(rows)), PATCHES[0]) == pytest.approx(wanted, abs=0.01)
+        corners = image_corners(Table(rows))
+        assert covered_fraction(corners, PATCHES[0]) == pytest.approx(wanted, abs=0.01)
+        assert covered_fraction(corners[:, ::-1], PATCHES[0]) == covered_fraction(corners, PATCHES[0])
 
 
 def test_jobs_count_images_and_area():
