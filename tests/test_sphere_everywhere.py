@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
@@ -91,15 +90,14 @@ def stars(field: tuple[float, float], rng: np.random.Generator, count: int = 200
     return table
 
 
-def test_pointing_of_a_visit(field, monkeypatch):
+def test_pointing_of_a_visit(field):
     """The registry has the middle of the detectors as the pointing, and the hull of their corners as the region."""
-    records = {}
-    registry = SimpleNamespace(syncDimensionData=lambda name, record, update=False: records.__setitem__(name, record))
-    sky_records.register_visit(SimpleNamespace(registry=registry), visit(field), "test")
+    records = sky_records.visit_records(visit(field), "test")
+    (exposure,), (whole,) = records["exposure"], records["visit"]
     east, north = at(field, 0.0, 0.0)
-    found = records["exposure"]["tracking_ra"], records["exposure"]["tracking_dec"]
+    found = exposure["tracking_ra"], exposure["tracking_dec"]
     assert sky_area(np.array([found[0], east]), np.array([found[1], north])) < 1e-8
-    area = records["visit"]["region"].getBoundingCircle().getOpeningAngle().asDegrees()
+    area = whole["region"].getBoundingCircle().getOpeningAngle().asDegrees()
     assert area == pytest.approx(np.hypot(0.3, 0.1), rel=0.01)
 
 

@@ -27,7 +27,7 @@ from dmu0.surveys import Survey, load_survey
 from dmu1.coverage import patch_overlaps, vista_jobs
 from dmu4.butler.ingest import DATASET_TYPES, detector_data_ids
 from dmu4.butler.repository import create_repository, open_butler, repository_folder
-from dmu4.butler.sky_records import register_sky_map, register_visit
+from dmu4.butler.sky_records import register_sky_map, register_visits
 from dmu4.execution.steps import _predict, _register_dataset_types
 from obs_vista import VIRCAM
 from obs_vista.bands import VISTA_BANDS
@@ -85,18 +85,17 @@ def make_graphs(survey: Survey, tract: int, rows: Table) -> int:
         run = f"inputs/{tract}"
         butler.collections.register(run, CollectionType.RUN)
         with butler.transaction():
-            ids = []
-            for stack in np.unique(rows["exposure"]):
-                register_visit(butler, rows[rows["exposure"] == stack], "TEST")
-                ids += detector_data_ids(butler, int(stack)).values()
+            stacks = rows.group_by("exposure").groups
+            register_visits(butler, stacks, "TEST")
+            ids = detector_data_ids(butler, stacks.keys["exposure"].tolist()).values()
         pawprint = butler.get_dataset_type("vircam_pawprint")
         butler.registry.insertDatasets(pawprint, ids, run=run)
         out = f"graphs/{tract}"
         butler.collections.register(out, CollectionType.RUN)
         chained = butler.clone(collections=[out, run], run=out)
         where = f"skymap = '{survey.sky_map.name}' AND tract = {tract}"
-        components = _predict(chained, survey, "calibrate_detector", where)
-        return 0 if components is None else len(components.assemble())
+        predicted = _predict(chained, survey, "calibrate_detector", where)
+        return 0 if predicted is None else len(predicted.graph)
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from dmu0.sky.skymap import CellsSkyMap, RingsSkyMap, survey_patches
+from dmu0.sky.skymap import CellsSkyMap, RingsSkyMap, sky_polygon, survey_patches
 from dmu0.surveys import load_survey
 from dmu1.coverage import (
     JOB_COLUMNS,
@@ -71,6 +71,72 @@ def test_clipped_area_against_counting(rng):
         assert clipped_area(x, y, x_range=(0, 1), y_range=(0, 1)) == pytest.approx(inside.mean(), abs=0.005)
 
 
+def test_clipped_areas_at_once(rng):
+    """Areas of many quadrilaterals, inside, outside, across edges and corners, are those of each alone and turned."""
+    angles = np.sort(rng.uniform(0, 2 * np.pi, (300, 4)))
+    x, y = (rng.uniform(-1, 2, (300, 1)) + 0.6 * part for part in (np.cos(angles), np.sin(angles)))
+    limits = {"x_range": (0.2, 0.9), "y_range": (0.1, 1.0)}
+    areas = clipped_area(x, y, **limits)
+    assert areas.shape == (300,)
+    assert 0.2 < (areas > 1e-12).mean() < 0.8
+    alone = [clipped_area(*corners, **limits) for corners in zip(x, y, strict=True)]
+    assert areas == pytest.approx(np.array(alone), abs=1e-15)
+    turned = clipped_area(-y, x, x_range=(-1.0, -0.1), y_range=(0.2, 0.9))
+    assert areas == pytest.approx(turned, abs=1e-12)
+    assert clipped_area(np.zeros((0, 4)), np.zeros((0, 4)), **limits).shape == (0,)
+
+
+def _scattered(rng: np.random.Generator, number: int) -> Table:
+    """Tilted images of half a patch to two, around the patches; of each file two, in two bands in turn."""
+    (x0, y0, *_), (*_, x1, y1) = box_of(PATCHES[0]), box_of(PATCHES[3])
+    rows = []
+    for count in range(number):
+        angle, side = rng.uniform(0, 2 * np.pi), rng.uniform(400, 1600)
+        corner = angle + np.pi / 2 * np.arange(4)
+        x = rng.uniform(x0 - 800, x1 + 800) + side / np.sqrt(2) * np.cos(corner)
+        y = rng.uniform(y0 - 800, y1 + 800) + side / np.sqrt(2) * np.sin(corner)
+        ra, dec = TRACT.wcs.wcs_pix2world(x, y, 0)
+        row = {"path": f"{count // 2}_st.fit", "hdu": 1 + count % 2, "exposure": count // 2, "detector": 1 + count % 2}
+        row["band"] = ("vk", "vh")[count // 2 % 2]
+        rows.append(row | {f"ra{k}": ra[k] for k in range(4)} | {f"dec{k}": dec[k] for k in range(4)})
+    return Table(rows)
+
+
+def test_overlaps_are_those_on_the_sphere(rng):
+    """The pairs of images and patches are those whose polygons on the sphere intersect, in order, each once."""
+    images = _scattered(rng, 60)
+    overlaps = patch_overlaps(images, PATCHES)
+    pairs = [(str(row["path"]), int(row["hdu"]), int(row["patch"])) for row in overlaps]
+    wanted = {
+        (str(row["path"]), int(row["hdu"]), patch.id)
+        for row, corners in zip(images, image_corners(images), strict=True)
+        for patch in PATCHES
+        if sky_polygon(corners).intersects(patch.outer_polygon)
+    }
+    assert 60 < len(wanted) < 200
+    assert set(pairs) == wanted
+    assert len(pairs) == len(wanted)
+    keys = [tuple(row) for row in overlaps["tract", "patch", "band", "exposure", "detector"]]
+    assert keys == sorted(keys)
+    of_file = {(str(row["path"]), int(row["hdu"])): tuple(row["exposure", "detector", "band"]) for row in images}
+    assert all(tuple(row["exposure", "detector", "band"]) == of_file[row["path"], row["hdu"]] for row in overlaps)
+
+
+def test_jobs_do_not_depend_on_the_order(rng):
+    """Each job has the images of its patch and band, whatever the order of the overlaps and of the images."""
+    images = _scattered(rng, 60)
+    overlaps = patch_overlaps(images, PATCHES)
+    jobs = vista_jobs(images[rng.permutation(len(images))], overlaps[rng.permutation(len(overlaps))], PATCHES)
+    corners = dict(zip(zip(images["path"], images["hdu"], strict=True), image_corners(images), strict=True))
+    assert len(jobs) == 8
+    for job in jobs:
+        patch = next(patch for patch in PATCHES if patch.id == job["patch"])
+        here = overlaps[(overlaps["patch"] == patch.id) & (overlaps["band"] == job["band"])]
+        assert job["n_images"] == len(here)
+        assert job["coverage"] == covered_fraction(np.array([corners[row["path"], row["hdu"]] for row in here]), patch)
+    assert [tuple(row) for row in jobs] == [tuple(row) for row in vista_jobs(images, overlaps, PATCHES)]
+
+
 def test_overlaps_are_the_fractions_covered():
     """An image over a whole patch, and one over a quarter, give fractions 1 and 0.25; neighbours get their borders."""
     x0, y0, x1, y1 = box_of(PATCHES[0])
@@ -93,12 +159,14 @@ def test_patches_not_asked_for_are_left_out():
 
 
 def test_covered_fraction_counts_overlaps_once():
-    """Two images over the same half of a patch cover a half, over different halves all of it."""
+    """Two images over the same half of a patch cover a half, over different halves all of it, either way round."""
     x0, y0, x1, y1 = box_of(PATCHES[0])
     middle = (x0 + x1) / 2
     left, right = image(x0, y0, middle, y1), image(middle, y0, x1, y1)
     for rows, wanted in [([left, left], 0.5), ([left, right], 1.0)]:
-        assert covered_fraction(image_corners(Table(rows)), PATCHES[0]) == pytest.approx(wanted, abs=0.01)
+        corners = image_corners(Table(rows))
+        assert covered_fraction(corners, PATCHES[0]) == pytest.approx(wanted, abs=0.01)
+        assert covered_fraction(corners[:, ::-1], PATCHES[0]) == covered_fraction(corners, PATCHES[0])
 
 
 def test_jobs_count_images_and_area():

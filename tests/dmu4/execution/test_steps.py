@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,19 @@ def test_every_quantum_ends_in_one_state(toy_step: Survey) -> None:
         [info] = butler.collections.query_info("toy_step/*", include_doc=True)
     assert from_lines(info.doc) == gather_provenance(toy_step).words()
     assert states_of(read_outcomes(toy_step)["toy_step"]) == STATES  # what `make status` reads
+
+
+def test_cycles_are_collected_after_a_graph() -> None:
+    """The pause of the collection ends with the graph, also if it fails, and does not begin one that was off."""
+    assert gc.isenabled()
+    with pytest.raises(KeyError), steps._without_cyclic_collection():
+        raise KeyError(gc.isenabled())
+    assert gc.isenabled()
+    with steps._without_cyclic_collection():
+        with steps._without_cyclic_collection():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_a_step_that_breaks_off_has_no_outcomes(toy_step: Survey, monkeypatch: pytest.MonkeyPatch) -> None:
