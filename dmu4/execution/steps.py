@@ -105,7 +105,7 @@ def _configured(survey: Survey, task: str) -> Pipeline:
         settings["threads"] = max(1, survey.engine.threads // survey.engine.processes)
     if task == "measure_patch":
         settings["bands"] = list(survey.bands)
-    if task in STEPS["multiband"]:
+    if task in {"detect_patch", "measure_patch", "consolidate_tract"}:
         settings["detectionBands"] = list(survey.detection_bands)
     for key, value in settings.items():
         pipeline.addConfigOverride(task, key, value)
