@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.stats import chi2
 
 from dmu4.measurement.band_fit import BandFit
 from dmu4.measurement.profiles import Profiles
@@ -26,6 +27,10 @@ FLOOR = 0.003
 
 FOLLOWED = 1.0
 """Largest shift in arcsec that one iteration of the fit can measure; beyond, a star is outside its model."""
+
+DISAGREE = 1e-3
+"""Chance below which the positions of an object in the bands of a survey are taken to differ by more than their errors:
+what a bright neighbour leaves moves it differently in each."""
 
 SIGNIFICANT = 25.0
 """Chi-square of an offset, with two degrees of freedom, above which it is significant: the chance is 4e-6."""
@@ -156,6 +161,9 @@ def measure_shifts(profiles: Profiles, fit: BandFit, members: np.ndarray) -> Shi
 def combine_shifts(shifts: Sequence[tuple[np.ndarray, Shifts]], n: int) -> Shifts:
     """The weighted mean of the shifts of N objects in the bands of one survey.
 
+    Where the bands disagree the error is multiplied by the root of chi^2 per degree of freedom, as by the Particle Data
+    Group (Rosenfeld 1975, Annu. Rev. Nucl. Sci. 25, 555).
+
     Parameters
     ----------
     shifts
@@ -163,16 +171,21 @@ def combine_shifts(shifts: Sequence[tuple[np.ndarray, Shifts]], n: int) -> Shift
     n
         Number of all objects.
     """
-    sums = np.zeros((4, n))
+    sums, squares, bands = np.zeros((4, n)), np.zeros((2, n)), np.zeros((2, n))
     for members, band in shifts:
         for axis, (value, error) in enumerate(((band.x, band.x_error), (band.y, band.y_error))):
             with np.errstate(divide="ignore"):
                 weight = np.where(np.isfinite(value) & (error > 0), 1 / np.square(error), 0.0)
             np.add.at(sums[axis], members, np.nan_to_num(weight * value))
             np.add.at(sums[2 + axis], members, np.nan_to_num(weight))
+            np.add.at(squares[axis], members, np.nan_to_num(weight * value**2))
+            np.add.at(bands[axis], members, weight > 0)
     known = sums[2:] > 0
     mean = np.divide(sums[:2], sums[2:], out=np.full((2, n), np.nan), where=known)
     error = np.sqrt(np.divide(1.0, sums[2:], out=np.full((2, n), np.nan), where=known))
+    freedom = np.maximum(bands - 1, 1)
+    scatter = np.where(bands > 1, squares - sums[2:] * np.nan_to_num(mean) ** 2, 0.0)
+    error *= np.where(chi2.sf(scatter, freedom) < DISAGREE, np.sqrt(np.maximum(scatter / freedom, 1)), 1.0)
     return Shifts(mean[0], mean[1], error[0], error[1])
 
 
@@ -209,9 +222,9 @@ def update_motion(
         values.append(np.where(point, offset, np.nan))
         errors.append(np.sqrt(surveys[1][2 + axis] ** 2 + surveys[0][2 + axis] ** 2 + floor**2))
         residual.append(np.maximum(np.abs(surveys[1][axis]), np.abs(surveys[0][axis])))
-    chi2 = np.nan_to_num(sum(np.square(value / error) for value, error in zip(values, errors, strict=True)))
+    significance = np.nan_to_num(sum(np.square(value / error) for value, error in zip(values, errors, strict=True)))
     far = np.nan_to_num(np.hypot(*residual), nan=np.inf) > reach
-    moved = chi2 > SIGNIFICANT
+    moved = significance > SIGNIFICANT
     kept = motion.used & ~np.isfinite(values[0])
     return Motion(
         x=np.where(kept, motion.x, values[0]),

@@ -183,14 +183,29 @@ def test_peaks_beside_a_saturated_star_are_not_linked(followed) -> None:
 
 
 def test_shifts_of_bands_are_averaged() -> None:
-    """Weights are inverse variances, for each object and axis apart; what no band has is NaN."""
+    """Weights are inverse variances, for each object and axis apart; what no band has is NaN.
+
+    Errors of bands that agree, here to chi^2 of 0.45, are those of the mean; of others they are as their scatter says.
+    """
     one = (np.array([0, 2]), Shifts(*np.array([[1.0, 4.0], [2.0, 8.0], [0.1, 0.2], [0.3, 0.2]])))
-    two = (np.array([2, 3]), Shifts(*np.array([[7.0, np.nan], [2.0, 5.0], [0.4, np.nan], [0.2, 0.5]])))
+    two = (np.array([2, 3]), Shifts(*np.array([[4.3, np.nan], [2.0, 5.0], [0.4, np.nan], [0.87177979, 0.5]])))
     mean = combine_shifts([one, two], 5)
-    np.testing.assert_allclose(mean.x, [1.0, np.nan, (4 * 25 + 7 * 6.25) / 31.25, np.nan, np.nan])
-    np.testing.assert_allclose(mean.y, [2.0, np.nan, 5.0, 5.0, np.nan])
+    np.testing.assert_allclose(mean.x, [1.0, np.nan, (4 * 25 + 4.3 * 6.25) / 31.25, np.nan, np.nan])
+    np.testing.assert_allclose(mean.y, [2.0, np.nan, (8 * 0.76 + 2 * 0.04) / 0.8, 5.0, np.nan])
     np.testing.assert_allclose(mean.x_error, [0.1, np.nan, 1 / np.sqrt(31.25), np.nan, np.nan])
-    np.testing.assert_allclose(mean.y_error, [0.3, np.nan, 0.2 / np.sqrt(2), 0.5, np.nan])
+    # 6 apart with a variance of 0.04 + 0.76: chi^2 is 45.
+    alone = 1 / np.sqrt(1 / 0.04 + 1 / 0.76)
+    np.testing.assert_allclose(mean.y_error, [0.3, np.nan, np.sqrt(45) * alone, 0.5, np.nan])
+
+
+def test_one_band_that_disagrees() -> None:
+    """Of three bands the third is 12 sigma off: chi^2 96 of two degrees of freedom, and errors sqrt(48) as large."""
+    members, error = np.array([1]), np.array([0.2])
+    bands = [(members, Shifts(np.array([x]), np.array([0.1]), error, error)) for x in (0.0, 0.0, 2.4)]
+    mean = combine_shifts(bands, 2)
+    np.testing.assert_allclose(mean.x, [np.nan, 0.8])
+    np.testing.assert_allclose(mean.x_error, [np.nan, 0.2 / np.sqrt(3) * np.sqrt(48)])
+    np.testing.assert_allclose(mean.y_error, [np.nan, 0.2 / np.sqrt(3)])
 
 
 def test_an_offset_is_vista_less_optical() -> None:
