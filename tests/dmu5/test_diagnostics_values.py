@@ -9,7 +9,7 @@ from astropy.table import Table
 from dmu0.sky.skymap import survey_patches
 from dmu0.surveys import load_survey
 from dmu3.truth import compare_fluxes
-from dmu4.objects.columns import make_object_table
+from dmu4.objects.columns import REFERENCE_PIXEL, make_object_table
 from dmu5.checks import coverage_checks, locus_checks, selection_checks, star_checks
 from dmu5.diagnostics import (
     Completeness,
@@ -332,3 +332,21 @@ def test_checks_of_the_selection_look_at_the_bright_bins(rng: np.random.Generato
     ]
     table["g_depth5"][4] = np.nan
     assert selection_checks(table, ("g",), {}, {})[0].verdict == "fail"
+
+
+def test_circles_of_one_size_are_compared(rng: np.random.Generator) -> None:
+    """The baseline's circles are 0.8% smaller: of light that grows with a power of the radius the ratio is 1."""
+    ra, dec = sky(30, rng)
+    power = rng.uniform(0.3, 1.6, 30)
+    values = {
+        f"{band}_ap{radius:02d}Flux": 700 * (radius * REFERENCE_PIXEL) ** power
+        for band in BANDS
+        for radius in (3, 6, 9)
+    }
+    theirs = Table({"ra": ra, "dec": dec})
+    for band in BANDS:
+        theirs[f"{band}_apFlux_2p0"], theirs[f"{band}_apFluxErr_2p0"], theirs[f"{band}_flags"] = 700.0, 1.0, 0
+    for row in compare_with_baseline(catalogue(ra, dec, **values), theirs, BANDS):
+        assert row["n"] == 30
+        assert row["ratio"] == pytest.approx(1, abs=1e-6)
+        assert row["scatter"] < 1e-6
