@@ -200,7 +200,7 @@ IN_CIRCLE = 0.002
 def compare_with_baseline(catalogue: Table, baseline: Table, bands: Sequence[str]) -> Table:
     """Ratio of catalogue to baseline fluxes in apertures of 2 arcsec diameter, for isolated bright objects.
 
-    The radius of the catalogue's aperture, 6 px of 0.168 arcsec, is 0.8 per cent larger: its flux is corrected for this.
+    The radius of the catalogue's aperture, 6 px of 0.168 arcsec, is 0.8 per cent larger; its flux is corrected for it.
     The baseline scales VISTA stacks by the zero points of their headers, which are uncertain by 0.01 mag in each visit.
     What is left in the optical bands of the sample and of the survey `patch` is due to the sky mesh of the baseline,
     which subtracts part of the wings of galaxies, 1.4 to 2 per cent of their flux; stars agree to 0.05 per cent.
