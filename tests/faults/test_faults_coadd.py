@@ -64,7 +64,7 @@ def summary(visit: int, detector: int, *, accepted: bool = True, because: str = 
     """One row of a visit summary."""
     names = ("visit", "detector", "accepted", "rejected_because", "seeing", "aperture_correction")
     table = Table(rows=[(visit, detector, accepted, because, seeing, 1.02)], names=names)
-    table["zero_point_err"] = 0.01
+    table["zero_point_err"], table["astrometric_error"] = 0.01, 0.001
     add_visit_noise(table, VisitNoise(4.0, np.ones((1, 1))))
     return table
 
