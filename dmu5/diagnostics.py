@@ -108,6 +108,12 @@ class Completeness:
         """Ratio of found to wanted; NaN if none is wanted."""
         return self.found / self.wanted if self.wanted else float("nan")
 
+    @property
+    def error(self) -> float:
+        """Binomial standard error of the fraction, with one success and one failure added; NaN if none is wanted."""
+        share = (self.found + 1) / (self.wanted + 2)
+        return float(np.sqrt(share * (1 - share) / self.wanted)) if self.wanted else float("nan")
+
 
 NEIGHBOURS = 0.1
 """Largest contribution of neighbours to a star, relative to its own flux in its best band, for it to count."""

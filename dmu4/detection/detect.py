@@ -14,6 +14,7 @@ from scipy.stats import chi2, norm
 from dmu4.detection.footprints import Footprints, Peaks, find_peaks, make_footprints
 from dmu4.detection.significance import SignificanceMaps, significance_maps
 from dmu4.patches.cube import PatchData
+from dmu4.patches.look_up import nearest_pixels
 
 CONTRAST = 0.15
 """Smallest share of the light under the PSF that is its own of a source found by the sharp filter, to leave out what
@@ -221,7 +222,7 @@ def _detect(maps: SignificanceMaps, settings: DetectionSettings, pixel_scale: fl
     x, y, seen = merge_peaks(lists, radius=[_radius(width, pixel_scale) for width in widths])
     sorted_ = spatial_order(x, y)
     x, y, seen = x[sorted_], y[sorted_], seen[sorted_]
-    ix, iy = pixels_at(x, y, shape)
+    ix, iy = nearest_pixels(x, y, shape)
     detected = np.zeros((len(x), n), bool)
     detected[:, list(order)] = seen[:, :n] | seen[:, n + 1 : 2 * n + 1]
     # What lies in the light of another is as significant as its own light.
@@ -246,7 +247,7 @@ def _in_other_bands(
     found: Detections, maps: SignificanceMaps, settings: DetectionSettings, pixel_scale: float
 ) -> Detections:
     """Objects of the first bands, with their heights in all bands, and whether they have a peak in each."""
-    (n, count), (ix, iy) = found.height.shape, pixels_at(found.x, found.y, maps.value.shape[1:])
+    (n, count), (ix, iy) = found.height.shape, nearest_pixels(found.x, found.y, maps.value.shape[1:])
     height, detected = [found.height], [found.detected]
     known = Peaks(found.x, found.y, found.combined)
     for significance, width in zip(maps.value[count:], maps.width[count:], strict=True):
@@ -264,16 +265,10 @@ def _radius(width: float, pixel_scale: float) -> float:
 
 def _in_contrast(peaks: Peaks, significance: np.ndarray, ratio: float, *, floor: float) -> Peaks:
     """The peaks of the sharp filter that lie in some light, and are more than a part of it, see `CONTRAST`."""
-    ix, iy = pixels_at(peaks.x, peaks.y, significance.shape)
+    ix, iy = nearest_pixels(peaks.x, peaks.y, significance.shape)
     around = significance[iy, ix]
     kept = (around > floor) & (peaks.height > CONTRAST * ratio * around)
     return Peaks(*(values[kept] for values in (peaks.x, peaks.y, peaks.height)))
-
-
-def pixels_at(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and rows of the pixels of an array of some shape that are nearest to positions."""
-    ix, iy = (np.clip(np.rint(v).astype(int), 0, size - 1) for v, size in ((x, shape[1]), (y, shape[0])))
-    return ix, iy
 
 
 def spatial_order(x: np.ndarray, y: np.ndarray, *, strip: int = 64) -> np.ndarray:

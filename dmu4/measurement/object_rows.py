@@ -102,9 +102,8 @@ def with_companions(objects: Table, peaks: Table, companions: Companions, patch:
     rows["refBand"] = labels[companions.reference]
     rows["chi2_height"], rows["footprint_area"] = companions.combined, companions.area
     for number, band in enumerate(patch.bands):
-        # Companions are not searched for in bands that are only measured, which are the last ones.
-        height = companions.height[:, number] if number < companions.height.shape[1] else np.zeros(len(rows))
-        rows[f"{band}_height"], rows[f"{band}_detected"] = height, height >= THRESHOLD
+        rows[f"{band}_height"] = companions.height[:, number]
+        rows[f"{band}_detected"] = companions.height[:, number] >= THRESHOLD
     every = vstack([objects, rows], metadata_conflicts="silent")
     blends = np.asarray(rows["blend"])
     more = np.bincount(blends[blends >= 0], minlength=max(np.max(every["blend"], initial=0), 0) + 1)

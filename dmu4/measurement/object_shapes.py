@@ -87,10 +87,13 @@ class MeasuredObjects:
     psf_side: np.ndarray
 
     def also_in(self, cube: PatchCube) -> MeasuredObjects:
-        """The objects of the first bands of a cube with what their models need in all of its bands."""
+        """The objects of the first bands of a cube with what is needed in all of its bands."""
         place, known = {"x": self.shapes.x, "y": self.shapes.y}, self.psf_side.shape[1]
         more = [psf_sides(cube, band, **place) for band in range(known, len(cube.bands))]
-        return replace(self, psf_side=np.column_stack([self.psf_side, *more])) if more else self
+        # Companions were not searched for in the other bands.
+        nothing = np.zeros((len(self.companions.x), len(more)))
+        companions = self.companions._replace(height=np.hstack([self.companions.height, nothing]))
+        return replace(self, psf_side=np.column_stack([self.psf_side, *more]), companions=companions)
 
 
 def measure_objects(

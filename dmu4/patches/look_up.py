@@ -13,12 +13,15 @@ def is_saturated(cube: PatchCube, band: int) -> np.ndarray:
     return (cube.plane("flags", band) & FLAG_BIT["SAT"]) != 0
 
 
+def nearest_pixels(x: np.ndarray, y: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and rows of the pixels of an array of some shape that are nearest to positions in pixels."""
+    column, row = (np.clip(np.rint(along).astype(int), 0, n - 1) for along, n in ((x, shape[1]), (y, shape[0])))
+    return column, row
+
+
 def pixel_at(cube: PatchCube, *, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pixels (column, row) of positions; outside the patch those at its edge."""
-    column, row = (
-        np.clip(np.rint(along).astype(int), 0, n - 1) for along, n in ((x, cube.shape[1]), (y, cube.shape[0]))
-    )
-    return column, row
+    return nearest_pixels(x, y, cube.shape)
 
 
 def saturated_at(cube: PatchCube, band: int, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:

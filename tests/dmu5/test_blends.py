@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from dmu5.blends import Found, blend_checks, galaxies_found
+from dmu5.blends import blend_checks, galaxies_found
+from dmu5.diagnostics import Completeness
 
 DEC = 62.0
 EAST = 1 / np.cos(np.radians(DEC)) / 3600
@@ -44,8 +45,8 @@ def sky() -> tuple[Table, Table]:
 def test_each_galaxy_is_counted_once(sky: tuple[Table, Table]) -> None:
     """Three galaxies have neighbours, across 0 h too, and two of them are found; of two alone one is."""
     beside, alone = galaxies_found(*sky, "i")
-    assert beside == Found(3, 2)
-    assert alone == Found(2, 1)
+    assert beside == Completeness(3, 2)
+    assert alone == Completeness(2, 1)
     assert beside.fraction == pytest.approx(2 / 3)
     # Three of five: one success and one failure added.
     assert beside.error == pytest.approx(np.sqrt(0.6 * 0.4 / 3))
@@ -56,7 +57,7 @@ def test_nothing_is_covered(sky: tuple[Table, Table]) -> None:
     truth, objects = sky
     objects["i_usable"] = False
     found = galaxies_found(truth, objects, "i")
-    assert found == (Found(0, 0), Found(0, 0))
+    assert found == (Completeness(0, 0), Completeness(0, 0))
     assert [check.verdict for check in blend_checks(*found, "i")] == ["warn", "warn"]
 
 
@@ -65,7 +66,7 @@ def test_nothing_is_covered(sky: tuple[Table, Table]) -> None:
 )
 def test_limits_allow_two_sampling_errors(found: int, verdict: str) -> None:
     """Of 1,000 galaxies 80% less twice 1.3% pass, and less than 65% less twice 1.5% fail."""
-    check = blend_checks(Found(1000, found), Found(1000, 990), "i")
+    check = blend_checks(Completeness(1000, found), Completeness(1000, 990), "i")
     assert [one.verdict for one in check] == [verdict, "pass"]
     assert not any(one.stops for one in check)
     assert f"{found / 10:.1f}" in check[0].value
