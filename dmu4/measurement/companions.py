@@ -1,4 +1,4 @@
-"""Companions of bright stars: sources in the light of a star, which show only once the star is subtracted."""
+"""Companions: sources in the light of a star or a galaxy, which show only once its model is subtracted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from dmu4.detection.footprints import Peaks, find_peaks
 from dmu4.detection.significance import correlate
 from dmu4.measurement.band_fit import BandFit
 from dmu4.measurement.error_scale import ErrorInflation
-from dmu4.measurement.reference_band import central_signal_to_noise
 from dmu4.patches.cube import PatchCube, mean_psf
 from dmu4.patches.look_up import pixel_at
 
 REACH = 3.3
-"""Largest distance of a companion from its star in arcsec: further away it is found without subtracting the star."""
+"""Largest distance of a companion from its host in arcsec: further away it is found without subtracting the host."""
 
 CLOSEST = 0.7
 """Smallest distance of a companion from any object in arcsec: what remains at the core of a star is its own light."""
@@ -27,12 +26,31 @@ CLOSEST = 0.7
 FAINTER = 0.06
 """Largest signal to noise of a companion in units of that of its star: of two similar sources both have peaks."""
 
-SHARE = 0.2
-"""Smallest share of the light under the PSF that is a companion's own: less may be an error of the star's PSF."""
+SHARE, LEAST_SHARE = 0.2, 0.03
+"""Smallest share of the light under the PSF that is a companion's own: less may be an error of the model of its host;
+and that of companions of stars where the PSFs are so good that this is seen, see `_share_near_stars`."""
 
-GALAXY = 1.5
-"""Distance in arcsec within which what remains may be the light of a brighter galaxy, as long as galaxies are not
-modelled."""
+FALSE = 0.05
+"""Largest number of negative peaks near stars, in units of that of positive ones, with the same shares of the light."""
+
+WINGS, WINGS_WITHIN = 0.01, 5.0
+"""Signal to noise in units of that of an object below which what remains near another may be an error of its wings, as
+are spikes of stars, and the distance in arcsec up to which this holds; beyond, it falls as the distance to the fourth
+power."""
+
+GALAXY, RADII = 1.0, 1.5
+"""Distance from a brighter galaxy in arcsec, and in units of its half-light radius, within which what remains may be
+its own light, as its model is not exact."""
+
+LARGE, LARGE_RADII, FARTHEST = 1.0, 4.0, 15.0
+"""Half-light radius in arcsec of a large galaxy, whose arms and dust are resolved; distance in units of this radius
+within which what remains may be part of it, and the largest such distance in arcsec."""
+
+GALAXY_SIGNAL_TO_NOISE = 20.0
+"""Signal to noise in all bands together above which a galaxy may have companions."""
+
+SEEN_IN = 2
+"""Number of bands, if there are as many with data, in which a companion of a galaxy is above the floor."""
 
 WIDTH = 0.8
 """Width in arcsec of the light of an object, to tell in whose light a companion lies."""
@@ -40,23 +58,48 @@ WIDTH = 0.8
 THRESHOLD, FLOOR = 5.0, 3.0
 """Smallest height of a peak, and height down to which its pixels are connected, in sigma: those of the detection."""
 
-
-BEST = 2.0
-"""Ratio of the signal to noise of a star in all bands together to that in its best band for which there is room."""
-
 BLOCK, PART = 1400, 100_000
 """Numbers of rows, and of pixels, that are processed at once."""
 
 
+class Hosts(NamedTuple):
+    """What is known of the N objects of a patch among which companions are searched for.
+
+    Attributes
+    ----------
+    x, y
+        Array positions.
+    extendedness
+        Morphology: 0 for a star, 1 for a galaxy, NaN if undetermined.
+    radius
+        Half-light radius of the model along its major axis in pixels, 0 for a star, infinite where the light is that
+        of no galaxy.
+    height
+        Signal to noise in all bands together.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    extendedness: np.ndarray
+    radius: np.ndarray
+    height: np.ndarray
+
+    @property
+    def bright(self) -> np.ndarray:
+        """Whether each is bright enough for a companion [N]."""
+        star, galaxy = (self.extendedness == kind for kind in (0, 1))
+        return (star & (self.height > THRESHOLD / FAINTER)) | (galaxy & (self.height > GALAXY_SIGNAL_TO_NOISE))
+
+
 class Companions(NamedTuple):
-    """Companions of stars of a patch.
+    """Companions of objects of a patch.
 
     Attributes
     ----------
     x, y
         Array positions [M].
-    star
-        Number of the peak of the star [M].
+    host
+        Number of the object in whose light each lies [M].
     height
         Signal to noise in each band, with all other sources subtracted [M, band].
     combined
@@ -67,7 +110,7 @@ class Companions(NamedTuple):
 
     x: np.ndarray
     y: np.ndarray
-    star: np.ndarray
+    host: np.ndarray
     height: np.ndarray
     combined: np.ndarray
     area: np.ndarray
@@ -84,22 +127,18 @@ class Companions(NamedTuple):
         return np.argmax(self.height, axis=1) if len(self.x) else np.zeros(0, np.int64)
 
 
-def near_bright(cube: PatchCube, *, x: np.ndarray, y: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Flat numbers of the pixels near peaks that are bright enough for a companion.
+def near_hosts(cube: PatchCube, objects: Hosts) -> np.ndarray:
+    """Flat numbers of the pixels near objects that are bright enough for a companion.
 
     Parameters
     ----------
     cube
         All bands, minus their residual sky.
-    x, y, reference
-        Array positions of the peaks, and the number of the band of highest signal to noise of each.
+    objects
+        All objects.
     """
-    at_peak = np.zeros(len(x))
-    for band in np.unique(reference):
-        mine = reference == band
-        at_peak[mine] = central_signal_to_noise(cube, int(band), x=x[mine], y=y[mine])
-    bright = at_peak > THRESHOLD / FAINTER / BEST
-    return np.flatnonzero(_near(cube, x=x[bright], y=y[bright])).astype(np.int32)
+    bright = objects.bright
+    return np.flatnonzero(_near(cube, x=objects.x[bright], y=objects.y[bright])).astype(np.int32)
 
 
 def _near(cube: PatchCube, *, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -157,91 +196,122 @@ def find_companions(
     cube: PatchCube,
     residual: Mapping[int, np.ndarray],
     pixels: np.ndarray,
-    *,
-    x: np.ndarray,
-    y: np.ndarray,
-    star: np.ndarray,
-    height: np.ndarray,
+    objects: Hosts,
     inflations: Sequence[ErrorInflation],
 ) -> Companions:
-    """Peaks of the images minus all models near stars.
-
-    Galaxies have no companions: what remains of one is often its own light, that of its arms for example.
+    """Peaks of the images minus all models near stars and galaxies.
 
     Parameters
     ----------
     cube
         All bands, minus their residual sky.
     residual, pixels
-        Band -> significance from `residual_significance`, at the pixels from `near_bright`.
-    x, y
-        Array positions of all objects.
-    star
-        Whether each is a point source.
-    height
-        Signal to noise of each in all bands together.
+        Band -> significance from `residual_significance`, at the pixels from `near_hosts`.
+    objects
+        All objects that were subtracted.
     inflations
         Error inflation of each band due to correlated noise.
     """
-    bands, bright = sorted(residual), star & (height > THRESHOLD / FAINTER)
-    if not bands or not bright.any():
+    if not residual or not len(pixels):
         return Companions.none(len(cube.bands))
-    plane = _combined_near(cube, residual, pixels, x=x[bright], y=y[bright])
-    peaks = find_peaks(plane, threshold=THRESHOLD, floor=FLOOR)
-    place = np.column_stack([peaks.x, peaks.y])
-    scale = {"reach": _reach(cube), "width": WIDTH / cube.pixel_scale, "galaxy": GALAXY / cube.pixel_scale}
-    host = _stars_of(peaks, x=x, y=y, star=star, height=height, **scale)
-    apart = cKDTree(np.column_stack([x, y])).query(place)[0] > CLOSEST / cube.pixel_scale
+    plane = _combined_at(cube, residual, pixels)
+    found, share = _candidates(cube, residual, pixels, objects, plane, inflations)
+    star = objects.extendedness == 0
+    limit = np.where(
+        star, _share_near_stars(cube, residual, pixels, objects, inflations, share[star[found.host]]), SHARE
+    )
+    column, row = pixel_at(cube, x=found.x, y=found.y)
+    area = _areas(plane, row * cube.shape[1] + column)
+    chosen = share > limit[found.host]
+    return Companions(*(values[chosen] for values in found._replace(area=area)))
+
+
+def _candidates(
+    cube: PatchCube,
+    residual: Mapping[int, np.ndarray],
+    pixels: np.ndarray,
+    objects: Hosts,
+    plane: np.ndarray,
+    inflations: Sequence[ErrorInflation],
+) -> tuple[Companions, np.ndarray]:
+    """Peaks that are not part of the light of other objects, with areas of zero, and the share of the light of each."""
+    bands, peaks = sorted(residual), find_peaks(plane, threshold=THRESHOLD, floor=FLOOR)
     column, row = pixel_at(cube, x=peaks.x, y=peaks.y)
     at = row * cube.shape[1] + column
-    chosen = np.flatnonzero((host >= 0) & apart & np.isin(at, pixels))
-    around = _whole_significance(cube, bands, peaks.x[chosen], peaks.y[chosen], inflations)
-    chosen = chosen[peaks.height[chosen] > SHARE * around]
-    if not len(chosen):
-        return Companions.none(len(cube.bands))
-    found_x, found_y = peaks.x[chosen], peaks.y[chosen]
-    heights = np.zeros((len(chosen), len(cube.bands)))
-    number = np.searchsorted(pixels, at[chosen])
+    number = np.minimum(np.searchsorted(pixels, at), len(pixels) - 1)
+    heights = np.zeros((len(peaks), len(cube.bands)))
     heights[:, bands] = np.column_stack([residual[band][number] for band in bands])
-    return Companions(found_x, found_y, host[chosen], heights, peaks.height[chosen], _areas(plane, at[chosen]))
+    with_data = cube.good[row, column].sum(axis=1)
+    host = _hosts_of(peaks, objects, seen=(heights > FLOOR).sum(axis=1) >= np.minimum(with_data, SEEN_IN), cube=cube)
+    chosen = (host >= 0) & (pixels[number] == at)
+    x, y, height = peaks.x[chosen], peaks.y[chosen], peaks.height[chosen]
+    found = Companions(x, y, host[chosen], heights[chosen], height, np.zeros(len(x), np.int64))
+    return found, height / np.maximum(_whole_significance(cube, bands, x, y, inflations), 1e-9)
 
 
-def _combined_near(
-    cube: PatchCube, residual: Mapping[int, np.ndarray], pixels: np.ndarray, *, x: np.ndarray, y: np.ndarray
-) -> np.ndarray:
-    """Significance in all bands together [y, x] of what remains near some positions; zero elsewhere."""
-    plane, chosen = np.zeros(cube.shape, np.float32), np.flatnonzero(_near(cube, x=x, y=y).ravel()[pixels])
-    for start in range(0, len(chosen), PART):
-        some = chosen[start : start + PART]
+def _share_near_stars(
+    cube: PatchCube,
+    residual: Mapping[int, np.ndarray],
+    pixels: np.ndarray,
+    objects: Hosts,
+    inflations: Sequence[ErrorInflation],
+    share: np.ndarray,
+) -> float:
+    """Smallest share of the light for which peaks near stars are companions, and not errors of the PSF.
+
+    These errors are negative as often as positive, while companions are positive: the limit is the smallest one from
+    `LEAST_SHARE` to `SHARE` above which peaks of the negative images are at most `FALSE` of those of the images, whose
+    shares are given.
+    """
+    stars = objects.bright & (objects.extendedness == 0)
+    near = _near(cube, x=objects.x[stars], y=objects.y[stars]).ravel()[pixels]
+    if not near.any():
+        return SHARE
+    negative = {band: -values[near] for band, values in residual.items()}
+    plane = _combined_at(cube, negative, pixels[near])
+    found, of_errors = _candidates(cube, negative, pixels[near], objects, plane, inflations)
+    of_errors = of_errors[objects.extendedness[found.host] == 0]
+    limits = np.concatenate([[LEAST_SHARE], np.sort(of_errors[(of_errors > LEAST_SHARE) & (of_errors < SHARE)])])
+    few = [np.sum(of_errors > limit) <= FALSE * np.sum(share > limit) for limit in limits]
+    return float(limits[np.argmax(few)]) if np.any(few) else SHARE
+
+
+def _combined_at(cube: PatchCube, residual: Mapping[int, np.ndarray], pixels: np.ndarray) -> np.ndarray:
+    """Significance in all bands together [y, x] of what remains at some pixels; zero elsewhere."""
+    plane = np.zeros(cube.shape, np.float32)
+    for start in range(0, len(pixels), PART):
+        some = slice(start, start + PART)
         values = np.stack([residual[band][some] for band in sorted(residual)]).astype(np.float32)
         good = np.stack([cube.good[..., band].ravel()[pixels[some]] for band in sorted(residual)])
         plane.ravel()[pixels[some]] = combined_map(values[:, None], good[:, None])[0]
     return plane
 
 
-def _stars_of(
-    peaks: Peaks,
-    *,
-    x: np.ndarray,
-    y: np.ndarray,
-    star: np.ndarray,
-    height: np.ndarray,
-    reach: float,
-    width: float,
-    galaxy: float,
-) -> np.ndarray:
-    """Number of the star in whose light each peak lies, -1 if it is not that of a star, or too faint a one."""
-    host = np.full(len(peaks), -1, np.int64)
-    near = cKDTree(np.column_stack([x, y])).query_ball_point(np.column_stack([peaks.x, peaks.y]), reach)
-    for number, found in enumerate(near):
+def _hosts_of(peaks: Peaks, objects: Hosts, *, seen: np.ndarray, cube: PatchCube) -> np.ndarray:
+    """Number of the star or galaxy in whose light each peak lies, -1 if it may be part of that light.
+
+    ``seen`` tells whether each peak is in as many bands as a companion of a galaxy has to be.
+    """
+    host, scale = np.full(len(peaks), -1, np.int64), cube.pixel_scale
+    if not len(peaks):
+        return host
+    tree, bright = cKDTree(np.column_stack([objects.x, objects.y])), objects.bright
+    extent = np.where(objects.radius * scale > LARGE, LARGE_RADII, RADII) * objects.radius
+    extent = np.clip(extent, GALAXY / scale, FARTHEST / scale)
+    for number, found in enumerate(tree.query_ball_point(np.column_stack([peaks.x, peaks.y]), FARTHEST / scale)):
         if not found:
             continue
         members, own = np.array(found), peaks.height[number]
-        distance = np.hypot(x[members] - peaks.x[number], y[members] - peaks.y[number])
-        best = members[np.argmax(height[members] * np.exp(-0.5 * np.square(distance / width)))]
-        in_galaxy = (~star[members] & (height[members] > own) & (distance < galaxy)).any()
-        if star[best] and own < FAINTER * height[best] and not in_galaxy:
-            host[number] = best
+        distance = np.hypot(objects.x[members] - peaks.x[number], objects.y[members] - peaks.y[number])
+        height, star = objects.height[members], objects.extendedness[members] == 0
+        near, fall = distance < _reach(cube), np.fmax(distance * scale / WINGS_WITHIN, 1)
+        in_wings = own < WINGS * (height / fall**4).max()
+        best = int(np.argmax(near * height * np.exp(-0.5 * np.square(distance * scale / WIDTH))))
+        part_of_galaxy = (~star & (height > own) & (distance < extent[members])).any()
+        enough = own < FAINTER * height[best] if star[best] else seen[number] and not in_wings
+        apart = distance.min() > CLOSEST / scale and not part_of_galaxy
+        if near[best] and bright[members[best]] and enough and apart:
+            host[number] = members[best]
     return host
 
 

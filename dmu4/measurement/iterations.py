@@ -49,7 +49,7 @@ class ShapeSettings:
     max_motion
         Largest motion in arcsec between the optical and the VISTA images; 0: motions are not measured.
     companions
-        Whether companions of stars are searched for after the first of several iterations.
+        Whether companions of stars and galaxies are searched for after the first of several iterations.
     """
 
     passes: int = 2
@@ -141,8 +141,6 @@ class BandResult(NamedTuple):
         Fluxes of all objects in the simultaneous fit, NaN where there are none.
     spectra
         Spectra of the objects whose structure is to be fitted; None if none is.
-    remains
-        What remains near bright objects, see `dmu4.measurement.companions.residual_significance`; None if not wanted.
     """
 
     shapes: ObjectShapes
@@ -151,7 +149,6 @@ class BandResult(NamedTuple):
     flux: np.ndarray
     error: np.ndarray
     spectra: SourceSpectra | None
-    remains: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -170,8 +167,6 @@ class Iteration:
         Models of all objects in each survey.
     inflations, settings
         Error inflation of each band due to correlated noise, and settings.
-    near
-        Pixels [y, x] at which companions are searched for; None if they are not.
     structure
         Whether the spectra of the objects are wanted in the bands in which they are used.
     """
@@ -182,7 +177,6 @@ class Iteration:
     models: Sequence[SurveyModels]
     inflations: Sequence[ErrorInflation]
     settings: ShapeSettings
-    near: np.ndarray | None
     structure: bool
 
     def of(self, members: np.ndarray) -> Iteration:
@@ -197,13 +191,12 @@ def begin(
     inflations: Sequence[ErrorInflation],
     settings: ShapeSettings,
     *,
-    near: np.ndarray | None = None,
     structure: bool = False,
 ) -> Iteration:
     """An iteration whose models follow from what is known; the parameters are attributes of `Iteration`."""
     home = np.array([survey_of(band) for band in cube.bands])[state.reference]
     models = survey_models(state.shapes, state.motion, home, state.psf_side, state.structure)
-    return Iteration(cube, state, home, models, inflations, settings, near, structure)
+    return Iteration(cube, state, home, models, inflations, settings, structure)
 
 
 def measure_bands(task: Iteration, threads: int) -> dict[int, BandResult]:
@@ -222,12 +215,46 @@ def measure_bands(task: Iteration, threads: int) -> dict[int, BandResult]:
         Number of a band -> its results.
     """
     cube, reference = task.cube, task.state.reference
-    wanted, seen = np.unique(reference), cube.good.any(axis=(0, 1)) & [psf.stamps.any() for psf in cube.psfs]
+    wanted, seen = np.unique(reference), _with_data(cube)
     follow = task.settings.max_motion > 0 and len({survey_of(band) for band in cube.bands}) > 1
     bands = [band for band in range(len(cube.bands)) if band in wanted or (follow and seen[band])]
     with ThreadPoolExecutor(threads) as pool:
         results = pool.map(lambda band: _measure_visible(task, band, np.flatnonzero(reference == band)), bands)
         return dict(zip(bands, results, strict=True))
+
+
+def _with_data(cube: PatchCube) -> np.ndarray:
+    """Whether each band has data and a PSF [band]."""
+    return cube.good.any(axis=(0, 1)) & [psf.stamps.any() for psf in cube.psfs]
+
+
+def what_remains(task: Iteration, pixels: np.ndarray, threads: int) -> dict[int, np.ndarray]:
+    """Signal to noise of point sources in the images minus all models, at some pixels.
+
+    Parameters
+    ----------
+    task
+        What is known, and the models that follow from it.
+    pixels
+        Flat numbers of the pixels.
+    threads
+        Number of bands at once.
+
+    Returns
+    -------
+    dict
+        Number of a band with data -> values of `dmu4.measurement.companions.residual_significance`.
+    """
+
+    def one(band: int) -> np.ndarray:
+        part = task.of(np.flatnonzero(task.state.visible[:, band]))
+        models = part.models[survey_of(task.cube.bands[band])].reaching(part.state.psf_side[:, band])
+        fit = fit_band(task.cube, band, *models)
+        return residual_significance(fit, mean_psf(task.cube, band), task.inflations[band].psf, pixels)
+
+    bands = np.flatnonzero(_with_data(task.cube)).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        return dict(zip(bands, pool.map(one, bands), strict=True))
 
 
 def spectra_of(task: Iteration, members: np.ndarray, threads: int) -> dict[int, SourceSpectra]:
@@ -337,13 +364,11 @@ def _measure_in(task: Iteration, band: int, members: np.ndarray) -> BandResult:
         kron=kron_radii(fit.models, fit.flux, residual=fit.residual, **place, covariance=of_all, window=window),
     )
     bright, shifts = _shifts_in(task, band, fit, profiles)
-    spectra = remains = None
+    spectra = None
     if task.structure:
         used = (task.state.used == band).any(axis=1) & (np.nan_to_num(fit.forced.covered) > MIN_SEEN)
         spectra = _spectra(task, band, fit, np.flatnonzero(used), profiles)
-    if task.near is not None:
-        remains = residual_significance(fit, mean_psf(task.cube, band), factor, task.near)
-    return BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error, spectra, remains)
+    return BandResult(measured, bright, shifts, fit.forced.flux, factor * fit.forced.error, spectra)
 
 
 def _shifts_in(task: Iteration, band: int, fit: BandFit, profiles: Profiles) -> tuple[np.ndarray, Shifts]:

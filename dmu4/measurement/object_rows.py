@@ -84,20 +84,20 @@ def absorb(detections: Table, kept: np.ndarray, absorbed: np.ndarray) -> Table:
 
 
 def with_companions(objects: Table, peaks: Table, companions: Companions, patch: PatchData) -> Table:
-    """The peaks that are objects, and after them the companions of stars, which belong to the blends of the stars.
+    """The peaks that are objects, and after them the companions, which belong to the blends of their hosts.
 
     Parameters
     ----------
     objects
         Peaks that are objects, from `absorb`.
     peaks
-        All peaks, by whose numbers the companions know their stars.
+        All peaks, by whose numbers the companions know their hosts.
     companions
         The companions.
     patch
         The patch.
     """
-    rows, labels = peaks[companions.star], np.array(patch.bands)
+    rows, labels = peaks[companions.host], np.array(patch.bands)
     rows["x"], rows["y"] = companions.x + patch.x0, companions.y + patch.y0
     rows["refBand"] = labels[companions.reference]
     rows["chi2_height"], rows["footprint_area"] = companions.combined, companions.area

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dmu4.measurement.companions import Companions, find_companions, near_bright
+from dmu4.measurement.companions import Companions, Hosts, find_companions, near_hosts
 from dmu4.measurement.error_scale import ErrorInflation
 from dmu4.measurement.iterations import (
     BandResult,
@@ -19,6 +19,7 @@ from dmu4.measurement.iterations import (
     fluxes_of,
     measure_bands,
     spectra_of,
+    what_remains,
 )
 from dmu4.measurement.motion import (
     FOLLOWED,
@@ -31,7 +32,7 @@ from dmu4.measurement.motion import (
     survey_of,
     update_motion,
 )
-from dmu4.measurement.object_models import ObjectShapes
+from dmu4.measurement.object_models import ObjectShapes, model_profiles
 from dmu4.measurement.reference_band import unsaturated_bands
 from dmu4.measurement.spectra import SourceSpectra
 from dmu4.measurement.structure import BANDS_USED, Structure, bands_to_use, fit_structure
@@ -65,7 +66,7 @@ class MeasuredObjects:
     kept
         Numbers of the peaks that became the first of these objects.
     companions
-        Companions of stars, which are the last of these objects.
+        Companions of these objects, by the numbers of their peaks; they are the last of these objects.
     reference
         Number of the band in which each object was measured.
     absorbed
@@ -124,13 +125,9 @@ def measure_objects(
     kept, absorbed, companions = np.arange(len(x)), np.zeros((0, 2), np.int64), Companions.none(len(cube.bands))
     for number in range(settings.passes):
         first, last = number == 0, 0 < number == settings.passes - 1
-        search = first and settings.passes > 1 and settings.companions
-        near = near_bright(cube, x=x, y=y, reference=reference) if search else None
-        task = begin(cube, state, inflations, settings, near=near, structure=last)
+        task = begin(cube, state, inflations, settings, structure=last)
         results = measure_bands(task, threads)
         state = _updated(task, results)
-        if first:
-            companions = _companions(task, state.shapes, results)
         if last:
             spectra = {band: one.spectra for band, one in results.items() if one.spectra is not None}
             state = replace(state, structure=_structure(task, spectra, task.state.used, state, threads))
@@ -141,10 +138,12 @@ def measure_objects(
             kept = np.setdiff1d(kept, absorbed[:, 1])
             motion = put_links(state.motion, absorbed, x=state.shapes.x, y=state.shapes.y)
             state = replace(state, motion=motion)[kept]
-        if len(companions.x) and first:
-            state = state.followed_by(_state_of(cube, companions, settings))
         # What moved had its flux elsewhere in this iteration.
         state.visible[state.motion.used] = True
+        if first and settings.passes > 1 and settings.companions:
+            companions = _companions(task, state, _height(task, results)[kept], threads)
+            state = state.followed_by(_state_of(cube, companions, settings))
+            companions = companions._replace(host=kept[companions.host])
     home = np.array([survey_of(band) for band in cube.bands])[state.reference]
     known = {name: getattr(state, name) for name in ("shapes", "motion", "structure", "reference", "psf_side")}
     return MeasuredObjects(**known, home=home, kept=kept, absorbed=absorbed, companions=companions)
@@ -160,25 +159,25 @@ def _updated(task: Iteration, results: dict[int, BandResult]) -> ObjectState:
     return replace(state, shapes=shapes, motion=motion, used=used, visible=visible)
 
 
-def _companions(task: Iteration, shapes: ObjectShapes, results: dict[int, BandResult]) -> Companions:
-    """Companions of the point sources, from the images minus all models of an iteration, if they were kept."""
-    if task.near is None:
-        return Companions.none(len(task.cube.bands))
+def _height(task: Iteration, results: dict[int, BandResult]) -> np.ndarray:
+    """Signal to noise of each object in all bands of an iteration together."""
     flux, error = fluxes_of(results, len(task.state), len(task.cube.bands))
     ratio = np.divide(flux, error, out=np.zeros(flux.shape), where=error > 0)
-    remains = {band: one.remains for band, one in results.items() if one.remains is not None}
-    # They are of no use to the next iteration, which needs the memory.
-    results |= {band: one._replace(remains=None) for band, one in results.items()}
-    return find_companions(
-        task.cube,
-        remains,
-        task.near,
-        x=shapes.x,
-        y=shapes.y,
-        star=shapes.extendedness == 0,
-        height=np.sqrt(np.sum(np.square(np.maximum(np.nan_to_num(ratio), 0)), axis=1)),
-        inflations=task.inflations,
-    )
+    return np.sqrt(np.sum(np.square(np.maximum(np.nan_to_num(ratio), 0)), axis=1))
+
+
+def _companions(task: Iteration, state: ObjectState, height: np.ndarray, threads: int) -> Companions:
+    """Companions of the objects, from the images minus all models after an iteration."""
+    shapes = state.shapes
+    profiles = model_profiles(shapes, state.psf_side.max(axis=1, initial=1), state.structure)
+    xx, yy, xy = profiles.covariance.T
+    # The larger eigenvalue of the ellipse with half of the light; a needle may be longer than its disc.
+    radius = np.sqrt(0.5 * (xx + yy) + np.hypot(0.5 * (xx - yy), xy))
+    radius[state.structure.rejected] = np.inf
+    objects = Hosts(shapes.x, shapes.y, shapes.extendedness, radius, height)
+    pixels = near_hosts(task.cube, objects)
+    remains = what_remains(begin(task.cube, state, task.inflations, task.settings), pixels, threads)
+    return find_companions(task.cube, remains, pixels, objects, task.inflations)
 
 
 def _state_of(cube: PatchCube, companions: Companions, settings: ShapeSettings) -> ObjectState:

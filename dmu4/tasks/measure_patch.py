@@ -133,8 +133,9 @@ class MeasurePatchTask(PipelineTask):
     1. The residual sky measured by the detection is subtracted.
     2. The error inflation due to correlated noise is measured on noise realizations, for each type of flux.
     3. Position, shape and morphology (point or extended) are measured in the detection band of highest signal to noise
-       of each object, with its neighbours subtracted, in two iterations. After the first one, companions of stars are
-       added, and bright galaxies are fitted with a disc and a bulge; after the second one, all objects are.
+       of each object, with its neighbours subtracted, in two iterations. After the first one, bright galaxies are
+       fitted with a disc and a bulge, and companions of stars and galaxies are added; after the second one, all
+       objects are fitted.
     4. In each band all objects are fitted simultaneously, point sources with the PSF, extended ones with a disc and a
        bulge convolved with the PSF. Saturated pixels take no part.
     5. Point sources with different positions in the VISTA and optical bands have moved between the images: each band is
@@ -214,7 +215,7 @@ class MeasurePatchTask(PipelineTask):
         objects["refBand"] = np.array(ordered.bands)[measured.objects.reference]
         primary = in_own_area(x=at.x, y=at.y, ra=at.ra, dec=at.dec, patch=patch, sky_map=sky_map)
         numbers = len(objects), len(companions.x), int(np.sum(primary))
-        self.log.info("%d objects, %d of them companions of stars; %d primary", *numbers)
+        self.log.info("%d objects, %d of them companions; %d primary", *numbers)
         place = {"tract": patch.tract.id, "patch": patch.id, "pixel_scale": ordered.pixel_scale}
         rows = object_rows(measured, at, objects, primary=primary, **place, bands=bands, epochs=epochs)
         return Struct(objects=rows)

@@ -7,6 +7,7 @@ import pytest
 
 from dmu0.robust_statistics import robust_scatter
 from dmu4.measurement import object_shapes
+from dmu4.measurement.iterations import ShapeSettings
 from dmu4.measurement.measure import MeasurementSettings, measure
 from dmu4.patches.cube import PatchCube
 from tests.scenes.galaxies import BANDS, SIGMA, Galaxies, make_galaxies, make_patch, with_neighbours
@@ -23,12 +24,21 @@ def scene(request: pytest.FixtureRequest) -> tuple[Galaxies, PatchCube]:
     return both, make_patch(both, rng, side=SIDE, border=DISTANCE)
 
 
-def ratios(scene: tuple[Galaxies, PatchCube]) -> np.ndarray:
-    """Model fluxes over the truth of all galaxies [N, band]; those with neighbours first, then the neighbours."""
+def ratios(scene: tuple[Galaxies, PatchCube], *, companions: bool = True) -> np.ndarray:
+    """Model fluxes over the truth of all galaxies [N, band]; those with neighbours first, then the neighbours.
+
+    Nothing that remains of the galaxies is taken for a companion.
+    """
     galaxies, cube = scene
     place = {"x": np.rint(galaxies.x), "y": np.rint(galaxies.y)}
     reference = np.argmax(galaxies.flux / np.array(SIGMA), axis=1)
-    found = measure(cube, **place, reference=reference, settings=MeasurementSettings(threads=1))
+    found = measure(
+        cube,
+        **place,
+        reference=reference,
+        settings=MeasurementSettings(ShapeSettings(companions=companions), threads=1),
+    )
+    assert len(found.shapes.x) == len(galaxies.x)
     return np.column_stack([found.bands[band].cmodel.value for band in BANDS]) / galaxies.flux
 
 
@@ -39,4 +49,4 @@ def test_fluxes_beside_brighter_galaxies_are_not_biased(scene, monkeypatch: pyte
     assert np.abs(np.median(found[:n], axis=0) - 1).max() < 0.02 + 2 * spread
     assert np.abs(np.median(found[n:], axis=0) - 1).max() < 0.01
     monkeypatch.setattr(object_shapes, "BRIGHT_GALAXY", np.inf)
-    assert np.median(ratios(scene)[:n], axis=0).min() > 1.1
+    assert np.median(ratios(scene, companions=False)[:n], axis=0).min() > 1.1

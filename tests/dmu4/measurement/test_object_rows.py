@@ -291,7 +291,7 @@ def test_how_well_models_fit_is_copied(table):
     np.testing.assert_array_equal(table["i_modelResidual"], np.float32([0.5, -0.5, 1.5, np.nan]))
 
 
-def test_companions_belong_to_the_blends_of_their_stars() -> None:
+def test_companions_belong_to_the_blends_of_their_hosts() -> None:
     """Two companions of the peak in blend 5 and one of a peak without a blend, with places, bands and heights."""
     peaks = Table({"x": [5.0, 6, 7, 8], "y": [1.0, 2, 3, 4], "refBand": ["vk", "i", "i", "vk"]})
     peaks["chi2_height"], peaks["footprint_area"] = [90.0, 80, 70, 60], [300, 200, 100, 50]
@@ -302,7 +302,7 @@ def test_companions_belong_to_the_blends_of_their_stars() -> None:
     found = Companions(
         x=np.array([1.5, 2.5, 3.5]),
         y=np.array([10.5, 20.5, 30.5]),
-        star=np.array([2, 1, 3]),
+        host=np.array([2, 1, 3]),
         height=np.array([[7.0, 3.0], [4.9, 6.0], [5.1, 5.0]]),
         combined=np.array([7.7, 7.8, 7.9]),
         area=np.array([11, 12, 13]),
