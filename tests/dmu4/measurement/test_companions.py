@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -37,21 +39,28 @@ def make_patch(images: dict[str, np.ndarray], noise: dict[str, np.ndarray]) -> P
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
-    """A bright star and a small galaxy with companions, a star alone, and a large galaxy whose peak is its own."""
-    x = np.array([80.3, 89.1, 210.6, 150.2, 159.0, 250.4, 254.9])
-    y = np.array([70.7, 77.3, 60.4, 170.8, 177.4, 120.3, 113.6])
-    covariance = np.zeros((7, 3))
+    """A bright star and a small galaxy with companions, a star alone, a large galaxy whose peak is its own, and a star
+    that moves."""
+    x = np.array([80.3, 89.1, 210.6, 150.2, 159.0, 250.4, 254.9, 30.3])
+    y = np.array([70.7, 77.3, 60.4, 170.8, 177.4, 120.3, 113.6, 25.4])
+    covariance = np.zeros((8, 3))
     covariance[3], covariance[5] = (30.0, 18.0, 5.0), (5.0, 3.5, 1.0)
     one_sigma = 1 / np.sqrt(np.sum(np.square(psf_stamp(VARIANCE))))
-    significance = np.array([[2000, 900], [16, 12], [1800, 700], [2000, 900], [16, 12], [500, 240], [15, 13]])
+    significance = np.array(
+        [[2000, 900], [16, 12], [1800, 700], [2000, 900], [16, 12], [500, 240], [15, 13], [300, 200]]
+    )
     return Scene(x=x, y=y, covariance=covariance, flux=one_sigma * significance * list(SIGMA.values()))
 
 
 @pytest.fixture(scope="module")
 def patch(scene: Scene) -> PatchCube:
-    """The scene with noise."""
+    """The scene with noise; in the second band the last star is elsewhere."""
     rng = np.random.default_rng(20261129)
-    drawn = {band: draw(scene, band=k, variance=VARIANCE, shape=SHAPE) for k, band in enumerate(SIGMA)}
+    moved = replace(scene, x=scene.x + 9.3 * (np.arange(8) == 7), y=scene.y - 4.1 * (np.arange(8) == 7))
+    drawn = {
+        band: draw(there, band=k, variance=VARIANCE, shape=SHAPE)
+        for k, (band, there) in enumerate(zip(SIGMA, (scene, moved), strict=True))
+    }
     images = {band: image + SIGMA[band] * rng.standard_normal(SHAPE) for band, image in drawn.items()}
     return make_patch(images, {band: SIGMA[band] * rng.standard_normal(SHAPE) for band in SIGMA})
 
@@ -59,7 +68,7 @@ def patch(scene: Scene) -> PatchCube:
 def test_companions_are_objects_like_others(scene: Scene, patch: PatchCube) -> None:
     """The peak of a companion appears once its host is subtracted; its fluxes are its own, and it follows the peaks.
 
-    Neither the star alone nor the large galaxy gets one.
+    Neither the star alone nor the large galaxy gets one. Hosts are known by their peaks, two of which are one star.
     """
     found = detect(patch, DetectionSettings())
     peaks = cKDTree(np.column_stack([found.x, found.y]))
@@ -67,7 +76,8 @@ def test_companions_are_objects_like_others(scene: Scene, patch: PatchCube) -> N
     measured = measure(patch, **given, settings=MeasurementSettings())
     companions, shapes = measured.objects.companions, measured.shapes
     assert len(companions.x) == 2
-    assert len(shapes.x) == len(found.x) + 2
+    assert len(measured.objects.absorbed) == 1
+    assert len(shapes.x) == len(found.x) - 1 + 2
     for host, true in ((0, 1), (5, 6)):
         assert peaks.query([scene.x[true], scene.y[true]])[0] > 5
         number = int(np.argmin(np.hypot(companions.x - scene.x[true], companions.y - scene.y[true])))
@@ -85,7 +95,7 @@ def test_companions_are_objects_like_others(scene: Scene, patch: PatchCube) -> N
         assert companions.combined[number] == pytest.approx(20, abs=[4, 6][host > 0])
         assert 9 < companions.area[number] < 200
     without = MeasurementSettings(shapes=ShapeSettings(companions=False))
-    assert len(measure(patch, **given, settings=without).shapes.x) == len(found.x)
+    assert len(measure(patch, **given, settings=without).shapes.x) == len(found.x) - 1
 
 
 def spot(image: np.ndarray, height: float, *, x: float, y: float) -> None:
