@@ -36,6 +36,7 @@ from dmu4.review.kind_truth import (
     match_kinds,
     well_seen,
 )
+from dmu4.review.spurious_truth import count_spurious, spurious_calibration
 from dmu5.accuracy import isolated_star_fluxes, width_error
 from dmu5.checks import read_checks
 from dmu5.diagnostics import (
@@ -47,6 +48,7 @@ from dmu5.diagnostics import (
     star_offsets,
 )
 from dmu5.selection_function import area_of_survey
+from dmu5.spurious_checks import spurious_checks
 from obs_vista.photometry import magnitude_of
 from tests.scenes.browser import CHROMIUM, visit
 from tests.scenes.releases import released
@@ -228,6 +230,21 @@ def test_stars_and_galaxies(objects: Table, truth: Table) -> None:
         for one in calibration(ways[name][row], is_star(mine)):
             difference = abs(one["stars"] - one["probability"])
             assert difference < 3 * one["sampling"] + 0.01, f"{name}: {one['probability']:.3f} is {one['stars']:.3f}"
+
+
+def test_spurious_objects_are_told(objects: Table, truth: Table) -> None:
+    """Of the objects below 0.5, 99% are real, and fewer than 0.5% of the real ones are above, to two sampling errors.
+
+    Above 0.5 probabilities are calibrated to three sampling errors and a tenth; below 0.02 what is left are parts of
+    galaxies and blends.
+    """
+    counts, table = count_spurious(objects, truth), spurious_calibration(objects, truth)
+    print("\n".join(map(str, [counts, *spurious_checks(counts), table])))
+    assert counts.kept > 0.95 * counts.all
+    assert [str(check) for check in spurious_checks(counts) if check.verdict != "pass"] == []
+    assert counts.kept_real / counts.kept > counts.real / counts.all
+    high = table[table["from"] >= 0.7]
+    assert (high["spurious"] > high["probability"] - 3 * high["sampling"] - 0.1).all()
 
 
 def test_moving_stars_are_followed(objects: Table, truth: Table) -> None:

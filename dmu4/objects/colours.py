@@ -209,7 +209,19 @@ def _prototypes(flux: np.ndarray, error: np.ndarray) -> np.ndarray:
     good = np.isfinite(flux) & (error > 0) & (flux > 3 * error)
     with np.errstate(invalid="ignore", divide="ignore"):
         logs = np.where(good, np.log(np.where(good, flux, 1.0)), np.nan)
-    filled = logs.copy()
+    filled = fill_from_similar(logs)
+    return np.exp(filled - np.nanmax(filled, axis=1, keepdims=True))
+
+
+def fill_from_similar(logs: np.ndarray) -> np.ndarray:
+    """Spectra whose missing bands are the medians of those of the five most similar spectra.
+
+    Parameters
+    ----------
+    logs
+        Logs of the fluxes [spectrum, band]; NaN is missing, and stays so in bands that no similar spectrum has.
+    """
+    good, filled = np.isfinite(logs), logs.copy()
     for row in np.flatnonzero(~good.all(axis=1)):
         both = good & good[row]
         difference = np.where(both, logs - logs[row], 0.0)
@@ -221,7 +233,7 @@ def _prototypes(flux: np.ndarray, error: np.ndarray) -> np.ndarray:
             like = np.flatnonzero(good[:, band] & np.isfinite(distance))
             like = like[np.argsort(distance[like])[:5]]
             filled[row, band] = np.median((logs[:, band] - shift)[like]) if len(like) else np.nan
-    return np.exp(filled - np.nanmax(filled, axis=1, keepdims=True))
+    return filled
 
 
 def fit_colours(

@@ -26,6 +26,7 @@ from dmu0.surveys import SkyMapConfig
 from dmu4.objects.consolidate import stack_patches
 from dmu4.objects.kinds import kind_columns
 from dmu4.objects.primary import assign_primaries, distance_inside
+from dmu4.objects.spurious import spurious_probability
 
 
 class ConsolidateTractConnections(PipelineTaskConnections, dimensions=("skymap", "tract")):
@@ -58,7 +59,7 @@ class ConsolidateTractConfig(PipelineTaskConfig, pipelineConnections=Consolidate
 
     detectionBands = ListField[str](
         doc="Bands whose sizes and colours tell stars from galaxies together; each of the others is judged alone. "
-        "Empty: all.",
+        "They alone tell artefacts from sources. Empty: all.",
         default=[],
     )
     matchRadius = RangeField[float](
@@ -71,7 +72,8 @@ class ConsolidateTractTask(PipelineTask):
 
     1. All rows of all patches are kept, with the same columns.
     2. Where patches overlap, rows that are mutual nearest neighbours are one object; exactly one of them is primary.
-    3. The probabilities of point sources and stars follow from the sizes and colours of all objects of the tract.
+    3. The probabilities of point sources and stars follow from the sizes and colours of all objects of the tract,
+       that of artefacts from their fluxes and fits.
     """
 
     ConfigClass = ConsolidateTractConfig
@@ -126,6 +128,7 @@ class ConsolidateTractTask(PipelineTask):
         bands = [name.removesuffix("_psfFlux") for name in objects.colnames if name.endswith("_psfFlux")]
         for name, values in kind_columns(objects, bands, detection=config.detectionBands).items():
             objects[name][:] = values
+        objects["spuriousProbability"][:] = spurious_probability(objects, bands, detection=config.detectionBands)
         primary = int(np.sum(objects["detect_isPrimary"]))
         self.log.info("tract %d: %d rows of %d patches, %d primary", tract.id, len(objects), len(tables), primary)
         self.metadata["objects"], self.metadata["primary"] = len(objects), primary

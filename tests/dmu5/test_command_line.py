@@ -74,7 +74,7 @@ def test_pictures_and_fluxes(star: Table.Row, tmp_path: Path, capsys: pytest.Cap
 def test_columns_and_information(capsys: pytest.CaptureFixture[str]) -> None:
     """What the catalogue has, and the columns that a word finds."""
     assert main(["info", "sample"]) == 0
-    assert "712 columns" in capsys.readouterr().out
+    assert "713 columns" in capsys.readouterr().out
     assert main(["columns", "sample", "vk", "KRON", "flux", "statistical"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line.split()[:2] == ["vk_kronFluxErr", "nJy"]

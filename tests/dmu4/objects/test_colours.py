@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from dmu4.objects.colours import POGSON, Spectra, fit_colours, rarely_other, stellar_curve
+from dmu4.objects.colours import POGSON, Spectra, fill_from_similar, fit_colours, rarely_other, stellar_curve
 
 BANDS = 4
 
@@ -123,3 +123,14 @@ def test_rare_members_of_the_other_kind_bound_the_ratio():
     # Of the second kind ten times fewer look like the first: such an object is the surer of the first.
     uneven = rarely_other(np.array([-1e3, 0.0, 1e3]), 0.02, 0.002)
     np.testing.assert_allclose(uneven, [np.log(0.02 / 0.998), 0, np.log(0.98 / 0.002)], atol=1e-6)
+
+
+def test_missing_bands_are_those_of_similar_spectra():
+    """A missing flux is that of spectra of the same shape, at the brightness of its own; what nobody has is missing."""
+    slope = np.repeat([0.0, 1.0, -2.0], 6)
+    logs = np.arange(18)[:, None] + slope[:, None] * np.arange(4) + np.where(np.arange(4) == 3, np.nan, 0)
+    holed = logs.copy()
+    holed[7, 1] = holed[13, 2] = np.nan
+    filled = fill_from_similar(holed)
+    np.testing.assert_allclose(filled[:, :3], logs[:, :3], atol=1e-12)
+    assert np.isnan(filled[:, 3]).all()

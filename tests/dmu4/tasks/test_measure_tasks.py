@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from dmu0.sky.skymap import make_sky_map
 from dmu0.surveys import SkyMapConfig
 from dmu4.objects.columns import object_columns
+from dmu4.objects.spurious import spurious_probability
 from dmu4.patches.load import load_images, planes_of_coadd
 from dmu4.patches.sky import meshes_of, subtract_sky
 from dmu4.tasks.consolidate_tract import ConsolidateTractConfig, ConsolidateTractTask
@@ -134,6 +135,8 @@ def test_every_object_is_primary_once(sky, tables):
     start = patches[0].outer_bbox
     inner = (np.abs(scene.y - 300) < 190) & (scene.x > 110) & (scene.x < 890) & (scene.flux[:, 0] > 2000)
     primary = objects[np.asarray(objects["detect_isPrimary"])]
+    bright = primary["i_psfFlux"] > 50 * primary["i_psfFluxErr"]
+    assert (np.asarray(primary["spuriousProbability"])[bright] < 0.5).mean() > 0.9
     rows = cKDTree(np.column_stack([primary["x"] - start.x.start, primary["y"] - start.y.start]))
     isolated = (
         cKDTree(np.column_stack([scene.x, scene.y])).query(np.column_stack([scene.x, scene.y]), k=2)[0][:, 1] > 12
@@ -210,6 +213,21 @@ def test_nothing_to_do_is_said(sky):
         DetectPatchTask(config=DetectPatchConfig()).run(cube)
     with pytest.raises(NoWorkFound, match="no patch"):
         ConsolidateTractTask(config=ConsolidateTractConfig()).run([], patches[0].tract, sky_map)
+
+
+def test_artefacts_are_told_in_the_detection_bands(sky, tables):
+    """With a list of detection bands their fluxes alone say what is spurious, those of all bands without."""
+    sky_map, patches, _, _ = sky
+    config = ConsolidateTractConfig()
+    config.detectionBands = ["i"]
+    of_one, of_all = (
+        ConsolidateTractTask(config=one).run(tables, patches[0].tract, sky_map).objects
+        for one in (config, ConsolidateTractConfig())
+    )
+    for objects, bands in ((of_one, ["i"]), (of_all, list(BANDS))):
+        expected = spurious_probability(objects, bands).astype(np.float32)
+        np.testing.assert_array_equal(objects["spuriousProbability"], expected)
+    assert np.nanmax(np.abs(of_one["spuriousProbability"] - of_all["spuriousProbability"])) > 0
 
 
 def test_a_patch_of_noise_gives_a_table(sky, rng):
