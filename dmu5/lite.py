@@ -1,4 +1,4 @@
-"""The small catalogue: the forty columns that most people use, one row per object, without flagged values."""
+"""The small catalogue: some forty columns that most people use, one row per object, without flagged values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dmu0.schema.tables import make_table
 
 COMMON = (
     "objectId", "coord_ra", "coord_dec", "coord_raErr", "coord_decErr", "tract", "refBand", "refExtendedness",
-    "kronRad", "ebv",
+    "starProbability", "spuriousProbability", "kronRad", "ebv",
 )  # fmt: skip
 """Columns that an object has once."""
 
@@ -22,7 +22,7 @@ PER_BAND = ("gaap1p0Flux", "gaap1p0FluxErr", "cModelFlux")
 
 
 def lite_columns(columns: Sequence[SchemaColumn]) -> list[SchemaColumn]:
-    """The columns of the small catalogue: ten, and three per band, so that nine or ten bands have about forty.
+    """The columns of the small catalogue: twelve, and three per band, so that nine or ten bands have about forty.
 
     Parameters
     ----------
