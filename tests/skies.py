@@ -32,6 +32,7 @@ BESIDE = re.compile(r", (?:measured|depth) (\d+\.?\d*)")
 SHARE = re.compile(r"^(\d+) of (\d+)$")
 BOTH_SIDES = re.compile(r"^1 \+- (\d+\.?\d*)(%?)")
 ONE_SIDE = re.compile(r"^<= (\d+\.?\d*)(%?)")
+AT_LEAST = re.compile(r"^>= (\d+\.?\d*)%")
 
 
 class Judged(NamedTuple):
@@ -40,7 +41,8 @@ class Judged(NamedTuple):
     Attributes
     ----------
     deviation
-        Value of a check with one limit; what differs from one, of one with limits on both sides.
+        Value of a check with one limit, what is missing to 100% if this is the least; what differs from one, of one
+        with limits on both sides.
     limit
         Largest size of the mean over skies: half that of one sky where deviations have signs.
     error
@@ -70,9 +72,12 @@ def judged(check: Check) -> Judged | None:
     None if the check gives no number, has no such limit, or is the worst of several numbers, which has no mean.
     """
     value, both, one = NUMBER.match(check.value), BOTH_SIDES.match(check.limit), ONE_SIDE.match(check.limit)
-    if value is None or (both is None and one is None) or "worst of" in check.check:
+    least = AT_LEAST.match(check.limit)
+    if value is None or not (both or one or least) or "worst of" in check.check:
         return None
     number, percent, error = float(value[1]), bool(value[2]), float(value[3] or 0)
+    if least is not None:
+        return Judged(100 - number, 100 - float(least[1]), error) if "%" in check.value else None
     if both is not None:
         return Judged(
             number if percent else number - 1, 0.5 * float(both[1]) / (1 if percent or not both[2] else 100), error
