@@ -13,7 +13,7 @@ from dmu0.robust_statistics import MEDIAN_ERROR, robust_scatter
 from dmu0.truth import NEIGHBOUR_RADIUS, is_star, isolated, match_to_truth, neighbour_fraction
 from dmu4.review.objects import GALAXY, STAR, bands_of
 from obs_vista.bands import shown_band
-from obs_vista.photometry import magnitude_of
+from obs_vista.photometry import POGSON, magnitude_of
 
 NEIGHBOURS = 0.02
 """Largest contribution of neighbours to an isolated galaxy, relative to its own flux in the band."""
@@ -155,23 +155,28 @@ def colour_offsets(
     Returns
     -------
     Table
-        Bands, number of galaxies, median of measured minus true colour with its sampling error, and its scatter.
+        Bands, number of galaxies, median of measured minus true colour with its sampling error, its scatter, and the
+        width of the pulls, with the floors of both bands in their errors.
     """
     rows = []
     for first, second in pairs:
         alone = isolated(truth, first, fraction=NEIGHBOURS) & isolated(truth, second, fraction=NEIGHBOURS)
         mine, found = true_galaxies(truth[alone | is_star(truth)], objects)
-        chosen, difference = np.ones(len(mine), bool), np.zeros(len(mine))
+        chosen, (difference, square) = np.ones(len(mine), bool), np.zeros((2, len(mine)))
         for band, sign in ((first, 1), (second, -1)):
             flux, error, good = total_flux(found, band, kind)
             chosen &= good & (flux > snr_min * error)
+            floor = np.nan_to_num(np.asarray(found[f"{band}_fluxFloor"], float))
+            square += np.square(error / np.where(good, flux, np.nan)) + np.square(floor)
             difference += sign * (magnitude_of(flux) - magnitude_of(np.asarray(mine[f"flux_{band}"], float)))
         values, count = difference[chosen], int(chosen.sum())
         scatter = robust_scatter(values) if count > 2 else np.nan
         median = float(np.median(values)) if count else np.nan
-        rows.append((f"{first} - {second}", count, median, MEDIAN_ERROR * scatter / np.sqrt(max(count, 1)), scatter))
-    names = ("colour", "galaxies", "median", "sampling", "scatter")
-    table = Table(rows=rows or None, names=names, dtype=(str, int, float, float, float))
+        pull = robust_scatter(values / (POGSON * np.sqrt(square[chosen]))) if count > 2 else np.nan
+        sampling = MEDIAN_ERROR * scatter / np.sqrt(max(count, 1))
+        rows.append((f"{first} - {second}", count, median, sampling, scatter, pull))
+    names = ("colour", "galaxies", "median", "sampling", "scatter", "pull")
+    table = Table(rows=rows or None, names=names, dtype=(str, int, *([float] * 4)))
     for name in names[2:]:
         table[name].info.format = ".4f"
     return table

@@ -84,11 +84,20 @@ def test_errors_of_bright_galaxies_contain_the_floor(sky):
 
 
 def test_colours(sky):
-    """A colour is off by the ratio of the factors, in magnitudes."""
+    """A colour is off by the ratio of the factors, in magnitudes, and scatters by half of its error; floors add to it.
+
+    The floor of one band is as large as its error, that of the other twice as large.
+    """
     truth, objects = sky
     found = colour_offsets(objects, truth, "cModelFlux", [("i", "vk")], snr_min=25)
     assert found["galaxies"][0] == 41
     assert found["median"][0] == pytest.approx(-2.5 * np.log10(1.03 / 0.96), abs=0.01)
+    flux = {band: np.asarray(objects[f"{band}_cModelFlux"]) for band in BIAS}
+    assert found["pull"][0] == pytest.approx(0.5, abs=0.1)
+    objects["i_fluxFloor"], objects["vk_fluxFloor"] = 100 / flux["i"], 200 / flux["vk"]
+    wider = colour_offsets(objects, truth, "cModelFlux", [("i", "vk")], snr_min=25)
+    ratio = np.sqrt((1 + (1.03 / 0.96) ** 2) / (2 + 5 * (1.03 / 0.96) ** 2))
+    assert wider["pull"][0] / found["pull"][0] == pytest.approx(ratio, rel=0.02)
 
 
 def test_kron_fluxes_are_total(sky):
