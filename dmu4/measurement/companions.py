@@ -270,7 +270,8 @@ def _share_near_stars(
     negative = {band: -values[near] for band, values in residual.items()}
     plane = _combined_at(cube, negative, pixels[near])
     found, of_errors = _candidates(cube, negative, pixels[near], objects, plane, inflations)
-    of_errors = of_errors[objects.extendedness[found.host] == 0]
+    # More than all of the light is no error of a PSF, but noise far from the star.
+    of_errors = of_errors[(objects.extendedness[found.host] == 0) & (of_errors < 1)]
     limits = np.concatenate([[LEAST_SHARE], np.sort(of_errors[(of_errors > LEAST_SHARE) & (of_errors < SHARE)])])
     few = [np.sum(of_errors > limit) <= FALSE * np.sum(share > limit) for limit in limits]
     return float(limits[np.argmax(few)]) if np.any(few) else SHARE
