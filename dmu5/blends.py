@@ -63,11 +63,8 @@ def blend_checks(beside: Completeness, alone: Completeness, band: str) -> list[C
         (f"with a neighbour within {REACH:.0f} arcsec", beside, LOST_BESIDE),
         ("without one", alone, LOST_ALONE),
     ):
-        value = (
-            f"{100 * one.fraction:.1f} +- {100 * one.error:.1f}% of {one.wanted}" if one.wanted else "there are none"
-        )
         verdict = limit.verdict(1 - one.fraction, error=np.nan_to_num(one.error))
         said = f">= {100 * (1 - limit.good):.0f}%, fails < {100 * (1 - limit.bad):.0f}%"
         name = f"{shown_band(band)}: galaxies above 5 sigma {what} that are found"
-        rows.append(Check(name, value, said, verdict, band, False))
+        rows.append(Check(name, one.percentage(1), said, verdict, band, False))
     return rows

@@ -114,6 +114,12 @@ class Completeness:
         share = (self.found + 1) / (self.wanted + 2)
         return float(np.sqrt(share * (1 - share) / self.wanted)) if self.wanted else float("nan")
 
+    def percentage(self, digits: int) -> str:
+        """The fraction and its error in per cent, and the number of sources, in words if there are none."""
+        if not self.wanted:
+            return "there are none"
+        return f"{100 * self.fraction:.{digits}f} +- {100 * self.error:.{digits}f}% of {self.wanted}"
+
 
 NEIGHBOURS = 0.1
 """Largest contribution of neighbours to a star, relative to its own flux in its best band, for it to count."""

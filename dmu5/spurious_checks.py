@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from astropy.table import Table
 
-from dmu4.review.spurious_truth import CUT, SpuriousCounts, count_spurious, spurious_calibration
+from dmu4.review.spurious_truth import CUT, SpuriousCounts, count_spurious, has_source, spurious_calibration
 from dmu5.checks import Check
 from dmu5.diagnostics import Completeness
 from dmu5.quality_checks import Limit
@@ -24,7 +24,8 @@ def judge_spurious(objects: Table, truth: Table) -> tuple[list[Check], Table]:
     truth
         True sources.
     """
-    return spurious_checks(count_spurious(objects, truth)), spurious_calibration(objects, truth)
+    real = has_source(objects, truth)
+    return spurious_checks(count_spurious(objects, truth, real)), spurious_calibration(objects, real)
 
 
 def spurious_checks(counts: SpuriousCounts) -> list[Check]:
@@ -57,9 +58,6 @@ def spurious_checks(counts: SpuriousCounts) -> list[Check]:
             f"<= {100 * CALLED.good:g}%, fails > {100 * CALLED.bad:g}%",
         ),
     ):
-        value = (
-            f"{100 * one.fraction:.2f} +- {100 * one.error:.2f}% of {one.wanted}" if one.wanted else "there are none"
-        )
         verdict = limit.verdict(deviation, error=np.nan_to_num(one.error))
-        rows.append(Check(what, value + (before if one is kept else ""), said, verdict, "", False))
+        rows.append(Check(what, one.percentage(2) + (before if one is kept else ""), said, verdict, "", False))
     return rows

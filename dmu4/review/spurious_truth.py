@@ -68,7 +68,7 @@ def has_source(objects: Table, truth: Table) -> np.ndarray:
     return found
 
 
-def count_spurious(objects: Table, truth: Table) -> SpuriousCounts:
+def count_spurious(objects: Table, truth: Table, real: np.ndarray) -> SpuriousCounts:
     """Count objects without a source, and real ones, among those called spurious and those that are not.
 
     Parameters
@@ -77,8 +77,10 @@ def count_spurious(objects: Table, truth: Table) -> SpuriousCounts:
         Object table, one row per object.
     truth
         True sources.
+    real
+        Whether each object has one of them [N], from `has_source`.
     """
-    probability, real = np.asarray(objects["spuriousProbability"], float), has_source(objects, truth)
+    probability = np.asarray(objects["spuriousProbability"], float)
     kept, called = probability < CUT, probability >= CUT
     left = objects[kept & ~real]
     sources = cKDTree(unit_vectors(*true_positions(truth)))
@@ -94,16 +96,16 @@ def count_spurious(objects: Table, truth: Table) -> SpuriousCounts:
     )
 
 
-def spurious_calibration(objects: Table, truth: Table) -> Table:
+def spurious_calibration(objects: Table, real: np.ndarray) -> Table:
     """Fraction of objects without a true source among those of similar probability, one row per range.
 
     Parameters
     ----------
     objects
         Object table, one row per object.
-    truth
-        True sources.
+    real
+        Whether each object has a true source [N], from `has_source`.
     """
-    table = calibration(np.asarray(objects["spuriousProbability"], float), ~has_source(objects, truth))
+    table = calibration(np.asarray(objects["spuriousProbability"], float), ~real)
     table.rename_columns(["sources", "stars"], ["objects", "spurious"])
     return table

@@ -55,19 +55,19 @@ def test_a_moving_star_is_at_several_places(objects, truth):
 
 def test_counts_by_hand(objects, truth):
     """One half is called spurious; what is not known is neither called so nor kept."""
-    found = count_spurious(objects, truth)
+    found = count_spurious(objects, truth, has_source(objects, truth))
     assert found == SpuriousCounts(all=9, real=6, kept=7, kept_real=4, beside=2, called=1, unknown=1)
 
 
 def test_nothing_left(objects, truth):
     """If only real objects are kept, none is beside one; without objects all counts are zero."""
-    assert count_spurious(objects[:2], truth) == SpuriousCounts(2, 2, 2, 2, 0, 0, 0)
-    assert count_spurious(objects[:0], truth) == SpuriousCounts(0, 0, 0, 0, 0, 0, 0)
+    assert count_spurious(objects[:2], truth, has_source(objects[:2], truth)) == SpuriousCounts(2, 2, 2, 2, 0, 0, 0)
+    assert count_spurious(objects[:0], truth, has_source(objects[:0], truth)) == SpuriousCounts(0, 0, 0, 0, 0, 0, 0)
 
 
 def test_calibration_counts_objects_without_a_source(objects, truth):
     """Of the objects of 0.3 to 0.7 two of three have no source, of those below 0.02 none; NaN is left out."""
-    table = spurious_calibration(objects, truth)
+    table = spurious_calibration(objects, has_source(objects, truth))
     assert table.colnames == ["from", "to", "objects", "probability", "spurious", "sampling"]
     rows = {row["from"]: row for row in table}
     assert (rows[0.3]["objects"], rows[0.0]["objects"]) == (3, 2)
